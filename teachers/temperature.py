@@ -1,0 +1,78 @@
+"""How the teacher's temperature falls over a run (kdas section 3.3.3)."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+class Temperature(ABC):
+    """The distillation temperature T of each epoch."""
+
+    @abstractmethod
+    def at(self, epoch: int, num_epochs: int) -> float:
+        """T for the 0-based `epoch` of a run of `num_epochs`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Temperature):
+    """The same T > 0 from first to last epoch: ordinary distillation."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value < math.inf:
+            raise ValueError(f"value must be a finite temperature above 0, got {self.value}")
+
+    def at(self, epoch: int, num_epochs: int) -> float:
+        _check_epoch(epoch, num_epochs)
+        return self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Falling(Temperature):
+    """From `start` at epoch 0 to `end` at epoch `round(until * num_epochs)` (at least 1), then constant."""
+
+    start: float = 2.0
+    end: float = 0.0
+    until: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start < math.inf:
+            raise ValueError(f"start must be a finite temperature above 0, got {self.start}")
+        if not 0 <= self.end < math.inf:
+            raise ValueError(f"end must be a finite temperature, 0 (labels only) or above, got {self.end}")
+        if not 0 < self.until <= 1:
+            raise ValueError(f"until must be a share of the epochs in (0, 1], got {self.until}")
+
+    def at(self, epoch: int, num_epochs: int) -> float:
+        _check_epoch(epoch, num_epochs)
+        last = max(1, round(self.until * num_epochs))
+        remaining = self.remaining(min(epoch / last, 1.0))
+        return remaining * self.start + (1 - remaining) * self.end
+
+    @abstractmethod
+    def remaining(self, progress: float) -> float:
+        """Share of the way from `start` to `end` still to go, for a `progress` in [0, 1]: 1 at 0, 0 at 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Falling):
+    """KDAS's schedule: T = 2 falls evenly to 0 at epoch 190 of 200 (the abstract ends at 1: `end=1.0`)."""
+
+    def remaining(self, progress: float) -> float:
+        return 1 - progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Falling):
+    """Half a cosine: slow at both ends, steepest in the middle. Not in the paper."""
+
+    end: float = 1.0
+
+    def remaining(self, progress: float) -> float:
+        return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _check_epoch(epoch: int, num_epochs: int) -> None:
+    if not 0 <= epoch < num_epochs:
+        raise ValueError(f"epoch must be in 0..num_epochs-1, got epoch {epoch} of {num_epochs}")

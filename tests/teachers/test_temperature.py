@@ -1,0 +1,58 @@
+"""The schedules at the epochs the paper names, at their ends and outside them."""
+
+import math
+
+import pytest
+
+from teachers.temperature import Constant, Cosine, Linear, Temperature
+
+SCHEDULES = [Constant(value=3.0), Linear(), Linear(end=1.0), Linear(start=2.0, end=0.1), Cosine(), Cosine(start=1.0, end=4.0)]
+
+
+def test_linear_is_the_papers_schedule():
+    paper = Linear()
+    assert [paper.at(epoch, 200) for epoch in (0, 95, 189, 190, 199)] == pytest.approx([2.0, 1.0, 2 / 190, 0.0, 0.0])
+    assert paper.at(190, 200) == 0.0
+    assert Linear(end=1.0).at(95, 200) == pytest.approx(1.5)
+
+
+def test_cosine_is_half_a_cosine():
+    expected = [1 + 0.5 * (1 + math.cos(math.pi * epoch / 190)) for epoch in range(190)]
+    assert [Cosine().at(epoch, 200) for epoch in range(190)] == pytest.approx(expected)
+
+
+def test_constant_is_constant():
+    assert {Constant(value=3.0).at(epoch, 7) for epoch in range(7)} == {3.0}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("num_epochs", [1, 2, 7, 200])
+def test_every_schedule_starts_and_ends_exactly_and_moves_one_way(schedule, num_epochs):
+    assert isinstance(schedule, Temperature)
+    values = [schedule.at(epoch, num_epochs) for epoch in range(num_epochs)]
+    assert values[0] == getattr(schedule, "start", getattr(schedule, "value", None))
+    if num_epochs == 200:
+        assert set(values[190:]) == {getattr(schedule, "end", getattr(schedule, "value", None))}
+    assert values in (sorted(values), sorted(values, reverse=True))
+
+
+def test_a_short_run_still_starts_at_the_start():
+    assert Linear(until=0.01).at(0, 2) == 2.0
+    assert Linear(until=0.01).at(1, 2) == 0.0
+
+
+@pytest.mark.parametrize("make", [Linear, Cosine])
+@pytest.mark.parametrize(
+    "wrong", [{"start": 0.0}, {"start": math.inf}, {"end": -0.1}, {"until": 0.0}, {"until": 1.1}, {"end": math.nan}]
+)
+def test_impossible_schedules_are_refused(make, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make(**wrong)
+
+
+def test_impossible_constants_and_epochs_are_refused():
+    with pytest.raises(ValueError, match="value must be"):
+        Constant(value=0.0)
+    for epoch, num_epochs in [(-1, 10), (10, 10), (0, 0)]:
+        with pytest.raises(ValueError, match="epoch must be in"):
+            Linear().at(epoch, num_epochs)
