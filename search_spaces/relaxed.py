@@ -1,0 +1,240 @@
+"""The supernet: a Pick that keeps every candidate, weighted by a softmax over the alphas, and the derivation from it."""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.base import Answer, Architecture, Edges, Fixed, Make, Pick, Value, all_edges, parse_edge
+
+NONE = "none"
+"""DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
+
+
+class Mixture:
+    """The current weights of all mixed operations, set by the supernet at each forward pass."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self.options: dict[str, tuple[str, ...]] = {}
+        self.weights: Sequence[Sequence[Tensor]] = ()
+
+    def row(self, name: str, options: tuple[str, ...]) -> int:
+        """The row of alpha that answers `name`; the same name gets the same row."""
+        if self.options.setdefault(name, options) != options:
+            raise ValueError(f"{name!r} was asked with options {self.options[name]} and again with {options}")
+        return self.rows.setdefault(name, len(self.rows))
+
+
+class Relaxed(Pick):
+    """Nobody answers: all candidates stay, except where `architecture` has already decided.
+
+    `folded=False` builds each mixed operation the straightforward way, to compare with.
+    """
+
+    affine = False
+
+    def __init__(self, architecture: Architecture | None = None, folded: bool = True) -> None:
+        super().__init__()
+        self.fixed = Fixed(architecture)
+        self.decided = architecture.decisions if architecture else {}
+        self.folded = folded
+        self.mixture = Mixture()
+        self.nodes: dict[str, tuple[dict[int, str], int]] = {}
+
+    def value(self, name: str, options: Sequence[Value]) -> Value:
+        full = self.prefix + name
+        if len(options) == 1 or full in self.decided:
+            return self._fixed().value(name, options)
+        raise ValueError(f"a supernet cannot keep all of {full} = {list(options)}: decide it in the architecture given "
+                         "to supernet(), or search with a strategy that samples architectures")
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        full = self.prefix + name
+        if len(makers) == 1 or full in self.decided:
+            return self._fixed().op(name, makers)
+        return self._mixed(full, makers, tuple(makers))
+
+    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+        full = self.prefix + name
+        if full in self.decided:
+            return self._fixed().edges(name, makers, keep, first)
+        rows = {source: f"{full}<{source}" for source in makers}
+        self.nodes[full] = (rows, keep)
+        return MixedNode({source: self._mixed(rows[source], ops, (*ops, NONE)) for source, ops in makers.items()})
+
+    def _fixed(self) -> Fixed:
+        fixed = copy.copy(self.fixed)
+        fixed.prefix = self.prefix
+        return fixed
+
+    def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> MixedOp:
+        row = self.mixture.row(name, options)
+        return MixedOp([make() for make in makers.values()], self.mixture, row, self.folded)
+
+
+class States(list):
+    """The states of a cell so far; each one's ReLU is computed once, however many candidates read it."""
+
+    def __init__(self, states: Sequence[Tensor]) -> None:
+        super().__init__(states)
+        self._rectified: dict[int, Tensor] = {}
+
+    def rectified(self, i: int) -> Tensor:
+        if i not in self._rectified:
+            self._rectified[i] = F.relu(self[i])
+        return self._rectified[i]
+
+
+class MixedOp(nn.Module):
+    """`sum_o weight_o * o(x)` (DARTS, Eq. 2); the zero operation adds nothing and is not computed.
+
+    The folded form puts each weight into its candidate's last BatchNorm and shares the leading ReLU: the same loss
+    and gradients, one map less to keep per candidate.
+    """
+
+    def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
+        super().__init__()
+        self.ops = nn.ModuleList(ops)
+        self.out_channels = ops[0].out_channels
+        self.row = row
+        self.folded = folded
+        self._mixture = mixture
+
+    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor:
+        weights = self._mixture.weights[self.row]
+        if not self.folded:
+            return reduce(add, (weight * op(x) for op, weight in zip(self.ops, weights, strict=False)))
+        states = States([x]) if states is None else states
+        return reduce(add, (op.weighted(weight, x, lambda: states.rectified(source))
+                            for op, weight in zip(self.ops, weights, strict=False)))
+
+
+class MixedNode(nn.Module):
+    """The sum of a mixed operation on each earlier state."""
+
+    def __init__(self, edges: Mapping[int, MixedOp]) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict({str(source): op for source, op in edges.items()})
+
+    def forward(self, states: States) -> Tensor:
+        return reduce(add, (op(states[int(source)], states, int(source)) for source, op in self.edges.items()))
+
+
+class Supernet(nn.Module):
+    """A network with all candidates, and its alphas: one row for each decision, padded to the longest.
+
+    Input and output are those of the network it relaxes.
+    """
+
+    def __init__(self, net: nn.Module, relaxed: Relaxed, space: str) -> None:
+        super().__init__()
+        mixture = relaxed.mixture
+        if not mixture.rows:
+            raise ValueError("this space has nothing open for a gradient search: every question is already decided")
+        self.net = net
+        self.space = space
+        self.decided = dict(relaxed.decided)
+        self.nodes = relaxed.nodes
+        self.options = mixture.options
+        self._mixture = mixture
+        width = max(map(len, self.options.values()))
+        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.options), width))
+        lengths = torch.tensor([len(options) for options in self.options.values()])
+        self.register_buffer("absent", torch.arange(width) >= lengths[:, None], persistent=False)
+
+    def forward(self, x: Tensor) -> object:
+        self._mixture.weights = [row.unbind() for row in self.weights().unbind()]
+        try:
+            return self.net(x)
+        finally:
+            self._mixture.weights = ()
+
+    def weights(self) -> Tensor:
+        """The softmax of each row of alpha `[num_decisions, num_options]`; padding is 0."""
+        return torch.softmax(self.alpha.masked_fill(self.absent, -torch.inf), dim=1)
+
+    def alphas(self) -> dict[str, dict[str, float]]:
+        """The softmax weight of every option of every decision."""
+        rows = self.weights().detach().tolist()
+        return {name: dict(zip(options, row, strict=False))
+                for (name, options), row in zip(self.options.items(), rows, strict=True)}
+
+
+def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
+    """The architecture that the alphas prefer: per node the inputs with the strongest non-zero operation (DARTS).
+
+    `max_skips` caps the identities of each kind of cell: the weakest are given up, one by one, for the next best.
+    """
+    return next(ranked(supernet, max_skips))[1]
+
+
+def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[float, Architecture]]:
+    """Architectures with the log of the product of their alphas' softmax weights, best first; the best is DARTS's."""
+    alphas = supernet.alphas()
+    return _ranked(alphas if max_skips is None else _capped(alphas, supernet, max_skips), supernet)
+
+
+def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> Iterator[tuple[float, Architecture]]:
+    questions = _scored_answers(alphas, supernet)
+    names = list(questions)
+    for score, places in _best_combinations([[score for score, _ in questions[name]] for name in names]):
+        answers = {name: questions[name][place][1] for name, place in zip(names, places, strict=True)}
+        yield score, Architecture(supernet.space, {**supernet.decided, **answers})
+
+
+def _scored_answers(alphas: Mapping[str, Mapping[str, float]],
+                    supernet: Supernet) -> dict[str, list[tuple[float, Answer]]]:
+    """For each question its answers with their log weight, best first; ties in the order of the space."""
+    log = {name: {op: math.log(weight) if weight > 0 else -math.inf for op, weight in options.items()}
+           for name, options in alphas.items()}
+    questions = {}
+    on_edges = {row for rows, _ in supernet.nodes.values() for row in rows.values()}
+    for name in supernet.options:
+        if name not in on_edges:
+            questions[name] = [(score, op) for op, score in log[name].items()]
+    for name, (rows, keep) in supernet.nodes.items():
+        offered = {source: [op for op in log[row] if op != NONE] for source, row in rows.items()}
+        questions[name] = [(sum(log[rows[source]][op] for op, source in map(parse_edge, answer)), answer)
+                           for answer in all_edges(offered, keep)]
+    return {name: sorted(answers, key=lambda pair: -pair[0]) for name, answers in questions.items()}
+
+
+def _best_combinations(scores: list[list[float]]) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """One place in each descending list, by descending sum of the scores at those places, lazily."""
+    start = (0,) * len(scores)
+    heap = [(-sum(column[0] for column in scores), start)]
+    seen = {start}
+    while heap:
+        negative, places = heapq.heappop(heap)
+        yield -negative, places
+        for i, place in enumerate(places):
+            following = (*places[:i], place + 1, *places[i + 1:])
+            if place + 1 < len(scores[i]) and following not in seen and scores[i][place + 1] > -torch.inf:
+                seen.add(following)
+                total = sum(column[p] for column, p in zip(scores, following, strict=True))
+                heapq.heappush(heap, (-total, following))
+
+
+def _capped(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet,
+            max_skips: int) -> dict[str, dict[str, float]]:
+    """The alphas with the weakest chosen identities at 0, until no kind of cell derives more than `max_skips`."""
+    alphas = {name: dict(options) for name, options in alphas.items()}
+    while True:
+        decisions = next(_ranked(alphas, supernet))[1].decisions
+        skips: dict[str, list[str]] = {}
+        for name, (rows, _) in supernet.nodes.items():
+            chosen = [rows[source] for op, source in map(parse_edge, decisions[name]) if op == "skip"]
+            skips.setdefault(name.rpartition(".")[0], []).extend(chosen)
+        over = [edge for edges in skips.values() if len(edges) > max_skips for edge in edges]
+        if not over:
+            return alphas
+        alphas[min(over, key=lambda edge: alphas[edge]["skip"])]["skip"] = 0.0
