@@ -1,0 +1,228 @@
+"""What every data set gives: three splits of named images with identities and cameras, checked before training."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
+
+
+class ImageSource(Protocol):
+    """A numbered sequence of images. One that cannot fail to read may say so with `always_readable = True`."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int) -> Image.Image:
+        """Image `i` in RGB, any size. Raises ValueError naming the image when it cannot be read."""
+        ...
+
+    def name(self, i: int) -> str:
+        """The path of image `i`, or a made-up name that tells it from all others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in files of any format that Pillow opens. Orientation tags are ignored: pixels come as they are stored."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, i: int) -> Image.Image:
+        try:
+            with Image.open(self.paths[i]) as image:
+                return to_rgb(image)
+        except Exception as error:  # Pillow's decoders raise nearly every type; the file's name is what the user needs
+            raise ValueError(f"cannot read the image {self.paths[i]}: {reason_of(error)}") from error
+
+    def name(self, i: int) -> str:
+        return str(self.paths[i])
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some images of another source, in the order of `indices`."""
+
+    images: ImageSource
+    indices: np.ndarray
+
+    @property
+    def always_readable(self) -> bool:
+        return getattr(self.images, "always_readable", False)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, i: int) -> Image.Image:
+        return self.images.read(int(self.indices[i]))
+
+    def name(self, i: int) -> str:
+        return self.images.name(int(self.indices[i]))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Decodes `image` completely into 8-bit RGB. 16-bit grey is scaled, not clipped; transparency is dropped."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits per channel")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def reason_of(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images with their identities [N] and cameras [N] (int64), or no cameras at all.
+
+    Identity -1 is junk: it is in no training set, and evaluation removes it from every ranking.
+    """
+
+    images: ImageSource
+    ids: np.ndarray
+    cameras: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [len(self.images), len(self.ids)] + ([] if self.cameras is None else [len(self.cameras)])
+        if len(set(lengths)) > 1:
+            raise ValueError(f"a split needs one identity and one camera for each image; got {lengths} of them")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The images at `indices` (integers, or a mask [N]), in that order."""
+        indices = np.arange(len(self))[indices]
+        inner = self.images
+        images = Taken(inner.images, inner.indices[indices]) if isinstance(inner, Taken) else Taken(inner, indices)
+        cameras = None if self.cameras is None else self.cameras[indices]
+        return Split(images=images, ids=self.ids[indices], cameras=cameras)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReIDData:
+    """A data set for re-identification: identities to train on, and queries to find in a gallery."""
+
+    name: str
+    train: Split
+    query: Split
+    gallery: Split
+
+    @property
+    def identities(self) -> tuple[int, ...]:
+        """The training identities in ascending order; the label of an identity is its position here."""
+        return tuple(np.unique(self.train.ids).tolist())
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        """The labels of the training images, int64 [N], in 0 .. number of identities - 1."""
+        return np.unique(self.train.ids, return_inverse=True)[1].astype(np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """Numbers of images and of identities, junk (-1) included in the images only, to hold against published ones."""
+        counts = {}
+        for name in ("train", "query", "gallery"):
+            ids = getattr(self, name).ids
+            counts |= {f"{name}_images": len(ids), f"{name}_identities": len(np.unique(ids[ids >= 0]))}
+        return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource(ABC):
+    """The `data` field of a recipe: where a data set lies, and what to do with its flaws.
+
+    single_images: what happens with a training identity that has one image only, of which no pair can be formed:
+        an error, leave the identity out, or keep it (the sampler then repeats the image).
+    unreadable: what happens with an image file that cannot be decoded. By default `load` opens no image, and filling
+        the image cache, which is before training, raises an error naming all of them. With "skip", `load` itself
+        decodes every image once and leaves these out with a warning.
+    """
+
+    single_images: Literal["error", "drop", "keep"] = "error"
+    unreadable: Literal["error", "skip"] = "error"
+
+    @abstractmethod
+    def listed(self) -> ReIDData:
+        """The data set as it lies on disk, no image opened yet. Raises ValueError when the layout is not as it must be."""
+
+    def load(self) -> ReIDData:
+        """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""
+        data = self.listed()
+        if self.unreadable == "skip":
+            data = without_unreadable(data)
+        data = replace(data, train=data.train.take(data.train.ids >= 0))
+        data = checked_singles(data, self.single_images)
+        for name in ("train", "query", "gallery"):
+            if len(getattr(data, name)) == 0:
+                raise ValueError(f"{data.name}: the {name} split needs at least one image, and has none")
+        return data
+
+
+def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "keep"]) -> ReIDData:
+    """`data` after `single_images` (see DataSource) was applied to its training identities."""
+    identities, positions, counts = np.unique(data.train.ids, return_inverse=True, return_counts=True)
+    single = counts == 1
+    if single_images == "keep" or not single.any():
+        return data
+    if single_images == "drop":
+        return replace(data, train=data.train.take(~single[positions]))
+    raise ValueError(
+        f"{data.name}: every training identity needs at least two images, but {listing(identities[single])} "
+        'have only one. Add images of them, or set single_images to "drop" (leave them out) or "keep" (repeat the image)'
+    )
+
+
+def without_unreadable(data: ReIDData) -> ReIDData:
+    """`data` without the images that cannot be decoded; warns with their number and first names."""
+    splits, failed = {}, []
+    for name in ("train", "query", "gallery"):
+        split = getattr(data, name)
+        bad = dict(check_readable(split))
+        splits[name] = split.take(np.array([split.images.name(i) not in bad for i in range(len(split))], dtype=bool))
+        failed += bad
+    if failed:
+        warnings.warn(f"{data.name}: skipped unreadable images: {listing(failed)}", stacklevel=3)
+    return replace(data, **splits)
+
+
+def check_readable(split: Split, num_threads: int = NUM_THREADS) -> list[tuple[str, str]]:
+    """(name, reason) of each image that cannot be decoded. Decodes all of them, unless the source cannot fail."""
+    if getattr(split.images, "always_readable", False):
+        return []
+
+    def attempt(i: int) -> tuple[str, str] | None:
+        try:
+            split.images.read(i)
+        except ValueError as error:
+            return split.images.name(i), str(error)
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        return [failure for failure in pool.map(attempt, range(len(split))) if failure]
+
+
+def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
+    """The error that names images which cannot be decoded, given as (name, reason)."""
+    return ValueError(
+        f"every image must be readable, but these are not: {listing([reason for _, reason in failures], '; ')}. "
+        'Replace or remove them, or set unreadable to "skip" to leave them out'
+    )
+
+
+def listing(names: Sequence, separator: str = ", ") -> str:
+    """The first ten of `names`, and how many there are when there are more."""
+    shown = separator.join(str(name) for name in list(names)[:10])
+    return shown if len(names) <= 10 else f"{shown}{separator}... ({len(names)} in all)"
