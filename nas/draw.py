@@ -1,0 +1,292 @@
+"""Pictures of an architecture: its cells as graphs, its other decisions as a table.
+
+Works on the dictionary stored in `architecture.json`. A decision whose value is a list of `"op@input"` is one node of
+a cell and is named `<cell>.<node>`: states 0 and 1 are the outputs of the two previous cells, nodes 2, 3, ... are the
+cell's own, and the cell's output is their concatenation. Every other decision is a row of a table.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+import graphviz
+import matplotlib
+import networkx as nx
+
+OPERATION_NAMES = {
+    "sep3": "sep conv 3x3",
+    "sep5": "sep conv 5x5",
+    "dil3": "dilated conv 3x3",
+    "dil5": "dilated conv 5x5",
+    "part": "part-aware",
+    "max3": "max pool 3x3",
+    "avg3": "avg pool 3x3",
+    "skip": "identity",
+    "none": "none",
+}
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+OPERATION_COLOURS = {
+    "sep3": "#0072b2",
+    "sep5": "#003f7d",
+    "dil3": "#56b4e9",
+    "dil5": "#2a7f8e",
+    "part": "#d55e00",
+    "max3": "#009e73",
+    "avg3": "#e69f00",
+    "skip": "#cc79a7",
+    "none": "#8d939c",
+}
+
+INK, MUTED, LINE = "#1c2230", "#687080", "#c4cad4"
+FILLS = {"input": "#e1eefa", "node": "#ffffff", "output": "#e4f3e8"}
+BORDERS = {"input": "#7fb0dc", "node": "#98a1b0", "output": "#7cbd93"}
+FONT = "DejaVu Sans,Verdana,Arial,sans-serif"  # Verdana has the widths of DejaVu Sans, which the layout is made with
+PNG_DPI = 220
+
+_EDGE = re.compile(r"(?P<operation>.+)@(?P<input>\d+)")
+_INPUT_NAMES = ("c_{k-2}", "c_{k-1}")
+
+
+def operation_name(key: str) -> str:
+    """The name a reader knows an operation by; an operation this page does not know keeps its own."""
+    return OPERATION_NAMES.get(key, key)
+
+
+def cell_graphs(architecture: dict) -> dict[str, nx.MultiDiGraph]:
+    """One graph for each kind of cell, by the name all its decisions share (`backbone.normal`).
+
+    Nodes are the numbers of the states and `"output"`; each has a `kind` (input, node, output) and a `label`. Edges
+    into a node carry `operation` (its key), `input` and `label`; edges into the output carry nothing.
+
+    Raises:
+        ValueError: a node takes its input from a state that the cell does not have, or from a later one.
+    """
+    cells: dict[str, dict[int, list[tuple[str, int]]]] = {}
+    for name, value in architecture["decisions"].items():
+        if _is_cell_node(name, value):
+            cell, node = name.rsplit(".", 1)
+            matches = [_EDGE.fullmatch(edge) for edge in value]
+            cells.setdefault(cell, {})[int(node)] = [(m["operation"], int(m["input"])) for m in matches]
+    return {cell: _cell_graph(cell, nodes) for cell, nodes in cells.items()}
+
+
+def other_decisions(architecture: dict) -> dict[str, str]:
+    """What the architecture decides outside its cells, each value as text."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in architecture["decisions"].items()
+        if not _is_cell_node(name, value)
+    }
+
+
+def to_dot(graph: nx.MultiDiGraph) -> graphviz.Digraph:
+    """The cell as a Graphviz drawing, left to right; each edge wears its operation as a label in its colour."""
+    dot = _canvas(rankdir="LR", nodesep="0.14", ranksep="0.26")
+    for node, data in graph.nodes(data=True):
+        border, fill = BORDERS[data["kind"]], FILLS[data["kind"]]
+        dot.node(str(node), label=_state_label(node, data), color=border, fillcolor=fill)
+    with dot.subgraph() as inputs:
+        inputs.attr(rank="same")
+        inputs.edge("0", "1", style="invis")
+    for tail, head, number, data in graph.edges(keys=True, data=True):
+        if "operation" in data:
+            _draw_edge(dot, str(tail), str(head), f"edge {tail} {head} {number}", data)
+        else:
+            dot.edge(str(tail), str(head), color=LINE, penwidth="1.2")
+    return dot
+
+
+def table_to_dot(decisions: dict[str, str]) -> graphviz.Digraph:
+    """The decisions outside the cells, drawn as a table of two columns in the order they were asked."""
+    rows = "".join(
+        f'<tr><td align="left"><font color="{MUTED}">{_text(name)}</font></td>'
+        f'<td align="left"><b>{_text(value)}</b></td></tr>'
+        for name, value in decisions.items()
+    )
+    table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="6" color="{LINE}">{rows}</table>'
+    dot = _canvas()
+    dot.node("decisions", label=f"<{table}>", shape="plain", style="")
+    return dot
+
+
+def render(dot: graphviz.Digraph, path_stem: Path) -> list[Path]:
+    """Write `<path_stem>.svg` and `<path_stem>.png`; a reader never sees half a file.
+
+    Uses the `dot` program, or else the Graphviz inside pygraphviz. Both are pointed at the font that matplotlib
+    brings along, so that text is legible and laid out alike on a machine without any font.
+
+    Raises:
+        RuntimeError: neither is installed, or Graphviz could not draw the picture.
+    """
+    path_stem = Path(path_stem)
+    path_stem.parent.mkdir(parents=True, exist_ok=True)
+    print_quality = dot.copy()
+    print_quality.attr(dpi=str(PNG_DPI), bgcolor="white")
+    written = []
+    for kind, drawing in (("svg", dot), ("png", print_quality)):
+        path = path_stem.with_name(f"{path_stem.name}.{kind}")
+        replace_file(path, _graphviz(drawing.source, kind))
+        written.append(path)
+    return written
+
+
+def draw(architecture: dict, folder: Path) -> list[Path]:
+    """Draw every cell, and the other decisions if there are any, as SVG and PNG into `folder`."""
+    drawings = {cell: to_dot(graph) for cell, graph in cell_graphs(architecture).items()}
+    decisions = other_decisions(architecture)
+    if decisions:
+        drawings["decisions"] = table_to_dot(decisions)
+    return [
+        path
+        for name, dot in drawings.items()
+        for path in render(dot, Path(folder) / re.sub(r"[^\w.-]+", "_", name))
+    ]
+
+
+def as_text(architecture: dict) -> str:
+    """The architecture for a terminal: each cell node by node, the other decisions as an aligned table."""
+    parts = [_cell_as_text(cell, graph) for cell, graph in cell_graphs(architecture).items()]
+    decisions = other_decisions(architecture)
+    if decisions:
+        width = max(map(len, decisions))
+        parts.append("\n".join(["decisions", *(f"  {name:<{width}}  {value}" for name, value in decisions.items())]))
+    return "\n\n".join(parts)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: whoever reads `path` finds what was there before or all of `content`."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _is_cell_node(name: str, value: object) -> bool:
+    """Whether a decision is `<cell>.<number>: ["op@input", ...]`."""
+    cell, _, node = name.rpartition(".")
+    edges = isinstance(value, list) and value and all(isinstance(v, str) and _EDGE.fullmatch(v) for v in value)
+    return bool(cell and edges) and node.isdecimal() and int(node) >= len(_INPUT_NAMES)
+
+
+def _cell_graph(cell: str, nodes: dict[int, list[tuple[str, int]]]) -> nx.MultiDiGraph:
+    graph = nx.MultiDiGraph(name=cell)
+    for state, label in enumerate(_INPUT_NAMES):
+        graph.add_node(state, kind="input", label=label)
+    for node, edges in sorted(nodes.items()):
+        for operation, state in edges:
+            if state not in graph:
+                known = ", ".join(map(str, graph))
+                raise ValueError(f"{cell}.{node} must take its inputs from one of {known}; it names {state}.")
+        graph.add_node(node, kind="node", label=str(node))
+        for operation, state in edges:
+            label = f"{operation_name(operation)} · from {state}"
+            graph.add_edge(state, node, operation=operation, input=state, label=label)
+    graph.add_node("output", kind="output", label="c_{k}")
+    graph.add_edges_from((node, "output") for node in sorted(nodes))
+    return graph
+
+
+def _cell_as_text(cell: str, graph: nx.MultiDiGraph) -> str:
+    inner = [node for node, kind in graph.nodes(data="kind") if kind == "node"]
+    lines = [f"{cell} cell"]
+    for node in inner:
+        terms = [
+            f"{operation_name(data['operation'])}({_state_name(graph, state)})"
+            for state, _, data in graph.in_edges(node, data=True)
+        ]
+        lines.append(f"  node {node} = {' + '.join(terms)}")
+    lines.append(f"  output = concat({', '.join(f'node {node}' for node in inner)})")
+    return "\n".join(lines)
+
+
+def _state_name(graph: nx.MultiDiGraph, state: int) -> str:
+    data = graph.nodes[state]
+    return data["label"] if data["kind"] == "input" else f"node {state}"
+
+
+def _canvas(**graph_attributes: str) -> graphviz.Digraph:
+    """An empty drawing in the house style."""
+    return graphviz.Digraph(
+        graph_attr={"bgcolor": "transparent", "pad": "0.12", "fontname": FONT, **graph_attributes},
+        node_attr={
+            "shape": "box", "style": "rounded,filled", "fontname": FONT, "fontsize": "13", "fontcolor": INK,
+            "height": "0.5", "width": "0.55", "margin": "0.10,0.05", "penwidth": "1.2",
+        },
+        edge_attr={"penwidth": "1.8", "arrowsize": "0.65"},
+    )  # fmt: skip
+
+
+def _draw_edge(dot: graphviz.Digraph, tail: str, head: str, label: str, data: dict) -> None:
+    """An edge in two halves with its label as a node between them: Graphviz lets no line run through a node."""
+    colour = OPERATION_COLOURS.get(data["operation"], MUTED)
+    look = {"color": colour, "fillcolor": f"{colour}1c", "fontsize": "12", "height": "0.3", "margin": "0.08,0.03"}
+    dot.node(label, label=_edge_label(data), **look)
+    dot.edge(tail, f"{label}:w", color=colour, arrowhead="none")
+    dot.edge(f"{label}:e", head, color=colour)
+
+
+def _text(value: object) -> str:
+    """Text for a Graphviz label: markup and Graphviz's backslash codes escaped, what XML cannot hold replaced."""
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return escape(printable).replace("\\", "&#92;")
+
+
+def _state_label(state: int | str, data: dict) -> str:
+    """The label of a state: its number, and for what enters and leaves the cell `c_{k-2}` with its index set low."""
+    number = "" if state == "output" else f"<b>{_text(state)}</b>"
+    match = re.fullmatch(r"c_\{(.+)\}", data["label"])
+    name = f'<i>c</i><sub><font point-size="10">{match[1]}</font></sub>' if match else ""
+    return f"<{'  '.join(filter(None, (number, name)))}>"
+
+
+def _edge_label(data: dict) -> str:
+    operation, _, origin = data["label"].rpartition(" · ")
+    return f'<{_text(operation)}<br/><font color="{MUTED}" point-size="10">{_text(origin)}</font>>'
+
+
+def _graphviz(source: str, kind: str) -> bytes:
+    """Run Graphviz on DOT source, in a process of its own that finds at least one font."""
+    with tempfile.TemporaryDirectory() as folder:
+        fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
+        config = Path(folder, "fonts.conf")
+        config.write_text(
+            f"<fontconfig><dir>{escape(str(fonts))}</dir><cachedir>{escape(folder)}</cachedir></fontconfig>",
+            encoding="utf-8",
+        )
+        result = subprocess.run(
+            _command(kind),
+            input=source.encode(),
+            capture_output=True,
+            env={**os.environ, "FONTCONFIG_FILE": str(config)},
+        )
+    if result.returncode or not result.stdout:
+        raise RuntimeError(f"Graphviz must draw the {kind} but said: {result.stderr.decode(errors='replace').strip()}")
+    return result.stdout
+
+
+def _command(kind: str) -> list[str]:
+    """The command that turns DOT on its standard input into a picture on its standard output."""
+    if program := shutil.which("dot"):
+        return [program, f"-T{kind}"]
+    if find_spec("pygraphviz"):
+        code = (
+            "import sys, pygraphviz; graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode());"
+            f"sys.stdout.buffer.write(graph.draw(format={kind!r}, prog='dot'))"
+        )
+        return [sys.executable, "-c", code]
+    raise RuntimeError(
+        "Drawing needs Graphviz, and there is neither a `dot` program on the PATH nor the pygraphviz package: "
+        "`pip install 'pygraphviz>=2.0.4'` brings its own Graphviz; or install the system's graphviz package."
+    )
