@@ -240,7 +240,7 @@ def _draw_edge(dot: graphviz.Digraph, tail: str, head: str, label: str, data: di
 def _text(value: object) -> str:
     """Text for a Graphviz label: markup and Graphviz's backslash codes escaped, what XML cannot hold replaced."""
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-    return escape(printable).replace("\\", "&#92;")
+    return escape(printable).replace("\\", "\\\\")
 
 
 def _state_label(state: int | str, data: dict) -> str:
