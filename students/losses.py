@@ -34,7 +34,7 @@ def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
 
 
 def _hardest(embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Farthest positive and nearest negative of each anchor, each an index `[B]` with a mask `[B]` of where one exists."""
+    """Each anchor's farthest positive and nearest negative: an index `[B]` and a mask `[B]` of where there is one."""
     # Without the matrix-multiplication shortcut: it loses near-identical embeddings in float32, and autocast lowers it.
     distance = torch.cdist(embedding, embedding, compute_mode="donot_use_mm_for_euclid_dist")
     same = labels[:, None] == labels[None, :]
@@ -45,7 +45,7 @@ def _hardest(embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance `[B]` of the rows of `a` and `b [B, D]`; where they coincide its gradient is 0, not infinite."""
+    """Euclidean distances `[B]` of the rows of `a` and `b [B, D]`; of equal rows the gradient is 0, not infinite."""
     squared = (a - b).square().sum(dim=1)
     apart = squared > 0
     return torch.where(apart, squared, 1.0).sqrt() * apart

@@ -60,7 +60,8 @@ def _check_same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:
         raise ValueError(
             "student and teacher must answer the same images with the same classes, got "
             f"{student_logits.shape[-1]} student classes and {teacher_logits.shape[-1]} teacher classes "
-            f"(shapes {list(student_logits.shape)} and {list(teacher_logits.shape)}); train the teacher on this data set"
+            f"(shapes {list(student_logits.shape)} and {list(teacher_logits.shape)}); "
+            "take a teacher trained on this data set"
         )
 
 

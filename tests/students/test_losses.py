@@ -45,7 +45,8 @@ def test_cross_entropy_is_its_formula(smoothing):
 @pytest.mark.parametrize("seed", range(8))
 def test_triplet_is_its_formula(seed, margin):
     embedding, labels = random_batch(seed, num_ids=2 + seed)
-    assert triplet(embedding, labels, margin).item() == pytest.approx(naive_triplet(embedding, labels, margin), rel=1e-12)
+    loss = triplet(embedding, labels, margin)
+    assert loss.item() == pytest.approx(naive_triplet(embedding, labels, margin), rel=1e-12)
 
 
 def test_gradients_of_both_losses():

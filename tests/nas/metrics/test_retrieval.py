@@ -1,0 +1,219 @@
+"""Retrieval against a loop over queries written from the protocol, with ties, junk, distractors and lost queries."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nas.metrics import distance as distance_module
+from nas.metrics.retrieval import evaluate_retrieval, ranked_gallery
+
+
+def naive_order(query, gallery, distance):
+    if distance == "cosine":
+        query = query / np.linalg.norm(query, axis=1, keepdims=True)
+        gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+        return np.argsort(1 - query @ gallery.T, axis=1, kind="stable")
+    return np.argsort(((query[:, None] - gallery[None]) ** 2).sum(axis=2), axis=1, kind="stable")
+
+
+def naive_junk(p, c, gallery_ids, gallery_cameras, same_camera):
+    removed = (gallery_ids == p) & (gallery_cameras == c) & (same_camera == "remove")
+    return removed | (gallery_ids == -1)
+
+
+def naive_retrieval(data, distance, ap, same_camera, max_rank):
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = (part.numpy() for part in data)
+    aps, penalties, cmc = [], [], []
+    for q, order in enumerate(naive_order(query.astype(float), gallery.astype(float), distance)):
+        junk = naive_junk(query_ids[q], query_cameras[q], gallery_ids, gallery_cameras, same_camera)
+        good = [gallery_ids[g] == query_ids[q] for g in order if not junk[g]]
+        ranks = [rank for rank, is_good in enumerate(good) if is_good]
+        aps.append(naive_average_precision(ranks, ap))
+        if ranks:
+            penalties.append(len(ranks) / (ranks[-1] + 1))
+            cmc.append([float(any(good[: k + 1])) for k in range(max_rank)])
+    return np.array(aps), np.mean(penalties), np.mean(cmc, axis=0)
+
+
+def naive_average_precision(ranks, ap):
+    total = 0.0
+    for i, r in enumerate(ranks, start=1):
+        before = 1.0 if r == 0 else (i - 1) / r
+        total += i / (r + 1) if ap == "plain" else (i / (r + 1) + before) / 2
+    return total / len(ranks) if ranks else math.nan
+
+
+def random_data(seed, num_queries=23, num_gallery=61, num_ids=7, dim=16):
+    """Features of +-1 have a norm of exactly 4 and few different distances: all arithmetic is exact, ties abound."""
+    rng = torch.Generator().manual_seed(seed)
+    query = torch.randint(2, (num_queries, dim), generator=rng) * 2.0 - 1
+    gallery = torch.randint(2, (num_gallery, dim), generator=rng) * 2.0 - 1
+    query_ids = torch.randint(1, num_ids + 4, (num_queries,), generator=rng)  # the last three have no gallery image
+    gallery_ids = torch.randint(-1, num_ids, (num_gallery,), generator=rng)
+    query_cameras = torch.randint(3, (num_queries,), generator=rng)
+    gallery_cameras = torch.randint(3, (num_gallery,), generator=rng)
+    return query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("ap", ["plain", "trapezoid"])
+@pytest.mark.parametrize("same_camera", ["remove", "keep"])
+def test_retrieval_is_the_naive_loop(seed, distance, ap, same_camera):
+    data = random_data(seed, num_gallery=20 + 10 * seed)
+    found = evaluate_retrieval(*data, distance=distance, ap=ap, same_camera=same_camera, max_rank=20, block=1 + seed)
+    aps, penalty, cmc = naive_retrieval(data, distance, ap, same_camera, 20)
+    np.testing.assert_allclose(found.average_precision, aps, rtol=1e-12)
+    np.testing.assert_allclose(found.cmc, cmc, rtol=1e-12)
+    assert found.mAP == pytest.approx(np.nanmean(aps), rel=1e-12)
+    assert found.mINP == pytest.approx(penalty, rel=1e-12)
+    assert (found.num_queries, found.num_skipped) == (len(aps), np.isnan(aps).sum())
+    np.testing.assert_array_equal(found.first_match_rank == 0, np.isnan(aps))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_retrieval_of_real_valued_features_is_the_naive_loop(seed, distance):
+    rng = torch.Generator().manual_seed(seed)
+    data = (torch.randn(23, 8, generator=rng), torch.randn(61, 8, generator=rng), *random_data(seed)[2:])
+    found = evaluate_retrieval(*data, distance=distance, max_rank=7, block=5)
+    aps, _, cmc = naive_retrieval(data, distance, "plain", "remove", 7)
+    np.testing.assert_allclose(found.average_precision, aps, rtol=1e-12)
+    np.testing.assert_allclose(found.cmc, cmc, rtol=1e-12)
+
+
+def test_one_ranking_by_hand():
+    gallery = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    ids, cameras = torch.tensor([7, -1, 0, 7, 9, 7]), torch.tensor([1, 2, 2, 2, 2, 3])
+    args = (torch.tensor([[0.0]]), gallery, torch.tensor([7]), ids, torch.tensor([1]), cameras)
+    # Item 0 is the query's own camera, item 1 is junk: what is left is wrong, good, wrong, good.
+    plain = evaluate_retrieval(*args, distance="euclidean", max_rank=4)
+    assert plain.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert plain.mINP == pytest.approx(2 / 4)
+    assert plain.cmc.tolist() == [0, 1, 1, 1]
+    assert plain.first_match_rank.tolist() == [2]
+    trapezoid = evaluate_retrieval(*args, distance="euclidean", ap="trapezoid")
+    assert trapezoid.mAP == pytest.approx(((1 / 2 + 0 / 1) / 2 + (2 / 4 + 1 / 3) / 2) / 2)
+    kept = evaluate_retrieval(*args, distance="euclidean", same_camera="keep")
+    assert kept.mAP == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
+
+
+def test_identity_zero_is_an_identity_like_any_other_where_a_query_asks_for_it():
+    features, ids, cameras = torch.eye(2), torch.tensor([0, 1]), torch.tensor([1, 1])
+    assert evaluate_retrieval(features[:1], features, ids[:1], ids, cameras[:1] + 1, cameras).mAP == 1.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cosine_and_euclidean_rank_normalised_features_identically(seed):
+    data = random_data(seed)
+    data = (data[0] / 4, data[1] / 4, *data[2:])
+    cosine, euclidean = (evaluate_retrieval(*data, distance=distance) for distance in ("cosine", "euclidean"))
+    np.testing.assert_array_equal(cosine.average_precision, euclidean.average_precision)
+    orders = [ranked_gallery(*data, k=61, distance=distance) for distance in ("cosine", "euclidean")]
+    assert torch.equal(*orders)
+
+
+@pytest.mark.parametrize("block", [1, 7, 23, 1000])
+def test_blocks_do_not_change_the_result(block):
+    data = random_data(0)
+    np.testing.assert_array_equal(
+        evaluate_retrieval(*data, block=block).average_precision, evaluate_retrieval(*data).average_precision
+    )
+
+
+def test_no_autocast_lowers_the_distances():
+    rng = torch.Generator().manual_seed(0)
+    data = (torch.randn(23, 64, generator=rng), torch.randn(61, 64, generator=rng), *random_data(0)[2:])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = evaluate_retrieval(*data)
+    np.testing.assert_array_equal(lowered.average_precision, evaluate_retrieval(*data).average_precision)
+
+
+def test_keys_order_every_float_and_join_the_two_zeros():
+    values = torch.tensor([-math.inf, -2.5, -1e-40, -0.0, 0.0, 1e-40, 2.5, 3e38, math.inf])
+    bits = distance_module._ordered_bits(values.clone())
+    assert torch.equal(bits.argsort(stable=True), torch.arange(9))
+    assert (bits.diff() == 0).tolist() == (values.diff() == 0).tolist()
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("same_camera", ["remove", "keep"])
+def test_ranked_gallery_is_the_stable_order_without_junk(distance, same_camera):
+    data = random_data(1)
+    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = (part.numpy() for part in data)
+    found = ranked_gallery(*data, k=70, distance=distance, same_camera=same_camera, block=4).numpy()
+    for q, order in enumerate(naive_order(query.astype(float), gallery.astype(float), distance)):
+        junk = naive_junk(query_ids[q], query_cameras[q], gallery_ids, gallery_cameras, same_camera)
+        expected = [g for g in order if not junk[g]]
+        assert found[q].tolist() == expected + [-1] * (70 - len(expected))
+    np.testing.assert_array_equal(ranked_gallery(*data, k=3, distance=distance, same_camera=same_camera), found[:, :3])
+
+
+def test_ranked_gallery_of_one_feature_without_identities():
+    gallery = torch.eye(4) + torch.tensor([0.0, 0.1, 0.0, 0.0])
+    assert ranked_gallery(torch.tensor([0.0, 1.0, 0.0, 0.0]), gallery, k=2).tolist() == [[1, 0]]
+
+
+def test_ranked_gallery_of_nothing_but_junk_is_empty():
+    ids = torch.tensor([-1, -1])
+    assert ranked_gallery(torch.eye(2), torch.eye(2), ids, ids, k=2, same_camera="keep").tolist() == [[-1, -1]] * 2
+
+
+def test_the_summary_names_its_definitions_and_is_json():
+    summary = evaluate_retrieval(*random_data(0), ap="trapezoid", distance="euclidean", same_camera="keep").summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["ap"], summary["distance"], summary["same_camera"]) == ("trapezoid", "euclidean", "keep")
+    assert {"mAP", "mINP", "rank-1", "rank-5", "rank-10", "num_queries", "num_skipped"} <= set(summary)
+
+
+def test_rank_is_the_cmc():
+    found = evaluate_retrieval(*random_data(0), max_rank=5)
+    assert [found.rank(k) for k in range(1, 6)] == found.cmc.tolist()
+    for k in (0, 6):
+        with pytest.raises(ValueError, match=r"k must be in 1\.\.max_rank=5"):
+            found.rank(k)
+
+
+def broken(place, value):
+    data = list(random_data(0))
+    data[place] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (broken(0, torch.randn(23, 5)), {}, "equally long, got 5 and 16"),
+        (broken(0, torch.randn(16)), {}, "query features must be"),
+        (broken(1, torch.randn(0, 16)), {}, "gallery features must be"),
+        (broken(1, torch.full((61, 16), math.nan)), {}, "gallery features must be finite.* 61 of 61"),
+        (broken(0, torch.full((23, 16), math.inf)), {}, "query features must be finite"),
+        (broken(2, torch.ones(22)), {}, "query_ids must hold one number for each of 23 images, got 22"),
+        (broken(3, None), {}, "gallery_ids must hold one number for each of 61 images, got 0"),
+        (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
+        (broken(4, None), {}, 'same_camera="keep"'),
+        (broken(2, torch.full((23,), 99)), {}, "no query has a match"),
+        (broken(3, torch.full((61,), -1)), {}, "no query has a match"),
+        (broken(2, torch.full((23,), -1)), {}, "no query has a match"),
+        (random_data(0), {"distance": "manhattan"}, "distance must be one of 'cosine', 'euclidean', got 'manhattan'"),
+        (random_data(0), {"ap": "voc"}, "ap must be one of"),
+        (random_data(0), {"same_camera": True}, "same_camera must be one of"),
+        (random_data(0), {"max_rank": 0}, "max_rank must be 1 or more"),
+        (random_data(0), {"block": 0}, "block must be 1 or more"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_distance(monkeypatch, data, options, message):
+    monkeypatch.setattr("nas.metrics.retrieval.ranking_keys", None)
+    with pytest.raises(ValueError, match=message):
+        evaluate_retrieval(*data, **options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_retrieval_on_a_gpu_is_retrieval_on_a_cpu():
+    data = random_data(0)
+    found = evaluate_retrieval(*(part.cuda() for part in data))
+    np.testing.assert_array_equal(found.average_precision, evaluate_retrieval(*data).average_precision)
+    assert torch.equal(ranked_gallery(*(part.cuda() for part in data)).cpu(), ranked_gallery(*data))
