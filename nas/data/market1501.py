@@ -39,7 +39,7 @@ def split_of(folder: Path) -> Split:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f'Market-1501: the folder "{folder}" contains no image ({", ".join(sorted(SUFFIXES))})')
-    parsed = [re.match(r"([-\d]+)_c(\d)", path.name) for path in paths]
+    parsed = [re.match(r"(-?\d+)_c(\d)", path.name) for path in paths]
     if strangers := [path for path, match in zip(paths, parsed) if match is None]:
         raise ValueError(
             f"Market-1501 file names start with identity and camera, as in 0002_c1s1_000451_03.jpg; "
