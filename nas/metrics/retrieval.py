@@ -195,10 +195,10 @@ def _match_ranks(keys: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tup
     """0-based ranks `[rows, K]` of each query's matches, ascending and padded, and their number `[rows]`."""
     match_keys = keys.gather(1, item).masked_fill_(~match, LAST).sort(dim=1).values
     _put_last(keys, item, junk)
-    if keys.is_cuda:
-        keys = keys.sort(dim=1).values
+    if keys.device.type == "cpu":
+        keys.numpy().sort(axis=1)  # vectorised: about ten times faster than torch's
     else:
-        keys.numpy().sort(axis=1)  # vectorised: about ten times faster than torch's on a CPU
+        keys = keys.sort(dim=1).values
     return torch.searchsorted(keys, match_keys), match.sum(dim=1)
 
 
