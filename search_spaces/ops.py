@@ -39,6 +39,13 @@ def scaled_norm(norm: nn.BatchNorm2d, weight: Tensor, y: Tensor) -> Tensor:
     return F.batch_norm(y, norm.running_mean, norm.running_var, scale, shift, norm.training, norm.momentum, norm.eps)
 
 
+def kaiming_fan_out(net: nn.Module) -> None:
+    """Draws all convolutions anew as torchvision does for ResNet and MobileNetV2 (He et al. 2015, fan-out)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 def conv_norm(c_in: int, c_out: int, affine: bool = True) -> Op:
     """ReLU, 1x1 convolution, BatchNorm."""
     return Op(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=True)
@@ -117,7 +124,7 @@ class PartAware(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         stripe = stripe_of_row(height, self.num_parts, x.device)
-        share = F.one_hot(stripe).to(x.dtype)
+        share = F.one_hot(stripe, min(self.num_parts, height)).to(x.dtype)
         means = x.mean(dim=3) @ (share / share.sum(dim=0))
         parts = self.norm(self.reduce(F.relu(means))).transpose(1, 2)
         attention = torch.softmax(self.key(parts) @ self.query(parts).transpose(1, 2), dim=2)
