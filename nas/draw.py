@@ -137,6 +137,11 @@ def render(dot: graphviz.Digraph, path_stem: Path) -> list[Path]:
     return written
 
 
+def to_svg(dot: graphviz.Digraph) -> str:
+    """The drawing as an SVG document, for a page that holds its pictures itself; errors as in `render`."""
+    return _graphviz(dot.source, "svg").decode()
+
+
 def draw(architecture: dict, folder: Path) -> list[Path]:
     """Draw every cell, and the other decisions if there are any, as SVG and PNG into `folder`."""
     drawings = {cell: to_dot(graph) for cell, graph in cell_graphs(architecture).items()}

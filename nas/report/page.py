@@ -1,0 +1,219 @@
+"""The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from nas import draw
+from nas.report import plots, table
+from nas.report.inline import data_uri, inline_svg
+
+STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "rival": "Rival"}
+MOST_RANKED = 20
+
+
+def write_report(run_folder: Path, strips: Iterable[Image.Image] = ()) -> Path:
+    """Write `report.html` into a run's folder, in one step; a file the run does not have leaves its section out.
+
+    Raises:
+        ValueError: a file of the run is not the JSON it must be; the message names it.
+    """
+    run_folder = Path(run_folder)
+    page = _environment().get_template("page.html").render(_content(run_folder, strips))
+    path = run_folder / "report.html"
+    draw.replace_file(path, page.encode())
+    return path
+
+
+def finding(metrics: dict, history: list[dict]) -> str:
+    """The run in one sentence: what the student reaches beside its teacher, or else how far the search has come."""
+    student, teacher = _student_and_teacher(metrics)
+    if student:
+        name = str(student.get("name"))
+        sentence = f"{name[:1].upper()}{name[1:]} reaches mAP {_reached(student)} parameters"
+        return f"{sentence}; its {teacher['name']} {_reached(teacher)}." if teacher else f"{sentence}."
+    if history:
+        return f"The search has run for {len(history)} epoch{'s' if len(history) > 1 else ''}; nothing is evaluated yet."
+    return "Nothing is evaluated yet."
+
+
+def _content(folder: Path, strips: Iterable[Image.Image]) -> dict:
+    """What the template shows, by the names it knows it by."""
+    metrics = _read_json(folder / "metrics.json") or {}
+    config = _read_json(folder / "config.json")
+    environment = _read_json(folder / "environment.json")
+    histories = {stage: _read_lines(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    return {
+        "title": _title(config, folder),
+        "finding": finding(metrics, histories["search"]),
+        "tiles": _tiles(metrics),
+        "results": table.result_table(metrics) if metrics.get("rows") else None,
+        "protocol": metrics.get("protocol"),
+        "result_figures": _result_figures(metrics),
+        **_architecture(_read_json(folder / "architecture.json")),
+        **_search(histories["search"]),
+        "stages": [(title, _training_figure(stage, histories[stage])) for stage, title in STAGES.items()],
+        "strips": [data_uri(image) for image in strips],
+        "ranked": _ranked(_read_json(folder / "architectures.json")),
+        "config": config,
+        "environment": environment,
+        "reproduce": _reproduce(environment or {}),
+    }
+
+
+def _environment() -> Environment:
+    """Templates in which everything is escaped unless a function of this package made it as markup."""
+    environment = Environment(
+        loader=PackageLoader("nas.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["style"] = Markup(environment.loader.get_source(environment, "page.css")[0])
+    return environment
+
+
+def _title(config: dict | None, folder: Path) -> str:
+    config = config or {}
+    return str(config.get("recipe") or config.get("name") or folder.resolve().name)
+
+
+def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
+    """The evaluated row the run is about (marked best, else called searched, else a student) and its teacher's."""
+    rows = [row for row in metrics.get("rows") or [] if table.percent(row.get("mAP")) != table.MISSING]
+    teachers = [row for row in rows if _named(row, "teacher")]
+    others = [row for row in rows if row not in teachers]
+    students = [row for row in others if row.get("best")]
+    for word in ("searched", "student", ""):
+        students += [row for row in others if _named(row, word)]
+    return (students or [None])[0], (teachers or [None])[0]
+
+
+def _named(row: dict, word: str) -> bool:
+    return word in str(row.get("name", "")).lower()
+
+
+def _reached(row: dict) -> str:
+    return f"{table.percent(row['mAP'])} with {table.millions(row.get('parameters'))}"
+
+
+def _tiles(metrics: dict) -> list[dict]:
+    """The student's most important numbers, each beside its teacher's."""
+    student, teacher = _student_and_teacher(metrics)
+    formats = {
+        "mAP": ("mAP", table.percent),
+        "rank1": ("rank-1", table.percent),
+        "parameters": ("parameters", table.millions),
+        "multiply_adds": ("multiply-adds", table.multiply_adds),
+    }
+    tiles = [
+        {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else table.MISSING}
+        for key, (name, text) in formats.items()
+        if student
+    ]
+    return [tile for tile in tiles if tile["value"] != table.MISSING]
+
+
+def _result_figures(metrics: dict) -> list[Markup]:
+    figures = [
+        ("cmc", "Matching rate by rank", plots.cmc(metrics.get("cmc") or {})),
+        ("cost", "Accuracy against multiply-adds", plots.accuracy_against_cost(metrics.get("rows") or [])),
+    ]
+    return [inline_svg(svg, name, title) for name, title, svg in figures if svg]
+
+
+def _architecture(architecture: dict | None) -> dict:
+    """The drawing and the listing of each cell, and the decisions outside the cells."""
+    if not architecture:
+        return {"architecture": None, "cells": [], "decisions": {}}
+    return {
+        "architecture": architecture,
+        "cells": [
+            (cell, inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"))
+            for number, (cell, graph) in enumerate(draw.cell_graphs(architecture).items())
+        ],
+        "decisions": draw.other_decisions(architecture),
+        "listing": draw.as_text(architecture),
+    }
+
+
+def _search(history: list[dict]) -> dict:
+    """The curves only a search has, and when its prediction came to rest."""
+    grids = plots.alphas(history)
+    health = plots.health(history)
+    return {
+        "alphas": [
+            (kind, inline_svg(svg, f"alphas{number}", f"Softmax weights of {kind} over the epochs"))
+            for number, (kind, svg) in enumerate(grids.items())
+        ],
+        "health": inline_svg(health, "health", "Health of the search over the epochs") if health else "",
+        "settled": _settled(history),
+    }
+
+
+def _settled(history: list[dict]) -> object:
+    """The first epoch from which on the predicted architecture stayed the same; None without predictions."""
+    settled, last = None, None
+    for line in history:
+        if line.get("predicted") not in (None, last):
+            settled, last = line.get("epoch"), line["predicted"]
+    return settled
+
+
+def _training_figure(stage: str, history: list[dict]) -> Markup | str:
+    svg = plots.training(history)
+    return inline_svg(svg, stage, f"{STAGES[stage]}: losses and schedules over the epochs") if svg else ""
+
+
+def _ranked(architectures: dict | None) -> list[dict]:
+    """The best architectures with what they decide, as text."""
+    return [
+        {
+            "score": table.general(entry.get("score")),
+            "hash": entry["architecture"].get("hash", table.MISSING),
+            "listing": draw.as_text(entry["architecture"]),
+        }
+        for entry in (architectures or {}).get("ranked", [])[:MOST_RANKED]
+    ]
+
+
+def _reproduce(environment: dict) -> str:
+    """The commands that repeat the run, as far as the environment knows them."""
+    command = environment.get("command") or ""
+    commit = next((value for key, value in environment.items() if "commit" in key and value), None)
+    lines = [f"git checkout {commit}"] if commit else []
+    lines += [shlex.join(map(str, command)) if isinstance(command, list) else str(command)] if command else []
+    return "\n".join(lines)
+
+
+def _read_json(path: Path) -> dict | None:
+    """A file of the run, or None where the run has not come that far."""
+    return _parsed(path.read_text(encoding="utf-8"), path) if path.exists() else None
+
+
+def _read_lines(path: Path) -> list[dict]:
+    """A history; a last line that is only half there, as a killed run leaves it, is left out."""
+    if not path.exists():
+        return []
+    *whole, rest = path.read_text(encoding="utf-8").split("\n")
+    history = [_parsed(line, path) for line in whole if line.strip()]
+    try:
+        return [*history, json.loads(rest)] if rest.strip() else history
+    except json.JSONDecodeError:
+        return history
+
+
+def _parsed(text: str, path: Path) -> dict:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} must hold JSON, and does not: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, and holds {type(value).__name__}.")
+    return value

@@ -1,0 +1,258 @@
+"""Curves of a run as SVG text.
+
+Every function takes plain data (lines of a history, rows of the metrics) and returns one SVG image whose text stays
+text. What is missing, not a number or infinite is a gap in its curve; a function with nothing to draw returns "".
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from nas.draw import INK, LINE, MUTED, OPERATION_COLOURS, operation_name
+
+# Okabe and Ito's palette without its yellow, which white paper swallows.
+SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", "-.", ":")
+WIDTH, SMALL = 11.2, (5.2, 3.4)  # of a row of plots; of a single plot and its height, inches
+ALPHA_COLUMNS = 5
+LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": LINE,
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+}
+
+Curve = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
+
+
+def alphas(history: Sequence[dict]) -> dict[str, str]:
+    """The softmax weights of each edge over the epochs: by kind of cell, one small plot an edge.
+
+    Names such as `backbone.normal.2<0` put the edge from state 0 into node 2 in the plots of `backbone.normal`; any
+    other name stands in the plots of what comes before its last dot.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for line in history for name in line.get("alphas") or {}):
+        kinds.setdefault(name.rpartition(".")[0], []).append(name)
+    return {kind: _alpha_grid(history, sorted(names, key=_edge_order)) for kind, names in kinds.items()}
+
+
+def health(history: Sequence[dict]) -> str:
+    """How decided the search is, and how far it leans on operations without weights, each between 0 and 1."""
+    names = dict.fromkeys(name for line in history for name in line.get("health") or {})
+    curves = [(name.replace("_", " "), *_over_epochs(history, "health", name)[1:]) for name in names]
+    return _panels([("", "", _drawable(curves))], ylim=(-0.03, 1.03))
+
+
+def training(history: Sequence[dict]) -> str:
+    """Losses, temperature and validated mAP of one stage, a panel for each that the history has."""
+    panels = []
+    for key, title in (("weight", "loss of the weights"), ("alpha", "loss of the alphas"), ("loss", "loss")):
+        names = dict.fromkeys(name for line in history for name in line.get(key) or {})
+        panels.append((title, "", _drawable(_over_epochs(history, key, name) for name in names)))
+    _, *temperature = _over_epochs(history, "temperature")
+    _, epochs, shares = _over_epochs(history, "mAP")
+    panels.append(("temperature", "", _drawable([("", *temperature)])))
+    panels.append(("mAP (%)", "", _drawable([("", epochs, [100 * share for share in shares])])))
+    return _panels(panels)
+
+
+def cmc(curves: dict[str, Sequence[float]]) -> str:
+    """Cumulative matching characteristics: the share of queries (%) with a right match among the first k."""
+    lines = [
+        (name, range(1, len(values) + 1), [100 * value for value in _numbers(values)])
+        for name, values in curves.items()
+    ]
+    return _panels([("", "matching rate (%)", _drawable(lines))], xlabel="rank", dashed=True)
+
+
+def accuracy_against_cost(rows: Iterable[dict]) -> str:
+    """mAP (%) against multiply-adds (G, logarithmic), a named point for each row that knows both."""
+    points = [(str(row.get("name", "")), _number(row.get("multiply_adds")) / 1e9, _number(row.get("mAP"))) for row in rows]
+    points = [(name, cost, 100 * accuracy) for name, cost, accuracy in points if cost > 0 and math.isfinite(accuracy)]
+    if not points:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=SMALL, layout="constrained")
+        axes = figure.subplots()
+        for number, (name, cost, accuracy) in enumerate(points):
+            colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
+            axes.plot(cost, accuracy, "os^Dvp"[number % 6], color=colour, markersize=8, label=_label(name))
+        axes.set_xscale("log")
+        axes.set_xlabel("multiply-adds (G)")
+        axes.set_ylabel("mAP (%)")
+        axes.margins(0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
+        return _svg(figure)
+
+
+def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
+    columns = min(ALPHA_COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    operations = list(dict.fromkeys(key for line in history for name in names for key in _edge(line, name)))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH * columns / ALPHA_COLUMNS, 1.5 * rows + 0.7), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        handles = {}
+        for axes, name in zip(grid.flat, names, strict=False):
+            curves = _drawable(_over_epochs(history, "alphas", name, key) for key in operations)
+            handles |= _plot_operations(axes, operations, curves)
+            axes.set_title(_edge_title(name), loc="left", fontsize=8.5)
+        for axes in grid.flat[len(names) :]:
+            axes.set_visible(False)
+        _finish_grid(figure, grid, handles)
+        return _svg(figure)
+
+
+def _plot_operations(axes: Axes, operations: list[str], curves: list[Curve]) -> dict:
+    """One line an operation in the operation's colour; returns the lines by the operation's name, for the legend."""
+    unknown = [key for key in operations if key not in OPERATION_COLOURS]
+    lines = {}
+    for key, x, y in curves:
+        colour = OPERATION_COLOURS.get(key) or SERIES_COLOURS[unknown.index(key) % len(SERIES_COLOURS)]
+        style = ":" if key == "none" else "--" if key in unknown else "-"
+        (lines[_label(operation_name(key))],) = axes.plot(x, y, style, color=colour, marker=_marker(x), markersize=3)
+    return lines
+
+
+def _finish_grid(figure: Figure, grid, handles: dict) -> None:
+    """Shared axes, labels on the outside, one legend above all."""
+    for axes in grid.flat:
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.set_ylim(bottom=0)
+    figure.supxlabel("epoch", fontsize=9, color=MUTED)
+    figure.supylabel("softmax weight", fontsize=9, color=MUTED)
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5, fontsize=8)
+
+
+def _panels(
+    panels: list[tuple[str, str, list[Curve]]],
+    xlabel: str = "epoch",
+    ylim: tuple[float, float] | None = None,
+    dashed: bool = False,
+) -> str:
+    """Plots beside each other, a title and a label of the y axis for each; those without a curve are left out."""
+    panels = [panel for panel in panels if panel[2]]
+    if not panels:
+        return ""
+    columns = min(len(panels), 4)
+    rows = math.ceil(len(panels) / columns)
+    width, height = SMALL if len(panels) == 1 else (WIDTH, 2.5)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, (title, ylabel, curves) in zip(grid.flat, panels, strict=False):
+            _plot_curves(axes, curves, dashed)
+            axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
+            axes.set_title(title, loc="left")
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        return _svg(figure)
+
+
+def _plot_curves(axes: Axes, curves: list[Curve], dashed: bool) -> None:
+    for number, (name, x, y) in enumerate(curves):
+        axes.plot(
+            x, y, DASHES[number % len(DASHES)] if dashed else "-", color=SERIES_COLOURS[number % len(SERIES_COLOURS)],
+            marker=_marker(x), markersize=3.5, label=_label(name),
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if any(name for name, *_ in curves):
+        axes.legend(fontsize=8, loc="best")
+
+
+def _over_epochs(history: Sequence[dict], *keys: str) -> Curve:
+    """The curve of `line[key][key]...` over the epochs, named by the last key."""
+    x, y = [], []
+    for line in history:
+        value: object = line
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        x.append(_number(line.get("epoch")))
+        y.append(_number(value))
+    return keys[-1], x, y
+
+
+def _drawable(curves: Iterable[Curve]) -> list[Curve]:
+    """The curves without their gaps' points, and without those that have no point at all."""
+    kept = []
+    for name, x, y in curves:
+        points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
+        if points:
+            kept.append((name, *map(list, zip(*points, strict=True))))
+    return kept
+
+
+def _edge(line: dict, name: str) -> dict:
+    return (line.get("alphas") or {}).get(name) or {}
+
+
+def _edge_title(name: str) -> str:
+    """`backbone.normal.2<0` as `0 → 2`; a decision that is no edge keeps its last part."""
+    node, _, state = name.rpartition(".")[2].partition("<")
+    return f"{state} → {node}" if state else _label(node)
+
+
+def _edge_order(name: str) -> tuple:
+    node, _, state = name.rpartition(".")[2].partition("<")
+    return (int(node), int(state)) if node.isdecimal() and state.isdecimal() else (math.inf, math.inf)
+
+
+def _marker(x: Sequence[float]) -> str:
+    """A curve of a few points shows them; one of many is a line."""
+    return "o" if len(x) <= 12 else ""
+
+
+def _label(name: str) -> str:
+    """A legend leaves out what begins with an underscore; a user's name may."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def _numbers(values: Iterable[object]) -> list[float]:
+    return [_number(value) for value in values]
+
+
+def _number(value: object) -> float:
+    """The value as a number an axis can bear, or NaN."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= LIMIT else math.nan
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as SVG, the same bytes for the same data."""
+    file = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the reader's machine has the font of a Chinese name
+        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return file.getvalue()

@@ -1,0 +1,75 @@
+"""A query beside the gallery images that were ranked highest for it."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+SIZE = (96, 192)  # width and height of one image, px
+RIGHT, WRONG, QUERY = "#009e73", "#d55e00", "#4a5264"  # green and red that colour-blind readers can tell apart
+PAPER, INK = "#ffffff", "#1c2230"
+FRAME, GAP, CAPTION, MARK = 5, 10, 18, 22
+
+
+def strip(
+    query: Image.Image,
+    ranked: Sequence[Image.Image],
+    right: Sequence[bool],
+    captions: Sequence[str] = (),
+) -> Image.Image:
+    """The query, then the gallery in ranked order: a green frame with a tick where it is right, a red one with a cross.
+
+    `captions` stand below the images: the query's first, then the gallery's; without them "query", "1", "2", ...
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    captions = list(captions) or ["query", *(str(rank) for rank in range(1, len(ranked) + 1))]
+    if not len(ranked) == len(right) == len(captions) - 1:
+        raise ValueError(
+            "Each ranked image must have a verdict and a caption, and the query a caption: there are "
+            f"{len(ranked)} ranked images, {len(right)} verdicts and {len(captions)} captions (one more expected)."
+        )
+    tiles = [_tile(query, None, captions[0])]
+    tiles += [_tile(image, verdict, text) for image, verdict, text in zip(ranked, right, captions[1:], strict=True)]
+    return _side_by_side(tiles)
+
+
+def _side_by_side(tiles: list[Image.Image]) -> Image.Image:
+    """Tiles in a row, the query a little apart from the gallery."""
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", ((width + GAP) * len(tiles) + 3 * GAP, height + 2 * GAP), PAPER)
+    for position, tile in enumerate(tiles):
+        sheet.paste(tile, (GAP + position * (width + GAP) + (2 * GAP if position else 0), GAP))
+    return sheet
+
+
+def _tile(image: Image.Image, right: bool | None, caption: str) -> Image.Image:
+    """One framed image above its caption; `right` is None for the query."""
+    colour = QUERY if right is None else RIGHT if right else WRONG
+    width, height = SIZE[0] + 2 * FRAME, SIZE[1] + 2 * FRAME
+    tile = Image.new("RGB", (width, height + CAPTION), PAPER)
+    pen = ImageDraw.Draw(tile)
+    pen.rounded_rectangle((0, 0, width - 1, height - 1), radius=FRAME, fill=colour)
+    tile.paste(ImageOps.pad(image.convert("RGB"), SIZE, color=PAPER), (FRAME, FRAME))
+    if right is not None:
+        _mark(pen, right, colour, width - FRAME - MARK, FRAME)
+    _caption(pen, caption, width, height)
+    return tile
+
+
+def _mark(pen: ImageDraw.ImageDraw, right: bool, colour: str, left: int, top: int) -> None:
+    """A white tick or cross on a square of the frame's colour, in the image's upper right corner."""
+    pen.rectangle((left, top, left + MARK - 1, top + MARK - 1), fill=colour)
+    strokes = [[(0.22, 0.52), (0.42, 0.72), (0.78, 0.28)]]
+    if not right:
+        strokes = [[(0.26, 0.26), (0.74, 0.74)], [(0.74, 0.26), (0.26, 0.74)]]
+    for stroke in strokes:
+        pen.line([(left + x * MARK, top + y * MARK) for x, y in stroke], fill=PAPER, width=3, joint="curve")
+
+
+def _caption(pen: ImageDraw.ImageDraw, text: str, width: int, top: int) -> None:
+    """Centred text, shortened until it fits."""
+    font = ImageFont.load_default(size=12)
+    while text and pen.textlength(text, font=font) > width:
+        text = text.removesuffix("…")[:-1] + "…" if len(text) > 1 else ""
+    pen.text((width / 2, top + CAPTION / 2 + 1), text, fill=INK, font=font, anchor="mm")

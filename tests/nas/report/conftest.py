@@ -1,0 +1,133 @@
+"""A run folder as a whole run leaves it, made up but plausible."""
+
+import json
+import math
+
+import pytest
+from PIL import Image, ImageDraw
+
+from nas.report import strip
+
+OPERATIONS = ("none", "part", "max3", "avg3", "sep3", "dil3", "skip")
+CELLS = {
+    "normal": [["sep3@0", "skip@1"], ["dil3@2", "dil3@0"], ["dil3@3", "sep3@2"], ["dil3@4", "dil3@3"]],
+    "reduce": [["max3@0", "part@1"], ["sep3@0", "dil3@2"], ["dil3@2", "max3@0"], ["dil3@4", "dil3@3"]],
+}
+TEACHER, SEARCHED, RANDOM = "teacher (ResNet-50)", "searched student", "random cells"
+
+
+def architecture(name="3f2a91c07d5e", **others):
+    decisions = {f"backbone.{kind}.{i}": edges for kind, nodes in CELLS.items() for i, edges in enumerate(nodes, start=2)}
+    return {"format": 1, "space": "ReID", "hash": name, "decisions": decisions | others}
+
+
+def alphas(epoch, num_epochs):
+    """Softmax weights that drift apart, each edge towards another operation."""
+    weights = {}
+    for kind in CELLS:
+        for node in range(2, 6):
+            for state in range(node):
+                winner = (node * 3 + state * 2 + len(kind) // 7) % len(OPERATIONS)
+                logits = [0.02 * i + 2.2 * (i == winner) * epoch / num_epochs for i in range(len(OPERATIONS))]
+                total = sum(map(math.exp, logits))
+                weights[f"backbone.{kind}.{node}<{state}"] = {
+                    key: math.exp(logit) / total for key, logit in zip(OPERATIONS, logits, strict=True)
+                }
+    return weights
+
+
+def search_line(epoch, num_epochs):
+    done = epoch / num_epochs
+    return {
+        "epoch": epoch, "temperature": 2 - done, "lr": 0.1 * (1 + math.cos(math.pi * done)) / 2,
+        "weight": {"total": 7 - 4 * done, "distill": 5.5 - 3 * done, "triplet": 1.5 - done},
+        "alpha": {"total": 7.3 - 3.4 * done, "distill": 5.7 - 2.6 * done, "triplet": 1.6 - 0.8 * done},
+        "health": {"entropy": 1 - 0.5 * done, "margin": 0.4 * done, "skip_share": 0.1 + 0.1 * done, "pool_share": 0.2},
+        "alphas": alphas(epoch, num_epochs), "predicted": "3f2a91c07d5e" if done > 0.6 else "77b0c2",
+    }  # fmt: skip
+
+
+def training_line(epoch, num_epochs, best, temperature=None):
+    line = {
+        "epoch": epoch, "temperature": temperature, "lr": 3.5e-4,
+        "loss": {"total": 6 * math.exp(-3 * epoch / num_epochs), "triplet": math.exp(-4 * epoch / num_epochs)},
+    }  # fmt: skip
+    return line | ({"mAP": best * (1 - math.exp(-5 * (epoch + 1) / num_epochs))} if epoch % 5 == 4 else {})
+
+
+def metrics():
+    names = {
+        TEACHER: (0.640, 0.843, 23_508_032, 2_690_000_000, 9.81, 1.02),
+        SEARCHED: (0.612, 0.821, 2_143_872, 412_000_000, 7.2, 0.214),
+        RANDOM: (0.571, 0.788, 2_301_440, 450_000_000, 7.4, None),
+        "hand-made student (MobileNetV2)": (0.498, 0.749, 2_225_000, 204_000_000, 3.11, 0.171),
+    }
+    keys = ("mAP", "rank1", "parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
+    rows = [{"name": name, **dict(zip(keys, values, strict=True))} for name, values in names.items()]
+    for row in rows:
+        row |= {"rank5": row["rank1"] + 0.09, "rank10": row["rank1"] + 0.12, "mINP": row["mAP"] - 0.3}
+        row["best"] = row["name"] == SEARCHED
+    return {
+        "format": 1,
+        "protocol": {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 3368, "num_skipped": 0},
+        "rows": rows,
+        "cmc": {row["name"]: [1 - (1 - row["rank1"]) / (k + 1) ** 0.6 for k in range(50)] for row in rows},
+        "strips": [],
+    }  # fmt: skip
+
+
+CONFIG = {
+    "recipe": "kdas_market1501", "seed": 0, "out": None,
+    "space": {"backbone": {"channels": 32, "num_cells": 8, "reductions": [3, 5, 7]}, "num_ids": 751},
+    "teacher": {"network": "resnet50", "weights": "teacher.safetensors"},
+    "search": {"epochs": 200, "temperature": {"start": 2.0, "end": 1.0, "until": 0.95}, "split": "image"},
+    "retrain": {"epochs": 200, "lr": 3.5e-4, "sampler": {"num_ids": 8, "num_images": 4}},
+}  # fmt: skip
+ENVIRONMENT = {
+    "python": "3.11.9", "torch": "2.15.0", "machine": "1 x H200", "git_commit": "91e1e07", "command": "nas run kdas_market1501",
+    "seconds_search": 5123.4, "seconds_retrain": 2204.9,
+}  # fmt: skip
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value))
+
+
+def write_lines(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_run(folder, num_epochs=40):
+    """The files of a run that has gone through every stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "architecture.json", architecture(**{"head.width": 512, "backbone.part.stripes": 4}))
+    ranked = [{"score": -12.3 - i / 7, "architecture": architecture(f"{i:x}f2a91c07d5e")} for i in range(3)]
+    write_json(folder / "architectures.json", {"format": 1, "ranked": ranked})
+    write_lines(folder / "search.history.jsonl", [search_line(epoch, num_epochs) for epoch in range(num_epochs)])
+    for stage, best in (("teach", 0.64), ("retrain", 0.61), ("rival", 0.57)):
+        lines = [training_line(e, num_epochs, best, None if stage == "teach" else 2 - e / num_epochs) for e in range(num_epochs)]
+        write_lines(folder / f"{stage}.history.jsonl", lines)
+    write_json(folder / "metrics.json", metrics())
+    write_json(folder / "config.json", CONFIG)
+    write_json(folder / "environment.json", ENVIRONMENT)
+    return folder
+
+
+def person(number):
+    """A little figure, so that a page of them can be judged by eye."""
+    image = Image.new("RGB", (64, 128), (170 + number % 5 * 12, 176, 180))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((24, 12, 40, 32), fill=(214, 176, 150))
+    pen.rectangle((18, 34, 46, 76), fill=(40 + 50 * number % 200, 70, 200 - 40 * number % 180))
+    pen.rectangle((20, 76, 44, 120), fill=(40, 44, 60))
+    return image
+
+
+def example_strips():
+    verdicts = [[True, True, False, True, False, True, True, False, False, True], [False] * 2 + [True] * 8]
+    return [strip(person(i), [person(i + (0 if ok else 3)) for ok in right], right) for i, right in enumerate(verdicts)]
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    return write_run(tmp_path / "run")
