@@ -18,9 +18,12 @@ def check_features(query: Tensor, gallery: Tensor) -> None:
     for name, features in (("query", query), ("gallery", gallery)):
         if features.ndim != 2 or not features.numel():
             raise ValueError(f"{name} features must be [number of images, D], got shape {list(features.shape)}")
-        if not features.isfinite().all():
-            broken = int((~features.isfinite().all(dim=1)).sum())
-            raise ValueError(f"{name} features must be finite, got NaN or infinity in {broken} of {len(features)} rows")
+        broken = ~torch.linalg.vector_norm(features.float(), dim=1).square().isfinite()
+        if broken.any():
+            raise ValueError(
+                f"{name} features must be finite in float32, got NaN, infinity or a norm that overflows "
+                f"in {int(broken.sum())} of {len(features)} rows"
+            )
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"query and gallery features must be equally long, got {query.shape[1]} and {gallery.shape[1]}; "
@@ -36,7 +39,7 @@ def ranking_keys(query: Tensor, gallery: Tensor, distance: Distance, block: int)
     Distances are computed in float32 whatever the surrounding autocast or matrix-multiplication precision; what is the
     same for a whole row is left out of them (1 for cosine, the query's norm and the root for Euclidean).
     """
-    query, gallery = query.float(), gallery.float()
+    query, gallery = query.detach().float(), gallery.detach().float()
     if distance == "cosine":
         query, gallery = F.normalize(query), F.normalize(gallery)
         offset = gallery.new_zeros(len(gallery))

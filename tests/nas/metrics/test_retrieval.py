@@ -132,6 +132,12 @@ def test_no_autocast_lowers_the_distances():
     np.testing.assert_array_equal(lowered.average_precision, evaluate_retrieval(*data).average_precision)
 
 
+def test_features_still_attached_to_a_network_are_ranked_too():
+    data = random_data(0)
+    attached = [data[0].clone().requires_grad_(), data[1].clone().requires_grad_(), *data[2:]]
+    assert evaluate_retrieval(*attached).mAP == evaluate_retrieval(*data).mAP
+
+
 def test_keys_order_every_float_and_join_the_two_zeros():
     values = torch.tensor([-math.inf, -2.5, -1e-40, -0.0, 0.0, 1e-40, 2.5, 3e38, math.inf])
     bits = distance_module._ordered_bits(values.clone())
@@ -191,6 +197,7 @@ def broken(place, value):
         (broken(1, torch.randn(0, 16)), {}, "gallery features must be"),
         (broken(1, torch.full((61, 16), math.nan)), {}, "gallery features must be finite.* 61 of 61"),
         (broken(0, torch.full((23, 16), math.inf)), {}, "query features must be finite"),
+        (broken(0, torch.full((23, 16), 1e20)), {}, "query features must be finite in float32.* overflows"),
         (broken(2, torch.ones(22)), {}, "query_ids must hold one number for each of 23 images, got 22"),
         (broken(3, None), {}, "gallery_ids must hold one number for each of 61 images, got 0"),
         (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
