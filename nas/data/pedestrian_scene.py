@@ -64,9 +64,9 @@ class Camera:
 
     def _person(self, canvas: Image.Image, who: Appearance, rng: np.random.Generator) -> None:
         height = canvas.height
-        x = canvas.width / 2 + (self.shift + rng.normal(0, 0.025)) * height
-        size = self.scale * height * rng.uniform(0.93, 1.06)
-        y = (0.5 + 0.47 * self.scale + rng.uniform(0, 0.03)) * height
+        x = canvas.width / 2 + (self.shift + rng.normal(0, 0.03)) * height
+        size = self.scale * height * rng.uniform(0.84, 1.08)
+        y = (0.5 + 0.47 * self.scale + rng.uniform(-0.05, 0.04)) * height
         pen = ImageDraw.Draw(canvas)
         pen.ellipse((x - 0.14 * size, y - 0.015 * size, x + 0.2 * size, y + 0.022 * size), fill=(52, 52, 54))
         yaw, phase = self.yaw + rng.normal(0, 0.3), rng.uniform(0, 2 * pi)
@@ -95,7 +95,7 @@ class Camera:
 
     def _exposed(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """`image` under this camera's light and sensor: gains, gamma and noise, a little different each time."""
-        gains = np.array(self.gains) * np.exp(rng.normal(0, 0.05, 3)) * np.exp(rng.normal(0, 0.12))
+        gains = np.array(self.gains) * np.exp(rng.normal(0, 0.1, 3)) * np.exp(rng.normal(0, 0.22))
         levels = np.arange(256)[:, None] / 255
         table = 255 * np.clip(levels * gains, 0, 1) ** (self.gamma * np.exp(rng.normal(0, 0.08)))
         image = image.point(table.T.astype(np.uint8).ravel().tolist())
