@@ -194,7 +194,7 @@ def without_unreadable(data: ReIDData) -> ReIDData:
         splits[name] = split.take(np.array([split.images.name(i) not in bad for i in range(len(split))], dtype=bool))
         failed += bad
     if failed:
-        warnings.warn(f"{data.name}: skipped unreadable images: {listing(failed)}", stacklevel=3)
+        warnings.warn(f"{data.name}: skipped {len(failed)} unreadable images: {listing(failed)}", stacklevel=3)
     return replace(data, **splits)
 
 
