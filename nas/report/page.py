@@ -38,7 +38,8 @@ def finding(metrics: dict, history: list[dict]) -> str:
         sentence = f"{name[:1].upper()}{name[1:]} reaches mAP {_reached(student)} parameters"
         return f"{sentence}; its {teacher['name']} {_reached(teacher)}." if teacher else f"{sentence}."
     if history:
-        return f"The search has run for {len(history)} epoch{'s' if len(history) > 1 else ''}; nothing is evaluated yet."
+        epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+        return f"The search has run for {epochs}; nothing is evaluated yet."
     return "Nothing is evaluated yet."
 
 

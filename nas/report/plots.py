@@ -94,8 +94,10 @@ def cmc(curves: dict[str, Sequence[float]]) -> str:
 
 def accuracy_against_cost(rows: Iterable[dict]) -> str:
     """mAP (%) against multiply-adds (G, logarithmic), a named point for each row that knows both."""
-    points = [(str(row.get("name", "")), _number(row.get("multiply_adds")) / 1e9, _number(row.get("mAP"))) for row in rows]
-    points = [(name, cost, 100 * accuracy) for name, cost, accuracy in points if cost > 0 and math.isfinite(accuracy)]
+    points = [
+        (str(row.get("name")), _number(row.get("multiply_adds")) / 1e9, 100 * _number(row.get("mAP"))) for row in rows
+    ]
+    points = [point for point in points if point[1] > 0 and math.isfinite(point[2])]
     if not points:
         return ""
     with matplotlib.rc_context(_STYLE):
@@ -254,5 +256,6 @@ def _svg(figure: Figure) -> str:
     file = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the reader's machine has the font of a Chinese name
-        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     return file.getvalue()

@@ -73,10 +73,7 @@ def result_table(metrics: dict) -> Table:
     keys = [key for key, (_, text) in _COLUMNS.items() if any(text(row.get(key)) != MISSING for row in rows)]
     return Table(
         columns=("network", *(_COLUMNS[key][0] for key in keys)),
-        rows=tuple(
-            Row((str(row.get("name") or MISSING), *(_COLUMNS[key][1](row.get(key)) for key in keys)), bool(row.get("best")))
-            for row in rows
-        ),
+        rows=tuple(Row(_cells(row, keys), best=bool(row.get("best"))) for row in rows),
     )
 
 
@@ -98,6 +95,10 @@ def as_markdown(table: Table) -> str:
         cells = [_markdown_text(cell) for cell in row.cells]
         lines.append([f"**{cell}**" for cell in cells] if row.best else cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _cells(row: dict, keys: list[str]) -> tuple[str, ...]:
+    return str(row.get("name") or MISSING), *(_COLUMNS[key][1](row.get(key)) for key in keys)
 
 
 def _formatted(value: object, text: Callable[[float], str]) -> str:

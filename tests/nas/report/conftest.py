@@ -17,7 +17,7 @@ TEACHER, SEARCHED, RANDOM = "teacher (ResNet-50)", "searched student", "random c
 
 
 def architecture(name="3f2a91c07d5e", **others):
-    decisions = {f"backbone.{kind}.{i}": edges for kind, nodes in CELLS.items() for i, edges in enumerate(nodes, start=2)}
+    decisions = {f"backbone.{kind}.{i}": edges for kind, nodes in CELLS.items() for i, edges in enumerate(nodes, 2)}
     return {"format": 1, "space": "ReID", "hash": name, "decisions": decisions | others}
 
 
@@ -48,11 +48,10 @@ def search_line(epoch, num_epochs):
 
 
 def training_line(epoch, num_epochs, best, temperature=None):
-    line = {
-        "epoch": epoch, "temperature": temperature, "lr": 3.5e-4,
-        "loss": {"total": 6 * math.exp(-3 * epoch / num_epochs), "triplet": math.exp(-4 * epoch / num_epochs)},
-    }  # fmt: skip
-    return line | ({"mAP": best * (1 - math.exp(-5 * (epoch + 1) / num_epochs))} if epoch % 5 == 4 else {})
+    done = epoch / num_epochs
+    loss = {"total": 6 * math.exp(-3 * done), "triplet": math.exp(-4 * done)}
+    line = {"epoch": epoch, "temperature": temperature, "lr": 3.5e-4, "loss": loss}
+    return line | ({"mAP": best * (1 - math.exp(-5 * done - 0.1))} if epoch % 5 == 4 else {})
 
 
 def metrics():
@@ -69,7 +68,9 @@ def metrics():
         row["best"] = row["name"] == SEARCHED
     return {
         "format": 1,
-        "protocol": {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 3368, "num_skipped": 0},
+        "protocol": {
+            "distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 3368, "num_skipped": 0,
+        },
         "rows": rows,
         "cmc": {row["name"]: [1 - (1 - row["rank1"]) / (k + 1) ** 0.6 for k in range(50)] for row in rows},
         "strips": [],
@@ -84,8 +85,8 @@ CONFIG = {
     "retrain": {"epochs": 200, "lr": 3.5e-4, "sampler": {"num_ids": 8, "num_images": 4}},
 }  # fmt: skip
 ENVIRONMENT = {
-    "python": "3.11.9", "torch": "2.15.0", "machine": "1 x H200", "git_commit": "91e1e07", "command": "nas run kdas_market1501",
-    "seconds_search": 5123.4, "seconds_retrain": 2204.9,
+    "python": "3.11.9", "torch": "2.15.0", "machine": "1 x H200", "git_commit": "91e1e07",
+    "command": "nas run kdas_market1501", "seconds_search": 5123.4, "seconds_retrain": 2204.9,
 }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def write_run(folder, num_epochs=40):
     write_json(folder / "architectures.json", {"format": 1, "ranked": ranked})
     write_lines(folder / "search.history.jsonl", [search_line(epoch, num_epochs) for epoch in range(num_epochs)])
     for stage, best in (("teach", 0.64), ("retrain", 0.61), ("rival", 0.57)):
-        lines = [training_line(e, num_epochs, best, None if stage == "teach" else 2 - e / num_epochs) for e in range(num_epochs)]
+        temperatures = [None if stage == "teach" else 2 - epoch / num_epochs for epoch in range(num_epochs)]
+        lines = [training_line(epoch, num_epochs, best, temperature) for epoch, temperature in enumerate(temperatures)]
         write_lines(folder / f"{stage}.history.jsonl", lines)
     write_json(folder / "metrics.json", metrics())
     write_json(folder / "config.json", CONFIG)

@@ -1,0 +1,156 @@
+"""The report: whole, self-contained, escaped, and without what the run has not done."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from nas import draw
+from nas.report import strip, write_report
+from nas.report.page import finding
+
+HOSTILE = '<script>alert("1")</script>'
+SECTIONS = {
+    "results", "architecture", "strips", "search", "training", "ranked", "configuration", "environment", "reproduce",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page's elements: tags, ids, links and text; fails where tags do not match."""
+
+    VOID = {"meta", "img", "br", "path", "use"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.ids, self.links, self.words, self.open = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def read(run_folder, **options):
+    return Page(write_report(run_folder, **options).read_text(encoding="utf-8"))
+
+
+def sections(page):
+    return SECTIONS & set(page.ids)
+
+
+def change(run_folder, name, **entries):
+    path = run_folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folder):
+    image = Image.new("RGB", (64, 128))
+    path = write_report(run_folder, [strip(image, [image], [True])])
+    page = Page(path.read_text(encoding="utf-8"))
+    assert sections(page) == SECTIONS
+    assert len(page.ids) == len(set(page.ids))
+    for word in ("23.51 M", "part-aware", "0 → 2", "kdas_market1501", "git checkout 91e1e07"):
+        assert word in page.text
+    sentence = "Searched student reaches mAP 61.2 with 2.14 M parameters; its teacher (ResNet-50) 64.0 with 23.51 M."
+    assert sentence in page.text
+
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"@import|url\((?!#)", path.read_text(encoding="utf-8"))
+
+
+def test_findings_of_unfinished_runs():
+    assert finding({"rows": [{"name": "x", "mAP": 0.5}]}, []) == "X reaches mAP 50.0 with – parameters."
+    assert finding({"rows": [{"name": "teacher", "mAP": 0.5}]}, [{}]).startswith("The search has run for 1 epoch;")
+    assert finding({"rows": [{"name": "student", "mAP": None}]}, []) == "Nothing is evaluated yet."
+
+
+def test_everything_shown_is_escaped(run_folder):
+    decisions = {HOSTILE: HOSTILE, f"{HOSTILE}.normal.2": [f"{HOSTILE}@0", "skip@1"]}
+    hostile = {"format": 1, "space": HOSTILE, "hash": HOSTILE, "decisions": decisions}
+    change(run_folder, "config.json", recipe=HOSTILE, **{HOSTILE: {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}})
+    change(run_folder, "environment.json", command=HOSTILE, **{HOSTILE: HOSTILE})
+    change(run_folder, "architecture.json", **hostile)
+    change(run_folder, "architectures.json", ranked=[{"score": HOSTILE, "architecture": hostile}])
+    change(
+        run_folder, "metrics.json", protocol={HOSTILE: HOSTILE}, cmc={HOSTILE: [0.5]},
+        rows=[{"name": HOSTILE, "mAP": 0.5, "multiply_adds": 1e9, "best": True}],
+    )  # fmt: skip
+    line = {"epoch": 0, "alphas": {f"{HOSTILE}<0": {HOSTILE: 0.5}}, "loss": {HOSTILE: 1}, "health": {HOSTILE: 1}}
+    for stage in ("search", "teach"):
+        (run_folder / f"{stage}.history.jsonl").write_text(json.dumps(line))
+    page = read(run_folder)
+    assert "script" not in page.tags
+    assert page.text.count(HOSTILE) >= 15
+
+
+def test_a_run_that_has_only_searched(run_folder):
+    for name in os.listdir(run_folder):
+        if name not in ("search.history.jsonl", "architecture.json", "config.json"):
+            os.unlink(run_folder / name)
+    page = read(run_folder)
+    assert sections(page) == {"architecture", "search", "training", "configuration"}
+    assert "The search has run for 40 epochs; nothing is evaluated yet." in page.text
+    assert "The predicted architecture has not changed since epoch 25." in page.text
+
+
+def test_an_empty_folder_still_has_a_page(tmp_path):
+    (tmp_path / "my <run>").mkdir()
+    page = read(tmp_path / "my <run>")
+    assert sections(page) == set() and "my <run>" in page.text
+
+
+def test_missing_and_wild_values(run_folder):
+    (run_folder / "search.history.jsonl").write_text("")
+    rows = [{"name": None, "mAP": float("nan"), "parameters": 1e300}, {"name": "student", "mAP": 0.5, "rank1": None}]
+    change(run_folder, "metrics.json", rows=rows, cmc=None, protocol={"ap": None})
+    change(run_folder, "config.json", nothing=None, empty={}, none=[], deep={"a": {"b": {"c": [1, 2]}}})
+    with open(run_folder / "search.history.jsonl", "a") as history:
+        history.write('{"epoch": 40, "weight": {"total": NaN}, "alphas": null, "health": null}\n{"epoch": 41, "wei')
+    assert "student" in read(run_folder).text
+
+
+BROKEN = [("metrics.json", "{"), ("config.json", "[1]"), ("search.history.jsonl", "x\n")]
+
+
+@pytest.mark.parametrize(("name", "content"), BROKEN)
+def test_a_broken_file_is_named(run_folder, name, content):
+    (run_folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} must hold"):
+        write_report(run_folder)
+
+
+def test_a_failed_report_leaves_the_last_one(run_folder, monkeypatch):
+    for path in run_folder.glob("*.jsonl"):
+        path.unlink()
+    (run_folder / "report.html").write_text("the last one")
+    before = sorted(os.listdir(run_folder))
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(draw.os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_report(run_folder)
+    assert (run_folder / "report.html").read_text() == "the last one"
+    assert sorted(os.listdir(run_folder)) == before

@@ -1,0 +1,103 @@
+"""The curves: SVG that names what it shows, whatever the numbers are."""
+
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from nas.report import plots
+
+HOSTILE = "<script>$x^{</script>&_\N{CJK UNIFIED IDEOGRAPH-4EBA}"
+
+
+def text(svg):
+    return " ".join(ET.fromstring(svg).itertext())
+
+
+def search(num_epochs, value=lambda epoch: 0.5):
+    return [
+        {
+            "epoch": epoch,
+            "temperature": 2.0,
+            "weight": {"total": value(epoch)},
+            "alpha": {"total": value(epoch)},
+            "health": {"entropy": value(epoch), "skip_share": 0.1},
+            "alphas": {"b.normal.2<0": {"sep3": value(epoch), "none": 0.5}, "b.reduce.10<1": {"my_op": 1.0}},
+        }
+        for epoch in range(num_epochs)
+    ]
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 30])
+def test_alphas_have_a_grid_for_each_kind_of_cell(num_epochs):
+    grids = plots.alphas(search(num_epochs))
+    assert set(grids) == {"b.normal", "b.reduce"}
+    normal, reduce = text(grids["b.normal"]), text(grids["b.reduce"])
+    assert "0 → 2" in normal and "sep conv 3x3" in normal and "none" in normal
+    assert "1 → 10" in reduce and "my_op" in reduce and "sep conv" not in reduce
+
+
+def test_edges_stand_in_numerical_order():
+    edges = {f"normal.{node}<{state}": {"skip": 1.0} for node, state in [(10, 2), (2, 1), (2, 0)]}
+    shown = text(plots.alphas([{"epoch": 0, "alphas": edges}])["normal"])
+    assert shown.index("0 → 2") < shown.index("1 → 2") < shown.index("2 → 10")
+
+
+def test_a_decision_that_is_no_edge_is_drawn_too():
+    grids = plots.alphas([{"epoch": 0, "alphas": {"block3.op": {"k3e6": 0.4, "k5e6": 0.6}, "width": {"32": 1.0}}}])
+    assert set(grids) == {"block3", ""} and "k5e6" in text(grids["block3"])
+
+
+@pytest.mark.parametrize("num_epochs", [1, 30])
+def test_training_names_its_curves(num_epochs):
+    shown = text(plots.training(search(num_epochs)))
+    assert all(title in shown for title in ("loss of the weights", "loss of the alphas", "temperature", "total"))
+    assert "mAP" not in shown
+    shown = text(plots.health(search(num_epochs)))
+    assert "entropy" in shown and "skip share" in shown
+
+
+def test_map_is_shown_in_percent_where_it_was_validated():
+    history = [{"epoch": epoch, "temperature": None, "loss": {"total": 1.0}} for epoch in range(3)]
+    history[1]["mAP"] = 0.31
+    shown = text(plots.training(history))
+    assert "mAP (%)" in shown and "temperature" not in shown and "31" in shown
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, 10**400, None, "high", True])
+def test_a_value_that_is_no_number_is_a_gap(value):
+    wild, without = search(3), search(3)
+    wild[1]["temperature"], without[1]["temperature"] = value, None
+    assert plots.training(wild) == plots.training(without)
+    assert plots.training([{"epoch": 0, "loss": {"total": value}, "temperature": value}]) == ""
+    assert "nan" not in plots.alphas(search(1, lambda epoch: value))["b.normal"]
+
+
+def test_cost_leaves_out_what_is_not_measured():
+    rows = [
+        {"name": "teacher", "mAP": 0.64, "multiply_adds": 2.69e9},
+        {"name": "student", "mAP": None, "multiply_adds": 4e8},
+        {"name": "rival", "mAP": 0.5, "multiply_adds": 0},
+        {"name": "other"},
+    ]
+    shown = text(plots.accuracy_against_cost(rows))
+    assert "teacher" in shown and "multiply-adds (G)" in shown
+    assert not any(name in shown for name in ("student", "rival", "other"))
+
+
+def test_names_are_shown_as_they_are():
+    curves = {HOSTILE: [0.5, 0.6], "_hidden": [0.4, math.nan]}
+    svg = plots.cmc(curves)
+    assert HOSTILE in text(svg) and "_hidden" in text(svg) and "<script" not in svg
+    points = [{"name": name, "mAP": 0.5, "multiply_adds": 1e9} for name in curves]
+    shown = text(plots.accuracy_against_cost(points))
+    assert HOSTILE in shown and "_hidden" in shown
+
+
+def test_nothing_to_draw_is_no_picture():
+    assert plots.alphas([]) == {}
+    assert plots.training([]) == plots.health([]) == plots.cmc({}) == plots.accuracy_against_cost([]) == ""
+
+
+def test_the_same_data_give_the_same_bytes():
+    assert plots.training(search(3)) == plots.training(search(3))
