@@ -55,8 +55,9 @@ class Architecture:
         """Reads what `to_dict` wrote, in this or an earlier version. Raises ValueError naming what is wrong."""
         if not isinstance(data, Mapping) or not isinstance(data.get("decisions"), Mapping):
             raise ValueError('an architecture is {"format": 1, "space": NAME, "decisions": {NAME: ANSWER}}')
-        if data.get("format", FORMAT) > FORMAT:
-            raise ValueError(f"this version reads architectures up to format {FORMAT}, not {data['format']}: update it")
+        version = data.get("format", FORMAT)
+        if not isinstance(version, int) or version > FORMAT:
+            raise ValueError(f"this version reads architectures up to format {FORMAT}, not {version!r}: update it")
         decisions = {name: tuple(a) if isinstance(a, list) else a for name, a in data["decisions"].items()}
         return cls(str(data.get("space", "")), decisions)
 
@@ -233,6 +234,11 @@ def _listed(names: Sequence[str]) -> str:
 
 class SearchSpace(ABC):
     """A family of networks: a frozen dataclass of its constants, and one method."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for tables and reports."""
+        return type(self).__name__
 
     @abstractmethod
     def build(self, pick: Pick, c_in: int = 3) -> nn.Module:

@@ -105,6 +105,10 @@ class Cells(SearchSpace):
             raise ValueError(f"reductions must be places from 1 to {self.cells} (the number of cells), "
                              f"not {self.reductions}")
 
+    @property
+    def title(self) -> str:
+        return f"{self.cells} {self.candidates} cells, C={self.channels}"
+
     def build(self, pick: Pick, c_in: int = 3) -> CellNet:
         candidates, genotype = {"kdas": (ops.KDAS, AUTO_REID), "darts": (ops.DARTS, DARTS_V2)}[self.candidates]
         stem = {"resnet": resnet_stem, "cifar": cifar_stem}[self.stem](c_in, self.channels)

@@ -98,6 +98,10 @@ class MobileNetV2(SearchSpace):
         if self.last_stride not in (1, 2):
             raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
 
+    @property
+    def title(self) -> str:
+        return f"MobileNetV2 x{self.width:g}"
+
     def build(self, pick: Pick, c_in: int = 3) -> MobileNetV2Net:
         c_last, c_out = self._channels(32), self._channels(1280, max(self.width, 1.0))
         layers: list[nn.Module] = [conv_norm_relu(c_in, c_last, 3, 2)]

@@ -98,7 +98,7 @@ class Halved(nn.Module):
 
 
 def factorized_reduce(c_in: int, c_out: int, affine: bool = True) -> Op:
-    """ReLU, the map halved without losing a pixel, BatchNorm."""
+    """ReLU, the map halved (two of every four pixels are read), BatchNorm."""
     return Op(Halved(c_in, c_out), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=True)
 
 

@@ -237,4 +237,7 @@ def _capped(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet,
         over = [edge for edges in skips.values() if len(edges) > max_skips for edge in edges]
         if not over:
             return alphas
-        alphas[min(over, key=lambda edge: alphas[edge]["skip"])]["skip"] = 0.0
+        weakest = min(over, key=lambda edge: alphas[edge]["skip"])
+        if alphas[weakest]["skip"] == 0:
+            raise ValueError(f"no architecture with at most {max_skips} identities: {weakest} has nothing else to offer")
+        alphas[weakest]["skip"] = 0.0

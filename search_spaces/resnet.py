@@ -102,7 +102,7 @@ DEPTHS: dict[int, tuple[str, type[Block], tuple[int, ...]]] = {
 
 
 class ResNetNet(nn.Module):
-    """`[B, 3, H, W]` to `{"layer1": [B, C, H / 4, W / 4], ..., "layer4": ..., "map": layer4's}`; torchvision's names."""
+    """`[B, 3, H, W]` to `{"layer1": [B, C, H / 4, W / 4], ..., "layer4": ..., "map": the last}`; torchvision's names."""
 
     def __init__(self, c_in: int, channels: int, stages: Sequence[nn.Sequential], out_channels: int) -> None:
         super().__init__()
@@ -142,6 +142,10 @@ class ResNet(SearchSpace):
             raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
         if round(STAGE_CHANNELS[0] * self.width) < 1:
             raise ValueError(f"width must leave a channel: at least {1 / STAGE_CHANNELS[0]}, not {self.width}")
+
+    @property
+    def title(self) -> str:
+        return f"ResNet-{self.depth}" + ("" if self.width == 1 else f" x{self.width:g}")
 
     def build(self, pick: Pick, c_in: int = 3) -> ResNetNet:
         kind, block, stage_depths = DEPTHS[self.depth]

@@ -69,17 +69,19 @@ class ImageCache:
         images = torch.empty(len(self), 3, self.height, self.width, dtype=torch.uint8)
         failures = []
 
-        def fill(i: int) -> None:
+        def fill(i: int) -> tuple[str, str] | None:
             try:
                 images[i] = self._decoded(i)
             except ValueError as error:
-                failures.append((self.split.images.name(i), str(error)))
+                return self.split.images.name(i), str(error)
+            return None
 
-        for done, _ in enumerate(self._pool.map(fill, range(len(self))), start=1):
+        for done, failure in enumerate(self._pool.map(fill, range(len(self))), start=1):
+            failures += [failure] if failure else []
             if progress:
                 progress(done, len(self))
         if failures:
-            raise unreadable_error(sorted(failures))
+            raise unreadable_error(failures)
         return images
 
     def _decoded(self, i: int) -> Tensor:

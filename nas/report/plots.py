@@ -6,6 +6,7 @@ text. What is missing, not a number or infinite is a gap in its curve; a functio
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +22,8 @@ SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e
 DASHES = ("-", "--", "-.", ":")
 WIDTH, SMALL = 11.2, (5.2, 3.4)  # of a row of plots; of a single plot and its height, inches
 ALPHA_COLUMNS = 5
+LONGEST_TITLE = 26
+OTHER = "other decisions"
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 
 _STYLE = {
@@ -48,18 +51,21 @@ _STYLE = {
     "legend.frameon": False,
 }
 
+_EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
+
 Curve = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
 
 
 def alphas(history: Sequence[dict]) -> dict[str, str]:
-    """The softmax weights of each edge over the epochs: by kind of cell, one small plot an edge.
+    """The softmax weights over the epochs: by kind of cell, one small plot an edge; those of other decisions apart.
 
     Names such as `backbone.normal.2<0` put the edge from state 0 into node 2 in the plots of `backbone.normal`; any
-    other name stands in the plots of what comes before its last dot.
+    other name is a decision outside the cells.
     """
     kinds: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for line in history for name in line.get("alphas") or {}):
-        kinds.setdefault(name.rpartition(".")[0], []).append(name)
+        edge = _EDGE.fullmatch(name)
+        kinds.setdefault(edge["cell"] if edge else OTHER, []).append(name)
     return {kind: _alpha_grid(history, sorted(names, key=_edge_order)) for kind, names in kinds.items()}
 
 
@@ -122,7 +128,7 @@ def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
     rows = math.ceil(len(names) / columns)
     operations = list(dict.fromkeys(key for line in history for name in names for key in _edge(line, name)))
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH * columns / ALPHA_COLUMNS, 1.5 * rows + 0.7), layout="constrained")
+        figure = Figure(figsize=(WIDTH if columns > 2 else SMALL[0], 1.5 * rows + 0.9), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         handles = {}
         for axes, name in zip(grid.flat, names, strict=False):
@@ -131,7 +137,7 @@ def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
             axes.set_title(_edge_title(name), loc="left", fontsize=8.5)
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
-        _finish_grid(figure, grid, handles)
+        _finish_grid(figure, grid, handles, legend_columns=6 if columns > 2 else 3)
         return _svg(figure)
 
 
@@ -141,12 +147,13 @@ def _plot_operations(axes: Axes, operations: list[str], curves: list[Curve]) -> 
     lines = {}
     for key, x, y in curves:
         colour = OPERATION_COLOURS.get(key) or SERIES_COLOURS[unknown.index(key) % len(SERIES_COLOURS)]
-        style = ":" if key == "none" else "--" if key in unknown else "-"
-        (lines[_label(operation_name(key))],) = axes.plot(x, y, style, color=colour, marker=_marker(x), markersize=3)
+        style = ":" if key == "none" else "-"
+        marker = "o" if len(x) == 1 else ""
+        (lines[_label(operation_name(key))],) = axes.plot(x, y, style, color=colour, marker=marker, markersize=3)
     return lines
 
 
-def _finish_grid(figure: Figure, grid, handles: dict) -> None:
+def _finish_grid(figure: Figure, grid, handles: dict, legend_columns: int) -> None:
     """Shared axes, labels on the outside, one legend above all."""
     for axes in grid.flat:
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -155,7 +162,7 @@ def _finish_grid(figure: Figure, grid, handles: dict) -> None:
     figure.supxlabel("epoch", fontsize=9, color=MUTED)
     figure.supylabel("softmax weight", fontsize=9, color=MUTED)
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5, fontsize=8)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=legend_columns, fontsize=8)
 
 
 def _panels(
@@ -221,14 +228,17 @@ def _edge(line: dict, name: str) -> dict:
 
 
 def _edge_title(name: str) -> str:
-    """`backbone.normal.2<0` as `0 → 2`; a decision that is no edge keeps its last part."""
-    node, _, state = name.rpartition(".")[2].partition("<")
-    return f"{state} → {node}" if state else _label(node)
+    """`backbone.normal.2<0` as `0 → 2`; of another decision's name as much as fits."""
+    edge = _EDGE.fullmatch(name)
+    if edge:
+        return f"{edge['state']} → {edge['node']}"
+    return name if len(name) <= LONGEST_TITLE else f"…{name[1 - LONGEST_TITLE:]}"
 
 
-def _edge_order(name: str) -> tuple:
-    node, _, state = name.rpartition(".")[2].partition("<")
-    return (int(node), int(state)) if node.isdecimal() and state.isdecimal() else (math.inf, math.inf)
+def _edge_order(name: str) -> tuple[int, int]:
+    """By node, then by input; other decisions stay in the order they were asked."""
+    edge = _EDGE.fullmatch(name)
+    return (int(edge["node"]), int(edge["state"])) if edge else (0, 0)
 
 
 def _marker(x: Sequence[float]) -> str:

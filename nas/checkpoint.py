@@ -1,0 +1,101 @@
+"""What is kept on disk: written whole or not at all, read without running anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+class SaveError(RuntimeError):
+    """A file could not be written; what stood there before still stands."""
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Lets `write` fill a file beside `path`, then puts it in `path`'s place: a kill leaves the old file or the new.
+
+    Raises SaveError naming the file and the reason (a full disk, a folder without permission).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        reason = "the disk is full" if full else str(error)
+        raise SaveError(f"could not write {path}: {reason}; what was saved before is untouched, "
+                        "and the same command goes on from there") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, data: object) -> Path:
+    return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError naming the file when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> Path:
+    """A training's state: tensors and plain data alone."""
+    return write_whole(path, lambda temporary: torch.save(dict(state), temporary))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> Path:
+    """A network's state dict as safetensors, with `metadata` as JSON in its header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    header = {"nas": json.dumps(metadata)}
+    return write_whole(path, lambda temporary: save_file(tensors, temporary, header))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a safetensors file. Raises ValueError naming the file when it is missing or damaged."""
+    if not path.is_file():
+        raise ValueError(f"the weights file {path} does not exist")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("nas", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None
+
+
+def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Loads `tensors` into `net` strictly. Raises ValueError naming the first tensor that is missing or differs."""
+    expected = net.state_dict()
+    for name in sorted(set(expected) | set(tensors)):
+        if name not in tensors:
+            raise ValueError(f"{what} has no tensor {name!r}, which the network needs")
+        if name not in expected:
+            raise ValueError(f"{what} has a tensor {name!r}, which the network does not have")
+        if tensors[name].shape != expected[name].shape:
+            raise ValueError(f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, "
+                             f"the network's has {tuple(expected[name].shape)}")
+    net.load_state_dict(tensors)

@@ -1,0 +1,97 @@
+"""Configurations as JSON and back: frozen dataclasses, each written with its class's name as `kind`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.suggest import near_misses
+
+
+def encode(value: object) -> Any:
+    """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"a configuration holds numbers, texts, paths, tuples and dataclasses, not {type(value).__name__}")
+
+
+def decode(data: Any, annotation: Any, where: str = "config") -> Any:
+    """What `encode` wrote, as `annotation` says it must be. Raises ValueError naming the place that does not fit.
+
+    Only classes already imported can come out: a stranger's file chooses among them, and runs nothing.
+    """
+    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if data is None and type(None) in options:
+        return None
+    if isinstance(data, Mapping) and "kind" in data:
+        return _decode_dataclass(data, options, where)
+    for option in options:
+        origin = typing.get_origin(option)
+        if origin is tuple and isinstance(data, list):
+            item, *rest = typing.get_args(option)
+            items = [item] * len(data) if rest == [...] else [item, *rest]
+            return tuple(decode(value, kind, where) for value, kind in zip(data, items, strict=True))
+        if origin is typing.Literal and data in typing.get_args(option):
+            return data
+        if option is Path and isinstance(data, str):
+            return Path(data)
+        if option is float and isinstance(data, int | float) and not isinstance(data, bool):
+            return float(data)
+        if isinstance(option, type) and type(data) is option:
+            return data
+    raise ValueError(f"{where} must be {annotation}, not {data!r}")
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
+    known = {cls.__name__: cls for option in options if isinstance(option, type) for cls in _with_subclasses(option)}
+    cls = known.get(data["kind"])
+    if cls is None or not dataclasses.is_dataclass(cls):
+        raise ValueError(f"{where} is a {data['kind']!r}, which is not known here{near_misses(data['kind'], known)}; "
+                         "a class of your own is known when the command names the recipe's file again")
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    unknown = set(data) - names - {"kind"}
+    if unknown:
+        raise ValueError(f"{where}: {cls.__name__} has no field {sorted(unknown)}; it has {sorted(names)}")
+    return cls(**{name: decode(data[name], hints[name], f"{where}.{name}") for name in names if name in data})
+
+
+def _with_subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    for subclass in cls.__subclasses__():
+        yield from _with_subclasses(subclass)
+
+
+def fingerprint(*values: object) -> str:
+    """Sixteen hex digits that stand for configurations."""
+    text = json.dumps([encode(value) for value in values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """The fields in which two encoded configurations differ, as `field: old, now new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("kind") == new.get("kind"):
+        names = dict.fromkeys([*old, *new])
+        return [line for name in names for line in differences(old.get(name), new.get(name), f"{where}.{name}".strip("."))]
+    return [] if old == new else [f"{where}: {_short(old)}, now {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    return str(value["kind"]) if isinstance(value, Mapping) and "kind" in value else repr(value)

@@ -1,0 +1,57 @@
+"""A trained re-ID network as one file: its weights, and in the header what it takes to build it again."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from nas.checkpoint import load_into, load_weights, save_weights
+from nas.config import decode, encode
+from search_spaces.base import Architecture
+from students.reid import ReID, ReIDNet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with the space and architecture it was built from, and the training identities its logits stand for."""
+
+    net: ReIDNet
+    space: ReID
+    architecture: Architecture | None
+    identities: tuple[int, ...]
+
+    def save(self, path: Path) -> Path:
+        """Writes safetensors."""
+        architecture = self.architecture.to_dict() if self.architecture else None
+        return save_weights(path, self.net, {"format": FORMAT, "space": encode(self.space),
+                                             "architecture": architecture, "identities": self.identities})
+
+    @classmethod
+    def load(cls, path: Path) -> Network:
+        """Raises ValueError when the file is missing, damaged, or not written by this project."""
+        tensors, metadata = load_weights(path)
+        if "space" not in metadata:
+            raise ValueError(f"{path} was not written by this project (its header names no network): give a "
+                             "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`")
+        space = decode(metadata["space"], ReID, f"the header of {path}")
+        architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
+        net = space.student(architecture)
+        load_into(net, tensors, str(path))
+        return cls(net.eval(), space, architecture, tuple(metadata["identities"]))
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return f"{self.space.title}, {self.architecture.hash}" if self.architecture else self.space.title
+
+
+def feature_net(net: ReIDNet) -> nn.Module:
+    """A copy of `net` without its classifier: what runs on a camera."""
+    copied = copy.deepcopy(net)
+    copied.classifier = nn.Identity()
+    return copied

@@ -1,0 +1,88 @@
+"""Optimisers and learning rates as plain data: a recipe names them, a stage builds them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class Rate(ABC):
+    """How the learning rate changes over a training: a factor on the optimiser's `lr`."""
+
+    @abstractmethod
+    def factor(self, epoch: float, num_epochs: int) -> float:
+        """The factor at `epoch`, counted from 0 and fractional within an epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat(Rate):
+    """The same rate throughout."""
+
+    def factor(self, epoch: float, num_epochs: int) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineRate(Rate):
+    """A linear rise over `warmup_epochs`, then half a cosine from 1 down to `final`."""
+
+    final: float = 0.01
+    warmup_epochs: int = 0
+    warmup_start: float = 0.1
+
+    def factor(self, epoch: float, num_epochs: int) -> float:
+        if epoch < self.warmup_epochs:
+            return self.warmup_start + (1 - self.warmup_start) * epoch / self.warmup_epochs
+        done = (epoch - self.warmup_epochs) / max(num_epochs - self.warmup_epochs, 1)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser(ABC):
+    """An optimiser's constants and its learning rate over time."""
+
+    lr: float
+    weight_decay: float = 5e-4
+    rate: Rate = field(default_factory=Flat)
+
+    @abstractmethod
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer: ...
+
+    def set_rate(self, optimiser: torch.optim.Optimizer, epoch: float, num_epochs: int) -> float:
+        """Sets and returns the learning rate at `epoch` (fractional)."""
+        lr = self.lr * self.rate.factor(epoch, num_epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimiser):
+    momentum: float = 0.9
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimiser):
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)
+
+
+def step(optimiser: torch.optim.Optimizer, gradients: list[Tensor], clip: float | None = None) -> None:
+    """One step of `optimiser` along `gradients` (of its parameters, in order), clipped to the norm `clip`."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)

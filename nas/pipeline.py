@@ -1,0 +1,50 @@
+"""`nas run`, `nas draw` and `nas report`: the stages of a run in order, and its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nas import draw
+from nas.evaluate import evaluate
+from nas.report import write_report
+from nas.retrain import retrain
+from nas.run import Run
+from nas.search import search
+from nas.teach import teach
+
+
+def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
+    """Teaches, searches, retrains, evaluates, draws and reports; what is finished is kept. Returns the metrics."""
+    recipe = run.recipe
+    if recipe.teacher is not None and recipe.teacher.weights is None:
+        teach(run, overwrite)
+    if recipe.strategy is not None and recipe.architecture is None:
+        search(run, overwrite)
+    retrain(run, overwrite)
+    metrics = evaluate(run)
+    draw_architecture(run)
+    report(run)
+    return metrics
+
+
+def draw_architecture(run: Run) -> list[Path]:
+    """Draws what is retrained: SVG and PNG of every cell."""
+    return draw.draw(architecture(run), run.folder)
+
+
+def architecture(run: Run) -> dict:
+    """The run's architecture as plain data; the published one where nothing was searched."""
+    chosen = run.architecture() or run.recipe.retrained.with_ids(1).published()
+    return {**chosen.to_dict(), "hash": chosen.hash}
+
+
+def report(run: Run) -> Path:
+    """Writes `report.html` from what the run's folder holds."""
+    strips = []
+    for path in sorted((run.folder / "strips").glob("*.png")):
+        with Image.open(path) as image:
+            strips.append(image.copy())
+    return write_report(run.folder, strips)

@@ -1,0 +1,129 @@
+"""A recipe: everything that decides a run, as plain data. A recipe function in `runs/recipes` returns one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from nas.data.base import DataSource
+from nas.data.batches import Augment, ClassBalanced, Shuffled
+from nas.data.csv_file import Csv
+from nas.data.market1501 import Market1501
+from nas.data.pedestrians import Pedestrians
+from nas.objective import KDASLoss
+from nas.optimisers import SGD, Adam, CosineRate, Flat, Optimiser
+from nas.stage import Machine
+from nas.strategies.base import Strategy
+from nas.strategies.darts import DARTS
+from search_spaces.base import SearchSpace
+from search_spaces.cell import Cells
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.resnet import ResNet
+from students.reid import ReID
+from teachers.temperature import Constant, Cosine, Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The size that images are brought to, and the memory their decoded form may take."""
+
+    height: int = 384
+    width: int = 128
+    max_gib: float = 8.0
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 16:
+            raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one network is trained. The defaults are KDAS-ReID's training configuration (section 4.2.2).
+
+    The paper names a "starting learning rate" without saying how it falls: here by half a cosine.
+    """
+
+    epochs: int = 200
+    optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineRate(final=0.01)))
+    sampling: ClassBalanced | Shuffled = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
+    augment: Augment = field(default_factory=Augment)
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    pretrained: str = ""
+    """Weights the backbone starts from: none, `imagenet` (torchvision's, downloaded), or a checkpoint's path."""
+    validate_every: int = 0
+    """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept. 0: never."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The two halves of a search. The defaults are KDAS-ReID's (section 4.2.1)."""
+
+    sampling: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
+    augment: Augment = field(default_factory=Augment)
+    split: Literal["image", "identity"] = "image"
+    """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """The teacher: which network, and how `nas teach` trains it; or weights that an earlier `nas teach` wrote."""
+
+    net: ReID = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
+    weights: Path | None = None
+    """A `teacher.safetensors`; None: the one in the run's folder."""
+    loss: KDASLoss = field(default_factory=KDASLoss)
+    training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How retrieval is measured."""
+
+    distance: Literal["cosine", "euclidean"] = "cosine"
+    ap: Literal["plain", "trapezoid"] = "plain"
+    """Average precision: the plain definition, or the trapezoid of Market-1501's MATLAB code."""
+    same_camera: Literal["remove", "keep"] = "remove"
+    """Whether gallery images of the query's identity and camera are taken out of the ranking."""
+    batch_size: int = 128
+    num_strips: int = 10
+    """Queries drawn with their ranked gallery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run: data, teacher, search, retraining, evaluation."""
+
+    data: DataSource
+    space: ReID = field(default_factory=lambda: ReID(backbone=Cells()))
+    """The network while it is searched."""
+    student: ReID | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
+    """The same space at the size that is retrained; None: as searched."""
+    rival: ReID | None = None
+    """A hand-made network to compare with, trained like the student but from the labels alone."""
+    teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
+    loss: KDASLoss = field(default_factory=KDASLoss)
+    """What is minimised, in the search and in the retraining."""
+    strategy: Strategy | None = field(default_factory=DARTS)
+    """None: nothing is searched, and the published architecture is retrained."""
+    architecture: Path | None = None
+    """An architecture file to retrain instead of the searched or published one."""
+    search: Search = field(default_factory=Search)
+    retrain: Training = field(default_factory=Training)
+    images: Images = field(default_factory=Images)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0
+    machine: Machine = field(default_factory=Machine)
+
+    @property
+    def retrained(self) -> ReID:
+        """The space that the retrained student comes from."""
+        return self.student or self.space
+
+    def without_teacher(self) -> Recipe:
+        return replace(self, teacher=None)

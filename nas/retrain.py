@@ -1,0 +1,29 @@
+"""`nas retrain`: trains the found student from scratch, and a hand-made rival beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.run import Run, digest
+from nas.teach import finish, load_teacher, started, teacher_path
+
+
+def retrain(run: Run, overwrite: bool = False) -> None:
+    """Trains the student into `student.safetensors` and, where the recipe has one, its rival from the labels alone."""
+    recipe = run.recipe
+    data = recipe.data.load()
+    architecture = run.architecture()
+    space = recipe.retrained.with_ids(len(data.identities))
+    if architecture is not None:
+        space.check(architecture)
+    weights = teacher_path(run)
+    if run.begin("retrain", overwrite):
+        stage = run.stage("retrain", recipe.data, recipe.images, space, recipe.loss, recipe.retrain,
+                          architecture.hash if architecture else None, digest(weights) if weights else None)
+        net = started(space, architecture, recipe.retrain, recipe.seed)
+        finish(run, stage, "retrain", net, space, architecture, data, recipe.retrain, recipe.loss,
+               load_teacher(run, data, stage))
+    if recipe.rival is not None and run.begin("rival", overwrite):
+        space, training = recipe.rival.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
+        stage = run.stage("rival", recipe.data, recipe.images, space, recipe.loss, training)
+        finish(run, stage, "rival", started(space, None, training, recipe.seed), space, None, data, training, recipe.loss)

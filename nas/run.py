@@ -1,0 +1,115 @@
+"""A run's folder: one recipe, and everything that its stages produced."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.checkpoint import read_json, write_json
+from nas.config import decode, differences, encode, fingerprint
+from nas.recipe import Recipe
+from nas.stage import Stage
+from search_spaces.base import Architecture
+
+FORMAT = 1
+RESULTS = {"teach": "teacher.safetensors", "search": "architecture.json", "retrain": "student.safetensors",
+           "rival": "rival.safetensors"}
+"""What each stage ends with: where it stands, the stage is finished."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder and the recipe it belongs to."""
+
+    folder: Path
+    name: str
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
+        data = read_json(folder / "config.json")
+        if data.get("format", FORMAT) > FORMAT:
+            raise ValueError(f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it")
+        return cls(folder, data["recipe"], decode(data["config"], Recipe))
+
+    def begin(self, stage: str, overwrite: bool = False) -> bool:
+        """Whether `stage` is still to do. Writes the configuration and the environment.
+
+        Raises ValueError when the folder holds this stage of another configuration; `overwrite` removes it instead.
+        """
+        if overwrite:
+            self._remove(stage)
+        config = self.folder / "config.json"
+        held = (self.folder / RESULTS[stage]).exists() or (self.folder / f"{stage}.ckpt").exists()
+        changed = self._changes(config) if config.exists() else []
+        if held and changed:
+            raise ValueError(f"{self.folder} holds this stage ({stage}) of another configuration ("
+                             f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again")
+        write_json(config, {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
+        return not (self.folder / RESULTS[stage]).exists()
+
+    def stage(self, name: str, *decides: object) -> Stage:
+        """The stage's machine and checkpoint; `decides` is all that its result depends on, the seed aside."""
+        return Stage(self.folder, name, fingerprint(self.recipe.seed, *decides), self.recipe.machine)
+
+    def end(self, stage: Stage) -> None:
+        """Notes the environment and what the stage took."""
+        path = self.folder / "environment.json"
+        notes = read_json(path) if path.exists() else {}
+        minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
+        write_json(path, environment() | {"minutes": minutes})
+
+    def architecture(self) -> Architecture | None:
+        """What is to be retrained: the recipe's file, the search's result, or None for the published one."""
+        if self.recipe.architecture:
+            return Architecture.from_dict(read_json(self.recipe.architecture))
+        if self.recipe.strategy is None:
+            return None
+        if not (self.folder / RESULTS["search"]).exists():
+            raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
+        return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
+
+    def _changes(self, config: Path) -> list[str]:
+        old, new = read_json(config)["config"], encode(self.recipe)
+        return [line for line in differences(old, new) if not line.startswith(("machine.", "evaluation."))]
+
+    def _remove(self, stage: str) -> None:
+        for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "tensorboard" / stage, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """Sixteen hex digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what a run was made."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+                            text=True, check=False).stdout.strip()
+    return {"command": shlex.join(["nas", *sys.argv[1:]]), "commit": commit or "unknown",
+            "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
+            "system": platform.system(), "processor": _processor(), "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0]} x {len(models)}" if models else platform.processor() or "unknown"

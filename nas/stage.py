@@ -1,0 +1,242 @@
+"""A stage of a run: the machine it computes on, its epochs and steps, and what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from nas.checkpoint import load_state, save_state, write_text
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run computes. None of it changes what is computed, rounding aside."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    """Processes that share each batch's work by data parallelism; each draws its own batches."""
+    precision: Literal["32", "bf16"] = "32"
+    """bf16: autocast, weights stay in 32 bits."""
+    threads: int = 0
+    """CPU threads; 0: torch's choice. The same number gives the same bits."""
+    checkpoint_minutes: float = 5.0
+
+    def fabric(self) -> Fabric:
+        """Raises ValueError when CUDA is asked for and absent."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--machine.device cuda was asked for, but torch sees no CUDA device: "
+                             "use --machine.device cpu, or install a CUDA build of torch and a driver")
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        precision = {"32": "32-true", "bf16": "bf16-mixed"}[self.precision]
+        strategy = "ddp" if self.devices > 1 else "auto"
+        fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)
+        if self.devices > 1:
+            fabric.launch()
+        return fabric
+
+
+class Stage:
+    """One stage (`teach`, `search`, `retrain`, `rival`) in a run's folder.
+
+    Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
+    one is refused.
+    """
+
+    def __init__(self, folder: Path, name: str, fingerprint: str, machine: Machine, fabric: Fabric | None = None):
+        self.folder = folder
+        self.name = name
+        self.fingerprint = fingerprint
+        self.machine = machine
+        self.fabric = fabric or machine.fabric()
+        self.state = self._restore()
+        self.seconds = self.state["seconds"] if self.state else 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{self.name}.ckpt"
+
+    def _restore(self) -> dict[str, Any] | None:
+        if not self.checkpoint.exists():
+            return None
+        state = load_state(self.checkpoint)
+        if state["fingerprint"] != self.fingerprint:
+            raise ValueError(f"{self.checkpoint} belongs to another recipe, seed or data set: give --out another "
+                             "folder, or --overwrite to start this one again")
+        return state
+
+    def prepare(self, net: nn.Module) -> nn.Module:
+        """The network on this machine, channels last."""
+        return net.to(self.fabric.device, memory_format=torch.channels_last)
+
+    def autocast(self) -> AbstractContextManager:
+        return self.fabric.autocast()
+
+    def mean(self, gradients: list[Tensor]) -> list[Tensor]:
+        """The gradients averaged over the processes, in one collective."""
+        if self.fabric.world_size == 1:
+            return gradients
+        flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        return [piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)]
+
+    def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, Any]) -> Loop:
+        """Epochs and steps from where the last checkpoint left `parts` (modules, optimisers)."""
+        return Loop(self, num_epochs, num_steps, parts)
+
+
+class Loop:
+    """Counts epochs and steps, sums losses without waiting for the device, and saves after epochs and minutes."""
+
+    def __init__(self, stage: Stage, num_epochs: int, num_steps: int, parts: Mapping[str, Any]) -> None:
+        self.stage = stage
+        self.num_epochs = num_epochs
+        self.num_steps = num_steps
+        self.parts = parts
+        self.epoch = self.step = 0
+        self.stopped = ""
+        self.history: list[dict] = []
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        if stage.state is not None:
+            self._load(stage.state)
+        self._since = self._saved = time.monotonic()
+        self._progress = _progress(stage) if self.epoch < num_epochs else None
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are still to do."""
+        while self.epoch < self.num_epochs and not self.stopped:
+            yield self.epoch
+        self._close()
+
+    def steps(self, batches: Callable[[int], Iterable]) -> Iterator:
+        """What `batches(start)` gives, from the step after the last one saved."""
+        for batch in batches(self.step):
+            yield batch
+            self.step += 1
+            self._show()
+            if time.monotonic() - self._saved > 60 * self.stage.machine.checkpoint_minutes:
+                self.save()
+
+    @property
+    def now(self) -> float:
+        """Epochs done, steps of this one as a fraction."""
+        return self.epoch + self.step / self.num_steps
+
+    def add(self, losses: Mapping[str, Tensor], prefix: str = "loss") -> None:
+        """Adds a step's losses to the epoch's means."""
+        for name, value in losses.items():
+            key = f"{prefix}.{name}"
+            self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach().float()
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def end_epoch(self, **record: object) -> None:
+        """Ends the epoch: a line of history with the mean losses and `record`, and a checkpoint."""
+        line: dict[str, Any] = {"epoch": self.epoch}
+        for key, mean in self._means().items():
+            prefix, _, name = key.partition(".")
+            line.setdefault(prefix, {})[name] = mean
+        self.history.append(line | record)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums, self.counts = {}, {}
+        self.save()
+        if self.stage.fabric.is_global_zero:
+            write_text(self.stage.folder / f"{self.stage.name}.history.jsonl", _lines(self.history))
+            self._events(self.history[-1])
+
+    def stop(self, why: str) -> None:
+        """Ends the loop after this epoch."""
+        self.stopped = why
+
+    def save(self) -> None:
+        """Writes the checkpoint. Raises NonFiniteLoss before anything bad is saved."""
+        self._means()
+        self.stage.seconds += time.monotonic() - self._since
+        self._since = time.monotonic()
+        state = {"fingerprint": self.stage.fingerprint, "epoch": self.epoch, "step": self.step,
+                 "stopped": self.stopped, "seconds": self.stage.seconds, "history": self.history,
+                 "sums": self.sums, "counts": self.counts, "random": torch.get_rng_state(),
+                 "parts": {name: part.state_dict() for name, part in self.parts.items()}}
+        if self.stage.fabric.is_global_zero:
+            save_state(self.stage.checkpoint, state)
+        self._saved = time.monotonic()
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state["parts"][name])
+        for name in ("epoch", "step", "stopped", "history", "counts"):
+            setattr(self, name, state[name])
+        self.sums = {key: value.to(self.stage.fabric.device) for key, value in state["sums"].items()}
+        torch.set_rng_state(state["random"])
+
+    def _means(self) -> dict[str, float]:
+        """The losses' means so far. Raises NonFiniteLoss when one is not a number."""
+        means = {key: value.item() / self.counts[key] for key, value in self.sums.items()}
+        bad = [key for key, mean in means.items() if not abs(mean) < float("inf")]
+        if bad:
+            raise NonFiniteLoss(f"{self.stage.name}: {', '.join(bad)} became {means[bad[0]]} in epoch {self.epoch}, "
+                                f"by step {self.step}; the last good checkpoint is {self.stage.checkpoint}. Lower the "
+                                "learning rate, clip the gradient, or use --machine.precision 32")
+        return means
+
+    def _show(self) -> None:
+        if self._progress is None:
+            return
+        task = self._progress.tasks[0]
+        due = time.monotonic() - task.fields["shown"] > 1
+        losses = {"losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in self._means().items()),
+                  "shown": time.monotonic()} if due else {}
+        self._progress.update(task.id, completed=self.epoch * self.num_steps + self.step,
+                              total=self.num_epochs * self.num_steps, **losses)
+
+    def _events(self, line: Mapping[str, Any]) -> None:
+        """The epoch's numbers as TensorBoard events."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.stage.folder / "tensorboard" / self.stage.name)) as writer:
+            for key, value in _flat(line):
+                writer.add_scalar(key, value, line["epoch"])
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _progress(stage: Stage) -> Progress | None:
+    """A bar on the terminal of the first process; nothing elsewhere."""
+    if not (stage.fabric.is_global_zero and sys.stderr.isatty()):
+        return None
+    from rich.console import Console
+
+    progress = Progress(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
+                        TimeRemainingColumn(), TextColumn("{task.fields[losses]}"), console=Console(stderr=True))
+    progress.add_task(stage.name, losses="", shown=0.0)
+    progress.start()
+    return progress
+
+
+def _lines(history: list[dict]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{key}", value

@@ -1,0 +1,90 @@
+"""What a strategy is given and what it returns. It sees a space and an objective, nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from search_spaces.base import Architecture, SearchSpace
+
+Losses = Mapping[str, Tensor]
+"""Scalar tensors by name; `total` is what is minimised."""
+
+
+class Batch(Protocol):
+    """One batch, teacher's signals included."""
+
+    images: Tensor
+
+
+class Objective(Protocol):
+    """What the network should become good at; built from data, task losses and the teacher."""
+
+    num_steps: int
+    """Batches in an epoch, of each half."""
+
+    def weight_batches(self, epoch: int, start: int = 0) -> Iterable[Batch]:
+        """The batches of `epoch` for the weights, from step `start`: the same ones whenever asked."""
+
+    def alpha_batches(self, epoch: int, start: int = 0) -> Iterable[Batch]:
+        """The batches of `epoch` for the alphas, from the half that the weights never see."""
+
+    def loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses: ...
+
+    def alpha_loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses: ...
+
+    def record(self, epoch: int) -> Mapping[str, object]:
+        """What the history should say of `epoch` beside the losses, such as the teacher's temperature."""
+
+
+class Loop(Protocol):
+    """Epochs and steps that go on where a killed process stopped (`nas.stage.Loop`)."""
+
+    def epochs(self) -> Iterator[int]: ...
+
+    def steps(self, batches: Callable[[int], Iterable]) -> Iterator: ...
+
+    def add(self, losses: Losses, prefix: str = "loss") -> None: ...
+
+    def end_epoch(self, **record: object) -> None: ...
+
+    def stop(self, why: str) -> None: ...
+
+
+class Stage(Protocol):
+    """The run's side of a search: where it computes, and what survives (`nas.stage.Stage`)."""
+
+    def prepare(self, net: nn.Module) -> nn.Module:
+        """The network on the stage's device, in its memory format."""
+
+    def autocast(self): ...
+
+    def mean(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients averaged over the processes that search together."""
+
+    def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """The end of a search: architectures with their scores, best first, and the history by epoch."""
+
+    ranked: list[tuple[float, Architecture]]
+    history: list[dict]
+
+    @property
+    def best(self) -> Architecture:
+        return self.ranked[0][1]
+
+
+class Strategy(ABC):
+    """A way to search: a frozen dataclass of its constants, and one method."""
+
+    epochs: int
+
+    @abstractmethod
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found: ...

@@ -1,0 +1,205 @@
+"""DARTS: weights and alphas by gradient, in turn (Liu et al., 2019; Algorithm 1 of KDAS-ReID)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nas.optimisers import SGD, Adam, CosineRate, Optimiser, step
+from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
+from search_spaces.base import Architecture, SearchSpace, parse_edge
+from search_spaces.relaxed import Supernet, derive, ranked
+
+POOLS = ("max3", "avg3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DARTS(Strategy):
+    """Searches by gradient in the space's supernet. The defaults are KDAS-ReID's search configuration (section 4.2.1).
+
+    What the paper leaves open: momentum 0.9, Adam's betas (DARTS), clipping at norm 5 (DARTS). Each step updates the
+    weights on a training batch, then the alphas on a validation batch (Algorithm 1).
+    """
+
+    epochs: int = 200
+    order: Literal[1, 2] = 1
+    """2: the gradient of the validation loss through one weight step (DARTS, Eq. 7)."""
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
+    alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
+    warmup_epochs: int = 0
+    """Epochs at the start in which the alphas rest."""
+    clip: float | None = 5.0
+    """Largest norm of the weights' gradient."""
+    max_skips: int | None = None
+    """Most identities in a derived cell of each kind."""
+    collapse_skips: int | None = None
+    """Stop when an epoch's predicted cell of any kind has this many identities (DARTS+ stops at 2)."""
+    num_ranked: int = 20
+    """Length of the ranked list that a search ends with."""
+    folded: bool = True
+    """The exact mixed operation that keeps less for the backward pass."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
+                             f"{self.warmup_epochs}")
+        if self.order == 2 and not isinstance(self.weights, SGD):
+            raise ValueError("order=2 differentiates through a step of SGD: use SGD for the weights, or order=1")
+
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+        supernet = stage.prepare(space.supernet(folded=self.folded))
+        bilevel = Bilevel(self, supernet, objective, stage)
+        loop = stage.loop(self.epochs, objective.num_steps, {
+            "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
+        for epoch in loop.epochs():
+            supernet.train()
+            for train, validation in loop.steps(lambda start, epoch=epoch: zip(
+                    objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True)):
+                lr = self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
+                self.alphas.set_rate(bilevel.alpha_optimiser, loop.now, self.epochs)
+                if epoch >= self.warmup_epochs and self.order == 2:
+                    loop.add(bilevel.alpha_step(train, validation, epoch, lr), "alpha")
+                loop.add(bilevel.weight_step(train, epoch), "weight")
+                if epoch >= self.warmup_epochs and self.order == 1:
+                    loop.add(bilevel.alpha_step(train, validation, epoch, lr), "alpha")
+            self._end_epoch(loop, supernet, lr=lr, **objective.record(epoch))
+        best = islice(ranked(supernet, self.max_skips), self.num_ranked)
+        return Found(list(best), loop.history)
+
+    def _end_epoch(self, loop: Loop, supernet: Supernet, **record: object) -> None:
+        predicted = derive(supernet, self.max_skips)
+        most = max(skips_by_cell(predicted).values(), default=0)
+        if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.warmup_epochs:
+            loop.stop(f"a predicted cell has {most} identities")
+        loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,
+                       decisions=predicted.to_dict()["decisions"], alphas=supernet.alphas())
+
+
+class Bilevel:
+    """The two steps of the bilevel problem on one supernet. Each computes only the gradients that it uses."""
+
+    def __init__(self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage) -> None:
+        self.strategy = strategy
+        self.supernet = supernet
+        self.objective = objective
+        self.stage = stage
+        self.weights = list(supernet.net.parameters())
+        self.weight_optimiser = strategy.weights.build(self.weights)
+        self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
+
+    def weight_step(self, batch: Batch, epoch: int) -> Losses:
+        """One step of the weights on a training batch."""
+        losses, gradients = self._gradients(self.objective.loss, batch, epoch, self.weights)
+        step(self.weight_optimiser, gradients, self.strategy.clip)
+        return losses
+
+    def alpha_step(self, train: Batch, validation: Batch, epoch: int, lr: float) -> Losses:
+        """One step of the alphas on a validation batch; at second order through a weight step on `train`."""
+        if self.strategy.order == 1:
+            losses, gradients = self._gradients(self.objective.alpha_loss, validation, epoch, [self.supernet.alpha])
+        else:
+            losses, gradients = self.hypergradient(train, validation, epoch, lr)
+        step(self.alpha_optimiser, gradients)
+        return losses
+
+    def hypergradient(self, train: Batch, validation: Batch, epoch: int, lr: float,
+                      epsilon: float = 0.01) -> tuple[Losses, list[Tensor]]:
+        """d/d alpha of L_val(w - lr * (momentum * buffer + dL_train/dw + decay * w), alpha) (DARTS, Eq. 7 and 8).
+
+        The Hessian-vector product is the central difference of DARTS, along the vector at length `epsilon`; gradient
+        clipping is not part of the differentiated step. BatchNorm's running statistics see the validation batch alone.
+        """
+        alpha, saved = self.supernet.alpha, [w.detach().clone() for w in self.weights]
+        with running_statistics_kept(self.supernet):
+            _, gradients = self._gradients(self.objective.loss, train, epoch, self.weights)
+        with torch.no_grad():
+            torch._foreach_sub_(self.weights, torch._foreach_mul(self._direction(gradients), lr))
+        losses, (direct, *vector) = self._gradients(self.objective.alpha_loss, validation, epoch, [alpha, *self.weights])
+        length = epsilon / torch.stack(torch._foreach_norm(vector)).norm().clamp_min(torch.finfo(alpha.dtype).tiny)
+        shift = torch._foreach_mul(vector, length)
+        sides = []
+        for side in (1.0, -1.0):
+            with torch.no_grad():
+                torch._foreach_copy_(self.weights, torch._foreach_add(saved, shift, alpha=side))
+            with running_statistics_kept(self.supernet):
+                sides.append(self._gradients(self.objective.loss, train, epoch, [alpha])[1][0])
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, saved)
+        return losses, [direct - lr * (sides[0] - sides[1]) / (2 * length)]
+
+    def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
+        """SGD's step for `gradients`, before the learning rate."""
+        sgd = self.strategy.weights
+        direction = torch._foreach_add(gradients, [w.detach() for w in self.weights], alpha=sgd.weight_decay)
+        buffers = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
+        if buffers[0] is not None:
+            torch._foreach_add_(direction, buffers, alpha=sgd.momentum)
+        return direction
+
+    def _gradients(self, loss: Callable[..., Losses], batch: Batch, epoch: int,
+                   of: list[Tensor]) -> tuple[Losses, list[Tensor]]:
+        with only(of, self.supernet):
+            with self.stage.autocast():
+                losses = loss(self.supernet, batch, epoch)
+            gradients = torch.autograd.grad(losses["total"], of, materialize_grads=True)
+        return losses, self.stage.mean(list(gradients))
+
+
+@contextmanager
+def only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
+    """Lets only the parameters in `of` ask for a gradient, so that nothing is kept or computed for the others."""
+    wanted = {id(parameter) for parameter in of}
+    others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def running_statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Lets forward passes leave BatchNorm's running statistics as they are."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
+    """How a search is doing, from its alphas.
+
+    `entropy`: mean over decisions of the softmax's entropy, 1 = undecided; `margin`: mean difference of the two
+    largest weights; `skip_share`, `pool_share`: of the operations on the predicted architecture's edges.
+    """
+    weights = supernet.weights().detach()
+    sizes = (~supernet.absent).sum(dim=1)
+    entropy = torch.special.entr(weights).sum(dim=1) / sizes.log()
+    top = weights.topk(2, dim=1).values
+    ops = [parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple)
+           for edge in answer] or [answer for answer in predicted.decisions.values()]
+    return {"entropy": entropy.mean().item(), "margin": (top[:, 0] - top[:, 1]).mean().item(),
+            "skip_share": ops.count("skip") / len(ops), "pool_share": sum(map(ops.count, POOLS)) / len(ops)}
+
+
+def skips_by_cell(architecture: Architecture) -> Mapping[str, int]:
+    """Identities on the edges of each kind of cell."""
+    counts: dict[str, int] = {}
+    for name, answer in architecture.decisions.items():
+        if isinstance(answer, tuple):
+            cell = name.rpartition(".")[0]
+            counts[cell] = counts.get(cell, 0) + sum(parse_edge(edge)[0] == "skip" for edge in answer)
+    return counts

@@ -1,0 +1,83 @@
+"""`nas teach`: trains the teacher, and listens to it later."""
+
+from __future__ import annotations
+
+import torch
+
+from nas.data.base import ReIDData
+from nas.features import retrieval
+from nas.network import Network
+from nas.pretrained import load_pretrained
+from nas.recipe import Recipe, Training
+from nas.run import RESULTS, Run
+from nas.stage import Stage
+from nas.training import batches_of, cached, train
+from search_spaces.base import Architecture
+from students.reid import ReID, ReIDNet
+from teachers.teacher import Teacher
+
+
+def teach(run: Run, overwrite: bool = False) -> None:
+    """Trains the recipe's teacher into `teacher.safetensors`; goes on where a killed process stopped."""
+    recipe = run.recipe
+    if recipe.teacher is None:
+        raise ValueError(f"the recipe {run.name!r} has no teacher")
+    if recipe.teacher.weights is not None:
+        raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
+    data = recipe.data.load()
+    if not run.begin("teach", overwrite):
+        return
+    teacher = recipe.teacher
+    stage = run.stage("teach", recipe.data, recipe.images, teacher)
+    space = teacher.net.with_ids(len(data.identities))
+    net = started(space, None, teacher.training, recipe.seed)
+    finish(run, stage, "teach", net, space, None, data, teacher.training, teacher.loss)
+
+
+def started(space: ReID, architecture: Architecture | None, training: Training, seed: int) -> ReIDNet:
+    """A network at the start of its training: random by seed, its backbone pretrained where asked."""
+    torch.manual_seed(seed)
+    net = space.student(architecture)
+    if training.pretrained:
+        load_pretrained(net.backbone, space.backbone, training.pretrained)
+    return net
+
+
+def finish(run: Run, stage: Stage, name: str, net: ReIDNet, space: ReID, architecture: Architecture | None,
+           data: ReIDData, training: Training, loss, teacher: Teacher | None = None) -> None:
+    """Trains `net` as stage `name` and saves it."""
+    recipe = run.recipe
+    batches = batches_of(data, cached(data.train, recipe.images), training.sampling, training.augment, recipe.seed, stage)
+    validate = _validation(data, recipe, stage) if training.validate_every else None
+    train(net, batches, loss, training, stage, teacher, validate)
+    if stage.fabric.is_global_zero:
+        Network(net, space, architecture, data.identities).save(run.folder / RESULTS[name])
+        run.end(stage)
+    stage.fabric.barrier()
+
+
+def _validation(data: ReIDData, recipe: Recipe, stage: Stage):
+    query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
+    return lambda net: retrieval(net, query, gallery, stage, recipe.evaluation)[0].mAP
+
+
+def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
+    """The recipe's teacher on the stage's device. Raises ValueError when it is missing or knows other identities."""
+    path = teacher_path(run)
+    if path is None:
+        return None
+    network = Network.load(path)
+    teacher = Teacher(stage.prepare(network.net), network.identities, stage.autocast)
+    teacher.check_identities(data.identities, data.name)
+    return teacher
+
+
+def teacher_path(run: Run):
+    """Where the teacher's weights are; None when the recipe has no teacher."""
+    if run.recipe.teacher is None:
+        return None
+    path = run.recipe.teacher.weights or run.folder / RESULTS["teach"]
+    if not path.is_file():
+        raise ValueError(f"the teacher's weights {path} do not exist: `nas teach {run.name} --out {run.folder}` trains "
+                         "them, --teacher.weights takes those of an earlier run")
+    return path

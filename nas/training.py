@@ -1,0 +1,53 @@
+"""Training one network: the loop that the teacher, the student and its rival share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from nas.data.base import ReIDData, Split
+from nas.data.batches import Augment, Batches, ClassBalanced, ImageCache, Shuffled
+from nas.objective import KDASLoss, heard
+from nas.optimisers import step
+from nas.recipe import Images, Training
+from nas.stage import Loop, Stage
+from teachers.teacher import Teacher
+
+import numpy as np
+import torch
+
+
+def cached(split: Split, images: Images) -> ImageCache:
+    """The split's images at their size, in memory where they fit."""
+    return ImageCache(split, images.height, images.width, max_gib=images.max_gib)
+
+
+def batches_of(data: ReIDData, cache: ImageCache, sampling: ClassBalanced | Shuffled, augment: Augment, seed: int,
+               stage: Stage, indices: np.ndarray | None = None) -> Batches:
+    """The training batches of this process."""
+    fabric = stage.fabric
+    return Batches(cache, data.train_labels, sampling, augment, seed, fabric.device, indices=indices,
+                   rank=fabric.global_rank, world_size=fabric.world_size)
+
+
+def train(net: nn.Module, batches: Batches, loss: KDASLoss, training: Training, stage: Stage,
+          teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None) -> Loop:
+    """Trains `net` to the end of `training`, from the stage's checkpoint if there is one."""
+    net = stage.prepare(net)
+    parameters = list(net.parameters())
+    optimiser = training.optimiser.build(parameters)
+    loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
+    for epoch in loop.epochs():
+        net.train()
+        temperature = loss.temperature.at(epoch, training.epochs) if teacher else None
+        for batch in loop.steps(lambda start, epoch=epoch: heard(batches(epoch, start), teacher)):
+            lr = training.optimiser.set_rate(optimiser, loop.now, training.epochs)
+            with stage.autocast():
+                losses = loss(net(batch.images), batch, temperature or 0.0)
+            gradients = torch.autograd.grad(losses["total"], parameters)
+            step(optimiser, stage.mean(list(gradients)), training.clip)
+            loop.add(losses)
+        due = validate and training.validate_every and (epoch + 1) % training.validate_every == 0
+        loop.end_epoch(temperature=temperature, lr=lr, **({"mAP": validate(net)} if due else {}))
+    return loop

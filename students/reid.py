@@ -1,0 +1,66 @@
+"""The re-ID student: a backbone, an embedding, a BNNeck and a classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from search_spaces.base import Pick, SearchSpace
+
+
+class ReIDOutput(NamedTuple):
+    """What a re-ID network says of a batch."""
+
+    logits: Tensor
+    """`[B, num_ids]`, one for each training identity."""
+    embedding: Tensor
+    """`[B, D]` before the BNNeck: the triplet loss's feature (Euclidean)."""
+    feature: Tensor
+    """`[B, D]` behind the BNNeck: the retrieval feature (cosine)."""
+
+
+class ReIDNet(nn.Module):
+    """Backbone map -> global average pool -> embedding -> BNNeck -> classifier without bias."""
+
+    def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.out_channels = embedding_dim or backbone.out_channels
+        self.embedding = nn.Linear(backbone.out_channels, embedding_dim) if embedding_dim else nn.Identity()
+        self.neck = nn.BatchNorm1d(self.out_channels)
+        self.classifier = nn.Linear(self.out_channels, num_ids, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> ReIDOutput:
+        embedding = self.embedding(self.backbone(x)["map"].mean(dim=(2, 3)))
+        feature = self.neck(embedding)
+        return ReIDOutput(self.classifier(feature), embedding, feature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReID(SearchSpace):
+    """A re-ID network around any backbone space; what is open is the backbone's (`backbone.` before its names)."""
+
+    backbone: SearchSpace
+    num_ids: int | None = None
+    """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
+    embedding_dim: int | None = 512
+    """Length of the retrieval feature; None: the pooled map itself."""
+
+    @property
+    def title(self) -> str:
+        return self.backbone.title
+
+    def with_ids(self, num_ids: int) -> ReID:
+        """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
+        if self.num_ids not in (None, num_ids):
+            raise ValueError(f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
+                             "leave num_ids out to take the data set's")
+        return replace(self, num_ids=num_ids)
+
+    def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:
+        if not self.num_ids:
+            raise ValueError("num_ids must be the number of training identities: use with_ids(...)")
+        return ReIDNet(self.backbone.build(pick.within("backbone"), c_in), self.num_ids, self.embedding_dim)
