@@ -1,4 +1,4 @@
-"""The supernet: a Pick that keeps every candidate, weighted by a softmax over the alphas, and the derivation from it."""
+"""The supernet: a Pick that keeps every candidate, weighted by a softmax over the alphas, and what derives from it."""
 
 from __future__ import annotations
 
@@ -239,5 +239,5 @@ def _capped(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet,
             return alphas
         weakest = min(over, key=lambda edge: alphas[edge]["skip"])
         if alphas[weakest]["skip"] == 0:
-            raise ValueError(f"no architecture with at most {max_skips} identities: {weakest} has nothing else to offer")
+            raise ValueError(f"no architecture has at most {max_skips} identities: {weakest} offers nothing else")
         alphas[weakest]["skip"] = 0.0

@@ -102,7 +102,7 @@ DEPTHS: dict[int, tuple[str, type[Block], tuple[int, ...]]] = {
 
 
 class ResNetNet(nn.Module):
-    """`[B, 3, H, W]` to `{"layer1": [B, C, H / 4, W / 4], ..., "layer4": ..., "map": the last}`; torchvision's names."""
+    """`[B, 3, H, W]` to `{"layer1": [B, C, H / 4, W / 4], ..., "layer4": ..., "map": ...}`; torchvision's names."""
 
     def __init__(self, c_in: int, channels: int, stages: Sequence[nn.Sequential], out_channels: int) -> None:
         super().__init__()

@@ -192,8 +192,8 @@ def test_the_folded_supernet_is_the_plain_one(space):
     for loss in losses:
         loss.backward()
     for (name, mine), theirs in zip(folded.named_parameters(), plain.parameters(), strict=True):
-        scale = theirs.grad.abs().max().item()
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-9, atol=1e-10 * scale, msg=lambda m, n=name: f"{n}: {m}")
+        tolerance = 1e-10 * theirs.grad.abs().max().item()
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-9, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_with_all_weight_on_one_choice_the_supernet_is_its_student(space, rng):

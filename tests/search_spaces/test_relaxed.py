@@ -1,0 +1,195 @@
+"""The derivation against DARTS's own and against enumeration, and what the folded supernet saves."""
+
+from dataclasses import dataclass
+from itertools import islice, pairwise, product
+from math import log, prod
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.base import Architecture, SearchSpace, all_edges, parse_edge
+from search_spaces.cell import Cells
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.ops import DARTS, KDAS
+from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked
+from search_spaces.resnet import ResNet
+
+DARTS_CELLS = Cells(channels=2, cells=2, reductions=(2,), candidates="darts", stem="cifar")
+KEYS = ("sep3", "max3", "skip")
+KDAS_CELLS = Cells(channels=3, cells=2, reductions=(2,))
+
+
+def random_supernet(space, seed, architecture=None):
+    net = space.supernet(architecture)
+    with torch.no_grad():
+        net.alpha.normal_(generator=torch.Generator().manual_seed(seed), std=2.0)
+    return net
+
+
+class Nodes(nn.Module):
+    def __init__(self, op, nodes):
+        super().__init__()
+        self.op, self.nodes, self.out_channels = op, nn.ModuleList(nodes), 3
+
+    def forward(self, x):
+        states = States([x, self.op(x)])
+        for node in self.nodes:
+            states.append(node(states))
+        return {"map": states[-1]}
+
+
+@dataclass(frozen=True)
+class TwoNodes(SearchSpace):
+    """3 x 9 x 6 architectures: few enough to write them all down."""
+
+    keys: tuple[str, ...] = KEYS
+
+    def build(self, pick, c_in=3):
+        makers = {key: lambda key=key: KDAS[key](3, 1, pick.affine) for key in self.keys}
+        op = pick.op("op", makers)
+        last = pick.edges("last", {source: makers for source in range(2)}, keep=1)
+        return Nodes(op, [pick.edges("node", {0: makers, 1: makers}, keep=2), last])
+
+
+def darts_parse(weights, names, steps=4):
+    """`_parse` of quark0/darts (model_search.py), written again from its description.
+
+    Per node the two inputs whose best operation, zero aside, has the largest weight; on each that operation.
+    """
+    zero, gene, start = names.index(NONE), [], 0
+    for i in range(steps):
+        rows = weights[start:start + i + 2]
+        strength = [max(w for k, w in enumerate(row) if k != zero) for row in rows]
+        for j in sorted(range(i + 2), key=lambda x: -strength[x])[:2]:
+            gene.append((names[rows[j].index(strength[j])], j))
+        start += i + 2
+    return gene
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("space", [DARTS_CELLS, KDAS_CELLS], ids=["darts", "kdas"])
+def test_derive_is_darts_parse(space, seed):
+    net = random_supernet(space, seed)
+    weights = dict(zip(net.options, torch.softmax(net.alpha.detach(), dim=1).tolist(), strict=True))
+    names = [*(DARTS if space is DARTS_CELLS else KDAS), NONE]
+    found = derive(net).decisions
+    for kind in ("normal", "reduce"):
+        rows = [weights[f"{kind}.{node}<{source}"] for node in range(2, 6) for source in range(node)]
+        gene = darts_parse(rows, names)
+        for i in range(4):
+            assert {parse_edge(edge) for edge in found[f"{kind}.{i + 2}"]} == set(gene[2 * i:2 * i + 2])
+
+
+def test_derive_reads_an_operation_of_its_own():
+    net = random_supernet(ResNet(width=1 / 16), 0)
+    best = {name: max(options, key=options.get) for name, options in net.alphas().items()}
+    assert derive(net).decisions == best
+    assert derive(net).space == "ResNet"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranked_is_every_combination_by_its_product(seed):
+    net = random_supernet(TwoNodes(), seed)
+    alphas = net.alphas()
+    scores = {}
+    for op, node, last in product(alphas["op"], all_edges({0: KEYS, 1: KEYS}, 2), all_edges({0: KEYS, 1: KEYS}, 1)):
+        edges = [alphas[f"{name}<{parse_edge(edge)[1]}"][parse_edge(edge)[0]]
+                 for name, answer in (("node", node), ("last", last)) for edge in answer]
+        scores[Architecture("TwoNodes", {"op": op, "node": node, "last": last})] = log(alphas["op"][op] * prod(edges))
+    found = list(ranked(net))
+    assert len(found) == len(scores) == 3 * 9 * 6
+    assert {architecture for _, architecture in found} == scores.keys()
+    assert all(before >= after for (before, _), (after, _) in pairwise(found))
+    assert all(score == pytest.approx(scores[architecture], rel=1e-12) for score, architecture in found)
+
+
+def test_ranked_is_lazy_on_a_space_too_large_to_list():
+    net = random_supernet(KDAS_CELLS, 0)
+    best = list(islice(ranked(net), 50))
+    assert len({architecture for _, architecture in best}) == 50
+    assert best[0][1] == derive(net)
+    assert all(before >= after for (before, _), (after, _) in pairwise(best))
+
+
+def num_skips(architecture, kind):
+    return sum(edge.startswith("skip@") for name, edges in architecture.decisions.items() if name.startswith(kind)
+               for edge in edges)
+
+
+def fond_of_skips():
+    net = random_supernet(KDAS_CELLS, 0)
+    with torch.no_grad():
+        net.alpha[:, list(KDAS).index("skip")] += 8
+    return net
+
+
+@pytest.mark.parametrize("max_skips", [0, 1, 2, 5, 8])
+def test_no_kind_of_cell_derives_more_identities_than_allowed(max_skips):
+    net = fond_of_skips()
+    for kind in ("normal", "reduce"):
+        assert num_skips(derive(net), kind) == 8
+        assert num_skips(derive(net, max_skips), kind) == max_skips
+        assert all(num_skips(found, kind) <= max_skips for _, found in islice(ranked(net, max_skips), 20))
+
+
+def test_the_weakest_identity_is_given_up_first():
+    net = fond_of_skips()
+    chosen = [(name, *parse_edge(edge)) for name, edges in derive(net).decisions.items() for edge in edges]
+    for kind in ("normal", "reduce"):
+        weakest = min((f"{name}<{source}" for name, _, source in chosen if name.startswith(kind)),
+                      key=lambda row: net.alphas()[row]["skip"])
+        node, _, source = weakest.partition("<")
+        assert f"skip@{source}" in derive(net, 8).decisions[node]
+        assert f"skip@{source}" not in derive(net, 7).decisions[node]
+
+
+def test_a_cap_that_nothing_can_meet_is_refused():
+    with pytest.raises(ValueError, match="at most 0 identities: .* offers nothing else"):
+        derive(random_supernet(TwoNodes(keys=("skip",)), 0), max_skips=0)
+
+
+def test_alphas_are_softmax_weights_and_padding_has_none():
+    net = random_supernet(TwoNodes(), 0)
+    assert net.absent.sum() == 1
+    assert torch.equal(net.weights()[net.absent], torch.zeros(1))
+    for row in net.alphas().values():
+        assert sum(row.values()) == pytest.approx(1, abs=1e-6)
+    assert list(net.alphas()["op"]) == list(KEYS)
+    assert list(net.alphas()["node<0"]) == [*KEYS, NONE]
+
+
+def test_the_same_name_must_have_the_same_options():
+    pick = Relaxed()
+    makers = {key: lambda key=key: KDAS[key](3, 1, False) for key in KEYS}
+    pick.op("same", makers)
+    assert pick.op("same", makers).row == 0
+    with pytest.raises(ValueError, match="'same' was asked with options"):
+        pick.op("same", {"skip": makers["skip"], "sep3": makers["sep3"]})
+
+
+def saved_bytes(net, images):
+    """What the forward pass keeps for the backward pass, parameters aside; shared storages count once."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+    kept = {}
+
+    def keep(saved):
+        storage = saved.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        loss = sum(m.sum() for m in net(images).values())
+    del loss
+    return sum(size for pointer, size in kept.items() if pointer not in own)
+
+
+@pytest.mark.parametrize(("space", "at_most"), [
+    (Cells(channels=8, cells=3, reductions=(2,)), 0.75),
+    (Cells(channels=8, cells=3, reductions=(2,), candidates="darts", stem="cifar"), 0.75),
+    (MobileNetV2(width=0.25), 0.98), (ResNet(width=1 / 8), 1.01)], ids=["kdas", "darts", "mobilenet_v2", "resnet"])
+def test_the_folded_supernet_keeps_less_for_the_backward_pass(space, at_most):
+    images = torch.randn(2, 3, 64, 32)
+    folded, plain = (saved_bytes(space.supernet(folded=folded), images) for folded in (True, False))
+    print(f"folded keeps {folded / plain:.3f} of {plain / 2**20:.1f} MiB")
+    assert folded <= at_most * plain
