@@ -137,7 +137,7 @@ def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
             axes.set_title(_edge_title(name), loc="left", fontsize=8.5)
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
-        _finish_grid(figure, grid, handles, legend_columns=6 if columns > 2 else 3)
+        _finish_grid(figure, grid, handles, legend_columns=7 if columns > 2 else 3)
         return _svg(figure)
 
 

@@ -43,9 +43,11 @@ def test_edges_stand_in_numerical_order():
     assert shown.index("0 → 2") < shown.index("1 → 2") < shown.index("2 → 10")
 
 
-def test_a_decision_that_is_no_edge_is_drawn_too():
-    grids = plots.alphas([{"epoch": 0, "alphas": {"block3.op": {"k3e6": 0.4, "k5e6": 0.6}, "width": {"32": 1.0}}}])
-    assert set(grids) == {"block3", ""} and "k5e6" in text(grids["block3"])
+def test_decisions_outside_cells_share_a_grid():
+    decisions = {"block3.op": {"k3e6": 0.4, "k5e6": 0.6}, "a" * 80: {"32": 1.0}, "normal.x<0": {"skip": 1.0}}
+    grids = plots.alphas([{"epoch": 0, "alphas": decisions | {"normal.2<0": {"skip": 1.0}}}])
+    assert set(grids) == {plots.OTHER, "normal"}
+    assert all(word in text(grids[plots.OTHER]) for word in ("block3.op", "k5e6", "…aaa", "normal.x<0"))
 
 
 @pytest.mark.parametrize("num_epochs", [1, 30])
