@@ -132,7 +132,7 @@ class ReIDData:
         return np.unique(self.train.ids, return_inverse=True)[1].astype(np.int64)
 
     def counts(self) -> dict[str, int]:
-        """Numbers of images and of identities, junk (-1) included in the images only, to hold against published ones."""
+        """Numbers of images and of identities (junk, -1, is among the images only), to hold against published ones."""
         counts = {}
         for name in ("train", "query", "gallery"):
             ids = getattr(self, name).ids
@@ -156,7 +156,7 @@ class DataSource(ABC):
 
     @abstractmethod
     def listed(self) -> ReIDData:
-        """The data set as it lies on disk, no image opened yet. Raises ValueError when the layout is not as it must be."""
+        """The data set as it lies on disk, no image opened yet. Raises ValueError when the layout is wrong."""
 
     def load(self) -> ReIDData:
         """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""
@@ -181,7 +181,7 @@ def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "kee
         return replace(data, train=data.train.take(~single[positions]))
     raise ValueError(
         f"{data.name}: every training identity needs at least two images, but {listing(identities[single])} "
-        'have only one. Add images of them, or set single_images to "drop" (leave them out) or "keep" (repeat the image)'
+        'have only one. Add images, or set single_images to "drop" (leave them out) or "keep" (repeat the image)'
     )
 
 

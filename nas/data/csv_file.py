@@ -30,7 +30,7 @@ class Csv(DataSource):
         rows = rows_of(file)
         paths = [file.parent / row["path"] for _, row in rows]
         if missing := [f"{path} (line {line})" for path, (line, _) in zip(paths, rows) if not path.is_file()]:
-            raise ValueError(f"{file}: every path must be a file relative to the CSV's folder; missing: {listing(missing)}")
+            raise ValueError(f"{file}: paths must be files, relative to the CSV's folder; missing: {listing(missing)}")
         ids = numbered([row["identity"] for _, row in rows])
         cameras = numbered([row["camera"] for _, row in rows]) if "camera" in rows[0][1] else None
         everything = Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)

@@ -31,10 +31,11 @@ class Market1501(DataSource):
 
 
 def split_of(folder: Path) -> Split:
-    """The images of one folder in the order of their names, identity and camera taken from `0002_c1s1_000451_03.jpg`."""
+    """The images of one folder in the order of their names, such as 0002_c1s1_000451_03.jpg: identity 2, camera 1."""
     if not folder.is_dir():
         raise ValueError(
-            f'Market-1501 needs the folders {", ".join(FOLDERS.values())}, but "{folder.name}" is missing: {found(folder)}'
+            f'Market-1501 needs the folders {", ".join(FOLDERS.values())}, but "{folder.name}" is missing: '
+            + found(folder)
         )
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:

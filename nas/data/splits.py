@@ -6,8 +6,8 @@ import numpy as np
 def by_image(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of the images with `labels` [N]: ascending indices, int64 (train, val).
 
-    The random equal split of KDAS-ReID, with a deviation that open-set data asks for: each identity is halved by itself,
-    so that one with two images or more is in both halves. Odd images go to the halves in turn, so that these stay equal.
+    The random equal split of KDAS-ReID, with one deviation: each identity is halved by itself, so that one with two
+    images or more is in both halves. Odd images go to the halves in turn, so that these stay equal.
     """
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # one identity after the other, each in random order

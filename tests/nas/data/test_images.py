@@ -87,7 +87,7 @@ class TestUnreadable:
     @pytest.mark.parametrize("max_gib", [8.0, 0.0])
     def test_cache_names_them_before_training(self, tmp_path: Path, max_gib: float):
         data = Csv(file=with_bad_files(tmp_path)).load()
-        with pytest.raises(ValueError, match=r"(?s)empty.jpg.*short.jpg.*text.jpg.*\"skip\"|empty.jpg.*text.jpg.*short"):
+        with pytest.raises(ValueError, match=r'empty.jpg.*text.jpg.*short.jpg.*"skip"'):
             ImageCache(data.train, 16, 8, max_gib=max_gib)
 
     def test_more_than_ten_are_counted(self, tmp_path: Path):
