@@ -66,13 +66,14 @@ def test_map_is_shown_in_percent_where_it_was_validated():
     assert "mAP (%)" in shown and "temperature" not in shown and "31" in shown
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, 10**400, None, "high", True])
-def test_a_value_that_is_no_number_is_a_gap(value):
-    wild, without = search(3), search(3)
-    wild[1]["temperature"], without[1]["temperature"] = value, None
+def test_what_is_no_number_is_a_gap():
+    gaps = [math.nan, math.inf, -math.inf, 1e300, 10**400, "high", True, [1]]
+    wild, without = search(len(gaps) + 2), search(len(gaps) + 2)
+    for epoch, gap in enumerate(gaps, start=1):
+        wild[epoch]["temperature"], without[epoch]["temperature"] = gap, None
     assert plots.training(wild) == plots.training(without)
-    assert plots.training([{"epoch": 0, "loss": {"total": value}, "temperature": value}]) == ""
-    assert "nan" not in plots.alphas(search(1, lambda epoch: value))["b.normal"]
+    assert plots.training([{"epoch": 0, "loss": {"total": gap}, "temperature": gap} for gap in gaps]) == ""
+    assert "sep conv" not in text(plots.alphas(search(2, lambda epoch: gaps[epoch]))["b.normal"])
 
 
 def test_cost_leaves_out_what_is_not_measured():

@@ -42,10 +42,10 @@ def test_formats(text, value, expected):
     assert text(value) == expected
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, 10**400, "0.5", True, [1]])
 @pytest.mark.parametrize("text", [table.percent, table.millions, table.multiply_adds, table.milliseconds])
-def test_what_is_no_measurement_is_a_dash(text, value):
-    assert text(value) == table.MISSING
+def test_what_is_no_measurement_is_a_dash(text):
+    for value in (None, math.nan, math.inf, 10**400, "0.5", True, [1]):
+        assert text(value) == table.MISSING
 
 
 def test_terminal_shows_every_cell_and_marks_the_best():
