@@ -123,8 +123,8 @@ class Augment:
     flip: probability of mirroring left to right.
     crop_padding: black pixels added on each side before cropping back to the same size at a random place.
     erase: probability of random erasing (Zhong et al., 2020): a rectangle of 0.02 to 0.4 of the area and an aspect
-        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is drawn evenly in its logarithm, so that tall and
-        wide are equally likely. The first of ten drawn rectangles that fits is taken.
+        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is drawn evenly in its logarithm, so that
+        tall and wide are equally likely. The first of ten drawn rectangles that fits is taken.
     """
 
     flip: float = 0.5

@@ -24,8 +24,8 @@ class TestDrawing:
 
     def test_seeds_parts_and_numbers_differ(self):
         one, other = Pedestrians(seed=0).load(), Pedestrians(seed=1).load()
-        images = [one.train.images.read(0), one.train.images.read(4), one.query.images.read(0), other.train.images.read(0)]
-        assert len({image.tobytes() for image in images}) == 4
+        places = [(one.train, 0), (one.train, 4), (one.query, 0), (other.train, 0)]
+        assert len({split.images.read(i).tobytes() for split, i in places}) == 4
 
     def test_more_identities_leave_the_others_as_they_are(self):
         few, many = Pedestrians(num_train_ids=2).load(), Pedestrians(num_train_ids=9).load()
