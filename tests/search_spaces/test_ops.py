@@ -113,7 +113,8 @@ WEIGHTED = {
     **{f"{name}/{stride}/{affine}": partial(make, 8, stride, affine) for name, make in CANDIDATES.items()
        for stride in (1, 2) for affine in (True, False)},
     **{f"{key}/{c_out}/{stride}/{affine}": make
-       for c_out, stride in ((8, 1), (8, 2), (6, 1)) for affine in (True, False) for key, make in candidates(8, c_out, stride, affine).items()},
+       for c_out, stride in ((8, 1), (8, 2), (6, 1)) for affine in (True, False)
+       for key, make in candidates(8, c_out, stride, affine).items()},
     **{f"{kind}/{channels}/{stride}/{affine}": partial(block, 8, channels, stride, affine)
        for kind, block, _ in (DEPTHS[18], DEPTHS[50]) for channels, stride in ((2, 1), (8, 1), (8, 2))
        for affine in (True, False)},

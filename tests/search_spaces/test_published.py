@@ -95,6 +95,23 @@ def test_named_maps_halve_with_the_stages():
         "stage6": (160, 8), "stage7": (320, 8), "map": (1280, 8)}
 
 
+@pytest.mark.parametrize("key", [f"k{kernel}e{expansion}" for kernel in (3, 5, 7) for expansion in (3, 6)])
+def test_a_mobilenet_block_is_what_its_key_says(key):
+    space = MobileNetV2()
+    decisions = {**space.published().decisions, "block3": key}
+    expand, depthwise, *_ = on_meta(space.student, Architecture("MobileNetV2", decisions)).features[3].conv
+    hidden = 24 * int(key[3])
+    assert expand[0].weight.shape == (hidden, 24, 1, 1)
+    assert depthwise[0].weight.shape == (hidden, 1, int(key[1]), int(key[1]))
+
+
+def test_a_mobilenet_block_can_be_skipped_where_it_keeps_size_and_channels():
+    options = MobileNetV2(width=0.5).supernet().options
+    assert list(options) == [f"block{place}" for place in range(2, 18)]
+    assert [name for name, keys in options.items() if "skip" in keys] == [
+        f"block{place}" for place in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)]
+
+
 def test_skipped_blocks_are_gone():
     shallow = {f"layer{stage}.1": "skip" for stage in range(1, 5)}
     whole = num_parameters(on_meta(ResNet().student))
