@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric import Fabric
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from nas.checkpoint import load_state, save_state, write_text
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from rich.progress import Progress
 
 
 class NonFiniteLoss(RuntimeError):
@@ -32,6 +34,8 @@ class Machine:
     """Processes that share each batch's work by data parallelism; each draws its own batches."""
     precision: Literal["32", "bf16"] = "32"
     """bf16: autocast, weights stay in 32 bits."""
+    teacher_precision: Literal["32", "bf16"] = "32"
+    """Of the teacher's forward pass, while others learn from it."""
     threads: int = 0
     """CPU threads; 0: torch's choice. The same number gives the same bits."""
     checkpoint_minutes: float = 5.0
@@ -43,6 +47,8 @@ class Machine:
                              "use --machine.device cpu, or install a CUDA build of torch and a driver")
         if self.threads:
             torch.set_num_threads(self.threads)
+        from lightning.fabric import Fabric  # two seconds to import: not for a command that computes nothing
+
         precision = {"32": "32-true", "bf16": "bf16-mixed"}[self.precision]
         strategy = "ddp" if self.devices > 1 else "auto"
         fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)
@@ -86,6 +92,10 @@ class Stage:
 
     def autocast(self) -> AbstractContextManager:
         return self.fabric.autocast()
+
+    def teacher_autocast(self) -> AbstractContextManager:
+        enabled = self.machine.teacher_precision == "bf16"
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=enabled)
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """The gradients averaged over the processes, in one collective."""
@@ -222,6 +232,7 @@ def _progress(stage: Stage) -> Progress | None:
     if not (stage.fabric.is_global_zero and sys.stderr.isatty()):
         return None
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     progress = Progress(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
                         TimeRemainingColumn(), TextColumn("{task.fields[losses]}"), console=Console(stderr=True))

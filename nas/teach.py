@@ -67,7 +67,7 @@ def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
     if path is None:
         return None
     network = Network.load(path)
-    teacher = Teacher(stage.prepare(network.net), network.identities, stage.autocast)
+    teacher = Teacher(stage.prepare(network.net), network.identities, stage.teacher_autocast)
     teacher.check_identities(data.identities, data.name)
     return teacher
 

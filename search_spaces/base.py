@@ -34,11 +34,16 @@ class Architecture:
     """What a search decided: plain data, readable by later versions.
 
     `decisions` maps each question's name to its answer: a value, an operation's key, or for a node with several
-    inputs a tuple of `"operation@input"`. `space` names the family of networks the decisions belong to.
+    inputs a tuple of `"operation@input"` in the order of the inputs. `space` names the family of networks the decisions belong to.
     """
 
     space: str
     decisions: Mapping[str, Answer]
+
+    def __post_init__(self) -> None:
+        ordered = {name: tuple(sorted(a, key=_source)) if isinstance(a, tuple) else a
+                   for name, a in self.decisions.items()}
+        object.__setattr__(self, "decisions", ordered)
 
     @property
     def hash(self) -> str:
@@ -159,8 +164,7 @@ class Fixed(Discrete):
 
     def choose(self, name: str, options: Sequence[Value]) -> Value:
         answer = self._decided(name, options[0])
-        if answer not in options:
-            raise ValueError(f"the architecture says {name} = {answer!r}, but the space offers {list(options)}")
+        check_value(name, answer, options)
         return answer
 
     def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
@@ -194,8 +198,10 @@ class Sampled(Discrete):
         self.near = near.decisions if near else {}
 
     def choose(self, name: str, options: Sequence[Value]) -> Value:
-        kept = self.near.get(name)
-        return kept if kept in options else options[self.rng.integers(len(options))]
+        if name in self.near:
+            check_value(name, self.near[name], options)
+            return self.near[name]
+        return options[self.rng.integers(len(options))]
 
     def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
                      first: Sequence[str]) -> tuple[str, ...]:
@@ -204,6 +210,12 @@ class Sampled(Discrete):
             return self.near[name]
         sources = sorted(self.rng.choice(list(options), size=keep, replace=False))
         return tuple(f"{options[int(s)][self.rng.integers(len(options[int(s)]))]}@{s}" for s in sources)
+
+
+def check_value(name: str, answer: Answer, options: Sequence[Value]) -> None:
+    """Raises ValueError unless `answer` is one of `options`."""
+    if answer not in options:
+        raise ValueError(f"the architecture says {name} = {answer!r}, but the space offers {list(options)}")
 
 
 def check_edges(name: str, answer: Answer, options: Mapping[int, Sequence[str]], keep: int) -> None:
@@ -218,6 +230,12 @@ def check_edges(name: str, answer: Answer, options: Mapping[int, Sequence[str]],
     if not valid:
         offered = {source: list(ops) for source, ops in options.items()}
         raise ValueError(f"{name} = {list(answer)} must name {keep} different inputs with an operation of {offered}")
+
+
+def _source(edge: str) -> int:
+    """The input that an edge reads, to sort by; whatever is no edge comes first, for `check_edges` to name."""
+    source = str(edge).rpartition("@")[2]
+    return int(source) if source.isdecimal() else -1
 
 
 def all_edges(options: Mapping[int, Sequence[str]], keep: int) -> list[tuple[str, ...]]:

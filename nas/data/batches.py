@@ -229,9 +229,11 @@ class ClassBalanced:
 
     num_ids: int = 8
     images_per_id: int = 2
+    num_batches: int | None = None
+    """Batches in an epoch; None: as many as there are images for."""
 
     def plan(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return class_balanced(labels, self.num_ids, self.images_per_id, rng)
+        return class_balanced(labels, self.num_ids, self.images_per_id, rng, self.num_batches)
 
 
 @dataclass(frozen=True, kw_only=True)
