@@ -41,9 +41,8 @@ class Architecture:
     decisions: Mapping[str, Answer]
 
     def __post_init__(self) -> None:
-        ordered = {name: tuple(sorted(a, key=_source)) if isinstance(a, tuple) else a
-                   for name, a in self.decisions.items()}
-        object.__setattr__(self, "decisions", ordered)
+        decisions = {name: by_input(a) if isinstance(a, tuple) else a for name, a in self.decisions.items()}
+        object.__setattr__(self, "decisions", decisions)
 
     @property
     def hash(self) -> str:
@@ -146,7 +145,7 @@ class Discrete(Pick):
     def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
         options = {source: list(ops) for source, ops in makers.items()}
         first = first or [f"{ops[0]}@{source}" for source, ops in options.items()][:keep]
-        return Node(self._answer(name, lambda full: self.choose_edges(full, options, keep, first)), makers)
+        return Node(self._answer(name, lambda full: by_input(self.choose_edges(full, options, keep, first))), makers)
 
     def _answer(self, name: str, choose: Callable[[str], Answer]) -> Answer:
         full = self.prefix + name
@@ -232,10 +231,10 @@ def check_edges(name: str, answer: Answer, options: Mapping[int, Sequence[str]],
         raise ValueError(f"{name} = {list(answer)} must name {keep} different inputs with an operation of {offered}")
 
 
-def _source(edge: str) -> int:
-    """The input that an edge reads, to sort by; whatever is no edge comes first, for `check_edges` to name."""
-    source = str(edge).rpartition("@")[2]
-    return int(source) if source.isdecimal() else -1
+def by_input(edges: Sequence[str]) -> tuple[str, ...]:
+    """The edges in the order of their inputs; whatever is no edge comes first, for `check_edges` to name."""
+    sources = {edge: str(edge).rpartition("@")[2] for edge in edges}
+    return tuple(sorted(edges, key=lambda edge: int(sources[edge]) if sources[edge].isdecimal() else -1))
 
 
 def all_edges(options: Mapping[int, Sequence[str]], keep: int) -> list[tuple[str, ...]]:
