@@ -7,22 +7,22 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.suggest import near_misses
 
 
-def encode(value: object) -> Any:
-    """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
+def encode(value: object, path: Callable[[Path], str] = str) -> Any:
+    """Plain data for `value`: a dataclass of numbers, texts, paths (written by `path`), tuples and dataclasses."""
     if dataclasses.is_dataclass(value):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: encode(getattr(value, f.name), path) for f in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, Path):
-        return str(value)
+        return path(value)
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
+        return [encode(item, path) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a configuration holds numbers, texts, paths, tuples and dataclasses, not {type(value).__name__}")
@@ -79,9 +79,14 @@ def _with_subclasses(cls: type) -> Iterator[type]:
         yield from _with_subclasses(subclass)
 
 
+def portable(value: object) -> Any:
+    """`encode` without the folders that paths stand in: the same on a machine that keeps its data elsewhere."""
+    return encode(value, lambda path: path.name)
+
+
 def fingerprint(*values: object) -> str:
-    """Sixteen hex digits that stand for configurations."""
-    text = json.dumps([encode(value) for value in values], sort_keys=True)
+    """Sixteen hex digits that stand for configurations, wherever their files lie."""
+    text = json.dumps([portable(value) for value in values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     """Measures every trained network of the run on the test split; writes `metrics.json` and query strips."""
     recipe = run.recipe
     networks = trained(run)
-    data = recipe.data.load()
+    data = recipe.load()
     query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
     stage = Stage(run.folder, "evaluate", "", recipe.machine)
     rows, cmc = [], {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ from nas.teach import teach
 
 
 def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
-    """Teaches, searches, retrains, evaluates, draws and reports; what is finished is kept. Returns the metrics."""
+    """Teaches, searches, retrains, evaluates, draws and reports; what is finished is kept. Returns the metrics.
+
+    Of several processes, the first alone goes on after the training.
+    """
     recipe = run.recipe
     if recipe.teacher is not None and recipe.teacher.weights is None:
         teach(run, overwrite)
     if recipe.strategy is not None and recipe.architecture is None:
         search(run, overwrite)
     retrain(run, overwrite)
+    if not recipe.machine.fabric().is_global_zero:
+        sys.exit()
     metrics = evaluate(run)
     draw_architecture(run)
     report(run)

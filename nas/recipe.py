@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nas.data.base import DataSource
+from nas.data.base import DataSource, ReIDData
 from nas.data.batches import Augment, ClassBalanced, Shuffled
 from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
@@ -125,5 +125,16 @@ class Recipe:
         """The space that the retrained student comes from."""
         return self.student or self.space
 
-    def without_teacher(self) -> Recipe:
-        return replace(self, teacher=None)
+    def load(self) -> ReIDData:
+        """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
+        data = self.data.load()
+        cameras = data.query.cameras is not None and data.gallery.cameras is not None
+        if self.evaluation.same_camera == "remove" and not cameras:
+            raise ValueError(f"{data.name} has no cameras, so the query's own camera cannot be taken out of its "
+                             "ranking: use --evaluation.same-camera keep, or give the images cameras")
+        trainings = [self.retrain, *([self.teacher.training] if self.teacher else [])]
+        needed = max(getattr(part.sampling, "num_ids", 1) for part in [self.search, *trainings])
+        if len(data.identities) < needed:
+            raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
+                             "lower the sampling's num_ids, or take more identities")
+        return data

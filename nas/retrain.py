@@ -11,7 +11,7 @@ from nas.teach import finish, load_teacher, started, teacher_path
 def retrain(run: Run, overwrite: bool = False) -> None:
     """Trains the student into `student.safetensors` and, where the recipe has one, its rival from the labels alone."""
     recipe = run.recipe
-    data = recipe.data.load()
+    data = recipe.load()
     architecture = run.architecture()
     space = recipe.retrained.with_ids(len(data.identities))
     if architecture is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from nas.checkpoint import read_json, write_json
-from nas.config import decode, differences, encode, fingerprint
+from nas.config import decode, differences, encode, fingerprint, portable
 from nas.recipe import Recipe
 from nas.stage import Stage
 from search_spaces.base import Architecture
@@ -83,8 +83,9 @@ class Run:
         return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
 
     def _changes(self, config: Path) -> list[str]:
-        old, new = read_json(config)["config"], encode(self.recipe)
-        return [line for line in differences(old, new) if not line.startswith(("machine.", "evaluation."))]
+        old = Run.open(config.parent).recipe
+        changed = differences(portable(old), portable(self.recipe))
+        return [line for line in changed if not line.startswith(("machine.", "evaluation."))]
 
     def _remove(self, stage: str) -> None:
         for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl"):

@@ -24,7 +24,7 @@ def search(run: Run, overwrite: bool = False) -> None:
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
-    data = recipe.data.load()
+    data = recipe.load()
     space = recipe.space.with_ids(len(data.identities))
     recipe.retrained.with_ids(len(data.identities)).check(space.published())
     weights = teacher_path(run)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,8 +42,9 @@ class Machine:
     """CPU threads; 0: torch's choice. The same number gives the same bits."""
     checkpoint_minutes: float = 5.0
 
+    @cache
     def fabric(self) -> Fabric:
-        """Raises ValueError when CUDA is asked for and absent."""
+        """One for each process. Raises ValueError when CUDA is asked for and absent."""
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--machine.device cuda was asked for, but torch sees no CUDA device: "
                              "use --machine.device cpu, or install a CUDA build of torch and a driver")
@@ -49,6 +52,7 @@ class Machine:
             torch.set_num_threads(self.threads)
         from lightning.fabric import Fabric  # two seconds to import: not for a command that computes nothing
 
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         precision = {"32": "32-true", "bf16": "bf16-mixed"}[self.precision]
         strategy = "ddp" if self.devices > 1 else "auto"
         fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)

@@ -24,7 +24,7 @@ def teach(run: Run, overwrite: bool = False) -> None:
         raise ValueError(f"the recipe {run.name!r} has no teacher")
     if recipe.teacher.weights is not None:
         raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
-    data = recipe.data.load()
+    data = recipe.load()
     if not run.begin("teach", overwrite):
         return
     teacher = recipe.teacher
