@@ -1,0 +1,58 @@
+# On a machine with Python 3.11 to 3.13 and make, nothing else:
+#   make demo   the whole path on drawn pedestrians, from teacher to report, in minutes
+#   make test   the quick tests
+# Both first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
+
+VENV := .venv
+LOCK := .ci/lock.txt
+EXTRAS := nni,tune,dev
+STAMP := $(VENV)/.installed
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
+
+.PHONY: help demo test test-slow install clean
+
+help:
+	@echo "make demo       search, retrain, evaluate and report on drawn pedestrians"
+	@echo "make test       the quick tests"
+	@echo "make test-slow  the slow tests"
+	@echo "make install    only the environment, in $(VENV)"
+	@echo "make clean      remove the environment and caches; runs/out stays"
+
+demo: install
+	$(VENV)/bin/nas run demo
+
+test: install
+	$(VENV)/bin/python -m pytest -q -m "not slow"
+
+test-slow: install
+	$(VENV)/bin/python -m pytest -q -m slow
+
+install: $(STAMP)
+
+# Every candidate is run, not only looked for: a name on the PATH may be a shim that points nowhere.
+$(VENV)/bin/python:
+	@if [ -e $(VENV) ]; then echo "$(VENV) is there but has no Python that runs: 'make clean' removes it" >&2; exit 1; fi; \
+	for python in $(CANDIDATES); do \
+	  "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue; \
+	  found="$$python"; \
+	  "$$python" -c 'import venv, ensurepip' 2>/dev/null || continue; \
+	  echo "making $(VENV) with $$("$$python" --version) ($$python)"; \
+	  "$$python" -m venv $(VENV) && exit 0; \
+	  rm -rf $(VENV); \
+	done; \
+	if [ -n "$$found" ]; then \
+	  echo "$$found cannot make a virtual environment: install its venv package (on Debian and Ubuntu: apt install python3-venv)," \
+	    "or name another Python: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	else \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; tried: $(CANDIDATES)." \
+	    "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	fi; exit 1
+
+$(STAMP): pyproject.toml $(LOCK) | $(VENV)/bin/python
+	@echo "installing into $(VENV) what $(LOCK) pins: some minutes"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e ".[$(EXTRAS)]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) *.egg-info build .pytest_cache
+	find nas search_spaces students teachers runs tests -name __pycache__ -type d -prune -exec rm -rf {} +
