@@ -104,6 +104,7 @@ COMMANDS = {
     "evaluate": Command("RUN", "measure student, teacher and rival", _evaluate, "nas evaluate runs/out/demo-seed0"),
     "draw": Command("RUN", "draw the cells", _draw, "nas draw runs/out/demo-seed0"),
     "report": Command("RUN", "write report.html", _report, "nas report runs/out/demo-seed0"),
+    "bench": Command("WHAT", "how fast we are, as ratios", lambda run, options: None, "nas bench search --json"),
     "run": Command("RECIPE", "all of it, from teacher to report", _run, "nas run demo --seed 1"),
 }
 
@@ -130,6 +131,8 @@ def _main(arguments: list[str]) -> int:
         raise ValueError(f"there is no command {word!r}{near_misses(word, COMMANDS)}; there are {', '.join(COMMANDS)}")
     if word == "recipes":
         return _list_recipes("--json" in rest)
+    if word == "bench":
+        return _bench(rest)
     command = COMMANDS[word]
     if not rest or rest[0].startswith("-"):
         print(_usage(word, command))
@@ -182,6 +185,19 @@ def _list_recipes(as_json: bool) -> int:
     width = max(map(len, lines))
     print(json.dumps(lines, indent=2) if as_json else
           "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items()))
+    return 0
+
+
+def _bench(arguments: list[str]) -> int:
+    from nas.bench import BENCHES
+
+    what, *rest = arguments or [""]
+    if what not in BENCHES:
+        raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
+    as_json = "--json" in rest
+    measured = tyro.cli(BENCHES[what], args=[word for word in rest if word != "--json"], prog=f"nas bench {what}")
+    print(json.dumps(measured, indent=2) if as_json else
+          "\n".join(f"{name:<24}" + "  ".join(f"{k} {v:.3g}" for k, v in row.items()) for name, row in measured.items()))
     return 0
 
 

@@ -18,12 +18,12 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         space.check(architecture)
     weights = teacher_path(run)
     if run.begin("retrain", overwrite):
-        stage = run.stage("retrain", recipe.data, recipe.images, space, recipe.loss, recipe.retrain,
-                          architecture.hash if architecture else None, digest(weights) if weights else None)
+        stage = run.stage("retrain", len(data.identities), architecture.hash if architecture else None,
+                          digest(weights) if weights else None)
         net = started(space, architecture, recipe.retrain, recipe.seed)
         finish(run, stage, "retrain", net, space, architecture, data, recipe.retrain, recipe.loss,
                load_teacher(run, data, stage))
     if recipe.rival is not None and run.begin("rival", overwrite):
         space, training = recipe.rival.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        stage = run.stage("rival", recipe.data, recipe.images, space, recipe.loss, training)
+        stage = run.stage("rival", len(data.identities))
         finish(run, stage, "rival", started(space, None, training, recipe.seed), space, None, data, training, recipe.loss)

@@ -25,6 +25,11 @@ FORMAT = 1
 RESULTS = {"teach": "teacher.safetensors", "search": "architecture.json", "retrain": "student.safetensors",
            "rival": "rival.safetensors"}
 """What each stage ends with: where it stands, the stage is finished."""
+DECIDES = {"teach": ("seed", "data", "images", "teacher"),
+           "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
+           "retrain": ("seed", "data", "images", "space", "student", "loss", "retrain"),
+           "rival": ("seed", "data", "images", "rival", "loss", "retrain")}
+"""The fields of a recipe that a stage's result depends on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Run:
             self._remove(stage)
         config = self.folder / "config.json"
         held = (self.folder / RESULTS[stage]).exists() or (self.folder / f"{stage}.ckpt").exists()
-        changed = self._changes(config) if config.exists() else []
+        changed = self._changes(stage) if config.exists() else []
         if held and changed:
             raise ValueError(f"{self.folder} holds this stage ({stage}) of another configuration ("
                              f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again")
@@ -62,8 +67,9 @@ class Run:
         return not (self.folder / RESULTS[stage]).exists()
 
     def stage(self, name: str, *decides: object) -> Stage:
-        """The stage's machine and checkpoint; `decides` is all that its result depends on, the seed aside."""
-        return Stage(self.folder, name, fingerprint(self.recipe.seed, *decides), self.recipe.machine)
+        """The stage's machine and checkpoint; `decides` is what its result depends on beside the recipe's fields."""
+        fields = [getattr(self.recipe, field) for field in DECIDES[name]]
+        return Stage(self.folder, name, fingerprint(*fields, *decides), self.recipe.machine)
 
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took."""
@@ -82,10 +88,11 @@ class Run:
             raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
         return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
 
-    def _changes(self, config: Path) -> list[str]:
-        old = Run.open(config.parent).recipe
-        changed = differences(portable(old), portable(self.recipe))
-        return [line for line in changed if not line.startswith(("machine.", "evaluation."))]
+    def _changes(self, stage: str) -> list[str]:
+        """The fields that decide `stage` and differ from those in the folder."""
+        old = Run.open(self.folder).recipe
+        return [line for field in DECIDES[stage]
+                for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)]
 
     def _remove(self, stage: str) -> None:
         for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl"):

@@ -30,8 +30,7 @@ def search(run: Run, overwrite: bool = False) -> None:
     weights = teacher_path(run)
     if not run.begin("search", overwrite):
         return
-    stage = run.stage("search", recipe.data, recipe.images, space, recipe.loss, recipe.strategy, recipe.search,
-                      digest(weights) if weights else None)
+    stage = run.stage("search", len(data.identities), digest(weights) if weights else None)
     torch.manual_seed(recipe.seed)
     found = recipe.strategy.search(space, objective(run, data, stage), stage)
     if stage.fabric.is_global_zero:

@@ -28,7 +28,7 @@ def teach(run: Run, overwrite: bool = False) -> None:
     if not run.begin("teach", overwrite):
         return
     teacher = recipe.teacher
-    stage = run.stage("teach", recipe.data, recipe.images, teacher)
+    stage = run.stage("teach")
     space = teacher.net.with_ids(len(data.identities))
     net = started(space, None, teacher.training, recipe.seed)
     finish(run, stage, "teach", net, space, None, data, teacher.training, teacher.loss)
