@@ -50,7 +50,7 @@ $(VENV)/bin/python:
 
 $(STAMP): pyproject.toml $(LOCK) | $(VENV)/bin/python
 	@echo "installing into $(VENV) what $(LOCK) pins: some minutes"
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e ".[$(EXTRAS)]"
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c $(LOCK) -e ".[$(EXTRAS)]"
 	@touch $@
 
 clean:

@@ -35,7 +35,7 @@ def small_kdas() -> Recipe:
         student=_student(CELLS),
         strategy=DARTS(epochs=10, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=25)),
-        retrain=Training(epochs=6, augment=AUGMENT, optimiser=Adam(lr=1.5e-3, rate=CosineRate(warmup_epochs=1))),
+        retrain=Training(epochs=4, augment=AUGMENT, optimiser=Adam(lr=1.5e-3, rate=CosineRate(warmup_epochs=1))),
         machine=Machine(teacher_precision="bf16"))
 
 
