@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in path.parent.glob(f".{path.name}.*.tmp"):
+            left_by_a_kill.unlink(missing_ok=True)
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -60,8 +63,13 @@ def read_json(path: Path) -> Any:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> Path:
-    """A training's state: tensors and plain data alone."""
-    return write_whole(path, lambda temporary: torch.save(dict(state), temporary))
+    """A training's state: tensors and plain data alone.
+
+    Through memory, because torch.save to a file does not notice that a disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return write_whole(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -164,13 +165,12 @@ class Loop:
         for key, mean in self._means().items():
             prefix, _, name = key.partition(".")
             line.setdefault(prefix, {})[name] = mean
+        self._check_weights()
         self.history.append(line | record)
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts = {}, {}
         self.save()
-        if self.stage.fabric.is_global_zero:
-            write_text(self.stage.folder / f"{self.stage.name}.history.jsonl", _lines(self.history))
-            self._events(self.history[-1])
+        self._publish(self.history[-1:])
 
     def stop(self, why: str) -> None:
         """Ends the loop after this epoch."""
@@ -179,6 +179,7 @@ class Loop:
     def save(self) -> None:
         """Writes the checkpoint. Raises NonFiniteLoss before anything bad is saved."""
         self._means()
+        self._check_weights()
         self.stage.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
         state = {"fingerprint": self.stage.fingerprint, "epoch": self.epoch, "step": self.step,
@@ -196,16 +197,28 @@ class Loop:
             setattr(self, name, state[name])
         self.sums = {key: value.to(self.stage.fabric.device) for key, value in state["sums"].items()}
         torch.set_rng_state(state["random"])
+        shutil.rmtree(self._events_folder, ignore_errors=True)
+        self._publish(self.history)  # a kill may have come between the checkpoint and these
 
     def _means(self) -> dict[str, float]:
         """The losses' means so far. Raises NonFiniteLoss when one is not a number."""
         means = {key: value.item() / self.counts[key] for key, value in self.sums.items()}
         bad = [key for key, mean in means.items() if not abs(mean) < float("inf")]
         if bad:
-            raise NonFiniteLoss(f"{self.stage.name}: {', '.join(bad)} became {means[bad[0]]} in epoch {self.epoch}, "
-                                f"by step {self.step}; the last good checkpoint is {self.stage.checkpoint}. Lower the "
-                                "learning rate, clip the gradient, or use --machine.precision 32")
+            raise self._not_finite(f"{', '.join(bad)} became {means[bad[0]]}")
         return means
+
+    def _check_weights(self) -> None:
+        """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss."""
+        for name, part in self.parts.items():
+            for key, tensor in part.state_dict().items() if isinstance(part, nn.Module) else ():
+                if not tensor.isfinite().all():
+                    raise self._not_finite(f"{name}.{key} is no longer finite")
+
+    def _not_finite(self, what: str) -> NonFiniteLoss:
+        return NonFiniteLoss(f"{self.stage.name}: {what} in epoch {self.epoch}, by step {self.step}; the last good "
+                             f"checkpoint is {self.stage.checkpoint}. Lower the learning rate, clip the gradient, or use "
+                             "--machine.precision 32")
 
     def _show(self) -> None:
         if self._progress is None:
@@ -217,13 +230,21 @@ class Loop:
         self._progress.update(task.id, completed=self.epoch * self.num_steps + self.step,
                               total=self.num_epochs * self.num_steps, **losses)
 
-    def _events(self, line: Mapping[str, Any]) -> None:
-        """The epoch's numbers as TensorBoard events."""
+    @property
+    def _events_folder(self) -> Path:
+        return self.stage.folder / "tensorboard" / self.stage.name
+
+    def _publish(self, lines: list[dict]) -> None:
+        """Writes the history, and `lines` of it as TensorBoard events."""
+        if not (self.stage.fabric.is_global_zero and lines):
+            return
+        write_text(self.stage.folder / f"{self.stage.name}.history.jsonl", _lines(self.history))
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.stage.folder / "tensorboard" / self.stage.name)) as writer:
-            for key, value in _flat(line):
-                writer.add_scalar(key, value, line["epoch"])
+        with SummaryWriter(str(self._events_folder)) as writer:
+            for line in lines:
+                for key, value in _flat(line):
+                    writer.add_scalar(key, value, line["epoch"])
 
     def _close(self) -> None:
         if self._progress is not None:
