@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -73,7 +74,12 @@ def save_state(path: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """What `torch.save` wrote, running nothing in it. Raises ValueError naming the file when it is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is damaged, or holds more than tensors and plain data: {reason}") from error
 
 
 def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> Path:

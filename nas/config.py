@@ -43,6 +43,8 @@ def decode(data: Any, annotation: Any, where: str = "config") -> Any:
         if origin is tuple and isinstance(data, list):
             item, *rest = typing.get_args(option)
             items = [item] * len(data) if rest == [...] else [item, *rest]
+            if len(data) != len(items):
+                continue
             return tuple(decode(value, kind, where) for value, kind in zip(data, items, strict=True))
         if origin is typing.Literal and data in typing.get_args(option):
             return data

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from nas.checkpoint import load_into, load_weights
+from nas.checkpoint import load_into, load_state, load_weights
 from search_spaces.base import SearchSpace
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"the pretrained weights {path} do not exist: give the path of a torchvision checkpoint")
     if path.suffix == ".safetensors":
         return load_weights(path)[0]
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_state(path)
 
 
 def _imagenet(space: SearchSpace) -> dict[str, Tensor]:

@@ -56,8 +56,9 @@ def _recipes_of(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
 def _module(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"the recipe file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"recipe file {path.stem}"  # no import can ask for it, so that a random.py replaces nothing
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
