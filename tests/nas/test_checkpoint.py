@@ -1,0 +1,140 @@
+"""Files are written whole or not at all, and read without running anything that stands in them."""
+
+import json
+import os
+import pickle
+import resource
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from nas.checkpoint import (
+    SaveError, load_into, load_state, load_weights, read_json, save_state, save_weights, write_json, write_whole,
+)  # fmt: skip
+
+
+class Payload:
+    """What a stranger's pickle would run."""
+
+    def __reduce__(self):
+        return os.mkdir, (os.environ["NAS_TEST_TRACE"],)
+
+
+@pytest.fixture
+def trace(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_TEST_TRACE", str(tmp_path / "it ran"))
+    return tmp_path / "it ran"
+
+
+@pytest.fixture
+def small_disk():
+    """No file of this process may pass 4096 bytes; any write beyond fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestWhole:
+    def test_no_reader_sees_a_part(self, tmp_path):
+        path, texts, seen = tmp_path / "x.json", ["a" * 9999, "b" * 9999], set()
+        path.write_text(texts[0])
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                seen.add(path.read_text())
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for i in range(60):
+            write_whole(path, lambda temporary, i=i: temporary.write_text(texts[i % 2]))
+        done.set()
+        reader.join()
+        assert seen <= set(texts) and path.read_text() == texts[1]
+
+    def test_a_writer_that_fails_leaves_the_old_file_alone(self, tmp_path):
+        def half(temporary):
+            temporary.write_text("half")
+            raise OSError("the cable came off")
+
+        path = write_json(tmp_path / "x.json", {"old": 1})
+        with pytest.raises(SaveError, match=r"could not write .*x\.json: the cable came off; what was saved before"):
+            write_whole(path, half)
+        assert read_json(path) == {"old": 1} and [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+    def test_what_a_killed_process_left_is_cleared_away(self, tmp_path):
+        (tmp_path / ".x.json.12345.tmp").write_text("half")
+        (tmp_path / ".y.json.12345.tmp").write_text("another's")
+        write_json(tmp_path / "x.json", 1)
+        assert {p.name for p in tmp_path.iterdir()} == {"x.json", ".y.json.12345.tmp"}
+
+    def test_folders_are_made(self, tmp_path):
+        assert read_json(write_json(tmp_path / "a/b/c.json", ["é"])) == ["é"]
+
+    @pytest.mark.parametrize("size", [1500, 9_000, 100_000], ids="{} numbers".format)
+    def test_a_write_that_does_not_fit_is_noticed(self, tmp_path, small_disk, size):
+        path = save_state(tmp_path / "x.ckpt", {"a": 1})
+        with pytest.raises(SaveError, match=r"x\.ckpt"):
+            save_state(path, {"a": torch.zeros(size)})
+        with pytest.raises(SaveError, match=r"x\.safetensors"):
+            save_weights(tmp_path / "x.safetensors", nn.Linear(size, 1), {})
+        assert load_state(path) == {"a": 1}
+
+
+class TestReading:
+    def test_weights_and_metadata_come_back(self, tmp_path):
+        net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+        tensors, metadata = load_weights(save_weights(tmp_path / "w.safetensors", net, {"of": ["ü", 1]}))
+        assert metadata == {"of": ["ü", 1]} and tensors.keys() == net.state_dict().keys()
+        assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in tensors.items())
+
+    @pytest.mark.parametrize("dump", [pickle.dumps, lambda x: b"", lambda x: b"\x10" + b"\0" * 20])
+    def test_what_is_no_safetensors_file_is_refused_and_not_run(self, tmp_path, trace, dump):
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(dump(Payload()))
+        with pytest.raises(ValueError, match=r"w\.safetensors is not a safetensors file"):
+            load_weights(path)
+        assert not trace.exists()
+
+    def test_a_checkpoint_runs_nothing(self, tmp_path, trace):
+        torch.save({"fingerprint": "", "x": Payload()}, tmp_path / "search.ckpt")
+        with pytest.raises(ValueError, match=r"search\.ckpt"):
+            load_state(tmp_path / "search.ckpt")
+        assert not trace.exists()
+
+    def test_missing_and_damaged_files_are_named(self, tmp_path):
+        with pytest.raises(ValueError, match=r"no\.safetensors does not exist"):
+            load_weights(tmp_path / "no.safetensors")
+        with pytest.raises(ValueError, match=r"no\.json does not exist"):
+            read_json(tmp_path / "no.json")
+        (tmp_path / "bad.json").write_text('{"a": ')
+        with pytest.raises(ValueError, match=r"bad\.json is not JSON"):
+            read_json(tmp_path / "bad.json")
+        (tmp_path / "cut.ckpt").write_bytes(save_state(tmp_path / "x.ckpt", {"a": torch.ones(99)}).read_bytes()[:300])
+        with pytest.raises(ValueError, match=r"cut\.ckpt"):
+            load_state(tmp_path / "cut.ckpt")
+
+    def test_json_is_readable_by_others(self, tmp_path):
+        write_json(tmp_path / "x.json", {"mAP": 0.5, "name": "größe"})
+        assert json.loads((tmp_path / "x.json").read_bytes()) == {"mAP": 0.5, "name": "größe"}
+
+
+class TestLoadInto:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+
+    def test_the_first_tensor_that_differs_is_named(self):
+        good = self.net.state_dict()
+        without = {name: tensor for name, tensor in good.items() if name != "0.bias"}
+        for wrong, message in [(without, "the file has no tensor '0.bias'"),
+                               (good | {"2.weight": torch.ones(1)}, "the file has a tensor '2.weight'"),
+                               (good | {"1.weight": torch.ones(9, 3)}, r"'1.weight' has shape \(9, 3\), .*\(1, 3\)")]:
+            with pytest.raises(ValueError, match=message):
+                load_into(self.net, wrong, "the file")
+
+    def test_loads(self):
+        other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        load_into(other, self.net.state_dict(), "the file")
+        assert all(map(torch.equal, other.state_dict().values(), self.net.state_dict().values()))

@@ -1,0 +1,130 @@
+"""The toolkit's recipes are sound, and a user's own are found."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from nas.recipe import Images, Recipe, Training
+from nas.recipes import recipe_named, recipes
+
+RECIPES = {name: function() for name, function in recipes().items()}
+NETWORKS = {(space, recipe.images) for recipe in RECIPES.values()
+            for space in (recipe.retrained, recipe.rival, recipe.teacher and recipe.teacher.net) if space}
+SEARCHES = {(recipe.space, recipe.retrained) for recipe in RECIPES.values() if recipe.strategy}
+
+
+def title(value) -> str:
+    return getattr(value, "title", "")
+
+
+@pytest.mark.parametrize(("space", "images"), sorted(NETWORKS, key=str), ids=title)
+def test_networks_of_all_recipes_take_their_images(space, images):
+    with torch.device("meta"):
+        out = space.with_ids(7).student().eval()(torch.zeros(2, 3, images.height, images.width))
+    assert out.logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize(("space", "retrained"), sorted(SEARCHES, key=str), ids=title)
+def test_what_a_recipe_finds_can_be_retrained(space, retrained):
+    with torch.device("meta"):
+        supernet = space.with_ids(7).supernet()
+    assert len(supernet.alpha) > 1
+    retrained.with_ids(7).check(space.with_ids(7).sample(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_what_it_is(name):
+    assert len(inspect.getdoc(recipes()[name]).splitlines()[0]) > 30
+
+
+def test_papers_recipes_are_the_papers():
+    """Section 4 of KDAS-ReID."""
+    recipe = recipe_named("kdas")[1]
+    temperature = recipe.loss.temperature
+    assert (temperature.at(0, 200), temperature.at(190, 200), temperature.at(199, 200)) == (2.0, 0.0, 0.0)
+    assert (recipe.images.height, recipe.images.width) == (384, 128)
+    assert (recipe.space.backbone.channels, recipe.student.backbone.channels) == (32, 64)
+    assert recipe.space.backbone.cells == 8 and recipe.space.backbone.reductions == (3, 5, 7)
+    assert recipe.strategy.weights.lr == 0.1 and recipe.strategy.weights.rate.factor(200, 200) == pytest.approx(0.01)
+    assert (recipe.strategy.alphas.lr, recipe.strategy.alphas.weight_decay) == (0.02, 5e-4)
+    assert recipe.strategy.epochs == recipe.retrain.epochs == 200
+    assert (recipe.search.sampling.num_ids, recipe.search.sampling.images_per_id) == (8, 2)
+    assert (recipe.retrain.sampling.num_ids, recipe.retrain.sampling.images_per_id) == (8, 4)
+    assert (recipe.retrain.optimiser.lr, recipe.retrain.optimiser.weight_decay, recipe.loss.margin) == (3.5e-4, 5e-4, 0.3)
+    assert recipe_named("kdas_to_one")[1].loss.temperature.at(199, 200) == 1.0
+    assert recipe_named("kdas_baseline")[1].teacher is None
+    assert recipe_named("auto_reid")[1].strategy is None
+
+
+OWN = '''
+from dataclasses import replace
+from nas.recipe import Recipe
+from runs.recipes.demo import toy
+
+def mine() -> Recipe:
+    """Mine."""
+    return replace(toy(), seed=7)
+
+def text() -> "Recipe":
+    return toy()
+
+def wrong() -> Recipe:
+    return 3
+
+def _hidden() -> Recipe:
+    return toy()
+
+def takes(something) -> Recipe:
+    return toy()
+
+def untold():
+    return toy()
+'''
+
+
+class TestOwnRecipe:
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = tmp_path / "own_recipe_of_a_test.py"
+        path.write_text(OWN)
+        return path
+
+    def test_is_found_in_its_file(self, path):
+        name, recipe = recipe_named(f"{path}:mine")
+        assert name == "mine" and recipe.seed == 7 and isinstance(recipe, Recipe)
+        assert recipe_named(f"{path}:text")[0] == "text"
+
+    @pytest.mark.parametrize("function", ["_hidden", "takes", "untold", "toy", ""])
+    def test_only_functions_that_say_they_return_a_recipe_count(self, path, function):
+        with pytest.raises(ValueError, match=r"has no recipe .*found: mine, text, wrong"):
+            recipe_named(f"{path}:{function}")
+
+    def test_near_misses_and_missing_files(self, path):
+        with pytest.raises(ValueError, match="no recipe 'mime'; did you mean 'mine'"):
+            recipe_named(f"{path}:mime")
+        with pytest.raises(ValueError, match=r"the recipe file .*nowhere\.py does not exist"):
+            recipe_named(f"{path.parent / 'nowhere.py'}:mine")
+        with pytest.raises(ValueError, match="'.*:wrong' must return a nas.recipe.Recipe, not int"):
+            recipe_named(f"{path}:wrong")
+
+    def test_unknown_name_of_the_toolkit(self):
+        with pytest.raises(ValueError, match=r"the toolkit has no recipe 'kdsa'; did you mean .*'kdas'"):
+            recipe_named("kdsa")
+
+    def test_a_file_named_like_a_module_does_not_replace_it(self, tmp_path):
+        (tmp_path / "json.py").write_text(OWN)
+        recipe_named(f"{tmp_path / 'json.py'}:mine")
+        import json
+
+        assert json.loads("1") == 1
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Training(epochs=0), "epochs must be at least 1"),
+    (lambda: Images(height=8), "images must be at least 16x16, not 8x128"),
+])
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
