@@ -1,0 +1,85 @@
+"""A trained network as one file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nas.network import Network, feature_net
+from search_spaces.cell import Cells
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.resnet import ResNet
+from students.reid import ReID
+
+SPACES = {
+    "searched": ReID(backbone=Cells(channels=2, cells=2, reductions=(2,)), embedding_dim=6, num_ids=3),
+    "published": ReID(backbone=MobileNetV2(width=0.1), embedding_dim=None, num_ids=3),
+    "teacher": ReID(backbone=ResNet(width=1 / 16), num_ids=3),
+}
+IDENTITIES = (2, 7, 1501)
+
+
+def network(name: str) -> Network:
+    """A network with running statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    space = SPACES[name]
+    architecture = space.sample(np.random.default_rng(0)) if name == "searched" else None
+    net = space.student(architecture)
+    for _ in range(2):
+        net(torch.randn(4, 3, 32, 16))
+    return Network(net.eval(), space, architecture, IDENTITIES)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_comes_back_as_it_was(tmp_path, name):
+    before = network(name)
+    after = Network.load(before.save(tmp_path / "net.safetensors"))
+    x = torch.randn(4, 3, 32, 16)
+    for a, b in zip(before.net(x), after.net(x), strict=True):
+        assert torch.equal(a, b)
+    assert (after.space, after.architecture, after.identities) == (before.space, before.architecture, IDENTITIES)
+    assert after.title == before.title and not after.net.training
+
+
+def test_the_header_is_json_that_others_can_read(tmp_path):
+    path = network("searched").save(tmp_path / "net.safetensors")
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["nas"])
+    assert header["space"]["kind"] == "ReID" and header["identities"] == list(IDENTITIES)
+    assert set(header["architecture"]["decisions"]) == {f"backbone.{kind}.{node}" for kind in ("normal", "reduce")
+                                                        for node in range(2, 6)}
+
+
+def test_a_strangers_file_is_refused(tmp_path):
+    save_file({"fc.weight": torch.zeros(3)}, tmp_path / "theirs.safetensors")
+    with pytest.raises(ValueError, match=r"theirs\.safetensors was not written by this project.*go into `pretrained`"):
+        Network.load(tmp_path / "theirs.safetensors")
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda header: header["space"].update(kind="ReIDD"), "is a 'ReIDD', which is not known here; did you mean 'ReID'"),
+    (lambda header: header["space"]["backbone"].update(channels=4), r"'backbone\..* has shape"),
+    (lambda header: header["architecture"]["decisions"].pop("backbone.normal.2"), "does not decide 'backbone.normal.2'"),
+    (lambda header: header["space"].update(num_ids=4), r"'classifier.weight' has shape \(3, 6\), the network's has \(4, 6\)"),
+])
+def test_a_file_whose_header_and_weights_disagree_is_refused(tmp_path, change, message):
+    path = network("searched").save(tmp_path / "net.safetensors")
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["nas"])
+    change(header)
+    save_file(load_file(path), path, {"nas": json.dumps(header)})
+    with pytest.raises(ValueError, match=message):
+        Network.load(path)
+
+
+def test_feature_net_is_without_the_classifier_and_leaves_the_network_alone():
+    net = network("searched").net
+    camera = feature_net(net)
+    x = torch.randn(2, 3, 32, 16)
+    assert torch.equal(camera(x).feature, net(x).feature)
+    assert sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in camera.parameters()) == 3 * 6
+    assert isinstance(net.classifier, nn.Linear)

@@ -1,0 +1,156 @@
+"""KDAS-ReID's loss at its ends, and the search's two halves under one teacher."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nas.data import splits
+from nas.data.batches import Augment, Batch, Batches, ClassBalanced, ImageCache
+from nas.data.pedestrians import Pedestrians
+from nas.objective import KDASLoss, SearchObjective, heard
+from search_spaces.cell import Cells
+from students.losses import cross_entropy, triplet
+from students.reid import ReID, ReIDOutput
+from teachers.teacher import Teacher
+from teachers.temperature import Constant, Linear
+
+
+@pytest.fixture
+def said():
+    """A student's output and a batch that the teacher has heard."""
+    rng = torch.Generator().manual_seed(0)
+    logits, told = torch.randn(2, 8, 5, generator=rng, dtype=torch.float64)
+    embedding = torch.randn(8, 3, generator=rng, dtype=torch.float64)
+    labels = torch.arange(4).repeat_interleave(2)
+    return ReIDOutput(logits, embedding, embedding), Batch(torch.zeros(8), labels, told)
+
+
+class TestLoss:
+    def test_at_temperature_zero_the_teacher_is_the_label(self, said):
+        out, batch = said
+        losses = KDASLoss()(out, batch, 0.0)
+        assert losses["distill"].item() == pytest.approx(cross_entropy(out.logits, batch.labels).item(), rel=1e-12)
+        assert losses["total"].item() == pytest.approx((cross_entropy(out.logits, batch.labels)
+                                                        + triplet(out.embedding, batch.labels)).item(), rel=1e-12)
+
+    def test_without_a_teacher_it_is_the_same_at_any_temperature(self, said):
+        out, batch = said
+        taught = KDASLoss()(out, batch, 0.0)["total"]
+        for temperature in (0.0, 2.0):
+            losses = KDASLoss()(out, batch._replace(teacher=None), temperature)
+            assert losses["total"].item() == taught.item() and set(losses) == {"total", "identity", "triplet"}
+
+    def test_above_zero_it_is_the_naive_sum(self, said):
+        out, batch = said
+        total = 0.0
+        for z_s, z_t in zip(out.logits, batch.teacher, strict=True):
+            q_t, q_s = (torch.softmax(z / 2.0, 0) for z in (z_t, z_s))
+            total -= sum(t * math.log(s) for t, s in zip(q_t.tolist(), q_s.tolist(), strict=True)) / len(out.logits)
+        assert KDASLoss()(out, batch, 2.0)["distill"].item() == pytest.approx(total, rel=1e-12)
+
+    def test_weights_and_margin_are_heeded(self, said):
+        out, batch = said
+        losses = KDASLoss(distill_weight=3.0, triplet_weight=0.25, margin=1.0)(out, batch, 2.0)
+        plain = KDASLoss()(out, batch, 2.0)
+        assert losses["distill"] == plain["distill"] and losses["triplet"] > plain["triplet"]
+        assert losses["total"].item() == pytest.approx((3 * losses["distill"] + losses["triplet"] / 4).item())
+
+    def test_smoothing_is_of_the_labels_alone(self, said):
+        out, batch = said
+        smooth = KDASLoss(label_smoothing=0.1)
+        assert smooth(out, batch, 2.0)["total"] == KDASLoss()(out, batch, 2.0)["total"]
+        alone = smooth(out, batch._replace(teacher=None), 0.0)["identity"]
+        assert alone.item() == pytest.approx(F.cross_entropy(out.logits, batch.labels, label_smoothing=0.1).item())
+
+    def test_tied_changes_only_what_is_below_one(self, said):
+        out, batch = said
+        letter = KDASLoss(tied=True)
+        assert letter(out, batch, 2.0)["total"] == KDASLoss()(out, batch, 2.0)["total"]
+        assert letter(out, batch, 0.5)["total"] != KDASLoss()(out, batch, 0.5)["total"]
+
+
+class Listener(nn.Module):
+    """A teacher's network that remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, x):
+        self.shown.append(x.clone())
+        return SimpleNamespace(logits=x.mean(dim=(2, 3)) @ torch.ones(3, 6))
+
+
+SOURCE = Pedestrians(num_train_ids=6, num_test_ids=1, images_per_id=8, height=32, width=16)
+
+
+@pytest.fixture(scope="module")
+def cache():
+    return ImageCache(SOURCE.load().train, 32, 16)
+
+
+class TestSearchObjective:
+    @pytest.fixture
+    def objective(self, cache):
+        labels = SOURCE.load().train_labels
+        halves = splits.by_image(labels, np.random.default_rng(0))
+        weights, alphas = (Batches(cache, labels, ClassBalanced(num_ids=3, images_per_id=2), Augment(flip=0, crop_padding=0),
+                                   seed, indices=half) for seed, half in enumerate(halves))
+        return SearchObjective(KDASLoss(), weights, alphas, Teacher(Listener(), range(6), nullcontext), 10)
+
+    def test_the_halves_share_no_image(self, objective):
+        def seen(batches) -> set[bytes]:
+            return {image.numpy().tobytes() for epoch in range(4) for batch in batches(epoch) for image in batch.images}
+
+        weights, alphas = seen(objective.weight_batches), seen(objective.alpha_batches)
+        assert not weights & alphas and min(len(weights), len(alphas)) >= 20
+
+    def test_the_teacher_is_asked_once_for_each_batch_and_sees_what_the_student_sees(self, objective):
+        listener = objective.teacher._net
+        net = ReID(backbone=Cells(channels=2, cells=1, reductions=()), num_ids=6).student()
+        batches = [*objective.weight_batches(0), *objective.alpha_batches(0)]
+        for batch in batches:
+            for loss in (objective.loss, objective.alpha_loss, objective.loss):
+                loss(net, batch, 3)
+        assert len(listener.shown) == len(batches) == 2 * objective.num_steps
+        assert all(torch.equal(shown, batch.images) for shown, batch in zip(listener.shown, batches, strict=True))
+        assert all(batch.teacher.shape == (6, 6) for batch in batches)
+
+    def test_batches_go_on_from_any_step(self, objective):
+        whole = list(objective.alpha_batches(2))
+        for start in range(len(whole) + 1):
+            rest = list(objective.alpha_batches(2, start))
+            assert [torch.equal(a.images, b.images) for a, b in zip(rest, whole[start:], strict=True)] == \
+                [True] * (len(whole) - start)
+
+    def test_both_halves_have_the_same_number_of_steps(self, cache, objective):
+        labels = SOURCE.load().train_labels
+        short = Batches(cache, labels, ClassBalanced(num_ids=3, images_per_id=2, num_batches=2), Augment(), 5)
+        uneven = replace(objective, alphas=short)
+        assert uneven.num_steps == 2 == len(list(uneven.weight_batches(0))) == len(list(uneven.alpha_batches(0)))
+
+    def test_temperature_falls_over_the_epochs_and_is_recorded(self, objective):
+        told = [objective.record(epoch)["temperature"] for epoch in range(10)]
+        assert told == [Linear(start=2.0, end=0.0).at(epoch, 10) for epoch in range(10)] and told[-1] < told[0] == 2.0
+        constant = replace(objective, loss_function=KDASLoss(temperature=Constant(value=3.0)))
+        assert constant.temperature(9) == 3.0
+        assert replace(objective, teacher=None).record(0) == {"temperature": None}
+
+    def test_without_a_teacher_nothing_is_said(self, objective):
+        batch = next(iter(replace(objective, teacher=None).weight_batches(0)))
+        assert batch.teacher is None
+
+
+def test_heard_asks_only_when_the_batch_is_due():
+    listener = Listener()
+    batches = (Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2)) for _ in range(3))
+    ahead = heard(batches, Teacher(listener, range(6), nullcontext))
+    next(ahead)
+    assert len(listener.shown) == 1
