@@ -54,9 +54,14 @@ def small_mobilenet() -> Recipe:
     return _by_hand(small_baseline(), MobileNetV2(width=0.5))
 
 
-def small_mobilenet_taught() -> Recipe:
+def small_resnet() -> Recipe:
+    """Another one, ResNet-18 x0.25, from scratch and without a teacher."""
+    return _by_hand(small_baseline(), ResNet(depth=18, width=0.25))
+
+
+def small_resnet_taught() -> Recipe:
     """The same hand-made network under the falling temperature: what the teacher alone brings."""
-    return _by_hand(small_kdas(), MobileNetV2(width=0.5))
+    return _by_hand(small_kdas(), ResNet(depth=18, width=0.25))
 
 
 def small_darts_cell() -> Recipe:
