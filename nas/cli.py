@@ -83,7 +83,7 @@ def _run(run: Run, options: Options) -> dict:
 
 def _results(run: Run, options: Options, metrics: dict) -> dict:
     if not options.json:
-        Console().print(as_rich(result_table(metrics)))
+        Console(width=None if sys.stdout.isatty() else 160).print(as_rich(result_table(metrics)))  # a file is not narrow
     return {"run": str(run.folder), "metrics": metrics}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+import nas.recipe  # noqa: F401 - a file's header may name any class that a recipe can
 from nas.checkpoint import load_into, load_weights, save_weights
 from nas.config import decode, encode
 from search_spaces.base import Architecture
