@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nas.data.base import ReIDData
 from nas.run import Run, digest
 from nas.teach import finish, load_teacher, started, teacher_path
 
@@ -17,13 +18,19 @@ def retrain(run: Run, overwrite: bool = False) -> None:
     if architecture is not None:
         space.check(architecture)
     weights = teacher_path(run)
-    if run.begin("retrain", overwrite):
-        stage = run.stage("retrain", len(data.identities), architecture.hash if architecture else None,
-                          digest(weights) if weights else None)
+    stage = run.begin("retrain", overwrite, len(data.identities), architecture.hash if architecture else None,
+                      digest(weights) if weights else None)
+    if stage is not None:
         net = started(space, architecture, recipe.retrain, recipe.seed)
         finish(run, stage, "retrain", net, space, architecture, data, recipe.retrain, recipe.loss,
                load_teacher(run, data, stage))
-    if recipe.rival is not None and run.begin("rival", overwrite):
+    if recipe.rival is not None:
+        _train_rival(run, overwrite, data)
+
+
+def _train_rival(run: Run, overwrite: bool, data: ReIDData) -> None:
+    recipe = run.recipe
+    stage = run.begin("rival", overwrite, len(data.identities))
+    if stage is not None:
         space, training = recipe.rival.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        stage = run.stage("rival", len(data.identities))
         finish(run, stage, "rival", started(space, None, training, recipe.seed), space, None, data, training, recipe.loss)

@@ -50,26 +50,24 @@ class Run:
             raise ValueError(f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it")
         return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
-    def begin(self, stage: str, overwrite: bool = False) -> bool:
-        """Whether `stage` is still to do. Writes the configuration and the environment.
+    def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
+        """Stage `stage`, where an earlier process left it; None when it is finished. Writes the configuration.
 
-        Raises ValueError when the folder holds this stage of another configuration; `overwrite` removes it instead.
+        `decides` is what the result depends on beside the recipe's fields. Raises ValueError when the folder holds
+        this stage of another configuration or of other `decides`; `overwrite` removes it instead.
         """
         if overwrite:
             self._remove(stage)
         config = self.folder / "config.json"
-        held = (self.folder / RESULTS[stage]).exists() or (self.folder / f"{stage}.ckpt").exists()
+        finished = (self.folder / RESULTS[stage]).exists()
         changed = self._changes(stage) if config.exists() else []
-        if held and changed:
+        if changed and (finished or (self.folder / f"{stage}.ckpt").exists()):
             raise ValueError(f"{self.folder} holds this stage ({stage}) of another configuration ("
                              f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again")
+        fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
+        begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
         write_json(config, {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
-        return not (self.folder / RESULTS[stage]).exists()
-
-    def stage(self, name: str, *decides: object) -> Stage:
-        """The stage's machine and checkpoint; `decides` is what its result depends on beside the recipe's fields."""
-        fields = [getattr(self.recipe, field) for field in DECIDES[name]]
-        return Stage(self.folder, name, fingerprint(*fields, *decides), self.recipe.machine)
+        return None if finished else begun
 
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took."""

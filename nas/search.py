@@ -28,9 +28,9 @@ def search(run: Run, overwrite: bool = False) -> None:
     space = recipe.space.with_ids(len(data.identities))
     recipe.retrained.with_ids(len(data.identities)).check(space.published())
     weights = teacher_path(run)
-    if not run.begin("search", overwrite):
+    stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None)
+    if stage is None:
         return
-    stage = run.stage("search", len(data.identities), digest(weights) if weights else None)
     torch.manual_seed(recipe.seed)
     found = recipe.strategy.search(space, objective(run, data, stage), stage)
     if stage.fabric.is_global_zero:

@@ -22,6 +22,7 @@ from nas.checkpoint import load_state, save_state, write_text
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from rich.progress import Progress
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class NonFiniteLoss(RuntimeError):
@@ -87,8 +88,8 @@ class Stage:
             return None
         state = load_state(self.checkpoint)
         if state["fingerprint"] != self.fingerprint:
-            raise ValueError(f"{self.checkpoint} belongs to another recipe, seed or data set: give --out another "
-                             "folder, or --overwrite to start this one again")
+            raise ValueError(f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "
+                             "another folder, or --overwrite to start this stage again")
         return state
 
     def prepare(self, net: nn.Module) -> nn.Module:
@@ -127,6 +128,7 @@ class Loop:
         self.history: list[dict] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self._events: SummaryWriter | None = None
         if stage.state is not None:
             self._load(stage.state)
         self._since = self._saved = time.monotonic()
@@ -165,6 +167,8 @@ class Loop:
         for key, mean in self._means().items():
             prefix, _, name = key.partition(".")
             line.setdefault(prefix, {})[name] = mean
+        if self.stopped:
+            line["stopped"] = self.stopped
         self._check_weights()
         self.history.append(line | record)
         self.epoch, self.step = self.epoch + 1, 0
@@ -239,14 +243,19 @@ class Loop:
         if not (self.stage.fabric.is_global_zero and lines):
             return
         write_text(self.stage.folder / f"{self.stage.name}.history.jsonl", _lines(self.history))
-        from torch.utils.tensorboard import SummaryWriter
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self._events_folder)) as writer:
-            for line in lines:
-                for key, value in _flat(line):
-                    writer.add_scalar(key, value, line["epoch"])
+            self._events = SummaryWriter(str(self._events_folder))
+        for line in lines:
+            for key, value in _flat(line):
+                self._events.add_scalar(key, value, line["epoch"])
+        self._events.flush()
 
     def _close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

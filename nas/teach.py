@@ -25,10 +25,10 @@ def teach(run: Run, overwrite: bool = False) -> None:
     if recipe.teacher.weights is not None:
         raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
     data = recipe.load()
-    if not run.begin("teach", overwrite):
+    stage = run.begin("teach", overwrite)
+    if stage is None:
         return
     teacher = recipe.teacher
-    stage = run.stage("teach")
     space = teacher.net.with_ids(len(data.identities))
     net = started(space, None, teacher.training, recipe.seed)
     finish(run, stage, "teach", net, space, None, data, teacher.training, teacher.loss)

@@ -177,7 +177,7 @@ def copied(recipes: Path, name: str, folder: Path) -> Path:
     from nas.run import Run
 
     _, recipe = recipe_named(f"{recipes}:{name}")
-    Run(folder, name, recipe).begin("search")
+    Run(folder, name, recipe).begin("search", False)
     return folder
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,8 @@ def begun(folder: Path) -> int:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             status = trained(folder)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return process
