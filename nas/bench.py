@@ -73,7 +73,7 @@ def search(channels: int = 16, cells: int = 8, height: int = 96, width: int = 32
 def _step(bilevel: Bilevel, batch: Noise) -> Callable[[], None]:
     def run() -> None:
         bilevel.weight_step(batch, 0)
-        bilevel.alpha_step(batch, batch, 0, 0.1)
+        bilevel.alpha_step(batch, batch, 0)
     return run
 
 

@@ -53,12 +53,10 @@ class Optimiser(ABC):
     @abstractmethod
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer: ...
 
-    def set_rate(self, optimiser: torch.optim.Optimizer, epoch: float, num_epochs: int) -> float:
-        """Sets and returns the learning rate at `epoch` (fractional)."""
-        lr = self.lr * self.rate.factor(epoch, num_epochs)
+    def set_rate(self, optimiser: torch.optim.Optimizer, epoch: float, num_epochs: int) -> None:
+        """Sets the learning rate at `epoch` (fractional)."""
         for group in optimiser.param_groups:
-            group["lr"] = lr
-        return lr
+            group["lr"] = self.lr * self.rate.factor(epoch, num_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +73,11 @@ class Adam(Optimiser):
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)
+
+
+def current_rate(optimiser: torch.optim.Optimizer) -> float:
+    """The learning rate of the last step, also where a checkpoint restored it."""
+    return optimiser.param_groups[0]["lr"]
 
 
 def step(optimiser: torch.optim.Optimizer, gradients: list[Tensor], clip: float | None = None) -> None:

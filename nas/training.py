@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from torch import nn
 
 from nas.data.base import ReIDData, Split
 from nas.data.batches import Augment, Batches, ClassBalanced, ImageCache, Shuffled
 from nas.objective import KDASLoss, heard
-from nas.optimisers import step
+from nas.optimisers import current_rate, step
 from nas.recipe import Images, Training
 from nas.stage import Loop, Stage
 from teachers.teacher import Teacher
-
-import numpy as np
-import torch
 
 
 def cached(split: Split, images: Images) -> ImageCache:
@@ -42,12 +41,12 @@ def train(net: nn.Module, batches: Batches, loss: KDASLoss, training: Training, 
         net.train()
         temperature = loss.temperature.at(epoch, training.epochs) if teacher else None
         for batch in loop.steps(lambda start, epoch=epoch: heard(batches(epoch, start), teacher)):
-            lr = training.optimiser.set_rate(optimiser, loop.now, training.epochs)
+            training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             with stage.autocast():
                 losses = loss(net(batch.images), batch, temperature or 0.0)
             gradients = torch.autograd.grad(losses["total"], parameters)
             step(optimiser, stage.mean(list(gradients)), training.clip)
             loop.add(losses)
         due = validate and training.validate_every and (epoch + 1) % training.validate_every == 0
-        loop.end_epoch(temperature=temperature, lr=lr, **({"mAP": validate(net)} if due else {}))
+        loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **({"mAP": validate(net)} if due else {}))
     return loop

@@ -159,6 +159,7 @@ class _Wanted:
         query_ids, gallery_ids = ids
         kept = (gallery_ids != JUNK_ID).nonzero().flatten()
         sorted_ids, by_id = gallery_ids[kept].sort(stable=True)
+        query_ids = query_ids.contiguous()
         first = torch.searchsorted(sorted_ids, query_ids)
         count = torch.searchsorted(sorted_ids, query_ids, right=True) - first
         cameras = cameras and (cameras[0], cameras[1][kept])

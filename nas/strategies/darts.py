@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas.optimisers import SGD, Adam, CosineRate, Optimiser, step
+from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
 from search_spaces.base import Architecture, SearchSpace, parse_edge
 from search_spaces.relaxed import Supernet, derive, ranked
@@ -61,14 +61,14 @@ class DARTS(Strategy):
             supernet.train()
             for train, validation in loop.steps(lambda start, epoch=epoch: zip(
                     objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True)):
-                lr = self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
+                self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
                 self.alphas.set_rate(bilevel.alpha_optimiser, loop.now, self.epochs)
                 if epoch >= self.warmup_epochs and self.order == 2:
-                    loop.add(bilevel.alpha_step(train, validation, epoch, lr), "alpha")
+                    loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
                 loop.add(bilevel.weight_step(train, epoch), "weight")
                 if epoch >= self.warmup_epochs and self.order == 1:
-                    loop.add(bilevel.alpha_step(train, validation, epoch, lr), "alpha")
-            self._end_epoch(loop, supernet, lr=lr, **objective.record(epoch))
+                    loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
+            self._end_epoch(loop, supernet, lr=current_rate(bilevel.weight_optimiser), **objective.record(epoch))
         best = islice(ranked(supernet, self.max_skips), self.num_ranked)
         return Found(list(best), loop.history)
 
@@ -99,7 +99,7 @@ class Bilevel:
         step(self.weight_optimiser, gradients, self.strategy.clip)
         return losses
 
-    def alpha_step(self, train: Batch, validation: Batch, epoch: int, lr: float) -> Losses:
+    def alpha_step(self, train: Batch, validation: Batch, epoch: int) -> Losses:
         """One step of the alphas on a validation batch; at second order through a weight step on `train`.
 
         Nothing else changes: neither the weights nor BatchNorm's running statistics.
@@ -108,7 +108,8 @@ class Bilevel:
             if self.strategy.order == 1:
                 losses, gradients = self._gradients(self.objective.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:
-                losses, gradients = self.hypergradient(train, validation, epoch, lr)
+                losses, gradients = self.hypergradient(
+                    train, validation, epoch, current_rate(self.weight_optimiser))
         step(self.alpha_optimiser, gradients)
         return losses
 

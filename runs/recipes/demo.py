@@ -22,11 +22,11 @@ def demo() -> Recipe:
         images=Images(height=64, width=32),
         space=ReID(backbone=Cells(channels=8, cells=4, reductions=(2, 4)), embedding_dim=128),
         student=ReID(backbone=Cells(channels=16, cells=4, reductions=(2, 4)), embedding_dim=128),
-        rival=ReID(backbone=MobileNetV2(width=0.5), embedding_dim=128),
+        rival=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
         teacher=TeacherRecipe(
-            net=ReID(backbone=ResNet(depth=18, last_stride=1), embedding_dim=None),
+            net=ReID(backbone=ResNet(depth=18, width=0.5, last_stride=1), embedding_dim=None),
             training=Training(epochs=12, augment=augment, validate_every=3, optimiser=Adam(lr=1e-3, rate=CosineRate()))),
-        strategy=DARTS(epochs=10, weights=SGD(lr=0.05, rate=CosineRate())),
+        strategy=DARTS(epochs=8, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=augment),
         retrain=Training(epochs=20, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
     )

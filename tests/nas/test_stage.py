@@ -325,3 +325,21 @@ def test_kill_minus_9_and_the_same_command_goes_on_to_the_bit(tmp_path, undistur
     assert killed_until_done(tmp_path, delays) > 0
     assert_same_run(tmp_path, whole)
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_killed_between_an_epochs_last_step_and_its_end(tmp_path, undisturbed, monkeypatch):
+    end_epoch, killed = Loop.end_epoch, set()
+
+    def die_once(loop: Loop, **record) -> None:
+        if loop.stage.name not in killed:
+            killed.add(loop.stage.name)
+            loop.save()
+            raise Killed
+        end_epoch(loop, **record)
+
+    monkeypatch.setattr(Loop, "end_epoch", die_once)
+    for _ in STAGES:
+        with pytest.raises(Killed):
+            trained(tmp_path)
+    assert trained(tmp_path) == 0
+    assert_same_run(tmp_path, undisturbed[0])
