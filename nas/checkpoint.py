@@ -45,8 +45,12 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def write_bytes(path: Path, content: bytes) -> Path:
+    return write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> Path:
-    return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return write_bytes(path, text.encode())
 
 
 def write_json(path: Path, data: object) -> Path:

@@ -19,6 +19,8 @@ import graphviz
 import matplotlib
 import networkx as nx
 
+from nas.checkpoint import write_bytes
+
 OPERATION_NAMES = {
     "sep3": "sep conv 3x3",
     "sep5": "sep conv 5x5",
@@ -132,7 +134,7 @@ def render(dot: graphviz.Digraph, path_stem: Path) -> list[Path]:
     written = []
     for kind, drawing in (("svg", dot), ("png", print_quality)):
         path = path_stem.with_name(f"{path_stem.name}.{kind}")
-        replace_file(path, _graphviz(drawing.source, kind))
+        write_bytes(path, _graphviz(drawing.source, kind))
         written.append(path)
     return written
 
@@ -163,19 +165,6 @@ def as_text(architecture: dict) -> str:
         width = max(map(len, decisions))
         parts.append("\n".join(["decisions", *(f"  {name:<{width}}  {value}" for name, value in decisions.items())]))
     return "\n\n".join(parts)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: whoever reads `path` finds what was there before or all of `content`."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _is_cell_node(name: str, value: object) -> bool:

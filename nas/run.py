@@ -66,7 +66,8 @@ class Run:
                              f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again")
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
         begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
-        write_json(config, {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
+        if begun.fabric.is_global_zero:
+            write_json(config, {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
         return None if finished else begun
 
     def end(self, stage: Stage) -> None:

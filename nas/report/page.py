@@ -10,6 +10,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from nas import draw
+from nas.checkpoint import write_text
 from nas.report import plots, table
 from nas.report.inline import data_uri, inline_svg
 
@@ -25,9 +26,7 @@ def write_report(run_folder: Path, strips: Iterable[Image.Image] = ()) -> Path:
     """
     run_folder = Path(run_folder)
     page = _environment().get_template("page.html").render(_content(run_folder, strips))
-    path = run_folder / "report.html"
-    draw.replace_file(path, page.encode())
-    return path
+    return write_text(run_folder / "report.html", page)
 
 
 def finding(metrics: dict, history: list[dict]) -> str:

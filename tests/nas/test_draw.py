@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nas import draw
+from nas.checkpoint import SaveError
 
 NORMAL = [["sep3@0", "skip@1"], ["dil3@2", "dil3@0"], ["dil3@3", "sep3@2"], ["dil3@4", "dil3@3"]]
 REDUCE = [["max3@0", "part@1"], ["sep3@0", "dil3@2"], ["dil3@2", "max3@0"], ["dil3@4", "dil3@3"]]
@@ -129,7 +130,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(draw.os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
-        draw.replace_file(path, b"new")
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(SaveError, match="no space left"):
+        draw.render(draw.table_to_dot({"a": "b"}), tmp_path / "picture")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["picture.svg"]

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from nas import draw
+from nas.checkpoint import SaveError
 from nas.report import strip, write_report
 from nas.report.page import finding
 
@@ -149,8 +149,8 @@ def test_a_failed_report_leaves_the_last_one(run_folder, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(draw.os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(SaveError, match="no space left"):
         write_report(run_folder)
     assert (run_folder / "report.html").read_text() == "the last one"
     assert sorted(os.listdir(run_folder)) == before
