@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 
 from nas import draw
-from nas.checkpoint import SaveError, read_json
+from nas.checkpoint import SaveError
 from nas.evaluate import evaluate
 from nas.pipeline import architecture, draw_architecture, report, run_all
 from nas.recipe import Recipe

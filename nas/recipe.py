@@ -12,16 +12,17 @@ from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
 from nas.data.pedestrians import Pedestrians
 from nas.objective import KDASLoss
-from nas.optimisers import SGD, Adam, CosineRate, Flat, Optimiser
+from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
-from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.reid import ReID
-from teachers.temperature import Constant, Cosine, Linear
+
+KINDS = (Csv, Market1501, Pedestrians, Cells, MobileNetV2, ResNet, DARTS)
+"""What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
 @dataclass(frozen=True, kw_only=True)

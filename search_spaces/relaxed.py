@@ -178,9 +178,25 @@ def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
 
 
 def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[float, Architecture]]:
-    """Architectures with the log of the product of their alphas' softmax weights, best first; the best is DARTS's."""
+    """Architectures with the log of the product of their alphas' softmax weights, best first; the best is DARTS's.
+
+    None has more than `max_skips` identities in a kind of cell.
+    """
     alphas = supernet.alphas()
-    return _ranked(alphas if max_skips is None else _capped(alphas, supernet, max_skips), supernet)
+    if max_skips is None:
+        return _ranked(alphas, supernet)
+    return ((score, architecture) for score, architecture in _ranked(_capped(alphas, supernet, max_skips), supernet)
+            if max(skips_by_cell(architecture).values(), default=0) <= max_skips)
+
+
+def skips_by_cell(architecture: Architecture) -> dict[str, int]:
+    """Identities on the edges of each kind of cell."""
+    counts: dict[str, int] = {}
+    for name, answer in architecture.decisions.items():
+        if isinstance(answer, tuple):
+            cell = name.rpartition(".")[0]
+            counts[cell] = counts.get(cell, 0) + sum(parse_edge(edge)[0] == "skip" for edge in answer)
+    return counts
 
 
 def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> Iterator[tuple[float, Architecture]]:

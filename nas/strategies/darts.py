@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
 from search_spaces.base import Architecture, SearchSpace, parse_edge
-from search_spaces.relaxed import Supernet, derive, ranked
+from search_spaces.relaxed import Supernet, derive, ranked, skips_by_cell
 
 POOLS = ("max3", "avg3")
 
@@ -208,13 +208,3 @@ def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
            for edge in answer] or [answer for answer in predicted.decisions.values()]
     return {"entropy": entropy.mean().item(), "margin": (top[:, 0] - top[:, 1]).mean().item(),
             "skip_share": ops.count("skip") / len(ops), "pool_share": sum(map(ops.count, POOLS)) / len(ops)}
-
-
-def skips_by_cell(architecture: Architecture) -> Mapping[str, int]:
-    """Identities on the edges of each kind of cell."""
-    counts: dict[str, int] = {}
-    for name, answer in architecture.decisions.items():
-        if isinstance(answer, tuple):
-            cell = name.rpartition(".")[0]
-            counts[cell] = counts.get(cell, 0) + sum(parse_edge(edge)[0] == "skip" for edge in answer)
-    return counts
