@@ -7,6 +7,7 @@ from nas.data.pedestrians import Pedestrians
 from nas.objective import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
+from nas.stage import Machine
 from nas.strategies.darts import DARTS
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -25,10 +26,11 @@ def demo() -> Recipe:
         rival=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
         teacher=TeacherRecipe(
             net=ReID(backbone=ResNet(depth=18, width=0.5, last_stride=1), embedding_dim=None),
-            training=Training(epochs=12, augment=augment, validate_every=3, optimiser=Adam(lr=1e-3, rate=CosineRate()))),
-        strategy=DARTS(epochs=8, weights=SGD(lr=0.05, rate=CosineRate())),
+            training=Training(epochs=16, augment=augment, validate_every=4, optimiser=Adam(lr=1e-3, rate=CosineRate()))),
+        strategy=DARTS(epochs=7, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=augment),
-        retrain=Training(epochs=20, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
+        retrain=Training(epochs=26, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
+        machine=Machine(threads=1),  # maps this small are computed faster by one thread than by two
     )
 
 
