@@ -56,6 +56,8 @@ class SearchObjective:
     alphas: Batches
     teacher: Teacher | None
     num_epochs: int
+    alpha_loss_function: KDASLoss | None = None
+    """What the alphas minimise; None: the weights' loss (the paper)."""
 
     @property
     def num_steps(self) -> int:
@@ -75,9 +77,13 @@ class SearchObjective:
         return {"temperature": self.temperature(epoch)}
 
     def loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses:
-        return self.loss_function(net(batch.images), batch, self.temperature(epoch) or 0.0)
+        return self._loss(self.loss_function, net, batch, epoch)
 
-    alpha_loss = loss
+    def alpha_loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses:
+        return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
+
+    def _loss(self, function: KDASLoss, net: nn.Module, batch: Batch, epoch: int) -> Losses:
+        return function(net(batch.images), batch, function.temperature.at(epoch, self.num_epochs))
 
     def _heard(self, batches: Batches, epoch: int, start: int) -> Iterator[Batch]:
         return heard(islice(batches(epoch, start), self.num_steps - start), self.teacher)

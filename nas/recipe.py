@@ -69,6 +69,8 @@ class Search:
     augment: Augment = field(default_factory=Augment)
     split: Literal["image", "identity"] = "image"
     """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
+    alpha_loss: KDASLoss | None = None
+    """What the alphas minimise; None: what the weights do (the paper)."""
 
 
 @dataclass(frozen=True, kw_only=True)

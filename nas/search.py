@@ -47,7 +47,8 @@ def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     weights, alphas = (
         batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
         for seed, indices in enumerate(halves(data.train_labels, np.random.default_rng(recipe.seed)), 2 * recipe.seed))
-    return SearchObjective(recipe.loss, weights, alphas, load_teacher(run, data, stage), recipe.strategy.epochs)
+    return SearchObjective(recipe.loss, weights, alphas, load_teacher(run, data, stage), recipe.strategy.epochs,
+                           recipe.search.alpha_loss)
 
 
 def write_found(run: Run, found: Found) -> None:

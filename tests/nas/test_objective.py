@@ -143,6 +143,14 @@ class TestSearchObjective:
         assert constant.temperature(9) == 3.0
         assert replace(objective, teacher=None).record(0) == {"temperature": None}
 
+    def test_the_alphas_may_minimise_something_else(self, objective):
+        net = ReID(backbone=Cells(channels=2, cells=1, reductions=()), num_ids=6).student().eval()
+        batch = next(iter(objective.weight_batches(0)))
+        other = replace(objective, alpha_loss_function=KDASLoss(triplet_weight=0.0, temperature=Constant(value=1.0)))
+        assert objective.alpha_loss(net, batch, 0)["total"] == objective.loss(net, batch, 0)["total"]
+        assert other.loss(net, batch, 0)["total"] == objective.loss(net, batch, 0)["total"]
+        assert other.alpha_loss(net, batch, 0)["total"] == other.alpha_loss(net, batch, 0)["distill"]
+
     def test_without_a_teacher_nothing_is_said(self, objective):
         batch = next(iter(replace(objective, teacher=None).weight_batches(0)))
         assert batch.teacher is None
