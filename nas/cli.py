@@ -29,8 +29,6 @@ from nas.suggest import near_misses
 from nas.teach import teach
 
 OUT = Path("runs/out")
-WIDE = 160
-"""Columns of a table that goes to a file: none of it is cut."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ def retrain(run: Run, overwrite: bool = False) -> None:
     stage = run.begin("retrain", overwrite, len(data.identities), architecture.hash if architecture else None,
                       digest(weights) if weights else None)
     if stage is not None:
-        net = started(space, architecture, recipe.retrain, recipe.seed)
-        finish(run, stage, "retrain", net, space, architecture, data, recipe.retrain, recipe.loss,
-               load_teacher(run, data, stage))
+        network = started(space, architecture, data, recipe.retrain, recipe.seed)
+        finish(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))
     if recipe.rival is not None:
         _train_rival(run, overwrite, data)
 
@@ -33,4 +32,4 @@ def _train_rival(run: Run, overwrite: bool, data: ReIDData) -> None:
     stage = run.begin("rival", overwrite, len(data.identities))
     if stage is not None:
         space, training = recipe.rival.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        finish(run, stage, "rival", started(space, None, training, recipe.seed), space, None, data, training, recipe.loss)
+        finish(run, stage, started(space, None, data, training, recipe.seed), data, training, recipe.loss)

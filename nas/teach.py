@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
+from torch import nn
 
 from nas.data.base import ReIDData
 from nas.features import retrieval
 from nas.network import Network
+from nas.objective import KDASLoss
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
 from nas.run import RESULTS, Run
 from nas.stage import Stage
 from nas.training import batches_of, cached, train
 from search_spaces.base import Architecture
-from students.reid import ReID, ReIDNet
+from students.reid import ReID
 from teachers.teacher import Teacher
 
 
@@ -30,33 +35,33 @@ def teach(run: Run, overwrite: bool = False) -> None:
         return
     teacher = recipe.teacher
     space = teacher.net.with_ids(len(data.identities))
-    net = started(space, None, teacher.training, recipe.seed)
-    finish(run, stage, "teach", net, space, None, data, teacher.training, teacher.loss)
+    network = started(space, None, data, teacher.training, recipe.seed)
+    finish(run, stage, network, data, teacher.training, teacher.loss)
 
 
-def started(space: ReID, architecture: Architecture | None, training: Training, seed: int) -> ReIDNet:
+def started(space: ReID, architecture: Architecture | None, data: ReIDData, training: Training, seed: int) -> Network:
     """A network at the start of its training: random by seed, its backbone pretrained where asked."""
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
         load_pretrained(net.backbone, space.backbone, training.pretrained)
-    return net
+    return Network(net, space, architecture, data.identities)
 
 
-def finish(run: Run, stage: Stage, name: str, net: ReIDNet, space: ReID, architecture: Architecture | None,
-           data: ReIDData, training: Training, loss, teacher: Teacher | None = None) -> None:
-    """Trains `net` as stage `name` and saves it."""
+def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: Training, loss: KDASLoss,
+           teacher: Teacher | None = None) -> None:
+    """Trains the network to the end of the stage and saves it as the stage's result."""
     recipe = run.recipe
     batches = batches_of(data, cached(data.train, recipe.images), training.sampling, training.augment, recipe.seed, stage)
     validate = _validation(data, recipe, stage) if training.validate_every else None
-    train(net, batches, loss, training, stage, teacher, validate)
+    train(network.net, batches, loss, training, stage, teacher, validate)
     if stage.fabric.is_global_zero:
-        Network(net, space, architecture, data.identities).save(run.folder / RESULTS[name])
+        network.save(run.folder / RESULTS[stage.name])
         run.end(stage)
     stage.fabric.barrier()
 
 
-def _validation(data: ReIDData, recipe: Recipe, stage: Stage):
+def _validation(data: ReIDData, recipe: Recipe, stage: Stage) -> Callable[[nn.Module], float]:
     query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
     return lambda net: retrieval(net, query, gallery, stage, recipe.evaluation)[0].mAP
 
@@ -72,7 +77,7 @@ def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
     return teacher
 
 
-def teacher_path(run: Run):
+def teacher_path(run: Run) -> Path | None:
     """Where the teacher's weights are; None when the recipe has no teacher."""
     if run.recipe.teacher is None:
         return None
