@@ -5,7 +5,7 @@
 
 VENV := .venv
 LOCK := .ci/lock.txt
-EXTRAS := nni,tune,dev
+EXTRAS := nni,tune,models,dev
 STAMP := $(VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 

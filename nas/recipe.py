@@ -11,6 +11,7 @@ from nas.data.batches import Augment, ClassBalanced, Shuffled
 from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
 from nas.data.pedestrians import Pedestrians
+from nas.metrics.rerank import Rerank
 from nas.objective import KDASLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
@@ -93,6 +94,13 @@ class Evaluation:
     """Average precision: the plain definition, or the trapezoid of Market-1501's MATLAB code."""
     same_camera: Literal["remove", "keep"] = "remove"
     """Whether gallery images of the query's identity and camera are taken out of the ranking."""
+    rerank: bool = False
+    """Report each network a second time, after k-reciprocal re-ranking."""
+    reranking: Rerank = field(default_factory=Rerank)
+    repeats: int = 10
+    """The most repeats of a protocol that repeats itself (VehicleID); the mean and its spread are reported."""
+    flip: bool = False
+    """Average the features of each image and its mirror image."""
     batch_size: int = 128
     num_strips: int = 10
     """Queries drawn with their ranked gallery."""

@@ -120,6 +120,11 @@ class ReIDData:
     train: Split
     query: Split
     gallery: Split
+    partitions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Where a protocol repeats: for each repeat the indices of its queries and of its gallery among all test images,
+    which are `query` followed by `gallery`. The first repeat is those two themselves. Empty: one evaluation."""
+    label_noise: float = 0.0
+    """Share of the training labels that are redrawn in each epoch."""
 
     @property
     def identities(self) -> tuple[int, ...]:
@@ -149,14 +154,27 @@ class DataSource(ABC):
     unreadable: what happens with an image file that cannot be decoded. By default `load` opens no image, and filling
         the image cache, which is before training, raises an error naming all of them. With "skip", `load` itself
         decodes every image once and leaves these out with a warning.
+    strict: what happens when the numbers of images and identities are not the published ones: a warning with both
+        numbers, or an error.
+    label_noise: share of the training labels, in [0, 1), that are redrawn in each epoch (KSL, Figure 6).
     """
 
     single_images: Literal["error", "drop", "keep"] = "error"
     unreadable: Literal["error", "skip"] = "error"
+    strict: bool = False
+    label_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_noise < 1:
+            raise ValueError(f"label_noise must be a share in [0, 1), not {self.label_noise}")
 
     @abstractmethod
     def listed(self) -> ReIDData:
         """The data set as it lies on disk, no image opened yet. Raises ValueError when the layout is wrong."""
+
+    def published(self) -> dict[str, int]:
+        """The published numbers to hold against `ReIDData.counts`, by the same names; empty where there are none."""
+        return {}
 
     def load(self) -> ReIDData:
         """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""

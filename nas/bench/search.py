@@ -1,4 +1,4 @@
-"""`nas bench`: how fast we are, as ratios measured in one run."""
+"""`nas bench search`: one bilevel step of DARTS against plainer ways to compute it."""
 
 from __future__ import annotations
 
@@ -114,4 +114,3 @@ def _saved_mib(bilevel: Bilevel, batch: Noise) -> float:
 
 FORMS = {"ours": (_step, DARTS()), "plain mixed operation": (_step, DARTS(folded=False)),
          "every gradient": (_greedy_step, DARTS()), "second order": (_step, DARTS(order=2))}
-BENCHES = {"search": search}
