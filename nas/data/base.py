@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+SPLITS = ("train", "query", "gallery")
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
 
 
@@ -88,7 +89,8 @@ def reason_of(error: Exception) -> str:
 class Split:
     """Images with their identities [N] and cameras [N] (int64), or no cameras at all.
 
-    Identity -1 is junk: it is in no training set, and evaluation removes it from every ranking.
+    Identity -1 is junk: it is in no training set, and evaluation removes it from every ranking. Camera -1 is unknown:
+    no query has it, so that no image is taken out of a ranking for it.
     """
 
     images: ImageSource
@@ -136,13 +138,38 @@ class ReIDData:
         """The labels of the training images, int64 [N], in 0 .. number of identities - 1."""
         return np.unique(self.train.ids, return_inverse=True)[1].astype(np.int64)
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {name: getattr(self, name) for name in SPLITS}
+
     def counts(self) -> dict[str, int]:
-        """Numbers of images and of identities (junk, -1, is among the images only), to hold against published ones."""
-        counts = {}
-        for name in ("train", "query", "gallery"):
-            ids = getattr(self, name).ids
-            counts |= {f"{name}_images": len(ids), f"{name}_identities": len(np.unique(ids[ids >= 0]))}
-        return counts
+        """Numbers of images, identities and cameras, to hold against published ones.
+
+        Junk (-1) is among the images, not among the identities. Distractors are the gallery images of an identity that
+        no query has; Market-1501 gives all of its own the identity 0, which counts as one. Cameras are those of all
+        splits, without the unknown one (-1).
+        """
+        counts, cameras = {}, np.empty(0, dtype=np.int64)
+        for name, split in self.splits.items():
+            counts |= {f"{name}_images": len(split), f"{name}_identities": num_known(split.ids)}
+            cameras = np.union1d(cameras, () if split.cameras is None else split.cameras)
+        distractors = (self.gallery.ids >= 0) & ~np.isin(self.gallery.ids, self.query.ids)
+        return counts | {
+            "gallery_junk": int((self.gallery.ids < 0).sum()),
+            "gallery_distractors": int(distractors.sum()),
+            "cameras": num_known(cameras),
+        }
+
+
+def num_known(numbers: np.ndarray) -> int:
+    """How many different identities or cameras there are, without those that stand for none (-1)."""
+    return len(np.unique(numbers[numbers >= 0]))
+
+
+def count_differences(data: ReIDData, published: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """(name, published number, found number) of each of `data.counts()` that is not as published."""
+    found = data.counts()
+    return [(name, number, found[name]) for name, number in published.items() if found[name] != number]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,17 +203,45 @@ class DataSource(ABC):
         """The published numbers to hold against `ReIDData.counts`, by the same names; empty where there are none."""
         return {}
 
+    def partitioned(self, data: ReIDData) -> ReIDData:
+        """`data` with the partitions of a protocol that repeats itself, drawn from all test images that `data` has."""
+        return data
+
     def load(self) -> ReIDData:
         """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""
         data = self.listed()
+        check_counts(data, self.published(), self.strict)
         if self.unreadable == "skip":
-            data = without_unreadable(data)
-        data = replace(data, train=data.train.take(data.train.ids >= 0))
+            data = self.partitioned(without_unreadable(data))
+        data = replace(data, train=data.train.take(data.train.ids >= 0), label_noise=self.label_noise)
+        check_apart(data)
         data = checked_singles(data, self.single_images)
-        for name in ("train", "query", "gallery"):
-            if len(getattr(data, name)) == 0:
+        for name, split in data.splits.items():
+            if len(split) == 0:
                 raise ValueError(f"{data.name}: the {name} split needs at least one image, and has none")
         return data
+
+
+def check_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> None:
+    """Warns, or raises ValueError when `strict`, with both numbers of each count that is not as published."""
+    different = [
+        f"{name} must be {number:,} and is {found:,}" for name, number, found in count_differences(data, published)
+    ]
+    if not different:
+        return
+    message = f"{data.name} does not have the published counts: {'; '.join(different)}"
+    if strict:
+        raise ValueError(f"{message}. Complete the data set, or set strict to False to be warned only")
+    warnings.warn(message, stacklevel=3)
+
+
+def check_apart(data: ReIDData) -> None:
+    """Raises ValueError naming the identities that are both in training and among queries or gallery."""
+    if len(shared := np.intersect1d(data.train.ids, np.union1d(data.query.ids, data.gallery.ids))):
+        raise ValueError(
+            f"{data.name}: training and test must not share an identity, but both have {listing(shared)}. "
+            "Leave these out of training, or out of query and gallery"
+        )
 
 
 def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "keep"]) -> ReIDData:
@@ -206,8 +261,7 @@ def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "kee
 def without_unreadable(data: ReIDData) -> ReIDData:
     """`data` without the images that cannot be decoded; warns with their number and first names."""
     splits, failed = {}, []
-    for name in ("train", "query", "gallery"):
-        split = getattr(data, name)
+    for name, split in data.splits.items():
         bad = dict(check_readable(split))
         splits[name] = split.take(np.array([split.images.name(i) not in bad for i in range(len(split))], dtype=bool))
         failed += bad

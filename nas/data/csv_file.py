@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.base import DataSource, Files, ReIDData, Split, listing
+from nas.data.base import SPLITS, DataSource, Files, ReIDData, Split, listing
 
 COLUMNS = ("path", "identity", "split")
-SPLITS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True, kw_only=True)

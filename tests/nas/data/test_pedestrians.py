@@ -63,7 +63,7 @@ class TestSplits:
         data = Pedestrians(num_train_ids=3, num_test_ids=5, num_cameras=6, images_per_id=7).load()
         assert data.counts() == {
             "train_images": 21, "train_identities": 3, "query_images": 30, "query_identities": 5,
-            "gallery_images": 30, "gallery_identities": 5,
+            "gallery_images": 30, "gallery_identities": 5, "gallery_junk": 0, "gallery_distractors": 0, "cameras": 6,
         }  # fmt: skip
         assert len(set(zip(data.query.ids.tolist(), data.query.cameras.tolist(), strict=True))) == 30
 
