@@ -4,10 +4,8 @@ Every function takes plain data (lines of a history, rows of the metrics) and re
 text. What is missing, not a number or infinite is a gap in its curve; a function with nothing to draw returns "".
 """
 
-import io
 import math
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 
 import matplotlib
@@ -15,41 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from nas.draw import INK, LINE, MUTED, OPERATION_COLOURS, operation_name
+from nas.draw import MUTED, OPERATION_COLOURS, operation_name
+from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label, svg
 
-# Okabe and Ito's palette without its yellow, which white paper swallows.
-SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", "-.", ":")
-WIDTH, SMALL = 11.2, (5.2, 3.4)  # of a row of plots; of a single plot and its height, inches
 ALPHA_COLUMNS = 5
 LONGEST_TITLE = 26
 OTHER = "other decisions"
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "report",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": LINE,
-    "axes.titlesize": 9,
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": LINE,
-    "grid.linewidth": 0.5,
-    "grid.alpha": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-}
 
 _EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
 
@@ -106,12 +77,12 @@ def accuracy_against_cost(rows: Iterable[dict]) -> str:
     points = [point for point in points if point[1] > 0 and math.isfinite(point[2])]
     if not points:
         return ""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()
         for number, (name, cost, accuracy) in enumerate(points):
             colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
-            axes.plot(cost, accuracy, "os^Dvp"[number % 6], color=colour, markersize=8, label=_label(name))
+            axes.plot(cost, accuracy, "os^Dvp"[number % 6], color=colour, markersize=8, label=legend_label(name))
         axes.set_xscale("log")
         axes.set_xlabel("multiply-adds (G)")
         axes.set_ylabel("mAP (%)")
@@ -120,14 +91,14 @@ def accuracy_against_cost(rows: Iterable[dict]) -> str:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         figure.legend(loc="outside upper left", ncols=2, fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
     columns = min(ALPHA_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     operations = list(dict.fromkeys(key for line in history for name in names for key in _edge(line, name)))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH if columns > 2 else SMALL[0], 1.5 * rows + 0.9), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         handles = {}
@@ -138,7 +109,7 @@ def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
         _finish_grid(figure, grid, handles, legend_columns=7 if columns > 2 else 3)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _plot_operations(axes: Axes, operations: list[str], curves: list[Curve]) -> dict:
@@ -149,7 +120,7 @@ def _plot_operations(axes: Axes, operations: list[str], curves: list[Curve]) -> 
         colour = OPERATION_COLOURS.get(key) or SERIES_COLOURS[unknown.index(key) % len(SERIES_COLOURS)]
         style = ":" if key == "none" else "-"
         marker = "o" if len(x) == 1 else ""
-        (lines[_label(operation_name(key))],) = axes.plot(x, y, style, color=colour, marker=marker, markersize=3)
+        (lines[legend_label(operation_name(key))],) = axes.plot(x, y, style, color=colour, marker=marker, markersize=3)
     return lines
 
 
@@ -178,7 +149,7 @@ def _panels(
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
     width, height = SMALL if len(panels) == 1 else (WIDTH, 2.5)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (title, ylabel, curves) in zip(grid.flat, panels, strict=False):
@@ -187,14 +158,14 @@ def _panels(
             axes.set_title(title, loc="left")
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _plot_curves(axes: Axes, curves: list[Curve], dashed: bool) -> None:
     for number, (name, x, y) in enumerate(curves):
         axes.plot(
             x, y, DASHES[number % len(DASHES)] if dashed else "-", color=SERIES_COLOURS[number % len(SERIES_COLOURS)],
-            marker=_marker(x), markersize=3.5, label=_label(name),
+            marker=_marker(x), markersize=3.5, label=legend_label(name),
         )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if any(name for name, *_ in curves):
@@ -246,11 +217,6 @@ def _marker(x: Sequence[float]) -> str:
     return "o" if len(x) <= 12 else ""
 
 
-def _label(name: str) -> str:
-    """A legend leaves out what begins with an underscore; a user's name may."""
-    return f" {name}" if name.startswith("_") else name
-
-
 def _numbers(values: Iterable[object]) -> list[float]:
     return [_number(value) for value in values]
 
@@ -259,13 +225,3 @@ def _number(value: object) -> float:
     """The value as a number an axis can bear, or NaN."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and abs(value) <= LIMIT else math.nan
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as SVG, the same bytes for the same data."""
-    file = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the reader's machine has the font of a Chinese name
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    return file.getvalue()
