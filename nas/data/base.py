@@ -70,6 +70,35 @@ class Taken:
         return self.images.name(int(self.indices[i]))
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The images of several sources, one source after the other."""
+
+    parts: tuple[ImageSource, ...]
+
+    @property
+    def always_readable(self) -> bool:
+        return all(getattr(part, "always_readable", False) for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def read(self, i: int) -> Image.Image:
+        part, place = self._find(i)
+        return part.read(place)
+
+    def name(self, i: int) -> str:
+        part, place = self._find(i)
+        return part.name(place)
+
+    def _find(self, i: int) -> tuple[ImageSource, int]:
+        for part in self.parts:
+            if i < len(part):
+                return part, i
+            i -= len(part)
+        raise IndexError("there are not that many images")
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Decodes `image` completely into 8-bit RGB. 16-bit grey is scaled, not clipped; transparency is dropped."""
     if image.mode.startswith("I"):
@@ -112,6 +141,13 @@ class Split:
         images = Taken(inner.images, inner.indices[indices]) if isinstance(inner, Taken) else Taken(inner, indices)
         cameras = None if self.cameras is None else self.cameras[indices]
         return Split(images=images, ids=self.ids[indices], cameras=cameras)
+
+    def joined(self, other: "Split") -> "Split":
+        """These images, then those of `other`; both have cameras or neither has."""
+        cameras = None if self.cameras is None else np.concatenate([self.cameras, other.cameras])
+        return Split(
+            images=Joined((self.images, other.images)), ids=np.concatenate([self.ids, other.ids]), cameras=cameras
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,58 +1,50 @@
-"""Market-1501 (Zheng et al., 2015), and any other data set in its layout of folders and file names."""
+"""Market-1501: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from nas.data.base import DataSource, Files, ReIDData, Split, listing
+from nas.data.base import DataSource, Files, ReIDData, Split
+from nas.data.folders import images_in, inner, market_layout
 
 FOLDER = "Market-1501-v15.09.15"
-FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Market1501(DataSource):
-    """Market-1501 in its official layout. `root` is the folder Market-1501-v15.09.15, or the one that contains it.
+    """Market-1501 in its official layout: the folders bounding_box_train, query and bounding_box_test, file names such
+    as 0002_c1s1_000451_03.jpg (identity 2, camera 1). For academic research only.
 
-    The full set has 12,936 training images of 751 identities, 3,368 queries of 750, and 19,732 gallery images, of which
-    3,819 are junk (identity -1) and 2,798 distractors (identity 0); `load().counts()` says what is there.
+    The full set has 12,936 training images of 751 identities, 3,368 queries of 750, and 19,732 gallery images of six
+    cameras, of which 3,819 are junk (identity -1) and 2,798 distractors (identity 0, counted as a 751st).
+
+    root: the folder Market-1501-v15.09.15, or the one that contains it.
+    distractors: the folder of the 500,000 further distractors, which join the gallery as identity 0. Their file names
+        are arbitrary and tell no camera, so theirs is -1, which is no query's. Their exact number is not published,
+        so that of the gallery is then not checked.
     """
 
     root: Path
+    distractors: Path | None = None
 
     def listed(self) -> ReIDData:
-        root = Path(self.root)
-        if (root / FOLDER).is_dir():
-            root = root / FOLDER
-        return ReIDData(name="Market-1501", **{split: split_of(root / name) for split, name in FOLDERS.items()})
+        data = market_layout(inner(self.root, FOLDER), "Market-1501", "0002_c1s1_000451_03.jpg")
+        if self.distractors is None:
+            return data
+        return replace(data, name="Market-1501+500k", gallery=data.gallery.joined(distractor_split(self.distractors)))
+
+    def published(self) -> dict[str, int]:
+        counts = {
+            "train_images": 12_936, "train_identities": 751, "query_images": 3_368, "query_identities": 750,
+            "gallery_identities": 751, "gallery_junk": 3_819, "cameras": 6,
+        }  # fmt: skip
+        return counts if self.distractors else counts | {"gallery_images": 19_732, "gallery_distractors": 2_798}
 
 
-def split_of(folder: Path) -> Split:
-    """The images of one folder in the order of their names, such as 0002_c1s1_000451_03.jpg: identity 2, camera 1."""
-    if not folder.is_dir():
-        raise ValueError(
-            f'Market-1501 needs the folders {", ".join(FOLDERS.values())}, but "{folder.name}" is missing: '
-            + found(folder)
-        )
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(f'Market-1501: the folder "{folder}" contains no image ({", ".join(sorted(SUFFIXES))})')
-    parsed = [re.match(r"(-?\d+)_c(\d)", path.name) for path in paths]
-    if strangers := [path for path, match in zip(paths, parsed) if match is None]:
-        raise ValueError(
-            f"Market-1501 file names start with identity and camera, as in 0002_c1s1_000451_03.jpg; "
-            f"remove or rename {listing(strangers)}"
-        )
-    ids, cameras = np.array([[int(number) for number in match.groups()] for match in parsed], dtype=np.int64).T
-    return Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)
-
-
-def found(folder: Path) -> str:
-    """What is there instead of `folder`."""
-    if not folder.parent.is_dir():
-        return f'"{folder.parent}" does not exist'
-    names = sorted(path.name + "/" * path.is_dir() for path in folder.parent.iterdir())
-    return f'"{folder.parent}" contains {listing(names) if names else "nothing"}'
+def distractor_split(folder: Path) -> Split:
+    """All images in `folder` and its folders, as identity 0 of an unknown camera."""
+    if not Path(folder).is_dir():
+        raise ValueError(f'Market-1501: distractors must be the folder of their images; "{folder}" is none')
+    paths = images_in(Path(folder), "Market-1501's distractors", "**/*")
+    return Split(images=Files(paths), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), -1))

@@ -1,0 +1,39 @@
+"""The data sets by the names that the command line and other programs give them."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from nas.data.base import DataSource
+from nas.data.csv_file import Csv
+from nas.data.dukemtmc import DukeMTMC
+from nas.data.market1501 import Market1501
+from nas.data.pedestrians import Pedestrians
+from nas.suggest import near_misses
+
+SETS: dict[str, type[DataSource]] = {
+    "market1501": Market1501,
+    "dukemtmc": DukeMTMC,
+    "csv": Csv,
+    "pedestrians": Pedestrians,
+}
+
+
+def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
+    """The data set `name` at `path`, a folder or a file as its class says; `others` are further fields of the class.
+
+    Raises ValueError naming what is unknown, missing or not wanted. Nothing is read yet.
+    """
+    if name not in SETS:
+        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
+    known = [field.name for field in fields(SETS[name])]
+    place = next((field for field in ("root", "file") if field in known), None)
+    if place is None and path is not None:
+        raise ValueError(f'{name} is drawn by the program and takes no path; got "{path}"')
+    if place is not None and path is None:
+        raise ValueError(f"{name} needs the path of its {'folder' if place == 'root' else 'file'}; got none")
+    for other in others:
+        if other not in known or other == place:
+            allowed = [field for field in known if field != place]
+            raise ValueError(f"{name} has no {other!r}{near_misses(other, allowed)}; its fields are {', '.join(allowed)}")
+    return SETS[name](**({place: Path(path)} if place else {}), **others)
