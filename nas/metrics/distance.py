@@ -1,4 +1,4 @@
-"""Exact nearest-first order of a gallery, a block of queries at a time."""
+"""Exact distances of a query set to a gallery, a block of queries at a time, and the nearest of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,20 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Distance = Literal["cosine", "euclidean"]
-LAST = torch.iinfo(torch.int64).max  # the key of an item that must come after all others
 INDEX_BITS = 32
 
 
-def check_features(query: Tensor, gallery: Tensor) -> None:
-    """Raises ValueError unless `query [Q, D]` and `gallery [G, D]` are finite, not empty and of one length D."""
+def check_features(query: Tensor, gallery: Tensor, distance: Distance) -> None:
+    """Raises ValueError unless `query [Q, D]` and `gallery [G, D]` are finite, not empty and of one length D.
+
+    A row of zeros has no direction, so it has no cosine distance either.
+    """
     for name, features in (("query", query), ("gallery", gallery)):
         if features.ndim != 2 or not features.numel():
             raise ValueError(f"{name} features must be [number of images, D], got shape {list(features.shape)}")
-        broken = ~torch.linalg.vector_norm(features.float(), dim=1).square().isfinite()
-        if broken.any():
+        square = torch.linalg.vector_norm(features.float(), dim=1).square()
+        if not square.isfinite().all():
             raise ValueError(
                 f"{name} features must be finite in float32, got NaN, infinity or a norm that overflows "
-                f"in {int(broken.sum())} of {len(features)} rows"
+                f"in {_which(~square.isfinite())}"
+            )
+        if distance == "cosine" and not square.all():
+            raise ValueError(
+                f"{name} features must not be zero for distance='cosine', got zeros in {_which(square == 0)}; "
+                "find out why the network is silent there, or use distance='euclidean'"
             )
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(
@@ -31,13 +38,11 @@ def check_features(query: Tensor, gallery: Tensor) -> None:
         )
 
 
-def ranking_keys(query: Tensor, gallery: Tensor, distance: Distance, block: int) -> Iterator[tuple[slice, Tensor]]:
-    """For each block of queries, its rows and an integer key `[rows, G]` of each gallery item.
+def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) -> Iterator[tuple[slice, Tensor]]:
+    """For each block of queries, its rows and a number `[rows, G]` that grows with the distance to each gallery item.
 
-    Sorting a row's keys is sorting its distances with ties in gallery order: the key is the float32 distance in its
-    upper half and the index in its lower half (`gallery_index` reads it back), so no two are equal and any sort does.
-    Distances are computed in float32 whatever the surrounding autocast or matrix-multiplication precision; what is the
-    same for a whole row is left out of them (1 for cosine, the query's norm and the root for Euclidean).
+    `-cos` for cosine; half the squared distance without the query's part, `|g|^2 / 2 - q.g`, for Euclidean. They are
+    computed in float32 whatever the surrounding autocast or matrix-multiplication precision.
     """
     query, gallery = query.detach().float(), gallery.detach().float()
     if distance == "cosine":
@@ -45,23 +50,32 @@ def ranking_keys(query: Tensor, gallery: Tensor, distance: Distance, block: int)
         offset = gallery.new_zeros(len(gallery))
     else:
         offset = gallery.square().sum(dim=1) / 2
-    index = torch.arange(len(gallery), device=gallery.device)
     for start in range(0, len(query), block):
         rows = slice(start, min(start + block, len(query)))
         with _full_float32(query.device):
             far = torch.addmm(offset, query[rows], gallery.T, alpha=-1)
-        yield rows, _ordered_bits(far).long().bitwise_left_shift_(INDEX_BITS).add_(index)
+        yield rows, far
 
 
-def gallery_index(keys: Tensor) -> Tensor:
-    """The gallery index in each of `keys`."""
-    return keys & ((1 << INDEX_BITS) - 1)
+def nearest(far: Tensor, k: int) -> Tensor:
+    """Indices `[rows, k]` of the k smallest of `far [rows, G]`, smallest first, ties by index; k may be more than G.
+
+    Sorting float32 distances with ties by index is sorting integers that hold a distance in their upper half and its
+    index in their lower half: no two are equal.
+    """
+    index = torch.arange(far.shape[1], device=far.device)
+    keys = _ordered_bits(far).long().bitwise_left_shift_(INDEX_BITS).add_(index)
+    return keys.topk(min(k, far.shape[1]), largest=False).values.bitwise_and_((1 << INDEX_BITS) - 1)
 
 
 def _ordered_bits(values: Tensor) -> Tensor:
-    """int32 numbers in the order of the float32 `values`, which it overwrites; +0.0 and -0.0 are one."""
-    bits = values.add_(0.0).view(torch.int32)
+    """int32 numbers in the order of the float32 `values`; +0.0 and -0.0 are one."""
+    bits = (values + 0.0).view(torch.int32)
     return bits.bitwise_xor_((bits >> 31) & 0x7FFFFFFF)  # a negative float grows with its magnitude's bits: turn them
+
+
+def _which(broken: Tensor) -> str:
+    return f"{int(broken.sum())} of {len(broken)} rows, the first of them row {int(broken.nonzero()[0])}"
 
 
 @contextmanager

@@ -124,6 +124,15 @@ def test_blocks_do_not_change_the_result(block):
     )
 
 
+@pytest.mark.parametrize("few", [0, 3, 1000])
+def test_counting_and_sorting_give_the_same_ranks(monkeypatch, few):
+    monkeypatch.setattr("nas.metrics.retrieval.FEW", few)
+    data = random_data(2)
+    aps, _, _ = naive_retrieval(data, "euclidean", "plain", "remove", 5)
+    found = evaluate_retrieval(*data, distance="euclidean", max_rank=5)
+    np.testing.assert_allclose(found.average_precision, aps, rtol=1e-12)
+
+
 def test_no_autocast_lowers_the_distances():
     rng = torch.Generator().manual_seed(0)
     data = (torch.randn(23, 64, generator=rng), torch.randn(61, 64, generator=rng), *random_data(0)[2:])
@@ -202,9 +211,11 @@ def broken(place, value):
         (broken(3, None), {}, "gallery_ids must hold one number for each of 61 images, got 0"),
         (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
         (broken(4, None), {}, 'same_camera="keep"'),
+        (broken(5, None), {}, "--keep-same-camera"),
         (broken(2, torch.full((23,), 99)), {}, "no query has a match"),
         (broken(3, torch.full((61,), -1)), {}, "no query has a match"),
         (broken(2, torch.full((23,), -1)), {}, "no query has a match"),
+        (broken(1, torch.eye(61, 16)), {}, "gallery features must not be zero .* 45 of 61 rows, .* row 16; .*euclidean"),
         (random_data(0), {"distance": "manhattan"}, "distance must be one of 'cosine', 'euclidean', got 'manhattan'"),
         (random_data(0), {"ap": "voc"}, "ap must be one of"),
         (random_data(0), {"same_camera": True}, "same_camera must be one of"),
@@ -213,7 +224,7 @@ def broken(place, value):
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_distance(monkeypatch, data, options, message):
-    monkeypatch.setattr("nas.metrics.retrieval.ranking_keys", None)
+    monkeypatch.setattr("nas.metrics.retrieval.distances", None)
     with pytest.raises(ValueError, match=message):
         evaluate_retrieval(*data, **options)
 
