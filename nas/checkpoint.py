@@ -117,4 +117,5 @@ def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
         if tensors[name].shape != expected[name].shape:
             raise ValueError(f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, "
                              f"the network's has {tuple(expected[name].shape)}")
-    net.load_state_dict(tensors)
+    expected.update(tensors)  # which keeps the versions of the modules' formats: a plain mapping has none
+    net.load_state_dict(expected)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-import typing
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from nas import draw
+from nas.arguments import Options, is_other, of_other, of_recipe
 from nas.checkpoint import SaveError
-from nas.evaluate import evaluate
+from nas.evaluate import evaluate, evaluate_other
 from nas.pipeline import architecture, draw_architecture, report, run_all
-from nas.recipe import Recipe
 from nas.recipes import recipe_named, recipes
 from nas.report.table import as_rich, result_table
 from nas.retrain import retrain
@@ -29,15 +28,6 @@ from nas.suggest import near_misses
 from nas.teach import teach
 
 OUT = Path("runs/out")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every command takes beside a recipe's fields."""
-
-    out: Path | None
-    overwrite: bool
-    json: bool
 
 
 @dataclass(frozen=True)
@@ -73,18 +63,18 @@ def _retrain(run: Run, options: Options) -> dict:
 
 
 def _evaluate(run: Run, options: Options) -> dict:
-    return _results(run, options, evaluate(run))
+    return _results(run.folder, options, evaluate(run))
 
 
 def _run(run: Run, options: Options) -> dict:
     metrics = run_all(run, options.overwrite)
-    return _results(run, options, metrics) | {"report": str(run.folder / "report.html")}
+    return _results(run.folder, options, metrics) | {"report": str(run.folder / "report.html")}
 
 
-def _results(run: Run, options: Options, metrics: dict) -> dict:
+def _results(folder: Path, options: Options, metrics: dict) -> dict:
     if not options.json:
         Console(width=None if sys.stdout.isatty() else 160).print(as_rich(result_table(metrics)))  # a file is not narrow
-    return {"run": str(run.folder), "metrics": metrics}
+    return {"run": str(folder), "metrics": metrics}
 
 
 def _draw(run: Run, options: Options) -> dict:
@@ -97,14 +87,13 @@ def _report(run: Run, options: Options) -> dict:
 
 
 COMMANDS = {
-    "recipes": Command("", "what exists, one line each", lambda run, options: None, "nas recipes"),
     "teach": Command("RECIPE", "train the teacher", _teach, "nas teach kdas --data.root data"),
     "search": Command("RECIPE", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors"),
     "retrain": Command("RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0"),
-    "evaluate": Command("RUN", "measure student, teacher and rival", _evaluate, "nas evaluate runs/out/demo-seed0"),
+    "evaluate": Command("SUBJECT", "measure a run, a recipe's teacher, any network, saved features", _evaluate,
+                        "nas evaluate runs/out/demo-seed0 --rerank"),
     "draw": Command("RUN", "draw the cells", _draw, "nas draw runs/out/demo-seed0"),
     "report": Command("RUN", "write report.html", _report, "nas report runs/out/demo-seed0"),
-    "bench": Command("WHAT", "how fast we are, as ratios", lambda run, options: None, "nas bench search --json"),
     "run": Command("RECIPE", "all of it, from teacher to report", _run, "nas run demo --seed 1"),
 }
 
@@ -113,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0, or 2 after a line that says what is wrong and how to mend it."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _main(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"nas: warning: {message}", file=sys.stderr)
+            return _main(arguments)
     except (ValueError, SaveError, NonFiniteLoss) as error:
         print(f"nas: {error}", file=sys.stderr)
         return 2
@@ -127,18 +118,16 @@ def _main(arguments: list[str]) -> int:
         print(_overview())
         return 0
     word, *rest = arguments
-    if word not in COMMANDS:
-        raise ValueError(f"there is no command {word!r}{near_misses(word, COMMANDS)}; there are {', '.join(COMMANDS)}")
-    if word == "recipes":
-        return _list_recipes("--json" in rest)
-    if word == "bench":
-        return _bench(rest)
+    words = COMMANDS | TOOLS
+    if word not in words:
+        raise ValueError(f"there is no command {word!r}{near_misses(word, words)}; there are {', '.join(words)}")
+    if word in TOOLS:
+        return TOOLS[word].call(rest)
     command = COMMANDS[word]
     if not rest or rest[0].startswith("-"):
         print(_usage(word, command))
         return 0 if rest and rest[0] in ("-h", "--help") else 2
-    run, options = _parse(word, command, rest[0], rest[1:])
-    said = command.call(run, options)
+    said, options = _called(word, command, rest[0], rest[1:])
     if options.json:
         print(json.dumps(said, indent=2))
     else:
@@ -146,41 +135,23 @@ def _main(arguments: list[str]) -> int:
     return 0
 
 
-def _parse(word: str, command: Command, subject: str, arguments: list[str]) -> tuple[Run, Options]:
-    """The run and the options that a command line means."""
-    if command.subject == "RUN":
-        run = Run.open(Path(subject))
-        name, recipe = run.name, run.recipe
-    else:
-        name, recipe = recipe_named(subject)
-    parser = _parser(recipe)
-    given = tyro.cli(parser, args=arguments, prog=f"nas {word} {subject}", description=f"{command.help}\n\nExample: "
-                     f"{command.example}", config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
-    fields = {field.name: getattr(given, field.name) for field in dataclasses.fields(recipe)}
-    recipe = dataclasses.replace(recipe, **fields)
-    options = Options(given.out, given.overwrite, given.json)
-    if command.subject == "RUN":
-        return Run(Path(subject), name, recipe), options
-    return Run(options.out or OUT / f"{name}-seed{recipe.seed}", name, recipe), options
+def _called(word: str, command: Command, subject: str, arguments: list[str]) -> tuple[dict, Options]:
+    """What the command said, and the options it was given."""
+    if word == "evaluate" and is_other(subject):
+        other, options = of_other(subject, arguments)
+        folder = options.out or OUT / other.folder_name
+        return _results(folder, options, evaluate_other(other, folder, options.overwrite)), options
+    takes_run = command.subject == "RUN" or (command.subject == "SUBJECT" and Path(subject).is_dir())
+    run = Run.open(Path(subject)) if takes_run else None
+    name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
+    about = f"{command.help}\n\nExample: {command.example}"
+    recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about)
+    run = Run(run.folder if run else options.out or OUT / f"{name}-seed{recipe.seed}", name, recipe)
+    return command.call(run, options), options
 
 
-def _parser(recipe: Recipe) -> type:
-    """A dataclass with the recipe's fields, each of the very class it has now, and the options."""
-    hints = typing.get_type_hints(Recipe)
-    fields = []
-    for field in dataclasses.fields(recipe):
-        value = getattr(recipe, field.name)
-        kind = type(value) if dataclasses.is_dataclass(value) else hints[field.name]
-        fields.append((field.name, kind, dataclasses.field(default=value)))
-    options = [("out", Path | None, None, "the run's folder; by default runs/out/RECIPE-seedN"),
-               ("overwrite", bool, False, "start this command's stages again and replace their results"),
-               ("json", bool, False, "print JSON alone on standard output")]
-    fields += [(name, Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default))
-               for name, kind, default, text in options]
-    return make_dataclass("Parser", fields)
-
-
-def _list_recipes(as_json: bool) -> int:
+def _list_recipes(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
     lines = {name: (function.__doc__ or "").strip().splitlines()[0] for name, function in recipes().items()}
     width = max(map(len, lines))
     print(json.dumps(lines, indent=2) if as_json else
@@ -201,10 +172,41 @@ def _bench(arguments: list[str]) -> int:
     return 0
 
 
+def _data(arguments: list[str]) -> int:
+    from nas.data_command import data_command
+
+    return data_command(arguments)
+
+
+def _compare(arguments: list[str]) -> int:
+    from nas.compare import compare_command
+
+    return compare_command(arguments)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A word of the program that works on no run of its own."""
+
+    subject: str
+    help: str
+    call: Callable[[list[str]], int]
+    example: str
+
+
+TOOLS = {
+    "recipes": Tool("", "what exists, one line each", _list_recipes, "nas recipes"),
+    "data": Tool("check", "whether a data set is whole", _data, "nas data check market1501 data"),
+    "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
+    "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
+}
+
+
 def _overview() -> str:
-    lines = [f"  nas {word:<9}{command.subject:<8}{command.help}" for word, command in COMMANDS.items()]
+    words = COMMANDS | TOOLS
+    lines = [f"  nas {word:<9}{command.subject:<8}{command.help}" for word, command in words.items()]
     return "\n".join(["Finds small, fast re-identification networks.", "", *lines, "", "Examples:",
-                      *(f"  {command.example}" for command in COMMANDS.values()), "",
+                      *(f"  {command.example}" for command in words.values()), "",
                       "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",
                       "A recipe of your own: nas run path/to/file.py:function"])
 

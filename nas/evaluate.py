@@ -1,97 +1,114 @@
-"""`nas evaluate`: what the student, its teacher and its rival are worth, and what they cost."""
+"""`nas evaluate`: what a run's networks, a network of others, or saved features are worth."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from torch import nn
 
-from nas.checkpoint import write_json, write_whole
-from nas.data.base import ReIDData, Split
-from nas.features import retrieval
-from nas.metrics.latency import latency
-from nas.metrics.retrieval import Retrieval, ranked_gallery
-from nas.network import Network, feature_net
-from nas.recipe import Recipe
-from nas.report.strips import strip
+from nas.checkpoint import load_weights, read_json
+from nas.data.base import DataSource
+from nas.features import Features
+from nas.foreign import OnnxNet, classifier_features
+from nas.judge import Entrant, judged, measure, write_metrics, write_queries
+from nas.network import Network
+from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run
-from nas.stage import Stage
+from nas.stage import Machine, Stage
 from nas.teach import teacher_path
-from nas.training import cached
-from search_spaces.cost import cost
-
-FORMAT = 1
-RANKED = 10
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Measures every trained network of the run on the test split; writes `metrics.json` and query strips."""
-    recipe = run.recipe
-    networks = trained(run)
+    """Measures the run's networks, as far as they are trained, on the test split; see `nas.judge.measure`."""
+    entrants, recipe = trained(run), run.recipe
     data = recipe.load()
-    query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
-    stage = Stage(run.folder, "evaluate", "", recipe.machine)
-    rows, cmc = [], {}
-    for role, network in networks.items():
-        stage.prepare(network.net)
-        result, *features = retrieval(network.net, query, gallery, stage, recipe.evaluation)
-        name = f"{role} ({network.title})"
-        rows.append({"name": name, **accuracy(result), **price(network, recipe, stage)})
-        cmc[name] = result.cmc.tolist()
-        if role == "student":
-            draw_strips(run.folder / "strips", data, features, result, recipe)
-    protocol = {key: result.summary()[key] for key in ("distance", "ap", "same_camera", "num_queries", "num_skipped")}
-    size = {"height": recipe.images.height, "width": recipe.images.width}
-    metrics = {"format": FORMAT, "data": data.name, "protocol": protocol | size, "rows": rows, "cmc": cmc}
-    write_json(run.folder / "metrics.json", metrics)
-    return metrics
+    run.note_recipe()
+    return measure(entrants, data, recipe.images, recipe.evaluation, Stage(run.folder, "evaluate", "", recipe.machine))
 
 
-def trained(run: Run) -> dict[str, Network]:
-    """The run's networks by their role, as far as they are trained. Raises ValueError without a student."""
-    student = run.folder / RESULTS["retrain"]
-    if not student.exists():
-        raise ValueError(f"{run.folder} has no student.safetensors yet: `nas retrain {run.folder}` comes first")
-    rival = run.folder / RESULTS["rival"]
-    paths = {"teacher": teacher_path(run), "hand-made": rival if rival.exists() else None, "student": student}
-    return {role: Network.load(path) for role, path in paths.items() if path is not None}
+def trained(run: Run) -> list[Entrant]:
+    """The run's networks by their roles. Raises ValueError when none is trained."""
+    recipe = run.recipe
+    has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
+    paths = {"teacher": teacher_path(run) if has_teacher else None, "hand-made": run.folder / RESULTS["rival"],
+             "student": run.folder / RESULTS["retrain"]}
+    networks = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
+    if not networks:
+        raise ValueError(f"{run.folder} has no student.safetensors and no teacher.safetensors yet: `nas retrain "
+                         f"{run.folder}` or `nas teach {run.name}` comes first")
+    return [Entrant(role=role, title=network.title, net=network.net) for role, network in networks.items()]
 
 
-def accuracy(result: Retrieval) -> dict[str, float]:
-    """The numbers of a table's row."""
-    return {"mAP": result.mAP, "mINP": result.mINP, **{f"rank{k}": result.rank(k) for k in (1, 5, 10)}}
+@dataclass(frozen=True, kw_only=True)
+class OtherFeatures:
+    """Features that somebody saved with their identities and cameras, and how they are measured."""
+
+    subject: str
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    @property
+    def folder_name(self) -> str:
+        return f"evaluate-{Path(self.subject).stem}"
+
+    def measured(self, folder: Path) -> dict[str, Any]:
+        path = Path(self.subject)
+        features = Features.load(path)
+        names = tuple(f"query {i}" for i in range(len(features.query)))
+        results = judged(features, "features", f"features ({path.name})", self.evaluation)
+        write_queries(folder, results, names, features)
+        return write_metrics(folder, path.name, {}, results, subject=self.subject)
 
 
-def price(network: Network, recipe: Recipe, stage: Stage) -> dict[str, float]:
-    """Parameters and multiply-adds without the classifier, and the time for an image alone and in a batch of 128."""
-    net = feature_net(network.net)
-    spent = cost(net, recipe.images.height, recipe.images.width)
-    with stage.autocast():
-        times = {f"ms_per_image_{size}": latency(net, recipe.images.height, recipe.images.width, size,
-                                                 stage.fabric.device, num_warmup=2, num_runs=5) for size in (1, 128)}
-    return {"parameters": spent.parameters, "multiply_adds": spent.multiply_adds, **times}
+@dataclass(frozen=True, kw_only=True)
+class OtherNetwork:
+    """A network that is no run's, and how it is measured."""
+
+    subject: str
+    """A torchvision or timm classifier's name, an ONNX file, or a safetensors file of this project."""
+    data: DataSource
+    weights: str = ""
+    """Of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; without it they are random."""
+    images: Images = field(default_factory=lambda: Images(height=256, width=128))
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    machine: Machine = field(default_factory=Machine)
+
+    @property
+    def folder_name(self) -> str:
+        return f"evaluate-{Path(self.subject).stem.replace(':', '-')}-{type(self.data).__name__.lower()}"
+
+    def measured(self, folder: Path) -> dict[str, Any]:
+        data = self.data.load()
+        check_cameras(data, self.evaluation)
+        entrant = Entrant(role="model", title=Path(self.subject).name, net=self.network())
+        stage = Stage(folder, "evaluate", "", self.machine)
+        return measure([entrant], data, self.images, self.evaluation, stage, subject=self.subject)
+
+    def network(self) -> nn.Module:
+        """The network itself, giving features."""
+        path = Path(self.subject)
+        if path.suffix == ".onnx":
+            return OnnxNet(path, self.images.height, self.images.width)
+        if path.suffix == ".safetensors":
+            return Network.load(path).net
+        return classifier_features(self.subject, self.weights)
 
 
-def draw_strips(folder: Path, data: ReIDData, features: list, result: Retrieval, recipe: Recipe) -> None:
-    """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
-    answered = np.flatnonzero(result.first_match_rank > 0)
-    by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
-    places = np.linspace(0, len(by_precision) - 1, min(recipe.evaluation.num_strips, len(by_precision))).round()
-    chosen = by_precision[places.astype(int)]
-    query, gallery = data.query, data.gallery
-    cameras = [None if s.cameras is None else s.cameras for s in (query, gallery)]
-    nearest = ranked_gallery(features[0][chosen], features[1], query.ids[chosen], gallery.ids,
-                             None if cameras[0] is None else cameras[0][chosen], cameras[1], k=RANKED,
-                             distance=recipe.evaluation.distance, same_camera=recipe.evaluation.same_camera)
-    for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
-        picture = _strip(query, int(i), gallery, [j for j in row if j >= 0], result.average_precision[i])
-        write_whole(folder / f"{number:02d}.png", lambda path, picture=picture: picture.save(path, format="PNG"))
+def is_features(name: str) -> bool:
+    """Whether `name` is a file of saved features: `.npz`, or a `.safetensors` that holds no network."""
+    return name.endswith(".npz") or (name.endswith(".safetensors") and "space" not in load_weights(Path(name))[1])
 
 
-def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
-    right = [bool(gallery.ids[j] == query.ids[i]) for j in ranked]
-    cameras = ["" if gallery.cameras is None else f"camera {gallery.cameras[j]}" for j in ranked]
-    captions = [f"AP {100 * precision:.0f}", *cameras]
-    return strip(query.images.read(i), [gallery.images.read(j) for j in ranked], right, captions)
+def evaluate_other(other: OtherNetwork | OtherFeatures, folder: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Measures what is no run's; see `nas.judge.measure` for what is written into `folder`.
+
+    Raises ValueError when the network or the features cannot be had or do not fit, and when `folder` holds the results
+    of another subject, unless they may be replaced.
+    """
+    path = folder / "metrics.json"
+    before = read_json(path).get("subject", "a run's networks") if path.exists() else other.subject
+    if before != other.subject and not overwrite:
+        raise ValueError(f"{folder} holds the results of {before}, not of {other.subject}: give --out another folder, "
+                         "or --overwrite to replace them")
+    return other.measured(folder)

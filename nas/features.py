@@ -1,34 +1,142 @@
-"""Retrieval features of a split, and how well they retrieve."""
+"""Retrieval features: computed by a network, or read from a file, with the identities and cameras they belong to."""
 
 from __future__ import annotations
 
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.data.batches import ImageCache, normalise
+from nas.checkpoint import load_weights, write_whole
+from nas.data.augment import normalise
+from nas.data.base import Split
+from nas.data.cache import ImageCache
+from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
 from nas.recipe import Evaluation
 from nas.stage import Stage
 
+NEEDED = ("query", "gallery", "query_ids", "gallery_ids")
+CAMERAS = ("query_cameras", "gallery_cameras")
 
-def features(net: nn.Module, cache: ImageCache, stage: Stage, batch_size: int) -> Tensor:
-    """The retrieval features `[N, D]` (float32, on the stage's device) of all images, without augmentation."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """Features float `[Q, D]` and `[G, D]` on one device; identities and cameras int64 `[Q]` and `[G]`."""
+
+    query: Tensor
+    gallery: Tensor
+    query_ids: Tensor
+    gallery_ids: Tensor
+    query_cameras: Tensor | None = None
+    gallery_cameras: Tensor | None = None
+
+    @classmethod
+    def of(cls, query: Tensor, gallery: Tensor, query_split: Split, gallery_split: Split) -> Features:
+        """Features with the identities and cameras of the splits they were computed from."""
+        splits = {"query": query_split, "gallery": gallery_split}
+        ids = {f"{name}_ids": torch.as_tensor(split.ids) for name, split in splits.items()}
+        cameras = {f"{name}_cameras": torch.as_tensor(split.cameras) for name, split in splits.items()
+                   if split.cameras is not None}
+        return cls(query=query, gallery=gallery, **ids, **cameras)
+
+    @classmethod
+    def load(cls, path: Path) -> Features:
+        """Reads a `.safetensors` or `.npz` file of arrays by the names of the fields; the cameras may be left out.
+
+        Raises ValueError naming the file when it is missing or damaged, lacks an array or holds another kind of it.
+        """
+        arrays = _arrays(path)
+        if missing := [name for name in NEEDED if name not in arrays]:
+            raise ValueError(f"{path} must hold the arrays {', '.join(NEEDED)} (and {', '.join(CAMERAS)}); it lacks "
+                             f"{', '.join(missing)} and holds {', '.join(sorted(arrays)) or 'nothing'}")
+        for name in (*NEEDED, *CAMERAS):
+            if name in arrays and arrays[name].is_floating_point() != (name in NEEDED[:2]):
+                kind = "floating-point numbers" if name in NEEDED[:2] else "whole numbers"
+                raise ValueError(f"{path}: {name} must hold {kind}, not {arrays[name].dtype}")
+        return cls(**{name: arrays[name].float() if name in NEEDED[:2] else arrays[name].long()
+                      for name in (*NEEDED, *CAMERAS) if name in arrays})
+
+    def save(self, path: Path) -> Path:
+        """Writes safetensors that `load` reads."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in vars(self).items() if tensor is not None}
+        return write_whole(path, lambda temporary: save_file(tensors, temporary))
+
+    def parted(self, query: np.ndarray, gallery: np.ndarray) -> Features:
+        """Another partition of all images, which are the queries followed by the gallery: indices of each part."""
+        parts = {"query": query, "gallery": gallery}
+        both = {"": torch.cat([self.query, self.gallery]), "_ids": torch.cat([self.query_ids, self.gallery_ids])}
+        if self.query_cameras is not None and self.gallery_cameras is not None:
+            both["_cameras"] = torch.cat([self.query_cameras, self.gallery_cameras])
+        return Features(**{f"{part}{name}": tensor[torch.as_tensor(indices, device=tensor.device)]
+                           for part, indices in parts.items() for name, tensor in both.items()})
+
+    def evaluate(self, how: Evaluation, rerank: Rerank | None = None) -> Retrieval:
+        """How well they retrieve; see `evaluate_retrieval` for what raises ValueError."""
+        return evaluate_retrieval(self.query, self.gallery, self.query_ids, self.gallery_ids, self.query_cameras,
+                                  self.gallery_cameras, distance=how.distance, ap=how.ap, same_camera=how.same_camera,
+                                  rerank=rerank)
+
+
+def extract(net: nn.Module, query: ImageCache, gallery: ImageCache, stage: Stage, how: Evaluation,
+            progress: bool = False) -> Features:
+    """The retrieval features (float32, on the stage's device) of a test split's images.
+
+    net: gives a `ReIDOutput`, or the features `[B, D]` themselves. progress: show a bar on a terminal.
+    """
+    found = [_features(net, cache, stage, how, f"{name} features" if progress else "")
+             for name, cache in (("query", query), ("gallery", gallery))]
+    return Features.of(*found, query.split, gallery.split)
+
+
+def _features(net: nn.Module, cache: ImageCache, stage: Stage, how: Evaluation, title: str) -> Tensor:
     training, parts = net.training, []
     net.eval()
+    starts = range(0, len(cache), how.batch_size)
+    batches = track(_ahead(cache, starts, how.batch_size), title, total=len(starts), console=Console(stderr=True),
+                    disable=not (title and sys.stderr.isatty()))
     with torch.inference_mode(), stage.autocast():
-        for start in range(0, len(cache), batch_size):
-            images = cache.get(np.arange(start, min(start + batch_size, len(cache)))).to(stage.fabric.device)
-            parts.append(net(normalise(images)).feature.float())
+        for images in batches:
+            images = normalise(images.to(stage.fabric.device)).contiguous(memory_format=torch.channels_last)
+            feature = _feature(net, images)
+            parts.append(((feature + _feature(net, images.flip(3))) / 2 if how.flip else feature).float())
     net.train(training)
     return torch.cat(parts)
 
 
-def retrieval(net: nn.Module, query: ImageCache, gallery: ImageCache, stage: Stage,
-              how: Evaluation) -> tuple[Retrieval, Tensor, Tensor]:
-    """CMC, mAP and mINP of `net`, with the features they were computed from."""
-    found = [features(net, cache, stage, how.batch_size) for cache in (query, gallery)]
-    splits = query.split, gallery.split
-    result = evaluate_retrieval(*found, *(split.ids for split in splits), *(split.cameras for split in splits),
-                                distance=how.distance, ap=how.ap, same_camera=how.same_camera)
-    return result, *found
+def _feature(net: nn.Module, images: Tensor) -> Tensor:
+    output = net(images)
+    return getattr(output, "feature", output)
+
+
+def _ahead(cache: ImageCache, starts: range, batch_size: int) -> Iterator[Tensor]:
+    """The images batch by batch; while one is in use, the next is being read."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque = deque()
+        for start in starts:
+            waiting.append(pool.submit(cache.get, np.arange(start, min(start + batch_size, len(cache)))))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        yield from (batch.result() for batch in waiting)
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_weights(path)[0]
+    if not path.is_file():
+        raise ValueError(f"the features file {path} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
+    except (BadZipFile, ValueError, TypeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} must be an .npz file of plain number arrays: {error}") from None

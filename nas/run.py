@@ -67,8 +67,16 @@ class Run:
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
         begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
         if begun.fabric.is_global_zero:
-            write_json(config, {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
+            self._write_config()
         return None if finished else begun
+
+    def note_recipe(self) -> None:
+        """Writes the configuration of a run that no stage has begun."""
+        if not (self.folder / "config.json").exists():
+            self._write_config()
+
+    def _write_config(self) -> None:
+        write_json(self.folder / "config.json", {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
 
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took."""

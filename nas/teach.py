@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.data.base import ReIDData
-from nas.features import retrieval
+from nas.features import extract
 from nas.network import Network
 from nas.objective import KDASLoss
 from nas.pretrained import load_pretrained
@@ -63,7 +63,7 @@ def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: T
 
 def _validation(data: ReIDData, recipe: Recipe, stage: Stage) -> Callable[[nn.Module], float]:
     query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
-    return lambda net: retrieval(net, query, gallery, stage, recipe.evaluation)[0].mAP
+    return lambda net: extract(net, query, gallery, stage, recipe.evaluation).evaluate(recipe.evaluation).mAP
 
 
 def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:

@@ -1,0 +1,91 @@
+"""Command lines: the fields of a recipe as flags, with short names for those that are used most."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from nas.data.sets import SETS
+from nas.evaluate import OtherFeatures, OtherNetwork, is_features
+from nas.foreign import is_classifier
+from nas.recipe import Recipe
+from nas.suggest import near_misses
+
+SHORT = {
+    "--rerank": ("--evaluation.rerank",),
+    "--ap": ("--evaluation.ap",),
+    "--distance": ("--evaluation.distance",),
+    "--keep-same-camera": ("--evaluation.same-camera", "keep"),
+    "--repeats": ("--evaluation.repeats",),
+    "--flip": ("--evaluation.flip",),
+}
+"""Short flags, and what they stand for."""
+FILES = (".onnx", ".npz", ".safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every command takes beside the fields of what it works on."""
+
+    out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
+    overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = False
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+
+def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str) -> tuple[Recipe, Options]:
+    """The recipe with what the command line changes of it."""
+    hints = typing.get_type_hints(Recipe)
+    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
+    given, options = _parsed(kinds, values, arguments, prog, about)
+    return dataclasses.replace(recipe, **given), options
+
+
+def is_other(subject: str) -> bool:
+    """Whether `subject` is neither a run nor a recipe, but a file to measure or the name of somebody's network."""
+    recipe_file = ".py" in subject
+    return not recipe_file and (Path(subject).suffix in FILES or is_classifier(subject))
+
+
+def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
+    """A network of others, with the data set that `--on` names, or saved features."""
+    prog, about = f"nas evaluate {subject}", "measure what is no run's"
+    if is_features(subject):
+        kind, kinds = OtherFeatures, {}
+    else:
+        on, arguments = _data_set(arguments)
+        kind, kinds = OtherNetwork, {"data": SETS[on]}
+        prog += f" --on {on}"
+    fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
+    kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds
+    values = {field.name: field.default_factory() if callable(field.default_factory) else field.default
+              for field in fields if field.name != "data"}
+    given, options = _parsed(kinds, values, arguments, prog, about)
+    return kind(subject=subject, **given), options
+
+
+def _data_set(arguments: list[str]) -> tuple[str, list[str]]:
+    """The name behind `--on`, and the arguments without both."""
+    place = arguments.index("--on") if "--on" in arguments else len(arguments)
+    name = "".join(arguments[place + 1 : place + 2])
+    if name not in SETS:
+        raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
+                         f"got {name or 'none'!r}{near_misses(name, SETS)}. `--on {name or 'NAME'} --help` lists its fields")
+    return name, arguments[:place] + arguments[place + 2 :]
+
+
+def _parsed(kinds: dict[str, Any], values: dict[str, Any], arguments: list[str], prog: str, about: str,
+            ) -> tuple[dict[str, Any], Options]:
+    """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
+    fields = [(name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
+              for name, kind in kinds.items()]
+    fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
+    arguments = [word for argument in arguments for word in SHORT.get(argument, (argument,))]
+    given = tyro.cli(make_dataclass("Given", fields, kw_only=True), args=arguments, prog=prog, description=about,
+                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
+    return {name: getattr(given, name) for name in kinds}, given.options

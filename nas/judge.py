@@ -1,0 +1,156 @@
+"""Measuring networks on a test split: what they find, what each query found, what they cost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from nas.checkpoint import write_json, write_whole
+from nas.data.base import ReIDData, Split
+from nas.features import Features, extract
+from nas.foreign import OnnxNet
+from nas.metrics.latency import latency
+from nas.metrics.retrieval import Retrieval, ranked_gallery
+from nas.network import feature_net
+from nas.queries import Queries
+from nas.recipe import Evaluation, Images
+from nas.report.strips import strip
+from nas.stage import Stage
+from nas.training import cached
+from search_spaces.cost import cost
+from students.reid import ReIDNet
+
+FORMAT = 1
+RANKED = 10
+PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
+TABLE_RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A network to be measured: the part it plays, and what it is."""
+
+    role: str
+    title: str
+    net: nn.Module
+
+    @property
+    def name(self) -> str:
+        return f"{self.role} ({self.title})"
+
+
+def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Evaluation, stage: Stage,
+            **further: object) -> dict[str, Any]:
+    """Measures networks one after the other. `further` goes into `metrics.json` as it is.
+
+    Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
+    for the last one `strips/` of queries from the worst to the best.
+    """
+    query, gallery = cached(data.query, images), cached(data.gallery, images)
+    names = tuple(data.query.images.name(i) for i in range(len(data.query)))
+    found: list[tuple[dict, Retrieval]] = []
+    for entrant in entrants:
+        stage.prepare(entrant.net)
+        features = extract(entrant.net, query, gallery, stage, how, progress=True)
+        features.save(stage.folder / "features" / f"{entrant.role}.safetensors")
+        spent = price(entrant.net, images, stage)
+        results = judged(features, entrant.role, entrant.name, how, data.partitions)
+        found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
+    draw_strips(stage.folder / "strips", data, features, results[0][1], how)
+    size = {"height": images.height, "width": images.width}
+    return write_metrics(stage.folder, data.name, size, found, **further)
+
+
+def judged(features: Features, role: str, name: str, how: Evaluation,
+           partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> list[tuple[dict, Retrieval]]:
+    """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for."""
+    parts = [features, *(features.parted(*part) for part in partitions[1 : how.repeats])]
+    found = []
+    for rerank in (None, how.reranking) if how.rerank else (None,):
+        results = [part.evaluate(how, rerank) for part in parts]
+        row = {"name": name, "role": role, "queries": f"queries/{role}.csv"}
+        if rerank is not None:
+            row = {"name": f"{name}, re-ranked", "role": role, "rerank": asdict(rerank),
+                   "queries": f"queries/{role}-reranked.csv"}
+        found.append((row | accuracy(results), results[0]))
+    return found
+
+
+def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
+    """The numbers of a table's row: of one evaluation, or means over a protocol's repeats and their deviations."""
+    numbers = [{"mAP": result.mAP, "mINP": result.mINP, **{f"rank{k}": result.rank(k) for k in TABLE_RANKS}}
+               for result in results]
+    row = {name: float(np.mean([each[name] for each in numbers])) for name in numbers[0]}
+    if len(results) == 1:
+        return row
+    deviations = {f"{name}_sd": float(np.std([each[name] for each in numbers], ddof=1)) for name in row}
+    return row | deviations | {"repeats": len(results)}
+
+
+def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
+    """Parameters and multiply-adds without the classifier, and the time for an image alone and in a batch of 128.
+
+    Of an ONNX file the multiply-adds are not known.
+    """
+    if isinstance(net, ReIDNet):
+        net = feature_net(net)
+    if isinstance(net, OnnxNet):
+        spent = {"parameters": net.num_parameters}
+    else:
+        counted = cost(net, images.height, images.width)
+        spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
+    with stage.autocast():
+        times = {f"ms_per_image_{size}": latency(net, images.height, images.width, size, stage.fabric.device,
+                                                 num_warmup=2, num_runs=5) for size in (1, 128)}
+    return spent | times
+
+
+def write_queries(folder: Path, results: Sequence[tuple[dict, Retrieval]], names: tuple[str, ...],
+                  features: Features) -> Sequence[tuple[dict, Retrieval]]:
+    """Writes what each query found where the rows say; gives the results back."""
+    ids, cameras = features.query_ids.numpy(), features.query_cameras
+    for row, result in results:
+        Queries(names=names, ids=ids, cameras=None if cameras is None else cameras.numpy(),
+                average_precision=result.average_precision,
+                first_match_rank=result.first_match_rank).save(folder / row["queries"])
+    return results
+
+
+def write_metrics(folder: Path, data_name: str, size: dict[str, int], found: Sequence[tuple[dict, Retrieval]],
+                  **further: object) -> dict[str, Any]:
+    """Writes `metrics.json`: the table's rows, their CMC curves, and the protocol they were measured by."""
+    rules = found[0][1].summary()
+    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": {key: rules[key] for key in PROTOCOL} | size,
+               "rows": [row for row, _ in found], "cmc": {row["name"]: result.cmc.tolist() for row, result in found}}
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrieval, how: Evaluation) -> None:
+    """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
+    shutil.rmtree(folder, ignore_errors=True)
+    answered = np.flatnonzero(result.first_match_rank > 0)
+    by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
+    places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
+    chosen = by_precision[places.astype(int)]
+    part = features.parted(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
+    nearest = ranked_gallery(part.query, part.gallery, part.query_ids, part.gallery_ids, part.query_cameras,
+                             part.gallery_cameras, k=RANKED, distance=how.distance, same_camera=how.same_camera)
+    for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
+        ranked = [j for j in row if j >= 0]
+        picture = _strip(data.query, int(i), data.gallery, ranked, result.average_precision[i])
+        write_whole(folder / f"{number:02d}.png", lambda path, picture=picture: picture.save(path, format="PNG"))
+
+
+def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
+    right = [bool(gallery.ids[j] == query.ids[i]) for j in ranked]
+    cameras = ["" if gallery.cameras is None else f"camera {gallery.cameras[j]}" for j in ranked]
+    captions = [f"AP {100 * precision:.0f}", *cameras]
+    return strip(query.images.read(i), [gallery.images.read(j) for j in ranked], right, captions)
