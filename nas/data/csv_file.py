@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from nas.data.base import SPLITS, DataSource, Files, ReIDData, Split, listing
+from nas.data.lists import check_listed
 
 COLUMNS = ("path", "identity", "split")
+JUNK = "-1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Csv(DataSource):
     """A CSV file in UTF-8 with a header and the columns `path,identity,camera,split`, in any order, others ignored.
 
-    path: of the image, relative to the CSV's folder. identity, camera: whole numbers or any names. Names become the
-    numbers 0, 1, ... in sorted order, the same in all splits. Identity -1 is junk (see Split). camera: may be left out
-    as a column. split: train, query or gallery.
+    path: of the image, relative to the CSV's folder; each once. identity, camera: whole numbers or any names. Names
+    become the numbers 0, 1, ... in sorted order, the same in all splits. Identity -1 is junk and camera -1 unknown (see
+    Split). No other identity is both in train and in query or gallery. camera: may be left out as a column. split:
+    train, query or gallery.
     """
 
     file: Path
@@ -28,8 +31,8 @@ class Csv(DataSource):
         file = Path(self.file)
         rows = rows_of(file)
         paths = [file.parent / row["path"] for _, row in rows]
-        if missing := [f"{path} (line {line})" for path, (line, _) in zip(paths, rows) if not path.is_file()]:
-            raise ValueError(f"{file}: paths must be files, relative to the CSV's folder; missing: {listing(missing)}")
+        check_listed(str(file), [f"line {line}" for line, _ in rows], paths)
+        check_apart(file, rows)
         ids = numbered([row["identity"] for _, row in rows])
         cameras = numbered([row["camera"] for _, row in rows]) if "camera" in rows[0][1] else None
         everything = Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)
@@ -73,11 +76,23 @@ def check_row(file: Path, line: int, row: dict[str, str]) -> None:
         raise ValueError(f'{file}, line {line}: split must be one of {", ".join(SPLITS)}; got "{row["split"]}"')
 
 
+def check_apart(file: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> None:
+    """Raises ValueError naming the identities, with their first lines, that are in training and in the test too."""
+    train, test = (
+        {row["identity"]: line for line, row in reversed(rows) if (row["split"] == "train") is is_train}
+        for is_train in (True, False)
+    )
+    if shared := [f"{one} (lines {train[one]} and {test[one]})" for one in train if one in test and one != JUNK]:
+        raise ValueError(
+            f"{file}: an identity is either in training or in query and gallery, but both have {listing(shared)}"
+        )
+
+
 def numbered(names: Sequence[str]) -> np.ndarray:
     """The names as int64 [N]: their own numbers when all are whole numbers, written in one way each; otherwise their
-    places in sorted order."""
+    places in sorted order, and -1 for "-1"."""
     distinct = sorted(set(names))
     if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in distinct) and len({*map(int, distinct)}) == len(distinct):
         return np.array([int(name) for name in names], dtype=np.int64)
-    place = {name: number for number, name in enumerate(distinct)}
+    place = {name: number for number, name in enumerate(name for name in distinct if name != JUNK)} | {JUNK: -1}
     return np.array([place[name] for name in names], dtype=np.int64)

@@ -6,14 +6,22 @@ from typing import Any
 
 from nas.data.base import DataSource
 from nas.data.csv_file import Csv
+from nas.data.cuhk03 import CUHK03
 from nas.data.dukemtmc import DukeMTMC
 from nas.data.market1501 import Market1501
+from nas.data.msmt17 import MSMT17
 from nas.data.pedestrians import Pedestrians
+from nas.data.vehicleid import VehicleID
+from nas.data.veri776 import VeRi776
 from nas.suggest import near_misses
 
 SETS: dict[str, type[DataSource]] = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
+    "cuhk03": CUHK03,
+    "msmt17": MSMT17,
+    "veri776": VeRi776,
+    "vehicleid": VehicleID,
     "csv": Csv,
     "pedestrians": Pedestrians,
 }
@@ -35,5 +43,6 @@ def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
     for other in others:
         if other not in known or other == place:
             allowed = [field for field in known if field != place]
-            raise ValueError(f"{name} has no {other!r}{near_misses(other, allowed)}; its fields are {', '.join(allowed)}")
+            hint = near_misses(other, allowed)
+            raise ValueError(f"{name} has no field {other!r}{hint}; its fields are {', '.join(allowed)}")
     return SETS[name](**({place: Path(path)} if place else {}), **others)

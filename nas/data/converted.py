@@ -1,0 +1,78 @@
+"""A cache folder for what is converted from a user's files: nothing is ever written beside those files."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nas.checkpoint import SaveError, read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """`cache`, or `nas-reid` in the user's cache folder (`XDG_CACHE_HOME`, else ~/.cache)."""
+    return Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-reid"
+
+
+def converted(folder: Path, sources: Sequence[Path], version: int, convert: Callable[[Path], None]) -> Path:
+    """`folder`, filled with folders of files by `convert`, unless it already holds what `convert` made of `sources`.
+
+    Its manifest.json has the conversion's version, each source's path, size, time and digest, and each folder's files.
+    All is done again when a source, the version or the list of files has changed. A folder is there whole or not at
+    all, and of several processes one converts while the others wait. Raises SaveError when it cannot be written.
+    """
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not up_to_date(folder, sources, version):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                convert(unfinished)
+                files = files_in(unfinished)
+                counts = {name: len(names) for name, names in files.items()}
+                seen = [description(source) | {"sha256": digest(source)} for source in sources]
+                manifest = {"version": version, "sources": seen, "counts": counts, "files": files}
+                write_json(unfinished / MANIFEST, manifest)
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
+    except OSError as error:
+        raise SaveError(f"could not fill the cache folder {folder}: {error}; make room, or set `cache` to another "
+                        "folder") from error
+    return folder
+
+
+def up_to_date(folder: Path, sources: Sequence[Path], version: int) -> bool:
+    """Whether `folder` holds, whole, what this version made of `sources`. Their digests are compared only where size
+    or time tell nothing certain: a copy of a file has another time."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_json(folder / MANIFEST)
+    if manifest["version"] != version or manifest["files"] != files_in(folder):
+        return False
+    if len(manifest["sources"]) != len(sources):
+        return False
+    return all(
+        description(source).items() <= seen.items() or digest(source) == seen["sha256"]
+        for source, seen in zip(sources, manifest["sources"])
+    )
+
+
+def description(source: Path) -> dict[str, str | int]:
+    stat = source.stat()
+    return {"path": str(source.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def digest(source: Path) -> str:
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_in(folder: Path) -> dict[str, list[str]]:
+    """The names of the files in each of the folders in `folder`."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    return {path.name: sorted(file.name for file in path.iterdir()) for path in folders}
