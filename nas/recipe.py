@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nas.data.augment import Augment
 from nas.data.base import DataSource, ReIDData
-from nas.data.batches import Augment, ClassBalanced, Shuffled
 from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
 from nas.data.pedestrians import Pedestrians
+from nas.data.sampling import ClassBalanced, Shuffled
 from nas.metrics.rerank import Rerank
 from nas.objective import KDASLoss
 from nas.optimisers import Adam, CosineRate, Optimiser

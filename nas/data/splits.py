@@ -1,4 +1,7 @@
-"""Splitting the training set in two, for the weights of a supernet and for its alphas."""
+"""Splitting the training set in two, for the weights of a supernet and for its alphas.
+
+The data set's own labels decide, once: under label noise they are the right ones, and each half has noise of its own.
+"""
 
 import numpy as np
 

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from nas.data.batches import Augment, ClassBalanced
+from nas.data.augment import Augment
 from nas.data.pedestrians import Pedestrians
+from nas.data.sampling import ClassBalanced
 from nas.objective import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training

@@ -8,8 +8,9 @@ distillation 89.3-91.0 / 74.7-75.8; with the falling temperature 90.0-91.1 / 75.
 from dataclasses import replace
 from pathlib import Path
 
-from nas.data.batches import Augment, ClassBalanced
+from nas.data.augment import Augment
 from nas.data.market1501 import Market1501
+from nas.data.sampling import ClassBalanced
 from nas.objective import KDASLoss
 from nas.optimisers import Adam, CosineRate
 from nas.recipe import Recipe, Training

@@ -7,8 +7,9 @@ batches and seeds, and differs in what it listens to alone. What came out stands
 from dataclasses import replace
 from pathlib import Path
 
-from nas.data.batches import Augment, ClassBalanced
+from nas.data.augment import Augment
 from nas.data.market1501 import Market1501
+from nas.data.sampling import ClassBalanced
 from nas.objective import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training

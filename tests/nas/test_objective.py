@@ -12,8 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from nas.data import splits
-from nas.data.batches import Augment, Batch, Batches, ClassBalanced, ImageCache
+from nas.data.augment import Augment
+from nas.data.batches import Batch, Batches
+from nas.data.cache import ImageCache
 from nas.data.pedestrians import Pedestrians
+from nas.data.sampling import ClassBalanced
 from nas.objective import KDASLoss, SearchObjective, heard
 from search_spaces.cell import Cells
 from students.losses import cross_entropy, triplet

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nas.data.base import Files, ReIDData, Split, check_readable
-from nas.data.batches import ImageCache
+from nas.data.cache import ImageCache
 from nas.data.csv_file import Csv
 from nas.data.pedestrians import Pedestrians
 

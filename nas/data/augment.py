@@ -1,0 +1,103 @@
+"""Random mirroring, shifting and erasing of whole batches, and the normalisation that networks expect."""
+
+from dataclasses import dataclass
+from functools import cache as remembered
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@remembered
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).mul(255).view(2, 3, 1, 1).to(device)
+    return mean, std
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] to float with ImageNet's mean and standard deviation taken out."""
+    mean, std = _mean_and_std(images.device)
+    return images.float().sub_(mean).div_(std)
+
+
+class Drawn(NamedTuple):
+    """What chance decided for a batch, int64 [B] each: mirrored or not (0, 1), the crop's corner in the padded image,
+    and the erased rectangle (rows top .. bottom - 1, columns left .. right - 1; empty when bottom is 0)."""
+
+    flip: Tensor
+    crop_top: Tensor
+    crop_left: Tensor
+    top: Tensor
+    bottom: Tensor
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random mirroring, shifting and erasing of whole batches, the same for every device.
+
+    flip: probability of mirroring left to right.
+    crop_padding: black pixels added on each side before cropping back to the same size at a random place.
+    erase: probability of random erasing (Zhong et al., 2020): a rectangle of 0.02 to 0.4 of the area and an aspect
+        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is drawn evenly in its logarithm, so that
+        tall and wide are equally likely. The first of ten drawn rectangles that fits is taken.
+    """
+
+    flip: float = 0.5
+    crop_padding: int = 10
+    erase: float = 0.0
+
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """uint8 [B, 3, H, W] on the CPU to normalised float [B, 3, H, W] on `device`. `generator` lives on the CPU."""
+        drawn = self.draw(*images.shape[::2], images.shape[3], generator)
+        return augmented(images, drawn, self.crop_padding, device)
+
+    def draw(self, num_images: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """What `__call__` applies to a batch of `num_images` images of this size."""
+        flip = torch.rand(num_images, generator=generator) < self.flip
+        corner = torch.randint(0, 2 * self.crop_padding + 1, (2, num_images), generator=generator)
+        rectangle = _rectangles(num_images, height, width, generator)
+        erased = torch.rand(num_images, generator=generator) < self.erase
+        return Drawn(flip.long(), *corner, *(rectangle * erased))
+
+
+def _rectangles(num_images: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Rectangles for random erasing, int64 [4, B]: top, bottom, left, right; zeros where none of ten fits."""
+    area, log_aspect, down, across = torch.rand(4, num_images, 10, generator=generator)
+    area = (0.02 + 0.38 * area) * height * width
+    aspect = torch.exp((2 * log_aspect - 1) * np.log(10 / 3))
+    tall, wide = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (tall >= 1) & (wide >= 1) & (tall < height) & (wide < width)
+    top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
+    candidates = torch.stack([top, top + tall, left, left + wide]).long() * fits
+    first = fits.int().argmax(dim=1).expand(4, num_images)
+    return candidates.gather(2, first[..., None]).squeeze(2)
+
+
+def augmented(images: Tensor, drawn: Drawn, crop_padding: int, device: torch.device | str = "cpu") -> Tensor:
+    """`images` uint8 [B, 3, H, W] on the CPU, shifted, mirrored and erased as `drawn` says: normalised float
+    [B, 3, H, W] on `device`.
+
+    Image by image, as copying windows is several times faster than gathering a batch from everywhere; before the
+    images go to the device, in one transfer of bytes out of pinned memory.
+    """
+    device = torch.device(device)
+    height, width = images.shape[2:]
+    moved = torch.empty_like(images, pin_memory=device.type == "cuda")
+    places = zip(*(column.tolist() for column in drawn[:3]), strict=True)
+    for target, padded, (flip, top, left) in zip(moved, F.pad(images, [crop_padding] * 4), places, strict=True):
+        window = padded[:, top : top + height, left : left + width]
+        target.copy_(window.flip(2) if flip else window)
+    result = normalise(moved.to(device, non_blocking=True))
+    for image, top, bottom, left, right in zip(result, *(column.tolist() for column in drawn[3:]), strict=True):
+        if bottom:
+            image[:, top:bottom, left:right] = 0.0
+    return result

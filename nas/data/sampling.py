@@ -1,0 +1,81 @@
+"""Which images make up the batches of an epoch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+def class_balanced(
+    labels: np.ndarray, num_ids: int, images_per_id: int, rng: np.random.Generator, num_batches: int | None = None
+) -> np.ndarray:
+    """Indices into `labels` [N] for batches of `num_ids` identities with `images_per_id` images of each, one after the
+    other: int64 [num_batches, num_ids * images_per_id]; by default about as many batches as N fills.
+
+    All identities come by before one comes again, and none twice in a batch. The images of an identity are drawn
+    without replacement; one with fewer repeats them as evenly as it can. Raises ValueError for too few identities.
+    """
+    identities, positions = np.unique(labels, return_inverse=True)
+    if len(identities) < num_ids:
+        raise ValueError(
+            f"a batch of num_ids={num_ids} identities needs at least as many in the data, which has {len(identities)}; "
+            f"set num_ids to at most {len(identities)}"
+        )
+    images_of = np.split(np.argsort(positions, kind="stable"), np.cumsum(np.bincount(positions))[:-1])
+    num_batches = num_batches or max(1, len(labels) // (num_ids * images_per_id))
+    batches = _identity_batches(len(identities), num_ids, num_batches, rng)
+    return np.array(
+        [[i for one in batch for i in np.resize(rng.permutation(images_of[one]), images_per_id)] for batch in batches]
+    )
+
+
+def _identity_batches(
+    num_identities: int, num_ids: int, num_batches: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    waiting = np.empty(0, dtype=np.int64)
+    for _ in range(num_batches):
+        if len(waiting) < num_ids:
+            fresh = rng.permutation(num_identities)
+            again = np.isin(fresh, waiting)  # already in this batch: last in the new round
+            waiting = np.concatenate([waiting, fresh[~again], fresh[again]])
+        yield waiting[:num_ids]
+        waiting = waiting[num_ids:]
+
+
+def shuffled(labels: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices into `labels` [N] in random order, int64 [N // batch_size, batch_size]; the rest of N is left out.
+
+    Raises ValueError when there are fewer images than `batch_size`.
+    """
+    num_batches = len(labels) // batch_size
+    if num_batches == 0:
+        raise ValueError(
+            f"a batch of batch_size={batch_size} images needs at least as many in the data, which has {len(labels)}; "
+            f"set batch_size to at most {len(labels)}"
+        )
+    return rng.permutation(len(labels))[: num_batches * batch_size].reshape(num_batches, batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassBalanced:
+    """Batches of `num_ids` identities with `images_per_id` images of each: see `class_balanced`."""
+
+    num_ids: int = 8
+    images_per_id: int = 2
+    num_batches: int | None = None
+    """Batches in an epoch; None: as many as there are images for."""
+
+    def plan(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return class_balanced(labels, self.num_ids, self.images_per_id, rng, self.num_batches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffled:
+    """Batches of `batch_size` images in random order: see `shuffled`."""
+
+    batch_size: int = 64
+
+    def plan(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return shuffled(labels, self.batch_size, rng)
+
+
+Sampling = ClassBalanced | Shuffled

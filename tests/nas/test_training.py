@@ -1,0 +1,43 @@
+"""What every training draws from: the data set's own noise, and the search's halves as the recipe splits them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.data.pedestrians import Pedestrians
+from nas.data.sampling import ClassBalanced
+from nas.data.splits import by_identity, by_image
+from nas.recipe import Images, Recipe, Search
+from nas.run import Run
+from nas.search import objective
+from nas.stage import Machine, Stage
+from nas.training import batches_of, cached
+
+RECIPE = Recipe(data=Pedestrians(num_train_ids=5, num_test_ids=1, images_per_id=8, height=32, width=16), teacher=None,
+                images=Images(height=32, width=16), search=Search(sampling=ClassBalanced(num_ids=2, images_per_id=2)),
+                machine=Machine(device="cpu"), seed=4)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path, "search", "", RECIPE.machine)
+
+
+def test_label_noise_reaches_training_and_both_halves_of_a_search(tmp_path: Path, stage: Stage):
+    data = replace(RECIPE.data.load(), label_noise=0.25)
+    batches = batches_of(data, cached(data.train, RECIPE.images), RECIPE.search.sampling, RECIPE.search.augment, 0, stage)
+    search = objective(Run(tmp_path, "toy", RECIPE), data, stage)
+    for one in (batches, search.weights, search.alphas):
+        right, drawn = data.train_labels[one.indices], one._labels(epoch=1)[one.indices]
+        assert (drawn != right).sum() == round(0.25 * len(one.indices))
+
+
+@pytest.mark.parametrize(("split", "halves"), [("image", by_image), ("identity", by_identity)])
+def test_search_splits_as_the_recipe_says_by_the_right_labels(tmp_path: Path, stage: Stage, split: str, halves):
+    recipe = replace(RECIPE, search=replace(RECIPE.search, split=split))
+    data = replace(recipe.data.load(), label_noise=0.25)
+    search = objective(Run(tmp_path, "toy", recipe), data, stage)
+    weights, alphas = halves(data.train_labels, np.random.default_rng(recipe.seed))
+    assert search.weights.indices.tolist() == weights.tolist() and search.alphas.indices.tolist() == alphas.tolist()
