@@ -1,0 +1,291 @@
+"""`nas compare`: evaluated networks beside each other, and which differences are more than the luck of the queries."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from nas.checkpoint import read_json, write_bytes, write_json, write_text
+from nas.metrics.bootstrap import percentile_interval, resampled_means
+from nas.queries import Queries
+from nas.report.comparison import accuracy_table, as_page, difference_table, seed_lines
+from nas.report.pareto import pareto
+from nas.report.style import png, svg
+from nas.report.table import as_rich
+from nas.suggest import near_misses
+
+FORMAT = 1
+METRICS_FORMAT = 1
+OUT = Path("runs/out")
+LONGEST_FOLDER = 100
+WIDEST = 1000  # a table in a file is as wide as it needs to be
+RERANKED = "+rerank"
+MEASURES = ("mAP", "rank1")
+COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
+RULES = ("distance", "ap", "same_camera", "num_queries", "num_skipped", "num_gallery")
+"""What must be the same in two protocols before their numbers may be compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of one folder's `metrics.json`. `role` ends in `+rerank` for a row after re-ranking."""
+
+    folder: Path
+    role: str
+    row: dict[str, Any]
+    metrics: dict[str, Any]
+    queries: Queries
+
+
+def compare(subjects: Sequence[str], *, role: str = "", all_rows: bool = False, resamples: int = 2000, seed: int = 0,
+            out: Path | None = None) -> dict[str, Any]:
+    """Compares rows of evaluated folders with the first of them, and writes pictures and tables into `out`.
+
+    subjects: folders that `nas evaluate` wrote; `FOLDER:ROLE` picks a row (`teacher`, `student+rerank`), which is
+    otherwise that of `role`, the student's, or the only one. all_rows: all rows of folders without a role.
+
+    Returns what `compare.json` holds: `rows`, whose first is the baseline, each with `name`, `run`, `role`, accuracy
+    (shares) and cost as in `metrics.json`; `intervals`, by measure the 95% interval `[low, high]` over `queries` and
+    over `identities`; and `difference` to the baseline (None for itself), by measure its `value`, the same two paired
+    intervals, and of which of them `excludes_zero`. `bootstrap` says how the intervals were drawn, `notes` what else
+    differs between the folders, and `seeds` has mean and deviation over runs that differ in their seed alone.
+
+    Raises ValueError, before anything is computed, for folders that are not evaluated, rows that do not exist, other
+    queries or another protocol than the first's, and an `out` that holds a comparison of others.
+    """
+    entries = [entry for subject in subjects for entry in _entries(subject, role, all_rows)]
+    if len(entries) < 2:
+        raise ValueError(f"a comparison needs two networks or more, got {len(entries)}: name another run, a run's row "
+                         "as RUN:ROLE, or --all-rows")
+    for other in entries[1:]:
+        _check_comparable(entries[0], other)
+    _check_out(out, entries)
+    comparison = _compared(entries, resamples, seed)
+    if out is not None:
+        write(comparison, out)
+    return comparison
+
+
+def write(comparison: dict[str, Any], out: Path) -> None:
+    """Writes `compare.json`, `compare.md` and, where costs are known, `pareto.svg` and `pareto.png`."""
+    figure = pareto(comparison["rows"])
+    write_text(out / "compare.md", as_page(comparison, "pareto.svg" if figure else ""))
+    if figure:
+        write_text(out / "pareto.svg", svg(figure, transparent=False))
+        write_bytes(out / "pareto.png", png(figure))
+    write_json(out / "compare.json", comparison)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `nas compare` takes."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
+    """Evaluated folders, the first is compared with; FOLDER:ROLE picks a row, FOLDER:ROLE+rerank the re-ranked one."""
+    role: str = ""
+    """The row of the runs without :ROLE (student, teacher, hand-made, model, ...). Otherwise the student's or the
+    only one."""
+    all_rows: bool = False
+    """Take every row of the runs without :ROLE."""
+    resamples: int = 2000
+    """Of the bootstrap."""
+    seed: int = 0
+    """Of the bootstrap's draws."""
+    out: Path | None = None
+    """Where the results go; by default runs/out/compare-RUN-RUN."""
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+
+def compare_command(arguments: Sequence[str]) -> int:
+    """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
+    given = tyro.cli(Arguments, args=arguments, prog="nas compare", description=(
+        "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"),
+        config=(tyro.conf.FlagCreatePairsOff,))
+    out = given.out or default_folder(given.runs)
+    comparison = compare(given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples,
+                         seed=given.seed, out=out)
+    if given.json:
+        print(json.dumps(comparison, indent=2))
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    for table in (accuracy_table(comparison), difference_table(comparison)):
+        console.print(as_rich(table))
+    print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
+    return 0
+
+
+def default_folder(subjects: Sequence[str]) -> Path:
+    """`runs/out/compare-a-b-teacher` for `runs/out/a` and `elsewhere/b:teacher`."""
+    names = "-".join(Path(subject).absolute().name for subject in subjects)
+    return OUT / f"compare-{names}"[:LONGEST_FOLDER].replace(":", "-")
+
+
+def _entries(subject: str, role: str, all_rows: bool) -> list[Entry]:
+    """The rows that a subject of the command line means."""
+    head, colon, tail = subject.rpartition(":")
+    named = bool(colon) and not Path(subject).is_dir()
+    folder, wanted = (Path(head), tail) if named else (Path(subject), role)
+    metrics = _metrics(folder)
+    rows = {row.get("role", "") + (RERANKED if row.get("rerank") else ""): row for row in metrics["rows"]}
+    if all_rows and not named:
+        return [_entry(folder, key, metrics, row) for key, row in rows.items()]
+    if not wanted:
+        plain = [key for key in rows if not key.endswith(RERANKED)]
+        wanted = plain[0] if len(plain) == 1 else "student"
+    if wanted not in rows:
+        raise ValueError(f"{folder} has no row {wanted!r}{near_misses(wanted, rows)}; it has {', '.join(rows)}: choose "
+                         f"one as {folder}:ROLE or with --role")
+    return [_entry(folder, wanted, metrics, rows[wanted])]
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: a comparison takes folders that `nas evaluate` wrote")
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(f"{folder} has no metrics.json yet: `nas evaluate {folder}` comes first")
+    metrics = read_json(folder / "metrics.json")
+    if metrics.get("format", METRICS_FORMAT) > METRICS_FORMAT:
+        raise ValueError(f"{folder}/metrics.json has format {metrics['format']}, this version reads {METRICS_FORMAT}: "
+                         "update it")
+    if not all("queries" in row for row in metrics["rows"]):
+        raise ValueError(f"{folder} was evaluated by an earlier version, which did not keep single queries: "
+                         f"`nas evaluate {folder}` again")
+    return metrics
+
+
+def _entry(folder: Path, role: str, metrics: dict, row: dict) -> Entry:
+    queries = Queries.load(folder / row["queries"])
+    order = sorted(range(len(queries.names)), key=queries.names.__getitem__)
+    ordered = replace(queries, names=tuple(queries.names[i] for i in order), ids=queries.ids[order], cameras=None,
+                      average_precision=queries.average_precision[order],
+                      first_match_rank=queries.first_match_rank[order])
+    found = float(np.nanmean(queries.average_precision))
+    if "repeats" not in row and abs(found - row["mAP"]) > 1e-6:
+        raise ValueError(f"{folder}/{row['queries']} has an mAP of {found:.6f}, metrics.json one of {row['mAP']:.6f}: "
+                         f"they are of different evaluations; `nas evaluate {folder}` again")
+    return Entry(folder=folder, role=role, row=row, metrics=metrics, queries=ordered)
+
+
+def _check_comparable(first: Entry, other: Entry) -> None:
+    """Raises ValueError saying in what two evaluations differ that makes their numbers incomparable."""
+    one, two = first.metrics["protocol"], other.metrics["protocol"]
+    differ = [f"{key}: {one.get(key)}, {two.get(key)}" for key in RULES if one.get(key) != two.get(key)]
+    names, others = (_short_names(entry.queries.names) for entry in (first, other))
+    if names != others:
+        missing, added = sorted(set(names) - set(others)), sorted(set(others) - set(names))
+        examples = [f"{len(some)} in {entry.folder} alone, such as {some[0]}"
+                    for entry, some in ((first, missing), (other, added)) if some]
+        differ.append(f"queries: {len(names)}, {len(others)}" + "".join(f"; {text}" for text in examples))
+    elif changed := np.flatnonzero(first.queries.ids != other.queries.ids).tolist():
+        ids = [entry.queries.ids[changed[0]] for entry in (first, other)]
+        differ.append(f"identities of {len(changed)} queries, such as {names[changed[0]]}: {ids[0]}, {ids[1]}")
+    elif ((first.queries.first_match_rank > 0) != (other.queries.first_match_rank > 0)).any():
+        differ.append("queries that have a match in the gallery")
+    if differ:
+        raise ValueError(f"{first.folder} and {other.folder} cannot be compared, they differ in {'; '.join(differ)}. "
+                         "Evaluate both on the same data set with the same --evaluation options")
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Names without the folders that all share: another machine keeps its data elsewhere."""
+    shared = os.path.commonprefix([name.rpartition("/")[0] + "/" for name in names]).rpartition("/")[0]
+    return [name.removeprefix(f"{shared}/") for name in names]
+
+
+def _check_out(out: Path | None, entries: Sequence[Entry]) -> None:
+    if out is None or not (out / "compare.json").exists():
+        return
+    held = [(row["run"], row["role"]) for row in read_json(out / "compare.json")["rows"]]
+    if held != [(str(entry.folder.resolve()), entry.role) for entry in entries]:
+        raise ValueError(f"{out} holds a comparison of {', '.join(f'{run}:{role}' for run, role in held)}: "
+                         "give --out another folder")
+
+
+def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
+    answered = entries[0].queries.first_match_rank > 0
+    ids = entries[0].queries.ids[answered]
+    values = np.array([[entry.queries.average_precision[answered], entry.queries.first_match_rank[answered] == 1]
+                       for entry in entries], dtype=np.float64)  # [network, measure, query]
+    found = values.mean(axis=2)
+    flat, rng = values.reshape(-1, values.shape[2]).T, np.random.default_rng(seed)
+    samples = {over: resampled_means(flat, rng, resamples, clusters).reshape(-1, *found.shape)
+               for over, clusters in (("queries", None), ("identities", ids))}
+    own = {over: percentile_interval(means) for over, means in samples.items()}
+    paired = {over: percentile_interval(means - means[:, :1]) for over, means in samples.items()}
+    rows = []
+    for i, (entry, name) in enumerate(zip(entries, _labels(entries), strict=True)):
+        difference = _by_measure(i, paired)
+        for m, measure in enumerate(MEASURES):
+            difference[measure] |= {"value": float(found[i, m] - found[0, m]), "excludes_zero": {
+                over: low > 0 or high < 0 for over, (low, high) in difference[measure].items()}}
+        rows.append({"name": name, "run": str(entry.folder.resolve()), "role": entry.role, "network": entry.row["name"],
+                     **dict(zip(MEASURES, found[i].tolist(), strict=True)),
+                     **{key: entry.row.get(key) for key in COSTS},
+                     "intervals": _by_measure(i, own), "difference": difference if i else None})
+    drawn = {"resamples": resamples, "seed": seed, "level": 0.95, "num_queries": len(ids),
+             "num_identities": len(np.unique(ids))}
+    protocol = {key: value for key, value in entries[0].metrics["protocol"].items() if key in RULES}
+    return {"format": FORMAT, "protocol": protocol, "bootstrap": drawn, "rows": rows, "seeds": _seeds(entries, rows),
+            "notes": _notes(entries, rows)}
+
+
+def _by_measure(network: int, ends: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """The intervals of one network by measure and by what they are over; `ends` are `[2, network, measure]`."""
+    return {measure: {over: both[:, network, m].tolist() for over, both in ends.items()}
+            for m, measure in enumerate(MEASURES)}
+
+
+def _labels(entries: Sequence[Entry]) -> list[str]:
+    """Short names that tell the rows apart, as the command line takes them: the folder's last parts, and the role."""
+    folders = list(dict.fromkeys(entry.folder.resolve() for entry in entries))
+    depth = next(depth for depth in range(1, 99) if len({folder.parts[-depth:] for folder in folders}) == len(folders))
+    labels = []
+    for entry in entries:
+        name = "/".join(entry.folder.resolve().parts[-depth:])
+        is_plain = entry.role == "student" or len(entry.metrics["rows"]) == 1
+        labels.append(name if is_plain else f"{name}:{entry.role}")
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is compared with itself: name each row once")
+    return labels
+
+
+def _seeds(entries: Sequence[Entry], rows: Sequence[dict]) -> list[dict[str, Any]]:
+    """Mean and standard deviation of the measures over runs whose configurations differ in the seed alone."""
+    groups: dict[str, list[tuple[int, str, str, dict]]] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        if (entry.folder / "config.json").is_file():
+            written = read_json(entry.folder / "config.json")
+            config = {key: value for key, value in written["config"].items() if key not in ("seed", "machine")}
+            key = json.dumps([written["recipe"], entry.role, config], sort_keys=True)
+            groups.setdefault(key, []).append((written["config"]["seed"], written["recipe"], entry.role, row))
+    found = []
+    for group in groups.values():
+        seeds, (recipe, *_), (role, *_), of_seed = zip(*group, strict=True)
+        if len(set(seeds)) > 1:
+            found.append({"recipe": recipe, "role": role, "seeds": list(seeds)} | {
+                measure: {"mean": float(np.mean([row[measure] for row in of_seed])),
+                          "sd": float(np.std([row[measure] for row in of_seed], ddof=1))} for measure in MEASURES})
+    return found
+
+
+def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
+    """What differs without making the numbers incomparable."""
+    names = [row["name"] for row in rows]
+    sizes = ["x".join(str(entry.metrics["protocol"].get(key, "?")) for key in ("height", "width")) for entry in entries]
+    facts = {"image sizes": sizes, "names of the data": [entry.metrics["data"] for entry in entries]}
+    notes = [f"{what} differ: " + ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+             for what, values in facts.items() if len(set(values)) > 1]
+    repeats = max(entry.row.get("repeats", 1) for entry in entries)
+    if repeats > 1:
+        notes.append(f"accuracy is that of the protocol's first repeat; metrics.json has the mean of {repeats}")
+    return notes

@@ -1,0 +1,77 @@
+"""The front against a loop over all pairs; labels that can be read."""
+
+import math
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.transforms import Bbox
+
+from nas.report.pareto import front, pareto
+from nas.report.style import png, svg
+
+HOSTILE = "<script>$x^{</script>&_"
+
+
+def rows(num, seed=0):
+    rng = np.random.default_rng(seed)
+    return [{"name": f"network number {i}", "mAP": share, "multiply_adds": cost, "ms_per_image_1": cost / 1e8,
+             "intervals": {"mAP": {"identities": [share - 0.02, share + 0.01]}}}
+            for i, (share, cost) in enumerate(zip(rng.random(num), 10 ** rng.uniform(8, 10, num), strict=True))]
+
+
+def names(figure):
+    return " ".join(ET.fromstring(svg(figure)).itertext())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_front_is_the_naive_one(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(6, size=(12, 2))  # with ties and doubles
+    beaten = [any(a <= x and b >= y and (a < x or b > y) for a, b in points) for x, y in points]
+    assert front(*points.T).tolist() == [not each for each in beaten]
+
+
+@pytest.mark.parametrize("num", [1, 2, 6])
+def test_labels_cover_neither_each_other_nor_markers(num):
+    figure = pareto(rows(num))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.texts]
+        spots = [Bbox.from_bounds(x - 2, y - 2, 4, 4)
+                 for x, y in axes.transData.transform([label.xy for label in axes.texts])]
+        assert len(boxes) == num
+        assert all(box.count_overlaps([*boxes, *spots]) == 1 for box in boxes)
+        assert all(axes.get_window_extent().count_overlaps([box]) for box in boxes)
+
+
+def test_points_on_the_front_are_connected_and_filled():
+    data = [{"name": name, "mAP": share, "multiply_adds": cost}
+            for name, share, cost in (("b", 0.6, 2e9), ("a", 0.5, 1e9), ("c", 0.55, 3e9))]
+    (axes,) = pareto(data).axes
+    line, *markers = axes.lines
+    np.testing.assert_allclose(line.get_xydata(), [[1, 50], [2, 60]])
+    assert [marker.get_markerfacecolor() == "white" for marker in markers] == [False, False, True]
+
+
+def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
+    data = rows(3)
+    data[0]["multiply_adds"] = None
+    data[1]["multiply_adds"], data[1]["ms_per_image_1"] = 0, math.nan
+    data[2]["mAP"] = None
+    figure = pareto(data)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "ms per image, batch 1" and [label.get_text() for label in axes.texts] == [
+        "network number 0"]
+    assert pareto(data[1:]) is None and pareto([]) is None
+
+
+def test_names_are_shown_as_they_are_and_long_ones_cut():
+    data = rows(2)
+    data[0]["name"], data[1]["name"] = HOSTILE, "n" * 90
+    assert HOSTILE in names(pareto(data)) and "nnn…" in names(pareto(data)) and "<script" not in svg(pareto(data))
+
+
+def test_the_same_data_give_the_same_bytes():
+    assert svg(pareto(rows(3))) == svg(pareto(rows(3)))
+    assert png(pareto(rows(2))) == png(pareto(rows(2)))
