@@ -1,5 +1,7 @@
 """`nas bench`: how fast we are, measured in one run. Each bench is a function of named numbers that returns rows."""
 
+from nas.bench.loader import loader
+from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
 
-BENCHES = {"search": search}
+BENCHES = {"search": search, "loader": loader, "evaluate": evaluate, "rerank": rerank}
