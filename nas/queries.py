@@ -42,9 +42,9 @@ class Queries:
         if not path.is_file():
             raise ValueError(f"the file of single queries {path} does not exist: `nas evaluate` writes it")
         with path.open(encoding="utf-8", newline="") as text:
-            header, *rows = csv.reader(text)
+            header, *rows = [*csv.reader(text)] or [[]]
         if tuple(header) != COLUMNS:
-            raise ValueError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}, not {','.join(header)}")
+            raise ValueError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}, not {','.join(header) or 'none'}")
         try:
             names, ids, cameras, precisions, ranks = zip(*rows, strict=True)
             return cls(

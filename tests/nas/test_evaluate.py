@@ -1,0 +1,168 @@
+"""`nas evaluate` on what is no run's: networks of others and saved features, through the real command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from nas.cli import main
+from nas.evaluate import OtherNetwork, evaluate_other
+from nas.features import Features
+from nas.metrics.rerank import Rerank
+from nas.queries import Queries
+from nas.recipe import Evaluation, Images
+from nas.stage import Machine
+from tests.nas.test_features import saved
+from tests.nas.test_foreign import onnx_file
+
+DATA = ["--data.num-train-ids", "2", "--data.num-test-ids", "4", "--data.num-cameras", "2", "--data.images-per-id", "6"]
+SIZE = ["--images.height", "32", "--images.width", "16"]
+CPU = ["--machine.device", "cpu", "--machine.threads", "1", "--evaluation.num-strips", "3"]
+
+
+def nas(*arguments: object) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code
+
+
+def metrics_of(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An ONNX file, measured and re-ranked."""
+    folder = tmp_path_factory.mktemp("onnx")
+    assert nas("evaluate", onnx_file(folder / "net.onnx"), "--on", "pedestrians", *DATA, *SIZE, *CPU, "--rerank",
+               "--evaluation.reranking.k1", 5, "--out", folder) == 0
+    return folder
+
+
+class TestNetworks:
+    def test_every_artefact_is_there(self, folder):
+        assert {path.name for path in folder.iterdir()} >= {"metrics.json", "features", "queries", "strips"}
+        assert len(list((folder / "strips").iterdir())) == 3
+        for path in (folder / "strips").iterdir():
+            with Image.open(path) as image:
+                assert min(image.size) > 10
+
+    def test_plain_and_re_ranked_rows_say_what_they_are(self, folder):
+        metrics = metrics_of(folder)
+        plain, reranked = metrics["rows"]
+        assert (plain["name"], reranked["name"]) == ("model (net.onnx)", "model (net.onnx), re-ranked")
+        assert reranked["rerank"] == {"k1": 5, "k2": 6, "lambda_value": 0.3} and "rerank" not in plain
+        assert plain["parameters"] == 108 and "multiply_adds" not in plain and plain["ms_per_image_1"] > 0
+        assert metrics["protocol"] == {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 8,
+                                       "num_skipped": 0, "height": 32, "width": 16}
+        assert metrics["subject"].endswith("net.onnx") and metrics["data"] == "Pedestrians"
+
+    def test_the_saved_features_and_single_queries_give_the_rows(self, folder):
+        features = Features.load(folder / "features" / "model.safetensors")
+        for row, rerank in zip(metrics_of(folder)["rows"], (None, Rerank(k1=5)), strict=True):
+            found, queries = features.evaluate(Evaluation(), rerank), Queries.load(folder / row["queries"])
+            assert found.mAP == row["mAP"] == np.nanmean(queries.average_precision)
+            assert (queries.first_match_rank == 1).mean() == row["rank1"]
+            assert queries.names[0].startswith("pedestrians/test") and queries.cameras.tolist() == [0, 1] * 4
+
+    def test_another_subjects_folder_is_kept(self, folder, capfd):
+        before = (folder / "metrics.json").read_bytes()
+        arguments = ["evaluate", "squeezenet1_1", "--on", "pedestrians", *DATA, *SIZE, *CPU, "--out", folder]
+        assert nas(*arguments) == 2
+        assert "net.onnx, not of squeezenet1_1" in capfd.readouterr().err
+        assert (folder / "metrics.json").read_bytes() == before
+
+    def test_one_of_torchvision_with_a_checkpoint(self, tmp_path, capfd, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        torch.manual_seed(1)
+        torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), "weights.pth")
+        assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", "--weights", "weights.pth", *DATA, *SIZE,
+                   *CPU, "--json") == 0
+        said = json.loads(capfd.readouterr().out)
+        assert said["run"] == "runs/out/evaluate-shufflenet_v2_x0_5-pedestrians"
+        row, = said["metrics"]["rows"]
+        net = torchvision.models.shufflenet_v2_x0_5()
+        assert row["parameters"] == sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.fc.parameters())
+
+    @pytest.mark.parametrize(("arguments", "message"), [
+        ([], "a network needs a data set to be measured on: --on NAME, with market1501"),
+        (["--on", "pedestrian"], "got 'pedestrian'; did you mean 'pedestrians'"),
+        (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
+    ])
+    def test_the_data_set_has_to_be_said(self, capfd, arguments, message, tmp_path):
+        assert nas("evaluate", "resnet18", *arguments, "--out", tmp_path) == 2
+        assert message in capfd.readouterr().err
+
+    def test_help_lists_the_data_sets_fields(self, capfd):
+        assert nas("evaluate", "resnet18", "--on", "market1501", "--help") == 0
+        out = capfd.readouterr().out
+        assert all(flag in out for flag in ("--data.root", "--weights", "--evaluation.rerank", "--images.height"))
+
+    def test_without_cameras_the_option_is_named(self, tmp_path, capfd):
+        lines = ["path,identity,split"]
+        for name, identity, split in (("a1", "a", "train"), ("a2", "a", "train"), ("b", "b", "query"), ("c", "b", "gallery")):
+            Image.effect_noise((16, 32), 40).convert("RGB").save(tmp_path / f"{name}.png")
+            lines.append(f"{name}.png,{identity},{split}")
+        (tmp_path / "list.csv").write_text("\n".join(lines))
+        arguments = ["evaluate", onnx_file(tmp_path / "net.onnx"), "--on", "csv", "--data.file", tmp_path / "list.csv",
+                     *SIZE, *CPU, "--out", tmp_path / "out"]
+        assert nas(*arguments) == 2
+        assert "--keep-same-camera" in capfd.readouterr().err and not (tmp_path / "out").exists()
+        assert nas(*arguments, "--keep-same-camera") == 0
+        assert metrics_of(tmp_path / "out")["protocol"]["same_camera"] == "keep"
+
+
+class TestRepeats:
+    def test_means_and_deviations_over_the_partitions(self, tmp_path):
+        from dataclasses import dataclass, replace
+
+        from nas.data.pedestrians import Pedestrians
+
+        @dataclass(frozen=True, kw_only=True)
+        class Repeated(Pedestrians):
+            """The pedestrians with the queries and the gallery of a second repeat exchanged."""
+
+            def load(self):
+                data = super().load()
+                parts = np.split(np.arange(len(data.query) + len(data.gallery)), [len(data.query)])
+                return replace(data, partitions=(tuple(parts), tuple(parts[::-1])))
+
+        data = Repeated(num_train_ids=2, num_test_ids=4, num_cameras=2, images_per_id=6)
+        other = OtherNetwork(subject=str(onnx_file(tmp_path / "net.onnx")), data=data, images=Images(height=32, width=16),
+                             machine=Machine(device="cpu"))
+        row, = evaluate_other(other, tmp_path)["rows"]
+        features = Features.load(tmp_path / "features" / "model.safetensors")
+        both = [features, Features(query=features.gallery, gallery=features.query, query_ids=features.gallery_ids,
+                                   gallery_ids=features.query_ids, query_cameras=features.gallery_cameras,
+                                   gallery_cameras=features.query_cameras)]
+        each = [part.evaluate(Evaluation()).mAP for part in both]
+        assert row["mAP"] == pytest.approx(np.mean(each)) and row["mAP_sd"] == pytest.approx(np.std(each, ddof=1))
+        assert row["repeats"] == 2 and each[0] != each[1]
+        once = replace(other, evaluation=Evaluation(repeats=1))
+        assert evaluate_other(once, tmp_path)["rows"][0]["mAP"] == each[0]
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
+    def test_saved_features_need_no_data_set(self, tmp_path, name, capfd):
+        rng = np.random.default_rng(0)
+        path = saved(tmp_path, name, query=rng.normal(size=(4, 8)).astype(np.float32), query_ids=np.array([1, 1, 2, 2]),
+                     gallery=rng.normal(size=(9, 8)).astype(np.float32), gallery_ids=np.array([1, 2, 3] * 3),
+                     query_cameras=np.array([1, 2, 1, 2]), gallery_cameras=np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]))
+        assert nas("evaluate", path, "--ap", "trapezoid", "--rerank", "--out", tmp_path / "out", "--json") == 0
+        metrics = json.loads(capfd.readouterr().out)["metrics"]
+        assert metrics == metrics_of(tmp_path / "out") and metrics["protocol"]["ap"] == "trapezoid"
+        assert metrics["rows"][0]["mAP"] == Features.load(path).evaluate(Evaluation(ap="trapezoid")).mAP
+        assert len(metrics["rows"]) == 2
+
+    def test_features_without_cameras(self, tmp_path, capfd):
+        path = saved(tmp_path, "features.npz")
+        assert nas("evaluate", path, "--out", tmp_path / "out") == 2
+        assert "--keep-same-camera" in capfd.readouterr().err
+        assert nas("evaluate", path, "--out", tmp_path / "out", "--keep-same-camera") == 0
+        assert "features (features.npz)" in capfd.readouterr().out

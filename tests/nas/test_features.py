@@ -1,0 +1,139 @@
+"""Features of a network and of a file: the same numbers as a plain loop's, whole after saving, and wrong files named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from nas.data.augment import normalise
+from nas.data.cache import ImageCache
+from nas.data.pedestrians import Pedestrians
+from nas.features import Features, extract
+from nas.recipe import Evaluation
+from nas.stage import Machine, Stage
+from students.reid import ReIDOutput
+
+DATA = Pedestrians(num_train_ids=2, num_test_ids=3, images_per_id=5, num_cameras=2, height=32, width=16).load()
+
+
+class Net(nn.Module):
+    """Means of a convolution's map, as a re-ID network's output or alone."""
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.alone = nn.Conv2d(3, 6, 3, padding=1), alone
+
+    def forward(self, x):
+        feature = self.convolution(x).relu().mean(dim=(2, 3))
+        return feature if self.alone else ReIDOutput(feature * 0, feature * 2, feature)
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path, "evaluate", "", Machine(device="cpu", threads=1))
+
+
+@pytest.fixture(scope="module")
+def caches():
+    return [ImageCache(split, 32, 16) for split in (DATA.query, DATA.gallery)]
+
+
+def saved(folder: Path, name: str, **changed) -> Path:
+    arrays = {"query": np.eye(2, 3, dtype=np.float32), "gallery": np.eye(3, dtype=np.float32),
+              "query_ids": np.array([1, 2]), "gallery_ids": np.array([1, 2, 3])} | changed
+    arrays = {key: array for key, array in arrays.items() if array is not None}
+    if name.endswith(".npz"):
+        np.savez(folder / name, **arrays)
+    else:
+        save_file({key: torch.from_numpy(array) for key, array in arrays.items()}, folder / name)
+    return folder / name
+
+
+class TestExtract:
+    @pytest.mark.parametrize("alone", [False, True])
+    @pytest.mark.parametrize("batch_size", [1, 4, 128])
+    def test_as_one_image_after_the_other(self, stage, caches, alone, batch_size):
+        net = Net(alone).train()
+        features = extract(net, *caches, stage, Evaluation(batch_size=batch_size))
+        assert net.training and not features.query.requires_grad
+        for found, cache in zip((features.query, features.gallery), caches):
+            plain = torch.cat([Net(True)(normalise(cache.get(np.array([i])))) for i in range(len(cache))])
+            torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+        assert features.query_ids.tolist() == DATA.query.ids.tolist()
+        assert features.gallery_cameras.tolist() == DATA.gallery.cameras.tolist()
+
+    def test_flip_averages_an_image_and_its_mirror_image(self, stage, caches):
+        found = extract(Net(True), *caches, stage, Evaluation(flip=True)).query
+        images = normalise(caches[0].get(np.arange(len(caches[0]))))
+        net = Net(True)
+        torch.testing.assert_close(found, (net(images) + net(images.flip(3))) / 2, rtol=1e-5, atol=1e-6)
+
+
+class TestParted:
+    def test_indices_count_queries_then_gallery(self):
+        numbers = torch.arange(5)
+        features = Features(query=numbers[:2, None].float(), gallery=numbers[2:, None].float(), query_ids=numbers[:2] * 10,
+                            gallery_ids=numbers[2:] * 10, query_cameras=numbers[:2], gallery_cameras=numbers[2:])
+        part = features.parted(np.array([4, 0]), np.array([1, 2, 3]))
+        assert part.query.flatten().tolist() == [4, 0] and part.query_ids.tolist() == [40, 0]
+        assert part.gallery.flatten().tolist() == [1, 2, 3] and part.gallery_cameras.tolist() == [1, 2, 3]
+
+
+class TestFiles:
+    def test_what_was_saved_comes_back(self, tmp_path, stage, caches):
+        features = extract(Net(True), *caches, stage, Evaluation())
+        again = Features.load(features.save(tmp_path / "sub" / "features.safetensors"))
+        assert vars(features).keys() == vars(again).keys()
+        assert all(torch.equal(vars(features)[name], tensor) for name, tensor in vars(again).items())
+
+    @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
+    def test_others_may_leave_out_the_cameras_and_use_other_precision(self, tmp_path, name):
+        path = saved(tmp_path, name, query=np.eye(2, 3, dtype=np.float16), query_ids=np.array([1, 2], dtype=np.int32))
+        features = Features.load(path)
+        assert features.query.dtype == torch.float32 and features.query_ids.dtype == torch.int64
+        assert features.query_cameras is None
+        found = features.evaluate(Evaluation(same_camera="keep"))
+        assert (found.mAP, found.num_queries) == (1.0, 2)
+
+    @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
+    @pytest.mark.parametrize(("changed", "message"), [
+        ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
+        ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
+        ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
+    ])
+    def test_wrong_arrays_are_named(self, tmp_path, name, changed, message):
+        with pytest.raises(ValueError, match=message):
+            Features.load(saved(tmp_path, name, **changed))
+
+    @pytest.mark.parametrize(("changed", "message"), [
+        ({"query_ids": np.array([1])}, "ids"),
+        ({"query": np.full((2, 3), np.nan, dtype=np.float32)}, "must be finite"),
+        ({"query": np.zeros((2, 3), dtype=np.float32)}, "zero"),
+        ({"query": np.eye(2, dtype=np.float32)}, "equally long"),
+        ({"query_ids": np.array([7, 8])}, "no query has a match"),
+        ({}, "--keep-same-camera"),
+    ])
+    def test_what_does_not_fit_is_refused_before_it_is_measured(self, tmp_path, changed, message):
+        features = Features.load(saved(tmp_path, "features.npz", **changed))
+        with pytest.raises(ValueError, match=message):
+            features.evaluate(Evaluation(same_camera="keep" if changed else "remove"))
+
+    def test_a_file_that_would_run_something_is_refused(self, tmp_path):
+        np.savez(tmp_path / "objects.npz", query=np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        with pytest.raises(ValueError, match=r"objects.npz must be an .npz file of plain number arrays"):
+            Features.load(tmp_path / "objects.npz")
+
+    def test_damaged_and_missing_files(self, tmp_path):
+        (tmp_path / "bad.npz").write_bytes(b"PK nothing")
+        np.save(tmp_path / "single.npy", np.eye(2))
+        (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+        for name in ("bad.npz", "single.npz"):
+            with pytest.raises(ValueError, match=f"{name} must be an .npz file"):
+                Features.load(tmp_path / name)
+        for name in ("none.npz", "none.safetensors"):
+            with pytest.raises(ValueError, match=f"{name} does not exist"):
+                Features.load(tmp_path / name)

@@ -1,0 +1,38 @@
+"""The table of single queries comes back as it was written."""
+
+import numpy as np
+import pytest
+
+from nas.queries import Queries
+
+
+def queries(**changed) -> Queries:
+    fields = {"names": ("a, b.jpg", 'ü "c".png'), "ids": np.array([3, 4]), "cameras": np.array([1, 2]),
+              "average_precision": np.array([1 / 3, np.nan]), "first_match_rank": np.array([2, 0])}
+    return Queries(**fields | changed)
+
+
+@pytest.mark.parametrize("cameras", [np.array([1, 2]), None])
+def test_round_trip(tmp_path, cameras):
+    one = queries(cameras=cameras)
+    two = Queries.load(one.save(tmp_path / "queries" / "student.csv"))
+    assert one.names == two.names
+    for name in ("ids", "cameras", "average_precision", "first_match_rank"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_wrong_files_are_named(tmp_path):
+    path = tmp_path / "student.csv"
+    with pytest.raises(ValueError, match="student.csv does not exist: `nas evaluate` writes it"):
+        Queries.load(path)
+    path.write_text("query,identity\na,1\n")
+    with pytest.raises(ValueError, match="line 1: the columns must be query,identity,camera,average_precision"):
+        Queries.load(path)
+    text = queries().save(path).read_text()
+    path.write_text(text.replace(",3,", ",three,"))
+    with pytest.raises(ValueError, match="columns of numbers after the names"):
+        Queries.load(path)
+    for damaged in ("", text.splitlines()[0]):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match="student.csv"):
+            Queries.load(path)
