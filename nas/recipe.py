@@ -8,10 +8,8 @@ from typing import Literal
 
 from nas.data.augment import Augment
 from nas.data.base import DataSource, ReIDData
-from nas.data.csv_file import Csv
-from nas.data.market1501 import Market1501
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced, Shuffled
+from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
 from nas.objective import KDASLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
@@ -23,7 +21,7 @@ from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
-KINDS = (Csv, Market1501, Pedestrians, Cells, MobileNetV2, ResNet, DARTS)
+KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -140,13 +138,18 @@ class Recipe:
     def load(self) -> ReIDData:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
         data = self.data.load()
-        cameras = data.query.cameras is not None and data.gallery.cameras is not None
-        if self.evaluation.same_camera == "remove" and not cameras:
-            raise ValueError(f"{data.name} has no cameras, so the query's own camera cannot be taken out of its "
-                             "ranking: use --evaluation.same-camera keep, or give the images cameras")
+        check_cameras(data, self.evaluation)
         trainings = [self.retrain, *([self.teacher.training] if self.teacher else [])]
         needed = max(getattr(part.sampling, "num_ids", 1) for part in [self.search, *trainings])
         if len(data.identities) < needed:
             raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
                              "lower the sampling's num_ids, or take more identities")
         return data
+
+
+def check_cameras(data: ReIDData, how: Evaluation) -> None:
+    """Raises ValueError when the cameras that the evaluation needs are missing."""
+    cameras = data.query.cameras is not None and data.gallery.cameras is not None
+    if how.same_camera == "remove" and not cameras:
+        raise ValueError(f"{data.name} has no cameras, so the query's own camera cannot be taken out of its ranking: "
+                         "use --keep-same-camera, or give the images cameras")
