@@ -70,6 +70,11 @@ def _mark(pen: ImageDraw.ImageDraw, right: bool, colour: str, left: int, top: in
 def _caption(pen: ImageDraw.ImageDraw, text: str, width: int, top: int) -> None:
     """Centred text, shortened until it fits."""
     font = ImageFont.load_default(size=12)
-    while text and pen.textlength(text, font=font) > width:
+    pen.text((width / 2, top + CAPTION / 2 + 1), fitted(text, font, width), fill=INK, font=font, anchor="mm")
+
+
+def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """`text`, shortened until it is no wider than `width` px."""
+    while text and font.getlength(text) > width:
         text = text.removesuffix("…")[:-1] + "…" if len(text) > 1 else ""
-    pen.text((width / 2, top + CAPTION / 2 + 1), text, fill=INK, font=font, anchor="mm")
+    return text

@@ -1,0 +1,189 @@
+"""`nas data check NAME PATH`: whether a data set is whole and what is in it, as tables, a picture or JSON."""
+
+import dataclasses
+import inspect
+import io
+import json
+import os
+import sys
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from nas.checkpoint import write_bytes
+from nas.data.base import ReIDData
+from nas.data.check import Checked, SplitFacts, Spread, check
+from nas.data.look import image_folders
+from nas.data.sets import SETS, data_set
+from nas.report.contact_sheet import contact_sheet
+from nas.report.table import MISSING, Row, Table, as_rich
+from nas.suggest import near_misses
+
+OUT = Path("runs/out/data-check")
+USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]
+
+Opens every image of a data set, and says what is there and what is wrong with it. NAME is one of
+{", ".join(SETS)}; PATH is its folder or its file.
+
+Exit status: 0 when it is fine, 1 when there is an error in it, 2 when it cannot be read as that data set.
+Example: nas data check market1501 data
+`nas data check NAME --help` lists the data set's fields."""
+NOT_ASKED = ("root", "file", "single_images", "unreadable", "label_noise")  # PATH, and what matters to training alone
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command takes beside the data set's fields."""
+
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+    sheet: Annotated[Path | None, tyro.conf.arg(help=f"the contact sheet; else {OUT}/NAME-contact-sheet.png")] = None
+    sheet_seed: Annotated[int, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
+
+
+def data_command(arguments: list[str]) -> int:
+    """Runs `nas data ARGUMENTS`; the exit status. Raises ValueError for an unknown name or a wrong layout."""
+    word, *rest = arguments or [""]
+    if word not in ("check", "", "-h", "--help"):
+        raise ValueError(f"there is no command 'data {word}'{near_misses(word, ['check'])}; there is `nas data check`")
+    if not rest or rest[0].startswith("-"):
+        print(USAGE)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    name, *rest = rest
+    path = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else None
+    fields, options = parsed(name, rest)
+    source = data_set(name, path, **fields)
+    data = source.listed()
+    sheet = allowed_sheet(options.sheet or OUT / f"{name}-contact-sheet.png", data, path)
+    with progress_bar() as progress:
+        checked = check(data, source.published(), strict=source.strict, progress=progress)
+    picture = io.BytesIO()
+    contact_sheet(data, np.random.default_rng(options.sheet_seed)).save(picture, "png")
+    write_bytes(sheet, picture.getvalue())
+    if options.json:
+        print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
+    else:
+        say(checked, sheet, Console(width=None if sys.stdout.isatty() else 160))
+    return 0 if checked.ok else 1
+
+
+def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
+    """What the command line says of the data set's fields, and the options."""
+    if name not in SETS:
+        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
+    hints = typing.get_type_hints(SETS[name])
+    asked = [field for field in dataclasses.fields(SETS[name]) if field.name not in NOT_ASKED]
+    fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
+    fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
+    given = tyro.cli(dataclasses.make_dataclass("Given", fields, kw_only=True), args=arguments,
+                     prog=f"nas data check {name} PATH", description=inspect.getdoc(SETS[name]),
+                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
+    return {field.name: getattr(given, field.name) for field in asked}, given.options
+
+
+def allowed_sheet(sheet: Path, data: ReIDData, path: Path | None) -> Path:
+    """`sheet`, unless it would lie in the data set's folder: where images are, and what contains them below `path`."""
+    if sheet.suffix != ".png":
+        raise ValueError(f'the contact sheet is a PNG picture, so --sheet must end in .png; got "{sheet}"')
+    folders = {folder.resolve() for folder in image_folders(data)}
+    if path and path.is_dir():
+        inside = [folder for folder in folders if folder.is_relative_to(path.resolve())]
+        folders.add(Path(os.path.commonpath(inside)) if inside else path.resolve())
+    if folders & set(sheet.resolve().parents):
+        raise ValueError("nothing is written into the data set's own folder, so the contact sheet cannot be "
+                         f'"{sheet}"; give another place with --sheet FILE')
+    return sheet
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """What to call with (images done, images in all): a bar on a terminal, None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def say(checked: Checked, sheet: Path, console: Console) -> None:
+    """Tables, problems and the verdict."""
+
+    def line(text: str, colour: str = "", start: str = "") -> None:
+        writable = text.encode(console.encoding, "replace").decode(console.encoding)  # file names may hold any bytes
+        console.print(Text.assemble((start, colour), writable), soft_wrap=True)
+
+    line(checked.name if checked.folder is None else f"{checked.name} in {checked.folder}")
+    console.print(as_rich(split_table(checked)))
+    if cameras := camera_table(checked):
+        console.print(as_rich(cameras))
+    for problem in checked.problems:
+        line(str(problem), COLOURS[problem.severity], f"{problem.severity}: ")
+    line(counts_line(checked))
+    line(f"contact sheet: {sheet}")
+    line(verdict(checked))
+
+
+def counts_line(checked: Checked) -> str:
+    """How many of the published counts are met."""
+    if not checked.published:
+        return "published counts: there are none"
+    met = sum(checked.counts[name] == number for name, number in checked.published.items())
+    return f"published counts: {met} of {len(checked.published)} met"
+
+
+def verdict(checked: Checked) -> str:
+    """How many kinds of problems there are."""
+    kinds = Counter(problem.severity for problem in checked.problems)
+    return ", ".join(f"{severity}s: {kinds[severity]}" for severity in COLOURS)
+
+
+FACTS: dict[str, Callable[[SplitFacts], str]] = {
+    "images": lambda split: f"{split.num_images:,}",
+    "unreadable images": lambda split: f"{split.num_unreadable:,}",
+    "identities": lambda split: f"{split.num_identities:,}",
+    "identities with one image": lambda split: f"{split.num_single:,}",
+    "images per identity (min / median / max)": lambda split: spread(split.images_per_identity),
+    "cameras": lambda split: MISSING if split.num_cameras is None else f"{split.num_cameras:,}",
+    "image sizes": lambda split: f"{split.num_sizes:,}",
+    "width, px (min / median / max)": lambda split: spread(split.width),
+    "height, px (min / median / max)": lambda split: spread(split.height),
+    "formats": lambda split: numbers(split.formats),
+    "modes": lambda split: numbers(split.modes),
+}
+
+
+def split_table(checked: Checked) -> Table:
+    """A column for each split."""
+    rows = [Row((name, *map(cell, checked.splits.values()))) for name, cell in FACTS.items()]
+    return Table(columns=("", *checked.splits), rows=tuple(rows))
+
+
+def camera_table(checked: Checked) -> Table | None:
+    """How many images of each split come from each camera."""
+    images = [split.images_per_camera or {} for split in checked.splits.values()]
+    cameras = sorted(set().union(*images), key=int)
+    rows = [Row(("unknown" if camera == "-1" else camera, *(f"{of_split.get(camera, 0):,}" for of_split in images)))
+            for camera in cameras]
+    return Table(columns=("images of camera", *checked.splits), rows=tuple(rows)) if rows else None
+
+
+def spread(found: Spread | None) -> str:
+    return MISSING if found is None else f"{found.min:,} / {found.median:,g} / {found.max:,}"
+
+
+def numbers(found: dict[str, int]) -> str:
+    """The only name there is, or each with its number."""
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{name} {number:,}" for name, number in found.items()) or MISSING
