@@ -98,7 +98,14 @@ def as_markdown(table: Table) -> str:
 
 
 def _cells(row: dict, keys: list[str]) -> tuple[str, ...]:
-    return str(row.get("name") or MISSING), *(_COLUMNS[key][1](row.get(key)) for key in keys)
+    return str(row.get("name") or MISSING), *(_with_deviation(row, key) for key in keys)
+
+
+def _with_deviation(row: dict, key: str) -> str:
+    """A number, and behind it its standard deviation over a protocol's repeats where there is one."""
+    text = _COLUMNS[key][1]
+    value, deviation = text(row.get(key)), text(row.get(f"{key}_sd"))
+    return value if deviation == MISSING else f"{value} ± {deviation}"
 
 
 def _formatted(value: object, text: Callable[[float], str]) -> str:

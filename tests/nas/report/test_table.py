@@ -64,3 +64,8 @@ def test_markdown_keeps_its_columns_whatever_the_name():
 
 def test_no_rows_is_an_empty_table():
     assert result_table({}).rows == () and as_markdown(result_table({})).startswith("| network |")
+
+
+def test_a_protocols_repeats_show_their_deviation():
+    row = {"name": "student", "mAP": 0.612, "mAP_sd": 0.0034, "rank1": 0.7, "repeats": 10}
+    assert result_table({"rows": [row]}).rows[0].cells == ("student", "61.2 ± 0.3", "70.0")
