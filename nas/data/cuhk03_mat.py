@@ -1,6 +1,8 @@
 """CUHK03's images out of MATLAB's files."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,7 +12,7 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from nas.data.base import listing
+from nas.data.base import NUM_THREADS, listing
 from nas.data.folders import FOLDERS
 
 VERSION = 1
@@ -42,27 +44,26 @@ def convert(mat: Path, config: Path, boxes: Literal["labeled", "detected"], fold
         source = h5py.File(mat, "r")
     except OSError as error:
         raise ValueError(f"{mat} must be the HDF5 file that CUHK03 comes as: {error}") from error
-    with source:
+    with source, ThreadPoolExecutor(NUM_THREADS) as pool:
         if not isinstance(source.get(boxes), h5py.Dataset):
             raise ValueError(f'{mat} must have the entry "{boxes}"; it has {", ".join(source) or "none"}')
         pairs = [source[pair][()] for pair in np.ravel(source[boxes])]
         for split, name in FOLDERS.items():
             (folder / name).mkdir()
-            for crop in crops[split]:
-                picture(mat, source, pairs, crop).save(folder / name / crop.file, compress_level=1)
+            list(pool.map(partial(write, mat, source, pairs, folder / name), crops[split]))
 
 
-def picture(mat: Path, source: h5py.File, pairs: list[np.ndarray], crop: Crop) -> Image.Image:
-    """The image of `crop`. `pairs` holds for each pair of cameras the references [10, number of persons]; an image is
-    [3, width, height], which is MATLAB's order read by HDF5."""
+def write(mat: Path, source: h5py.File, pairs: list[np.ndarray], folder: Path, crop: Crop) -> None:
+    """Writes the image of `crop` into `folder`. `pairs` holds for each pair of cameras the references [10, number of
+    persons]; an image is [3, width, height], which is MATLAB's order read by HDF5."""
     try:
         pixels = source[pairs[crop.pair - 1][crop.column - 1, crop.person - 1]][()]
-    except IndexError:
+    except (IndexError, OSError, ValueError):  # out of range, damaged data, no reference
         pixels = np.empty(0)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"{mat} has no image of pair {crop.pair}, person {crop.person}, column {crop.column}, which "
                          "the protocol uses: the two files do not belong together, or one is damaged")
-    return Image.fromarray(np.ascontiguousarray(pixels.T))
+    Image.fromarray(np.ascontiguousarray(pixels.T)).save(folder / crop.file, compress_level=1)
 
 
 def protocol(config: Path) -> dict[str, list[Crop]]:

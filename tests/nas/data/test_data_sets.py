@@ -144,7 +144,8 @@ class TestCounts:
 
     def test_differences_are_named_with_both_numbers(self):
         data = Pedestrians(num_train_ids=3, num_test_ids=2, images_per_id=8).load()
-        assert count_differences(data, {"train_images": 24, "query_images": 9, "cameras": 4}) == [("query_images", 9, 8)]
+        differences = count_differences(data, {"train_images": 24, "query_images": 9, "cameras": 4})
+        assert differences == [("query_images", 9, 8)]
 
     def test_junk_distractors_and_unknown_cameras_are_told_apart(self, tree: Tree):
         assert Market1501(root=tree("market1501"), distractors=tree("distractors")).listed().counts() == {
