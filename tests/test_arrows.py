@@ -12,7 +12,7 @@ ALLOWED = {
     "teachers": ("teachers", "search_spaces"),
     "students": ("students", "search_spaces"),
     "nas/strategies": ("nas.strategies", "nas.optimisers", "search_spaces"),
-    "nas/data": ("nas.data",),
+    "nas/data": ("nas.data", "nas.checkpoint", "nas.suggest"),
     "nas/metrics": ("nas.metrics",),
     "nas": ("nas", "teachers", "students", "search_spaces"),
     "runs": FOLDERS,

@@ -81,7 +81,7 @@ def as_rich(table: Table) -> RichTable:
     """For the terminal; the best row is bold and starred."""
     rich = RichTable(header_style="bold")
     for number, column in enumerate(table.columns):
-        rich.add_column(column, justify="right" if number else "left")
+        rich.add_column(escape(column), justify="right" if number else "left")
     for row in table.rows:
         name, *numbers = map(escape, row.cells)
         rich.add_row(f"{name} ★" if row.best else name, *numbers, style="bold" if row.best else "")
