@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Distance = Literal["cosine", "euclidean"]
-INDEX_BITS = 32
 
 
 def check_features(query: Tensor, gallery: Tensor, distance: Distance) -> None:
@@ -58,20 +57,20 @@ def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) ->
 
 
 def nearest(far: Tensor, k: int) -> Tensor:
-    """Indices `[rows, k]` of the k smallest of `far [rows, G]`, smallest first, ties by index; k may be more than G.
+    """Indices `[rows, k]` of the k smallest of `far [rows, G]`, smallest first, ties by index; k may be more than G."""
+    value, index = far.topk(min(k + 1, far.shape[1]), largest=False)
+    index = index[:, :k].sort(dim=1).values
+    order = far.gather(1, index).sort(dim=1, stable=True).indices
+    index = index.gather(1, order)
+    if value.shape[1] > k:
+        tied = value[:, k - 1] == value[:, k]  # topk took any of them
+        index[tied] = stable_order(far[tied])[:, :k]
+    return index
 
-    Sorting float32 distances with ties by index is sorting integers that hold a distance in their upper half and its
-    index in their lower half: no two are equal.
-    """
-    index = torch.arange(far.shape[1], device=far.device)
-    keys = _ordered_bits(far).long().bitwise_left_shift_(INDEX_BITS).add_(index)
-    return keys.topk(min(k, far.shape[1]), largest=False).values.bitwise_and_((1 << INDEX_BITS) - 1)
 
-
-def _ordered_bits(values: Tensor) -> Tensor:
-    """int32 numbers in the order of the float32 `values`; +0.0 and -0.0 are one."""
-    bits = (values + 0.0).view(torch.int32)
-    return bits.bitwise_xor_((bits >> 31) & 0x7FFFFFFF)  # a negative float grows with its magnitude's bits: turn them
+def stable_order(far: Tensor) -> Tensor:
+    """Indices that sort each row of `far`, ties by index; +0.0 and -0.0 are one."""
+    return (far + 0.0).sort(dim=1, stable=True).indices
 
 
 def _which(broken: Tensor) -> str:

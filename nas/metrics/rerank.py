@@ -10,6 +10,7 @@ from torch import Tensor
 from nas.metrics.distance import Distance, distances, nearest
 
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
+ROWS = 4096  # of sets of images that are formed at a time
 TERMS = 1 << 22  # of the Jaccard sums, added at a time
 
 
@@ -48,11 +49,14 @@ def reranked_distances(
     if distance == "cosine":
         images = F.normalize(images)
     neighbours, farthest = _neighbours(images, max(how.k1 + 1, how.k2), block)
-    encodings = _averaged(_encodings(images, neighbours, farthest, how.k1, block), neighbours[:, : how.k2], block)
+    encodings = _averaged(_encodings(images, neighbours, farthest, how.k1), neighbours[:, : how.k2])
     by_column = encodings.transposed(first=len(query))
-    for rows, far in _squared(images[: len(query)], images[len(query) :], block):
-        original = far.div_(farthest[rows, None]).mul_(how.lambda_value)
-        yield rows, original.add_(_jaccard(encodings, by_column, rows, len(gallery)), alpha=1 - how.lambda_value)
+    images = images[: len(query)], images[len(query) :]
+    own = images[0].square().sum(dim=1)
+    for rows, far in distances(*images, "euclidean", block):
+        original = far.mul_(2).add_(own[rows, None]).clamp_min_(0).div_(farthest[rows, None])
+        jaccard = _jaccard(encodings, by_column, rows, len(gallery))
+        yield rows, jaccard.lerp_(original, how.lambda_value)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,43 +88,36 @@ class _Sparse:
         return _Sparse.of(column, place[order], self.value[index[order]], len(self.start) - 1)
 
 
-def _squared(query: Tensor, gallery: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
-    """Half the squared Euclidean distances."""
-    own = query.square().sum(dim=1, keepdim=True) / 2
-    for rows, far in distances(query, gallery, "euclidean", block):
-        yield rows, far.add_(own[rows]).clamp_min_(0)
-
-
 def _neighbours(images: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """The k nearest images `[N, k]` of each, itself among them, and half its largest squared distance `[N]`."""
-    found = [(nearest(far, k), far.amax(dim=1)) for _, far in _squared(images, images, block)]
-    neighbours, farthest = (torch.cat(column) for column in zip(*found, strict=True))
+    """The k nearest images `[N, k]` of each, itself among them, and its largest squared distance `[N]`."""
+    neighbours = torch.empty(len(images), min(k, len(images)), dtype=torch.int64, device=images.device)
+    farthest = images.square().sum(dim=1)
+    for rows, far in distances(images, images, "euclidean", block):
+        neighbours[rows] = nearest(far, k)
+        farthest[rows] += 2 * far.amax(dim=1)
     return neighbours, farthest.where(farthest > 0, 1.0)
 
 
-def _encodings(images: Tensor, neighbours: Tensor, farthest: Tensor, k1: int, block: int) -> _Sparse:
+def _encodings(images: Tensor, neighbours: Tensor, farthest: Tensor, k1: int) -> _Sparse:
     """The rows of weights V: `exp(-distance)` within each image's expanded reciprocal set, as shares of their sum."""
-    wide = _reciprocal(neighbours[:, : k1 + 1], block)
-    narrow = _reciprocal(neighbours[:, : round(k1 / 2) + 1], block)
-    members = [_expanded(wide[start : start + block], narrow) for start in range(0, len(images), block)]
-    row = torch.repeat_interleave(torch.cat([count for count, _ in members]))
-    column = torch.cat([column for _, column in members])
-    pairs = zip(row.split(PAIRS), column.split(PAIRS), strict=True)
-    far = torch.cat([(images[i] - images[j]).square_().sum(dim=1) for i, j in pairs]) / (2 * farthest[row])
-    weight = far.neg_().exp_()
+    wide = _reciprocal(neighbours[:, : k1 + 1])
+    narrow = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
+    count, column = (torch.cat(part) for part in zip(*(_expanded(of, narrow) for of in wide.split(ROWS)), strict=True))
+    row = torch.repeat_interleave(count)
+    far = torch.empty(len(row), device=row.device)
+    for start in range(0, len(row), PAIRS):
+        pairs = slice(start, start + PAIRS)
+        far[pairs] = (images[row[pairs]] - images[column[pairs]]).square_().sum(dim=1)
+    weight = (far / farthest[row]).neg_().exp_()
     total = weight.new_zeros(len(images)).index_add_(0, row, weight)
     return _Sparse.of(row, column, weight / total[row], len(images))
 
 
-def _reciprocal(neighbours: Tensor, block: int) -> Tensor:
+def _reciprocal(neighbours: Tensor) -> Tensor:
     """`neighbours [N, k]` with -1 in place of those that do not have the image among their own."""
-    kept = []
-    for start in range(0, len(neighbours), block):
-        of = neighbours[start : start + block]
-        image = torch.arange(start, start + len(of), device=of.device)
-        mutual = (neighbours[of] == image[:, None, None]).any(dim=2)
-        kept.append(of.where(mutual, -1))
-    return torch.cat(kept)
+    image = torch.arange(len(neighbours), device=neighbours.device)[:, None, None]
+    parts = zip(neighbours.split(ROWS), image.split(ROWS), strict=True)
+    return torch.cat([of.where((neighbours[of] == i).any(dim=2), -1) for of, i in parts])
 
 
 def _expanded(wide: Tensor, narrow: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,12 +138,12 @@ def _expanded(wide: Tensor, narrow: Tensor) -> tuple[Tensor, Tensor]:
     return new.sum(dim=1), every[new]
 
 
-def _averaged(encodings: _Sparse, neighbours: Tensor, block: int) -> _Sparse:
+def _averaged(encodings: _Sparse, neighbours: Tensor) -> _Sparse:
     """The mean of the encodings of each image's `neighbours [N, k2]`."""
     size, k2 = neighbours.shape
     parts = []
-    for start in range(0, size, block):
-        of = neighbours[start : start + block]
+    for start in range(0, size, ROWS):
+        of = neighbours[start : start + ROWS]
         place, index = encodings.entries(of.flatten())
         key, place = torch.unique((start + place // k2) * size + encodings.column[index], return_inverse=True)
         parts.append((key, encodings.value.new_zeros(len(key)).index_add_(0, place, encodings.value[index] / k2)))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.metrics.distance import Distance, check_features, distances, nearest
+from nas.metrics.distance import Distance, check_features, distances, nearest, stable_order
 from nas.metrics.rerank import Rerank, reranked_distances
 
 AveragePrecision = Literal["plain", "trapezoid"]
@@ -215,20 +215,18 @@ def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tupl
     _put_last(far, item, junk)
     if far.device.type == "cpu":
         ranks = torch.zeros_like(item)
-        for row, (items, wanted) in enumerate(zip(item, match, strict=True)):
-            ranks[row, wanted] = _ranks(far[row].numpy(), items[wanted].numpy())
+        for out, row, items, wanted in zip(ranks.numpy(), far.numpy(), item.numpy(), match.numpy(), strict=True):
+            out[wanted] = _ranks(row, items[wanted])
     else:
-        order = (far + 0.0).sort(dim=1, stable=True).indices  # + 0.0: -0.0 and 0.0 are one distance
-        ranks = order.argsort(dim=1).gather(1, item)
+        ranks = stable_order(far).argsort(dim=1).gather(1, item)
     return ranks.masked_fill(~match, torch.iinfo(ranks.dtype).max).sort(dim=1).values, match.sum(dim=1)
 
 
-def _ranks(far: np.ndarray, items: np.ndarray) -> Tensor:
-    """The place `[K]` that each of `items` has in the stable order of `far [G]`, without sorting it for a few items."""
+def _ranks(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[int]:
+    """The place that each of `items` has in the stable order of `far [G]`, without sorting it for a few items."""
     if len(items) > FEW:
-        return torch.from_numpy(np.argsort(np.argsort(far, kind="stable"))[items])
-    nearer = [np.count_nonzero(far[:i] <= far[i]) + np.count_nonzero(far[i + 1 :] < far[i]) for i in items]
-    return torch.tensor(nearer, dtype=torch.int64)
+        return np.argsort(np.argsort(far, kind="stable"))[items]
+    return [np.count_nonzero(far[:i] <= far[i]) + np.count_nonzero(far[i + 1 :] < far[i]) for i in items.tolist()]
 
 
 def _measure(ranks: Tensor, num_matches: Tensor, ap: AveragePrecision) -> tuple[Tensor, Tensor, Tensor]:

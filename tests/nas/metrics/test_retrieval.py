@@ -147,11 +147,14 @@ def test_features_still_attached_to_a_network_are_ranked_too():
     assert evaluate_retrieval(*attached).mAP == evaluate_retrieval(*data).mAP
 
 
-def test_keys_order_every_float_and_join_the_two_zeros():
-    values = torch.tensor([-math.inf, -2.5, -1e-40, -0.0, 0.0, 1e-40, 2.5, 3e38, math.inf])
-    bits = distance_module._ordered_bits(values.clone())
-    assert torch.equal(bits.argsort(stable=True), torch.arange(9))
-    assert (bits.diff() == 0).tolist() == (values.diff() == 0).tolist()
+@pytest.mark.parametrize("k", [1, 3, 8, 40, 41, 99])
+def test_the_nearest_are_the_first_of_the_stable_order(k):
+    far = torch.randint(-3, 4, (30, 40), generator=torch.Generator().manual_seed(k)) / 4
+    far = torch.cat([far, torch.full((1, 40), math.inf), far[:1] * -0.0])
+    far[-1, ::3] = 0.0
+    expected = np.argsort(far.numpy(), axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(distance_module.nearest(far, k), expected)
+    np.testing.assert_array_equal(distance_module.stable_order(far)[:, :k], expected)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
