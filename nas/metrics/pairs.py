@@ -88,8 +88,9 @@ def _labels(
     """Both sides' labels on the features' device, if there is one for each image."""
     checked = []
     for features, labels in ((query, query_labels), (gallery, gallery_labels)):
-        if labels is None or len(labels) != len(features):
-            raise ValueError(f"each of {len(features)} images needs its {what}, got {0 if labels is None else len(labels)}"
+        num_labels = 0 if labels is None else len(labels)
+        if num_labels != len(features):
+            raise ValueError(f"each of {len(features)} images needs its {what}, got {num_labels}"
                              + ('; without cameras say same_camera="keep"' if what == "camera" else ""))
         checked.append(torch.as_tensor(labels, device=features.device))
     return checked

@@ -1,0 +1,149 @@
+"""Pictures of what retrieval does: features in the plane, distances of pairs, and cameras against each other.
+
+Every function returns a figure, which `nas.report.style` writes as SVG or PNG. CMC curves are in `nas.report.plots`.
+"""
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nas.draw import INK, LINE, MUTED
+from nas.metrics.camera_pairs import CameraPairs
+from nas.metrics.distance import Distance
+from nas.metrics.pairs import PairDistances
+from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH
+from nas.report.table import percent
+
+COLOURS = (*SERIES_COLOURS, "#003f7d", "#8d939c", "#7a4a1e")
+MARKERS = "os^Dv*<>pPXhd8H+x1234"
+LEAST_IMAGES = 4
+PERPLEXITY = 30.0
+NUM_BARS = 80
+MOST_NUMBERED = 24  # cameras; with more, the numbers in the cells could not be read
+
+
+def chosen_identities(
+    query_ids: np.ndarray, gallery_ids: np.ndarray, gallery_cameras: np.ndarray | None, num: int = 9
+) -> np.ndarray:
+    """The `num` identities among the queries' that most cameras of the gallery see, then most images, then the lowest.
+
+    They are the queries' because junk and distractors have no query.
+    """
+    ids = np.unique(query_ids)
+    images = np.array([(gallery_ids == each).sum() for each in ids])
+    cameras = np.array([0 if gallery_cameras is None else len(np.unique(gallery_cameras[gallery_ids == each]))
+                        for each in ids])
+    return ids[np.lexsort((ids, -images, -cameras))[:num]]
+
+
+def tsne(
+    features: np.ndarray, ids: np.ndarray, cameras: np.ndarray | None, *, distance: Distance = "cosine", seed: int = 0
+) -> Figure:
+    """The t-SNE (van der Maaten and Hinton, 2008) of `features [N, D]`: colour and number say the identity, the marker
+    the camera. The perplexity is 30, or a third of the other images where that is less.
+
+    Raises ValueError for fewer than four images, and for features that are all the same.
+    """
+    if len(features) < LEAST_IMAGES:
+        raise ValueError(f"a t-SNE needs at least {LEAST_IMAGES} images, got {len(features)}: choose more identities")
+    if distance == "cosine":
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    if np.allclose(features, features[0]):
+        raise ValueError(f"all {len(features)} features are the same: there is nothing to spread in the plane")
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    places = _spread(features, perplexity, seed)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH / 2 + 1, WIDTH / 2), layout="constrained")
+        axes = figure.subplots()
+        for number, identity in enumerate(np.unique(ids)):
+            mine = ids == identity
+            _scatter(axes, places[mine], None if cameras is None else cameras[mine], cameras, number)
+            axes.annotate(str(identity), np.median(places[mine], axis=0), fontsize=8, weight="bold", color=INK,
+                          ha="center", va="center", bbox={"boxstyle": "round,pad=0.05", "facecolor": "white",
+                                                          "edgecolor": "none", "alpha": 0.6})
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        axes.set_title(f"t-SNE of {len(features)} images, perplexity {perplexity:.3g}", loc="left")
+        if cameras is not None:
+            _camera_legend(figure, axes, cameras)
+    return figure
+
+
+def distance_histogram(pairs: PairDistances) -> Figure:
+    """The distances of right and wrong pairs, each as shares of its own, with how well they can be told apart."""
+    first, last = np.flatnonzero(pairs.right + pairs.wrong)[[0, -1]]
+    step = max(1, -(-(last + 1 - first) // NUM_BARS))
+    starts = np.arange(first, last + 1, step)
+    ends = np.minimum(starts + step, len(pairs.right))
+    edges = np.append(pairs.edges[starts], pairs.edges[ends[-1]])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SMALL, layout="constrained")
+        axes = figure.subplots()
+        for name, counts, colour in (("right pairs", pairs.right, SERIES_COLOURS[0]),
+                                     ("wrong pairs", pairs.wrong, SERIES_COLOURS[1])):
+            shares = 100 * np.add.reduceat(counts[: ends[-1]], starts) / counts.sum()
+            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.25)
+            axes.stairs(shares, edges, color=colour, linewidth=1.4, label=f"{name} ({counts.sum():,})")
+        axes.set(xlabel=f"{pairs.distance} distance", ylabel="share of the pairs (%)")
+        axes.set_title(f"equal error rate {percent(pairs.equal_error_rate)} %, d′ {pairs.d_prime:.2f}", loc="left")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def camera_table(pairs: CameraPairs) -> Figure:
+    """mAP and rank-1 (%) of each query camera in each gallery camera; a pair without queries is an empty cell."""
+    with matplotlib.rc_context(STYLE):
+        side = min(WIDTH / 2, 1.4 + 0.45 * max(pairs.mAP.shape))
+        figure = Figure(figsize=(2 * side, side), layout="compressed")
+        for axes, (title, shares) in zip(figure.subplots(1, 2), (("mAP", pairs.mAP), ("rank-1", pairs.rank1)),
+                                         strict=True):
+            _heat_map(axes, 100 * shares, pairs)
+            axes.set_title(f"{title} (%)", loc="left")
+    return figure
+
+
+def _spread(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    from sklearn.manifold import TSNE  # takes a second to import, which only this picture should cost
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # several threads would add up in any order
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features.astype(np.float64))
+
+
+def _scatter(axes: Axes, places: np.ndarray, cameras: np.ndarray | None, all_cameras: np.ndarray | None,
+             number: int) -> None:
+    colour = COLOURS[number % len(COLOURS)]
+    if cameras is None or all_cameras is None:
+        axes.scatter(*places.T, s=24, color=colour, linewidths=0.8)
+        return
+    for camera, marker in _markers(all_cameras).items():
+        seen = cameras == camera
+        if seen.any():
+            axes.scatter(*places[seen].T, s=24, marker=marker, color=colour, linewidths=0.8)
+
+
+def _camera_legend(figure: Figure, axes: Axes, cameras: np.ndarray) -> None:
+    handles = [axes.scatter([], [], s=24, marker=marker, color=MUTED, linewidths=0.8, label=str(camera))
+               for camera, marker in _markers(cameras).items()]
+    figure.legend(handles=handles, title="camera", loc="outside right upper", fontsize=8, title_fontsize=8)
+
+
+def _markers(cameras: np.ndarray) -> dict[int, str]:
+    return {camera: MARKERS[i % len(MARKERS)] for i, camera in enumerate(np.unique(cameras).tolist())}
+
+
+def _heat_map(axes: Axes, values: np.ndarray, pairs: CameraPairs) -> None:
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", aspect="equal")
+    axes.set_facecolor(LINE)
+    axes.grid(visible=False)
+    axes.set_xticks(range(values.shape[1]), pairs.gallery_cameras.tolist())
+    axes.set_yticks(range(values.shape[0]), pairs.query_cameras.tolist())
+    axes.tick_params(length=0, labelsize=8 if max(values.shape) <= MOST_NUMBERED else 5)
+    axes.set(xlabel="camera of the gallery", ylabel="camera of the query")
+    if max(values.shape) > MOST_NUMBERED:
+        return
+    size = 9 if max(values.shape) <= 10 else 6
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=size,
+                      color="white" if image.norm(value) < 0.5 else "black")
