@@ -75,7 +75,7 @@ class Batches:
         if self.num_prefetch == 0:
             yield from (self._batch(epoch, step, plan[step], labels) for step in steps)
             return
-        pool = ThreadPoolExecutor(max_workers=1)
+        pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))  # the rest is the network's
         try:
             ahead = deque(pool.submit(self._batch, epoch, s, plan[s], labels) for s in islice(steps, self.num_prefetch))
             while ahead:

@@ -64,10 +64,10 @@ class ImageCache:
         return images
 
     def _num_kept(self, max_gib: float, num_processes: int) -> int:
-        """How many images fit. Says so in one line when these are not all."""
+        """How many images fit. Says so in one line when these are not all, unless none were wanted."""
         each, bound, free = 3 * self.height * self.width, max_gib * 2**30, SHARE * spare_bytes() / num_processes
         num_kept = min(len(self), int(min(bound, free) // each))
-        if num_kept < len(self):
+        if num_kept < len(self) and max_gib > 0:
             limit = "--images.max-gib" if bound < free else "three quarters of the free memory"
             logger.warning(
                 "%d of %d images stay in memory at %dx%d, the others are decoded whenever they are drawn: all need "

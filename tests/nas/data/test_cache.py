@@ -123,3 +123,8 @@ def test_unreadable_image_behind_the_kept_ones_is_found_too(free, tmp_path: Path
     paths = (tmp_path / "a.png", tmp_path / "gone.png")
     with pytest.raises(ValueError, match=r"gone.png.*\"skip\""):
         ImageCache(Split(images=Files(paths), ids=np.zeros(2, dtype=np.int64)), 24, 12)
+
+
+def test_nothing_is_said_where_no_memory_was_wanted(caplog: pytest.LogCaptureFixture):
+    ImageCache(counted()[1], 24, 12, max_gib=0)
+    assert not caplog.records
