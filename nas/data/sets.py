@@ -12,6 +12,7 @@ from nas.data.market1501 import Market1501
 from nas.data.msmt17 import MSMT17
 from nas.data.pedestrians import Pedestrians
 from nas.data.vehicleid import VehicleID
+from nas.data.vehicles import Vehicles
 from nas.data.veri776 import VeRi776
 from nas.suggest import near_misses
 
@@ -24,6 +25,7 @@ SETS: dict[str, type[DataSource]] = {
     "vehicleid": VehicleID,
     "csv": Csv,
     "pedestrians": Pedestrians,
+    "vehicles": Vehicles,
 }
 
 

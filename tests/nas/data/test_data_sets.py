@@ -16,6 +16,7 @@ from nas.data.market1501 import Market1501
 from nas.data.msmt17 import MSMT17
 from nas.data.pedestrians import Pedestrians
 from nas.data.vehicleid import VehicleID
+from nas.data.vehicles import Vehicles
 from nas.data.veri776 import VeRi776
 
 small = pytest.mark.filterwarnings("ignore:.* does not have the published counts")  # as all these trees are
@@ -54,10 +55,11 @@ SOURCES = {
     "csv": lambda tree, _: Csv(file=tree("csv")),
     "csv without cameras": lambda tree, _: Csv(file=tree("csv", camera=False)),
     "pedestrians": lambda *_: Pedestrians(num_train_ids=3, num_test_ids=2, images_per_id=5, height=32, width=16),
+    "vehicles": lambda *_: Vehicles(num_train_ids=3, num_test_ids=2, images_per_id=5, height=24, width=32),
     "real market": lambda *_: Market1501(root=MARKET, single_images="drop"),
     "real veri": lambda _, path: VeRi776(root=real_veri(path / "VeRi")),
 }
-PUBLISHED = [name for name in SOURCES if not name.startswith(("csv", "pedestrians"))]
+PUBLISHED = [name for name in SOURCES if not name.startswith(("csv", "pedestrians", "vehicles"))]
 
 
 @pytest.fixture(params=SOURCES)
@@ -132,7 +134,7 @@ class TestCounts:
             sentence = f"{name} must be {number:,} and is {found[name]:,}"
             assert (found[name] != number) == (sentence in str(warned[0].message)) == (sentence in str(error.value))
 
-    @pytest.mark.parametrize("name", ["csv", "pedestrians"])
+    @pytest.mark.parametrize("name", ["csv", "pedestrians", "vehicles"])
     def test_where_nothing_is_published_nothing_is_said(self, tree: Tree, tmp_path: Path, name: str):
         source = SOURCES[name](tree, tmp_path)
         assert source.published() == {} and len(replace(source, strict=True).load().train) > 0
