@@ -17,7 +17,7 @@ from nas.metrics.rerank import Rerank, reranked_distances
 AveragePrecision = Literal["plain", "trapezoid"]
 SameCamera = Literal["remove", "keep"]
 JUNK_ID = -1
-FEW = 100  # matches of a query: sorting its row is faster beyond
+SORT_COST = 80  # of an item, in comparisons: a query's few matches are counted into place where many are nearer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,10 +223,16 @@ def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tupl
 
 
 def _ranks(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[int]:
-    """The place that each of `items` has in the stable order of `far [G]`, without sorting it for a few items."""
-    if len(items) > FEW:
-        return np.argsort(np.argsort(far, kind="stable"))[items]
-    return [np.count_nonzero(far[:i] <= far[i]) + np.count_nonzero(far[i + 1 :] < far[i]) for i in items.tolist()]
+    """The place that each of `items` has in the stable order of `far [G]`, without sorting what is behind the last."""
+    own = far[items]
+    near = far[far <= own.max(initial=-np.inf)]
+    if len(near) * SORT_COST > len(items) * len(far):
+        return [np.count_nonzero(far[:i] <= far[i]) + np.count_nonzero(far[i + 1 :] < far[i]) for i in items.tolist()]
+    near.sort()
+    place = near.searchsorted(own)
+    for k in np.flatnonzero(near.searchsorted(own, side="right") - place > 1):
+        place[k] += np.count_nonzero(far[: items[k]] == own[k])
+    return place
 
 
 def _measure(ranks: Tensor, num_matches: Tensor, ap: AveragePrecision) -> tuple[Tensor, Tensor, Tensor]:
