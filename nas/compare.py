@@ -288,4 +288,6 @@ def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
     repeats = max(entry.row.get("repeats", 1) for entry in entries)
     if repeats > 1:
         notes.append(f"accuracy is that of the protocol's first repeat; metrics.json has the mean of {repeats}")
+    if any(entry.row.get("rerank") for entry in entries):
+        notes.append("costs are those of the network alone, without re-ranking")
     return notes

@@ -14,6 +14,7 @@ from nas.draw import INK, MUTED
 from nas.report.style import SERIES_COLOURS, STYLE, WIDTH
 
 COSTS = {"multiply_adds": ("multiply-adds (G)", 1e9), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
+TICKS = ((200, (1,)), (10, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 6, 8)))  # where the axis spans more than that ratio
 MARKERS = "os^DvpP"  # not as many as colours, so that more networks than either look different
 LONGEST_NAME = 30
 MARKER_SIZE = 7
@@ -68,7 +69,8 @@ def _draw_panel(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, int
     axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="mAP (%)")
     axes.margins(x=0.22, y=0.14)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left, right = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=next(subs for wide, subs in TICKS if right > wide * left)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -156,6 +156,19 @@ def test_what_else_differs_is_noted(pair, tmp_path):
     assert compare([pair[0], wide])["notes"] == ["image sizes differ: a 64x32, wide 64x48",
                                                  "names of the data differ: a Drawn, wide Others"]
     assert compare(pair)["notes"] == []
+    reranked = evaluated(tmp_path / "reranked", {"model+rerank": queries(0.5)})
+    (note,) = compare([pair[0], f"{reranked}:model+rerank"])["notes"]
+    assert "without re-ranking" in note
+
+
+def test_of_repeats_the_first_is_compared(pair, tmp_path):
+    run = evaluated(tmp_path / "repeated")
+    metrics = json.loads((tmp_path / "repeated" / "metrics.json").read_text())
+    metrics["rows"][0] |= {"repeats": 10, "mAP": 0.1}
+    write_json(tmp_path / "repeated" / "metrics.json", metrics)
+    compared = compare([pair[0], run])
+    assert compared["rows"][1]["mAP"] == compared["rows"][0]["mAP"]
+    assert compared["notes"] == ["accuracy is that of the protocol's first repeat; metrics.json has the mean of 10"]
 
 
 def test_seeds_of_one_recipe_are_summed_up(tmp_path):
