@@ -53,9 +53,7 @@ class Augment:
     crop_padding: int = 10
     erase: float = 0.0
 
-    def __call__(
-        self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
         """uint8 [B, 3, H, W] on the CPU to normalised float [B, 3, H, W] on `device`. `generator` lives on the CPU."""
         drawn = self.draw(*images.shape[::2], images.shape[3], generator)
         return augmented(images, drawn, self.crop_padding, device)

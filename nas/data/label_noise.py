@@ -4,7 +4,7 @@ import numpy as np
 
 
 def noisy_labels(labels: np.ndarray, share: float, num_ids: int, seed: int, epoch: int) -> np.ndarray:
-    """`labels` [N], in 0 .. num_ids - 1, with exactly round(share * N) of them redrawn evenly among the other identities.
+    """`labels` [N], in 0 .. num_ids - 1, with exactly round(share * N) redrawn evenly among the other identities.
 
     KSL (section 4.7): "Noisy labels are randomly generated in each epoch. Noise Level is the ratio of noisy labels over
     the all training set." Every process, and a run that goes on after a kill, gets the same. Raises ValueError for a
