@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from nas.data.sets import SETS
+from nas.data.sets import SETS, class_named
 from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
-from nas.suggest import near_misses
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
@@ -59,7 +58,7 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
         kind, kinds = OtherFeatures, {}
     else:
         on, arguments = _data_set(arguments)
-        kind, kinds = OtherNetwork, {"data": SETS[on]}
+        kind, kinds = OtherNetwork, {"data": class_named(on)}
         prog += f" --on {on}"
     fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
     kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds
@@ -72,11 +71,10 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
 def _data_set(arguments: list[str]) -> tuple[str, list[str]]:
     """The name behind `--on`, and the arguments without both."""
     place = arguments.index("--on") if "--on" in arguments else len(arguments)
-    name = "".join(arguments[place + 1 : place + 2])
-    if name not in SETS:
+    if place + 1 >= len(arguments):
         raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
-                         f"got {name or 'none'!r}{near_misses(name, SETS)}. `--on {name or 'NAME'} --help` lists its fields")
-    return name, arguments[:place] + arguments[place + 2 :]
+                         "`--on NAME --help` lists its fields")
+    return arguments[place + 1], arguments[:place] + arguments[place + 2 :]
 
 
 def _parsed(kinds: dict[str, Any], values: dict[str, Any], arguments: list[str], prog: str, about: str,

@@ -14,15 +14,23 @@ from typing import Any
 from nas.suggest import near_misses
 
 
-def encode(value: object, path: Callable[[Path], str] = str) -> Any:
-    """Plain data for `value`: a dataclass of numbers, texts, paths (written by `path`), tuples and dataclasses."""
+WITHOUT_EFFECT = {"effect": False}
+"""Metadata of a field that changes how something is computed, and not what comes out."""
+
+
+def encode(value: object) -> Any:
+    """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
+    return _encoded(value, str, lambda field: True)
+
+
+def _encoded(value: object, path: Callable[[Path], str], wanted: Callable[[dataclasses.Field], bool]) -> Any:
     if dataclasses.is_dataclass(value):
-        fields = {f.name: encode(getattr(value, f.name), path) for f in dataclasses.fields(value)}
+        fields = {f.name: _encoded(getattr(value, f.name), path, wanted) for f in dataclasses.fields(value) if wanted(f)}
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, Path):
         return path(value)
     if isinstance(value, tuple | list):
-        return [encode(item, path) for item in value]
+        return [_encoded(item, path, wanted) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a configuration holds numbers, texts, paths, tuples and dataclasses, not {type(value).__name__}")
@@ -82,8 +90,9 @@ def _with_subclasses(cls: type) -> Iterator[type]:
 
 
 def portable(value: object) -> Any:
-    """`encode` without the folders that paths stand in: the same on a machine that keeps its data elsewhere."""
-    return encode(value, lambda path: path.name)
+    """`encode` without the folders that paths stand in and without fields that have no effect: the same on a machine
+    that keeps its data elsewhere and has another amount of memory."""
+    return _encoded(value, lambda path: path.name, lambda field: field.metadata.get("effect", True))
 
 
 def fingerprint(*values: object) -> str:

@@ -23,7 +23,7 @@ from nas.checkpoint import write_bytes
 from nas.data.base import ReIDData
 from nas.data.check import Checked, SplitFacts, Spread, check
 from nas.data.look import image_folders
-from nas.data.sets import SETS, data_set
+from nas.data.sets import SETS, class_named, data_set
 from nas.report.contact_sheet import contact_sheet
 from nas.report.table import MISSING, Row, Table, as_rich
 from nas.suggest import near_misses
@@ -78,14 +78,13 @@ def data_command(arguments: list[str]) -> int:
 
 def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     """What the command line says of the data set's fields, and the options."""
-    if name not in SETS:
-        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
-    hints = typing.get_type_hints(SETS[name])
-    asked = [field for field in dataclasses.fields(SETS[name]) if field.name not in NOT_ASKED]
+    kind = class_named(name)
+    hints = typing.get_type_hints(kind)
+    asked = [field for field in dataclasses.fields(kind) if field.name not in NOT_ASKED]
     fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
     fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
     given = tyro.cli(dataclasses.make_dataclass("Given", fields, kw_only=True), args=arguments,
-                     prog=f"nas data check {name} PATH", description=inspect.getdoc(SETS[name]),
+                     prog=f"nas data check {name} PATH", description=inspect.getdoc(kind),
                      config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
     return {field.name: getattr(given, field.name) for field in asked}, given.options
 

@@ -14,6 +14,7 @@ from nas.features import Features
 from nas.foreign import OnnxNet, classifier_features
 from nas.judge import Entrant, judged, measure, write_metrics, write_queries
 from nas.network import Network
+from nas.pictures import draw_plots
 from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run
 from nas.stage import Machine, Stage
@@ -58,7 +59,8 @@ class OtherFeatures:
         names = tuple(f"query {i}" for i in range(len(features.query)))
         results = judged(features, "features", f"features ({path.name})", self.evaluation)
         write_queries(folder, results, names, features)
-        return write_metrics(folder, path.name, {}, results, subject=self.subject)
+        draw_plots(folder / "plots", features, self.evaluation)
+        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.subject)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,20 +72,28 @@ class Features:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in vars(self).items() if tensor is not None}
         return write_whole(path, lambda temporary: save_file(tensors, temporary))
 
+    @property
+    def has_cameras(self) -> bool:
+        return self.query_cameras is not None and self.gallery_cameras is not None
+
+    @property
+    def retrieval_arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        """In the order in which every function of `nas.metrics` takes them."""
+        return (self.query, self.gallery, self.query_ids, self.gallery_ids, self.query_cameras, self.gallery_cameras)
+
     def parted(self, query: np.ndarray, gallery: np.ndarray) -> Features:
         """Another partition of all images, which are the queries followed by the gallery: indices of each part."""
         parts = {"query": query, "gallery": gallery}
         both = {"": torch.cat([self.query, self.gallery]), "_ids": torch.cat([self.query_ids, self.gallery_ids])}
-        if self.query_cameras is not None and self.gallery_cameras is not None:
+        if self.has_cameras:
             both["_cameras"] = torch.cat([self.query_cameras, self.gallery_cameras])
         return Features(**{f"{part}{name}": tensor[torch.as_tensor(indices, device=tensor.device)]
                            for part, indices in parts.items() for name, tensor in both.items()})
 
     def evaluate(self, how: Evaluation, rerank: Rerank | None = None) -> Retrieval:
         """How well they retrieve; see `evaluate_retrieval` for what raises ValueError."""
-        return evaluate_retrieval(self.query, self.gallery, self.query_ids, self.gallery_ids, self.query_cameras,
-                                  self.gallery_cameras, distance=how.distance, ap=how.ap, same_camera=how.same_camera,
-                                  rerank=rerank)
+        return evaluate_retrieval(*self.retrieval_arguments, distance=how.distance, ap=how.ap,
+                                  same_camera=how.same_camera, rerank=rerank)
 
 
 def extract(net: nn.Module, query: ImageCache, gallery: ImageCache, stage: Stage, how: Evaluation,

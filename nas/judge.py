@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import nn
 
-from nas.checkpoint import write_json, write_whole
-from nas.data.base import ReIDData, Split
+from nas.checkpoint import write_json
+from nas.data.base import ReIDData
 from nas.features import Features, extract
 from nas.foreign import OnnxNet
 from nas.metrics.latency import latency
-from nas.metrics.retrieval import Retrieval, ranked_gallery
+from nas.metrics.retrieval import Retrieval
 from nas.network import feature_net
+from nas.pictures import draw_plots, draw_strips
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images
-from nas.report.strips import strip
 from nas.stage import Stage
 from nas.training import cached
 from search_spaces.cost import cost
 from students.reid import ReIDNet
 
 FORMAT = 1
-RANKED = 10
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
 
@@ -51,7 +48,7 @@ def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Ev
     """Measures networks one after the other. `further` goes into `metrics.json` as it is.
 
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
-    for the last one `strips/` of queries from the worst to the best.
+    for the last one `strips/` of queries from the worst to the best, and `plots/`.
     """
     query, gallery = cached(data.query, images), cached(data.gallery, images)
     names = tuple(data.query.images.name(i) for i in range(len(data.query)))
@@ -63,9 +60,11 @@ def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Ev
         spent = price(entrant.net, images, stage)
         results = judged(features, entrant.role, entrant.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
-    draw_strips(stage.folder / "strips", data, features, results[0][1], how)
-    size = {"height": images.height, "width": images.width}
-    return write_metrics(stage.folder, data.name, size, found, **further)
+    plain = results[0][1]
+    draw_strips(stage.folder / "strips", data, features, plain, how)
+    draw_plots(stage.folder / "plots", features, how)
+    sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width}
+    return write_metrics(stage.folder, data.name, sizes, found, **further)
 
 
 def judged(features: Features, role: str, name: str, how: Evaluation,
@@ -123,34 +122,11 @@ def write_queries(folder: Path, results: Sequence[tuple[dict, Retrieval]], names
     return results
 
 
-def write_metrics(folder: Path, data_name: str, size: dict[str, int], found: Sequence[tuple[dict, Retrieval]],
+def write_metrics(folder: Path, data_name: str, sizes: dict[str, int], found: Sequence[tuple[dict, Retrieval]],
                   **further: object) -> dict[str, Any]:
     """Writes `metrics.json`: the table's rows, their CMC curves, and the protocol they were measured by."""
     rules = found[0][1].summary()
-    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": {key: rules[key] for key in PROTOCOL} | size,
+    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": {key: rules[key] for key in PROTOCOL} | sizes,
                "rows": [row for row, _ in found], "cmc": {row["name"]: result.cmc.tolist() for row, result in found}}
     write_json(folder / "metrics.json", metrics)
     return metrics
-
-
-def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrieval, how: Evaluation) -> None:
-    """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
-    shutil.rmtree(folder, ignore_errors=True)
-    answered = np.flatnonzero(result.first_match_rank > 0)
-    by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
-    places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
-    chosen = by_precision[places.astype(int)]
-    part = features.parted(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
-    nearest = ranked_gallery(part.query, part.gallery, part.query_ids, part.gallery_ids, part.query_cameras,
-                             part.gallery_cameras, k=RANKED, distance=how.distance, same_camera=how.same_camera)
-    for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
-        ranked = [j for j in row if j >= 0]
-        picture = _strip(data.query, int(i), data.gallery, ranked, result.average_precision[i])
-        write_whole(folder / f"{number:02d}.png", lambda path, picture=picture: picture.save(path, format="PNG"))
-
-
-def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
-    right = [bool(gallery.ids[j] == query.ids[i]) for j in ranked]
-    cameras = ["" if gallery.cameras is None else f"camera {gallery.cameras[j]}" for j in ranked]
-    captions = [f"AP {100 * precision:.0f}", *cameras]
-    return strip(query.images.read(i), [gallery.images.read(j) for j in ranked], right, captions)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nas.config import WITHOUT_EFFECT
 from nas.data.augment import Augment
-from nas.data.base import DataSource, ReIDData
+from nas.data.base import NUM_THREADS, DataSource, ReIDData
 from nas.data.sampling import ClassBalanced, Shuffled
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
@@ -27,15 +28,19 @@ KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, DARTS)
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The size that images are brought to, and the memory their decoded form may take."""
+    """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
 
     height: int = 384
     width: int = 128
-    max_gib: float = 8.0
+    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
+    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
+    """Threads that decode images."""
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 16:
             raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
+        if self.max_gib < 0 or self.workers < 1:
+            raise ValueError(f"images need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,8 @@ class Evaluation:
     batch_size: int = 128
     num_strips: int = 10
     """Queries drawn with their ranked gallery."""
+    tsne_ids: tuple[int, ...] = ()
+    """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ def cached(split: Split, images: Images) -> ImageCache:
     num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("decoding images")
-        return ImageCache(split, images.height, images.width, max_gib=images.max_gib, num_processes=num_processes,
-                          progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return ImageCache(split, images.height, images.width, max_gib=images.max_gib, num_threads=images.workers,
+                          num_processes=num_processes, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: Augment, seed: int,

@@ -29,14 +29,19 @@ SETS: dict[str, type[DataSource]] = {
 }
 
 
+def class_named(name: str) -> type[DataSource]:
+    """The data set's class. Raises ValueError with near misses for an unknown name."""
+    if name not in SETS:
+        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
+    return SETS[name]
+
+
 def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
     """The data set `name` at `path`, a folder or a file as its class says; `others` are further fields of the class.
 
     Raises ValueError naming what is unknown, missing or not wanted. Nothing is read yet.
     """
-    if name not in SETS:
-        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
-    known = [field.name for field in fields(SETS[name])]
+    known = [field.name for field in fields(class_named(name))]
     place = next((field for field in ("root", "file") if field in known), None)
     if place is None and path is not None:
         raise ValueError(f'{name} is drawn by the program and takes no path; got "{path}"')

@@ -13,8 +13,15 @@ from nas import draw
 from nas.checkpoint import write_text
 from nas.report import plots, table
 from nas.report.inline import data_uri, inline_svg
+from nas.report.pareto import pareto
+from nas.report.style import svg
 
 STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "rival": "Rival"}
+RETRIEVAL_PLOTS = {
+    "distances": "Distances of right and wrong pairs",
+    "tsne": "Features of some identities in the plane",
+    "cameras": "From camera to camera",
+}
 MOST_RANKED = 20
 
 
@@ -58,6 +65,7 @@ def _content(folder: Path, strips: Iterable[Image.Image]) -> dict:
         **_architecture(_read_json(folder / "architecture.json")),
         **_search(histories["search"]),
         "stages": [(title, _training_figure(stage, histories[stage])) for stage, title in STAGES.items()],
+        "retrieval_figures": _retrieval_figures(folder),
         "strips": [data_uri(image) for image in strips],
         "ranked": _ranked(_read_json(folder / "architectures.json")),
         "config": config,
@@ -121,11 +129,19 @@ def _tiles(metrics: dict) -> list[dict]:
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
+    costs = pareto(metrics.get("rows") or [])
     figures = [
         ("cmc", "Matching rate by rank", plots.cmc(metrics.get("cmc") or {})),
-        ("cost", "Accuracy against multiply-adds", plots.accuracy_against_cost(metrics.get("rows") or [])),
+        ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
-    return [inline_svg(svg, name, title) for name, title, svg in figures if svg]
+    return [inline_svg(picture, name, title) for name, title, picture in figures if picture]
+
+
+def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
+    """What `nas evaluate` drew of the student's retrieval, each with its title."""
+    paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
+    return [(title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
+            for path, title in paths if path.exists()]
 
 
 def _architecture(architecture: dict | None) -> dict:

@@ -69,31 +69,6 @@ def cmc(curves: dict[str, Sequence[float]]) -> str:
     return _panels([("", "matching rate (%)", _drawable(lines))], xlabel="rank", dashed=True)
 
 
-def accuracy_against_cost(rows: Iterable[dict]) -> str:
-    """mAP (%) against multiply-adds (G, logarithmic), a named point for each row that knows both."""
-    points = [
-        (str(row.get("name")), _number(row.get("multiply_adds")) / 1e9, 100 * _number(row.get("mAP"))) for row in rows
-    ]
-    points = [point for point in points if point[1] > 0 and math.isfinite(point[2])]
-    if not points:
-        return ""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=SMALL, layout="constrained")
-        axes = figure.subplots()
-        for number, (name, cost, accuracy) in enumerate(points):
-            colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
-            axes.plot(cost, accuracy, "os^Dvp"[number % 6], color=colour, markersize=8, label=legend_label(name))
-        axes.set_xscale("log")
-        axes.set_xlabel("multiply-adds (G)")
-        axes.set_ylabel("mAP (%)")
-        axes.margins(0.15)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
-        return svg(figure)
-
-
 def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
     columns = min(ALPHA_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)

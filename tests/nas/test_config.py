@@ -11,7 +11,7 @@ from nas.config import decode, differences, encode, fingerprint, portable
 from nas.data.base import DataSource
 from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
-from nas.recipe import Recipe
+from nas.recipe import Images, Recipe
 from nas.recipes import recipes
 from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
@@ -119,3 +119,10 @@ def test_kinds_of_data_and_spaces_are_told_apart():
     csv = Csv(file=Path("x.csv"), single_images="drop")
     assert decode(encode(csv), DataSource) == csv
     assert decode(encode(ReID(backbone=Cells(cells=3, reductions=()))), SearchSpace).backbone.reductions == ()
+
+
+def test_what_has_no_effect_is_written_and_not_compared():
+    one, two = Images(max_gib=1.0), Images(max_gib=2.0, workers=3)
+    assert encode(two)["workers"] == 3 and decode(encode(two), Images) == two
+    assert fingerprint(one) == fingerprint(two) != fingerprint(Images(width=64))
+    assert differences(portable(one), portable(two)) == []

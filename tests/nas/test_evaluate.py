@@ -46,7 +46,8 @@ def folder(tmp_path_factory):
 
 class TestNetworks:
     def test_every_artefact_is_there(self, folder):
-        assert {path.name for path in folder.iterdir()} >= {"metrics.json", "features", "queries", "strips"}
+        assert {path.name for path in folder.iterdir()} >= {"metrics.json", "features", "queries", "strips", "plots"}
+        assert {path.name for path in (folder / "plots").iterdir()} == {"tsne.svg", "distances.svg", "cameras.svg"}
         assert len(list((folder / "strips").iterdir())) == 3
         for path in (folder / "strips").iterdir():
             with Image.open(path) as image:
@@ -59,7 +60,7 @@ class TestNetworks:
         assert reranked["rerank"] == {"k1": 5, "k2": 6, "lambda_value": 0.3} and "rerank" not in plain
         assert plain["parameters"] == 108 and "multiply_adds" not in plain and plain["ms_per_image_1"] > 0
         assert metrics["protocol"] == {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 8,
-                                       "num_skipped": 0, "height": 32, "width": 16}
+                                       "num_skipped": 0, "num_gallery": 16, "height": 32, "width": 16}
         assert metrics["subject"].endswith("net.onnx") and metrics["data"] == "Pedestrians"
 
     def test_the_saved_features_and_single_queries_give_the_rows(self, folder):
@@ -91,7 +92,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize(("arguments", "message"), [
         ([], "a network needs a data set to be measured on: --on NAME, with market1501"),
-        (["--on", "pedestrian"], "got 'pedestrian'; did you mean 'pedestrians'"),
+        (["--on", "pedestrian"], "no data set is named 'pedestrian'; did you mean 'pedestrians'"),
         (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
     ])
     def test_the_data_set_has_to_be_said(self, capfd, arguments, message, tmp_path):
@@ -103,6 +104,7 @@ class TestNetworks:
         out = capfd.readouterr().out
         assert all(flag in out for flag in ("--data.root", "--weights", "--evaluation.rerank", "--images.height"))
 
+    @pytest.mark.filterwarnings("default:no .* was drawn")
     def test_without_cameras_the_option_is_named(self, tmp_path, capfd):
         lines = ["path,identity,split"]
         for name, identity, split in (("a1", "a", "train"), ("a2", "a", "train"), ("b", "b", "query"), ("c", "b", "gallery")):
@@ -115,6 +117,10 @@ class TestNetworks:
         assert "--keep-same-camera" in capfd.readouterr().err and not (tmp_path / "out").exists()
         assert nas(*arguments, "--keep-same-camera") == 0
         assert metrics_of(tmp_path / "out")["protocol"]["same_camera"] == "keep"
+        said = capfd.readouterr().err
+        assert "no tsne.svg was drawn: a t-SNE needs at least 4 images, got 1" in said
+        assert "no distances.svg was drawn: there must be right and wrong pairs" in said
+        assert not (tmp_path / "out" / "plots").exists()
 
 
 class TestRepeats:
@@ -160,6 +166,7 @@ class TestFeatures:
         assert metrics["rows"][0]["mAP"] == Features.load(path).evaluate(Evaluation(ap="trapezoid")).mAP
         assert len(metrics["rows"]) == 2
 
+    @pytest.mark.filterwarnings("default:no .* was drawn")
     def test_features_without_cameras(self, tmp_path, capfd):
         path = saved(tmp_path, "features.npz")
         assert nas("evaluate", path, "--out", tmp_path / "out") == 2

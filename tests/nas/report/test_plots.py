@@ -76,30 +76,15 @@ def test_what_is_no_number_is_a_gap():
     assert "sep conv" not in text(plots.alphas(search(2, lambda epoch: gaps[epoch]))["b.normal"])
 
 
-def test_cost_leaves_out_what_is_not_measured():
-    rows = [
-        {"name": "teacher", "mAP": 0.64, "multiply_adds": 2.69e9},
-        {"name": "student", "mAP": None, "multiply_adds": 4e8},
-        {"name": "rival", "mAP": 0.5, "multiply_adds": 0},
-        {"name": "other"},
-    ]
-    shown = text(plots.accuracy_against_cost(rows))
-    assert "teacher" in shown and "multiply-adds (G)" in shown
-    assert not any(name in shown for name in ("student", "rival", "other"))
-
-
 def test_names_are_shown_as_they_are():
     curves = {HOSTILE: [0.5, 0.6], "_hidden": [0.4, math.nan]}
     svg = plots.cmc(curves)
     assert HOSTILE in text(svg) and "_hidden" in text(svg) and "<script" not in svg
-    points = [{"name": name, "mAP": 0.5, "multiply_adds": 1e9} for name in curves]
-    shown = text(plots.accuracy_against_cost(points))
-    assert HOSTILE in shown and "_hidden" in shown
 
 
 def test_nothing_to_draw_is_no_picture():
     assert plots.alphas([]) == {}
-    assert plots.training([]) == plots.health([]) == plots.cmc({}) == plots.accuracy_against_cost([]) == ""
+    assert plots.training([]) == plots.health([]) == plots.cmc({}) == ""
 
 
 def test_the_same_data_give_the_same_bytes():

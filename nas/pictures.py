@@ -1,0 +1,84 @@
+"""The pictures of what one network retrieves, as files: strips of queries, features in the plane, distances, cameras."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from nas.checkpoint import write_text, write_whole
+from nas.data.base import ReIDData, Split
+from nas.features import Features
+from nas.metrics.camera_pairs import camera_pairs
+from nas.metrics.pairs import pair_distances
+from nas.metrics.retrieval import Retrieval, ranked_gallery
+from nas.recipe import Evaluation
+from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
+from nas.report.strips import strip
+from nas.report.style import svg
+
+RANKED = 10
+
+
+def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrieval, how: Evaluation) -> None:
+    """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
+    shutil.rmtree(folder, ignore_errors=True)
+    answered = np.flatnonzero(result.first_match_rank > 0)
+    by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
+    places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
+    chosen = by_precision[places.astype(int)]
+    part = features.parted(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
+    nearest = ranked_gallery(*part.retrieval_arguments, k=RANKED, distance=how.distance, same_camera=how.same_camera)
+    for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
+        ranked = [j for j in row if j >= 0]
+        picture = _strip(data.query, int(i), data.gallery, ranked, result.average_precision[i])
+        write_whole(folder / f"{number:02d}.png", lambda path, picture=picture: picture.save(path, format="PNG"))
+
+
+def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
+    right = [bool(gallery.ids[j] == query.ids[i]) for j in ranked]
+    cameras = ["" if gallery.cameras is None else f"camera {gallery.cameras[j]}" for j in ranked]
+    captions = [f"AP {100 * precision:.0f}", *cameras]
+    return strip(query.images.read(i), [gallery.images.read(j) for j in ranked], right, captions)
+
+
+def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
+    """Writes `distances.svg`, `tsne.svg` and, where there are cameras, `cameras.svg`.
+
+    What a small or degenerate data set does not give (no wrong pair, too few images for a t-SNE, features that are all
+    the same) is left out with a warning.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    plots = {"distances": _distances, "tsne": _tsne} | ({"cameras": _cameras} if features.has_cameras else {})
+    for name, plot in plots.items():
+        try:
+            figure = plot(features, how)
+        except ValueError as error:
+            warnings.warn(f"no {name}.svg was drawn: {error}", stacklevel=2)
+        else:
+            write_text(folder / f"{name}.svg", svg(figure))
+
+
+def _distances(features: Features, how: Evaluation) -> Figure:
+    return distance_histogram(pair_distances(*features.retrieval_arguments, distance=how.distance,
+                                             same_camera=how.same_camera))
+
+
+def _cameras(features: Features, how: Evaluation) -> Figure:
+    return camera_table(camera_pairs(*features.retrieval_arguments, distance=how.distance, ap=how.ap,
+                                     same_camera=how.same_camera))
+
+
+def _tsne(features: Features, how: Evaluation) -> Figure:
+    """The gallery images of `how.tsne_ids`, or of identities that many cameras see."""
+    ids = features.gallery_ids.numpy()
+    cameras = features.gallery_cameras.numpy() if features.has_cameras else None
+    chosen = how.tsne_ids or chosen_identities(features.query_ids.numpy(), ids, cameras)
+    mine = np.isin(ids, chosen)
+    shown = features.gallery[torch.from_numpy(mine).to(features.gallery.device)].float().cpu().numpy()
+    return tsne(shown, ids[mine], None if cameras is None else cameras[mine], distance=how.distance)
