@@ -18,7 +18,7 @@ from nas.metrics.retrieval import evaluate_retrieval
 from nas.stage import Machine
 
 Row = dict[str, float]
-NOISE = 2.0
+NOISE = 2.25
 SAMPLE_SECONDS = 0.005
 
 

@@ -60,8 +60,7 @@ def nearest(far: Tensor, k: int) -> Tensor:
     """Indices `[rows, k]` of the k smallest of `far [rows, G]`, smallest first, ties by index; k may be more than G."""
     value, index = far.topk(min(k + 1, far.shape[1]), largest=False)
     index = index[:, :k].sort(dim=1).values
-    order = far.gather(1, index).sort(dim=1, stable=True).indices
-    index = index.gather(1, order)
+    index = index.gather(1, stable_order(far.gather(1, index)))
     if value.shape[1] > k:
         tied = value[:, k - 1] == value[:, k]  # topk took any of them
         index[tied] = stable_order(far[tied])[:, :k]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas.metrics.distance import Distance, distances, nearest
 
+ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
 ROWS = 4096  # of sets of images that are formed at a time
 TERMS = 1 << 22  # of the Jaccard sums, added at a time
@@ -54,7 +55,7 @@ def reranked_distances(
     images = images[: len(query)], images[len(query) :]
     own = images[0].square().sum(dim=1)
     for rows, far in distances(*images, "euclidean", block):
-        original = far.mul_(2).add_(own[rows, None]).clamp_min_(0).div_(farthest[rows, None])
+        original = far.mul_(2).add_(own[rows, None]).div_(farthest[rows, None]).clamp_(0, 1)
         jaccard = _jaccard(encodings, by_column, rows, len(gallery))
         yield rows, jaccard.lerp_(original, how.lambda_value)
 
@@ -91,11 +92,12 @@ class _Sparse:
 def _neighbours(images: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
     """The k nearest images `[N, k]` of each, itself among them, and its largest squared distance `[N]`."""
     neighbours = torch.empty(len(images), min(k, len(images)), dtype=torch.int64, device=images.device)
-    farthest = images.square().sum(dim=1)
+    square = images.square().sum(dim=1)
+    farthest = square.clone()
     for rows, far in distances(images, images, "euclidean", block):
         neighbours[rows] = nearest(far, k)
         farthest[rows] += 2 * far.amax(dim=1)
-    return neighbours, farthest.where(farthest > 0, 1.0)
+    return neighbours, farthest.where(farthest > ROUNDING * square, 1.0)
 
 
 def _encodings(images: Tensor, neighbours: Tensor, farthest: Tensor, k1: int) -> _Sparse:

@@ -80,8 +80,10 @@ def evaluate_retrieval(
     - `"trapezoid"`: `1/n * sum (i/(r_i+1) + (i-1)/r_i) / 2`, the second term 1 at r_i = 0, as the MATLAB code of
       Market-1501 and VeRi-776. It is 0.4 to 1.0 points lower.
 
-    Raises ValueError, before any distance is computed, for what does not fit together, for NaN or infinity, for
-    missing cameras, and when no query has a match.
+    With `rerank`, the distances are those of `reranked_distances`, to which the whole gallery contributes.
+
+    Raises ValueError, before any distance is computed, for what does not fit together, for NaN, infinity or (cosine)
+    zero features, for missing cameras, and when no query has a match.
     """
     _check_choices(distance=(distance, Distance), ap=(ap, AveragePrecision), same_camera=(same_camera, SameCamera))
     _check_counts(max_rank=max_rank, block=block)
