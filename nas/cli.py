@@ -19,6 +19,7 @@ from nas.checkpoint import SaveError
 from nas.evaluate import evaluate, evaluate_other
 from nas.pipeline import architecture, draw_architecture, report, run_all
 from nas.recipes import recipe_named, recipes
+from nas.report import write_report
 from nas.report.table import as_rich, result_table
 from nas.retrain import retrain
 from nas.run import Run
@@ -140,7 +141,8 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
     if word == "evaluate" and is_other(subject):
         other, options = of_other(subject, arguments)
         folder = options.out or OUT / other.folder_name
-        return _results(folder, options, evaluate_other(other, folder, options.overwrite)), options
+        said = _results(folder, options, evaluate_other(other, folder, options.overwrite))
+        return said | {"report": str(write_report(folder))}, options
     takes_run = command.subject == "RUN" or (command.subject == "SUBJECT" and Path(subject).is_dir())
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)

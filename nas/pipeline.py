@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from nas import draw
 from nas.evaluate import evaluate
 from nas.report import write_report
@@ -49,8 +47,4 @@ def architecture(run: Run) -> dict:
 
 def report(run: Run) -> Path:
     """Writes `report.html` from what the run's folder holds."""
-    strips = []
-    for path in sorted((run.folder / "strips").glob("*.png")):
-        with Image.open(path) as image:
-            strips.append(image.copy())
-    return write_report(run.folder, strips)
+    return write_report(run.folder)

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,14 +24,14 @@ RETRIEVAL_PLOTS = {
 MOST_RANKED = 20
 
 
-def write_report(run_folder: Path, strips: Iterable[Image.Image] = ()) -> Path:
+def write_report(run_folder: Path) -> Path:
     """Write `report.html` into a run's folder, in one step; a file the run does not have leaves its section out.
 
     Raises:
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    page = _environment().get_template("page.html").render(_content(run_folder, strips))
+    page = _environment().get_template("page.html").render(_content(run_folder))
     return write_text(run_folder / "report.html", page)
 
 
@@ -49,7 +48,7 @@ def finding(metrics: dict, history: list[dict]) -> str:
     return "Nothing is evaluated yet."
 
 
-def _content(folder: Path, strips: Iterable[Image.Image]) -> dict:
+def _content(folder: Path) -> dict:
     """What the template shows, by the names it knows it by."""
     metrics = _read_json(folder / "metrics.json") or {}
     config = _read_json(folder / "config.json")
@@ -66,7 +65,7 @@ def _content(folder: Path, strips: Iterable[Image.Image]) -> dict:
         **_search(histories["search"]),
         "stages": [(title, _training_figure(stage, histories[stage])) for stage, title in STAGES.items()],
         "retrieval_figures": _retrieval_figures(folder),
-        "strips": [data_uri(image) for image in strips],
+        "strips": [_bitmap(path) for path in sorted((folder / "strips").glob("*.png"))],
         "ranked": _ranked(_read_json(folder / "architectures.json")),
         "config": config,
         "environment": environment,
@@ -142,6 +141,11 @@ def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
     return [(title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
             for path, title in paths if path.exists()]
+
+
+def _bitmap(path: Path) -> str:
+    with Image.open(path) as image:
+        return data_uri(image)
 
 
 def _architecture(architecture: dict | None) -> dict:

@@ -4,9 +4,6 @@ import json
 import math
 
 import pytest
-from PIL import Image, ImageDraw
-
-from nas.report import strip
 
 OPERATIONS = ("none", "part", "max3", "avg3", "sep3", "dil3", "skip")
 CELLS = {
@@ -113,21 +110,6 @@ def write_run(folder, num_epochs=40):
     write_json(folder / "config.json", CONFIG)
     write_json(folder / "environment.json", ENVIRONMENT)
     return folder
-
-
-def person(number):
-    """A little figure, so that a page of them can be judged by eye."""
-    image = Image.new("RGB", (64, 128), (170 + number % 5 * 12, 176, 180))
-    pen = ImageDraw.Draw(image)
-    pen.ellipse((24, 12, 40, 32), fill=(214, 176, 150))
-    pen.rectangle((18, 34, 46, 76), fill=(40 + 50 * number % 200, 70, 200 - 40 * number % 180))
-    pen.rectangle((20, 76, 44, 120), fill=(40, 44, 60))
-    return image
-
-
-def example_strips():
-    verdicts = [[True, True, False, True, False, True, True, False, False, True], [False] * 2 + [True] * 8]
-    return [strip(person(i), [person(i + (0 if ok else 3)) for ok in right], right) for i, right in enumerate(verdicts)]
 
 
 @pytest.fixture

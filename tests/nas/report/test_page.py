@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from nas.checkpoint import SaveError
-from nas.report import strip, write_report
+from nas.report import plots, strip, write_report
 from nas.report.page import finding
 
 HOSTILE = '<script>alert("1")</script>'
 SECTIONS = {
-    "results", "architecture", "strips", "search", "training", "ranked", "configuration", "environment", "reproduce",
+    "results", "architecture", "strips", "retrieval", "search", "training", "ranked", "configuration", "environment", "reproduce",
 }  # fmt: skip
 
 
@@ -49,8 +49,8 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def read(run_folder, **options):
-    return Page(write_report(run_folder, **options).read_text(encoding="utf-8"))
+def read(run_folder):
+    return Page(write_report(run_folder).read_text(encoding="utf-8"))
 
 
 def sections(page):
@@ -64,7 +64,11 @@ def change(run_folder, name, **entries):
 
 def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folder):
     image = Image.new("RGB", (64, 128))
-    path = write_report(run_folder, [strip(image, [image], [True])])
+    for folder in ("strips", "plots"):
+        (run_folder / folder).mkdir()
+    strip(image, [image], [True]).save(run_folder / "strips" / "00.png")
+    (run_folder / "plots" / "tsne.svg").write_text(plots.cmc({"somewhere in the plane": [0.5, 0.6]}))
+    path = write_report(run_folder)
     page = Page(path.read_text(encoding="utf-8"))
     assert sections(page) == SECTIONS
     assert len(page.ids) == len(set(page.ids))

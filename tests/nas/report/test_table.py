@@ -32,6 +32,8 @@ def test_cells_are_formatted_and_gaps_dashed():
         (table.percent, 0.0, "0.0"),
         (table.millions, 411_000, "0.41 M"),
         (table.millions, 632_000_000, "632 M"),
+        (table.millions, 2_880, "2.9 k"),
+        (table.multiply_adds, 94_321, "94 k"),
         (table.multiply_adds, 94_000_000, "94 M"),
         (table.milliseconds, 0.21449, "0.214"),
         (table.milliseconds, 1234.5, "1234"),
