@@ -120,7 +120,7 @@ def _tiles(metrics: dict) -> list[dict]:
         "multiply_adds": ("multiply-adds", table.multiply_adds),
     }
     tiles = [
-        {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else table.MISSING}
+        {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
         for key, (name, text) in formats.items()
         if student
     ]
@@ -128,7 +128,7 @@ def _tiles(metrics: dict) -> list[dict]:
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
-    costs = pareto(metrics.get("rows") or [])
+    costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
     figures = [
         ("cmc", "Matching rate by rank", plots.cmc(metrics.get("cmc") or {})),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
