@@ -151,7 +151,7 @@ def test_rankings_follow_the_reranked_distances_of_the_whole_gallery(distance):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"k1": 0}, "k1 must be 1"), ({"k2": 0}, "k2 must be 1"), ({"lambda_value": 1.5}, r"lambda_value must be in 0\.\.1")],
+    [({"k1": 0}, "k1 must be 1"), ({"k2": 0}, "k2 must be 1"), ({"lambda_value": 1.5}, "lambda_value must be in 0")],
 )
 def test_parameters_out_of_range_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

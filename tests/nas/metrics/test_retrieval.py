@@ -218,7 +218,7 @@ def broken(place, value):
         (broken(2, torch.full((23,), 99)), {}, "no query has a match"),
         (broken(3, torch.full((61,), -1)), {}, "no query has a match"),
         (broken(2, torch.full((23,), -1)), {}, "no query has a match"),
-        (broken(1, torch.eye(61, 16)), {}, "gallery features must not be zero .* 45 of 61 rows, .* row 16; .*euclidean"),
+        (broken(1, torch.eye(61, 16)), {}, "must not be zero .* 45 of 61 rows, .* row 16; .*euclidean"),
         (random_data(0), {"distance": "manhattan"}, "distance must be one of 'cosine', 'euclidean', got 'manhattan'"),
         (random_data(0), {"ap": "voc"}, "ap must be one of"),
         (random_data(0), {"same_camera": True}, "same_camera must be one of"),
