@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import make_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,10 +38,18 @@ class Options:
 
 
 def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str) -> tuple[Recipe, Options]:
-    """The recipe with what the command line changes of it."""
+    """The recipe with what the command line changes of it; `--on NAME` puts another data set into it, `--teacher None`
+    and the like take a part out."""
     hints = typing.get_type_hints(Recipe)
+    parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
+    without, arguments = _taken_out(parts, arguments)
+    recipe = dataclasses.replace(recipe, **dict.fromkeys(without))
+    on, arguments = _data_set(arguments)
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
+    if on:
+        kinds["data"] = class_named(on)
+        del values["data"]
     given, options = _parsed(kinds, values, arguments, prog, about)
     return dataclasses.replace(recipe, **given), options
 
@@ -58,6 +67,9 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
         kind, kinds = OtherFeatures, {}
     else:
         on, arguments = _data_set(arguments)
+        if not on:
+            raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
+                             "`--on NAME --help` lists its fields")
         kind, kinds = OtherNetwork, {"data": class_named(on)}
         prog += f" --on {on}"
     fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
@@ -69,12 +81,17 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
 
 
 def _data_set(arguments: list[str]) -> tuple[str, list[str]]:
-    """The name behind `--on`, and the arguments without both."""
+    """The name behind `--on`, empty without one, and the arguments without both."""
     place = arguments.index("--on") if "--on" in arguments else len(arguments)
-    if place + 1 >= len(arguments):
-        raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
-                         "`--on NAME --help` lists its fields")
-    return arguments[place + 1], arguments[:place] + arguments[place + 2 :]
+    return "".join(arguments[place + 1 : place + 2]), arguments[:place] + arguments[place + 2 :]
+
+
+def _taken_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The parts of a recipe that `--PART None` takes out, and the arguments without these."""
+    places = [place for place, pair in enumerate(pairwise(arguments))
+              if pair[1] == "None" and pair[0].removeprefix("--") in parts]
+    kept = [word for place, word in enumerate(arguments) if place not in places and place - 1 not in places]
+    return [arguments[place].removeprefix("--") for place in places], kept
 
 
 def _parsed(kinds: dict[str, Any], values: dict[str, Any], arguments: list[str], prog: str, about: str,

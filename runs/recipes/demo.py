@@ -5,6 +5,7 @@ from dataclasses import replace
 from nas.data.augment import Augment
 from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
+from nas.data.vehicles import Vehicles
 from nas.objective import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
@@ -49,3 +50,9 @@ def toy() -> Recipe:
         teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18), embedding_dim=8), training=brief),
         strategy=DARTS(epochs=2), search=Search(sampling=sampling), retrain=brief, loss=KDASLoss(),
     )
+
+
+def toy_vehicles() -> Recipe:
+    """The toy on drawn vehicles instead of pedestrians."""
+    return replace(toy(), data=Vehicles(num_train_ids=6, num_test_ids=4, images_per_id=8, num_cameras=2, height=24, width=32),
+                   images=Images(height=24, width=32))

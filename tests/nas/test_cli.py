@@ -207,6 +207,18 @@ class TestRuns:
         assert nas("search", own, "--out", finished, "--machine.device", "cpu", "--machine.checkpoint-minutes", 1,
                    "--evaluation.num-strips", 1) == 0
 
+    def test_another_data_set_in_a_recipe(self, own, tmp_path):
+        small = ["--data.num-train-ids", 6, "--data.num-test-ids", 2, "--data.num-cameras", 2, "--data.images-per-id", 4]
+        assert nas("search", own, "--on", "vehicles", *small, "--data.height", 16, "--data.width", 16, "--out", tmp_path,
+                   "--machine.device", "cpu") == 0
+        assert json.loads((tmp_path / "config.json").read_text())["config"]["data"]["kind"] == "Vehicles"
+
+    def test_a_part_is_taken_out(self, tmp_path):
+        assert nas("search", "toy", "--teacher", "None", "--rival", "None", "--strategy.epochs", 1, "--out", tmp_path,
+                   "--machine.device", "cpu") == 0
+        config = json.loads((tmp_path / "config.json").read_text())["config"]
+        assert config["teacher"] is config["rival"] is None and config["strategy"]["epochs"] == 1
+
     def test_the_default_folder_names_recipe_and_seed(self, own, tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)
         assert nas("search", own, "--seed", 5, "--machine.device", "cpu", "--json") == 0
