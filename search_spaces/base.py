@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
 from operator import add
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -114,6 +115,20 @@ class Node(nn.Module):
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         return reduce(add, (op(states[i]) for op, i in zip(self.ops, self.inputs, strict=True)))
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A backbone that can be cut between its stages, so that its end can be repeated (KSL). A backbone may do without."""
+
+    out_channels: int
+
+    def stages(self) -> Mapping[str, Sequence[nn.Module]]:
+        """All of the network by name, in the order of the forward pass; nothing is in two stages.
+
+        The modules of a stage run one after the other, the first stage's on the images, and leave their input as it
+        is. What comes out is in the forward pass's maps under the stage's name, behind the last stage as `map`.
+        """
 
 
 def parse_edge(text: str) -> tuple[str, int]:

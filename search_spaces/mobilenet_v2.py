@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -77,6 +77,13 @@ class MobileNetV2Net(nn.Module):
             if place in self.stage_ends:
                 maps[self.stage_ends[place]] = x
         return {**maps, "map": x}
+
+    def stages(self) -> dict[str, Sequence[nn.Module]]:
+        """`stage1` (with the first convolution) to `stage7`, the paper's bottlenecks, and the `last` convolution."""
+        starts = [0, *(end + 1 for end in self.stage_ends)]
+        names = [*self.stage_ends.values(), "last"]
+        return {name: self.features[start:end]
+                for name, start, end in zip(names, starts, [*starts[1:], None], strict=True)}
 
 
 @dataclass(frozen=True, kw_only=True)

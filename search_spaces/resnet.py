@@ -121,6 +121,12 @@ class ResNetNet(nn.Module):
             maps[f"layer{stage}"] = x = getattr(self, f"layer{stage}")(x)
         return {**maps, "map": x}
 
+    def stages(self) -> dict[str, Sequence[nn.Module]]:
+        """`layer1` (with the stem) to `layer4`."""
+        stem = [self.conv1, self.bn1, self.relu, self.maxpool]
+        return {"layer1": [*stem, self.layer1], "layer2": [self.layer2], "layer3": [self.layer3],
+                "layer4": [self.layer4]}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(SearchSpace):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture, parse_edge
+from search_spaces.base import Architecture, Staged, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.ops import Op
@@ -232,3 +232,19 @@ def test_a_supernet_refuses_what_it_cannot_search(space):
 def test_other_image_channels(space):
     first = next(m for m in space.student(c_in=1).modules() if isinstance(m, nn.Conv2d))
     assert first.in_channels == 1
+
+
+def test_stages_are_the_whole_network(space):
+    net = space.student().double()
+    if not isinstance(net, Staged):
+        pytest.skip("has no stages")
+    stages = {name: nn.Sequential(*modules) for name, modules in net.stages().items()}
+    parts = [id(parameter) for stage in stages.values() for parameter in stage.parameters()]
+    assert sorted(parts) == sorted(map(id, net.parameters()))
+    maps, x = net(images()), images()
+    for name, stage in stages.items():
+        before = x.clone()
+        y = stage(x)
+        assert torch.equal(x, before), f"{name} changes its input"
+        assert torch.equal(y, maps["map" if name == list(stages)[-1] else name])
+        x = y
