@@ -50,7 +50,7 @@ def test_points_on_the_front_are_connected_and_filled():
             for name, share, cost in (("b", 0.6, 2e9), ("a", 0.5, 1e9), ("c", 0.55, 3e9))]
     (axes,) = pareto(data).axes
     line, *markers = axes.lines
-    np.testing.assert_allclose(line.get_xydata(), [[1, 50], [2, 60]])
+    np.testing.assert_allclose(line.get_xydata(), [[1000, 50], [2000, 60]])
     assert [marker.get_markerfacecolor() == "white" for marker in markers] == [False, False, True]
 
 
