@@ -12,7 +12,7 @@ from nas.data.base import NUM_THREADS, DataSource, ReIDData
 from nas.data.sampling import ClassBalanced, Shuffled
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
-from nas.objective import KDASLoss
+from nas.losses import KDASLoss, KDLoss, Loss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
 from nas.strategies.base import Strategy
@@ -22,7 +22,7 @@ from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
-KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, DARTS)
+KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KDASLoss, KDLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -74,7 +74,7 @@ class Search:
     augment: Augment = field(default_factory=Augment)
     split: Literal["image", "identity"] = "image"
     """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
-    alpha_loss: KDASLoss | None = None
+    alpha_loss: Loss | None = None
     """What the alphas minimise; None: what the weights do (the paper)."""
 
 
@@ -85,7 +85,7 @@ class TeacherRecipe:
     net: ReID = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
     weights: Path | None = None
     """A `teacher.safetensors`; None: the one in the run's folder."""
-    loss: KDASLoss = field(default_factory=KDASLoss)
+    loss: Loss = field(default_factory=KDASLoss)
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
 
 
@@ -124,7 +124,7 @@ class Recipe:
     rival: ReID | None = None
     """A hand-made network to compare with, trained like the student but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
-    loss: KDASLoss = field(default_factory=KDASLoss)
+    loss: Loss = field(default_factory=KDASLoss)
     """What is minimised, in the search and in the retraining."""
     strategy: Strategy | None = field(default_factory=DARTS)
     """None: nothing is searched, and the published architecture is retrained."""

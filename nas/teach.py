@@ -11,7 +11,7 @@ from torch import nn
 from nas.data.base import ReIDData
 from nas.features import extract
 from nas.network import Network
-from nas.objective import KDASLoss
+from nas.losses import Loss
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
 from nas.run import RESULTS, Run
@@ -48,7 +48,7 @@ def started(space: ReID, architecture: Architecture | None, data: ReIDData, trai
     return Network(net, space, architecture, data.identities)
 
 
-def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: Training, loss: KDASLoss,
+def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: Training, loss: Loss,
            teacher: Teacher | None = None) -> None:
     """Trains the network to the end of the stage and saves it as the stage's result."""
     recipe = run.recipe

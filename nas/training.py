@@ -16,7 +16,8 @@ from nas.data.base import ReIDData, Split
 from nas.data.batches import Batches
 from nas.data.cache import ImageCache
 from nas.data.sampling import Sampling
-from nas.objective import KDASLoss, heard
+from nas.losses import Loss
+from nas.objective import heard
 from nas.optimisers import current_rate, step
 from nas.recipe import Images, Training
 from nas.stage import Loop, Stage
@@ -40,7 +41,7 @@ def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: A
                    label_noise=data.label_noise, rank=fabric.global_rank, world_size=fabric.world_size)
 
 
-def train(net: nn.Module, batches: Batches, loss: KDASLoss, training: Training, stage: Stage,
+def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stage: Stage,
           teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one."""
     net = stage.prepare(net)

@@ -6,7 +6,7 @@ from nas.data.augment import Augment
 from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
 from nas.data.vehicles import Vehicles
-from nas.objective import KDASLoss
+from nas.losses import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
 from nas.stage import Machine

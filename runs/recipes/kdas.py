@@ -11,7 +11,7 @@ from pathlib import Path
 from nas.data.augment import Augment
 from nas.data.market1501 import Market1501
 from nas.data.sampling import ClassBalanced
-from nas.objective import KDASLoss
+from nas.losses import KDASLoss
 from nas.optimisers import Adam, CosineRate
 from nas.recipe import Recipe, Training
 from search_spaces.cell import Cells

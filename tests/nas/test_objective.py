@@ -1,6 +1,5 @@
-"""KDAS-ReID's loss at its ends, and the search's two halves under one teacher."""
+"""The search's two halves under one teacher."""
 
-import math
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nas.data import splits
 from nas.data.augment import Augment
@@ -17,66 +15,12 @@ from nas.data.batches import Batch, Batches
 from nas.data.cache import ImageCache
 from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
-from nas.objective import KDASLoss, SearchObjective, heard
+from nas.losses import KDASLoss
+from nas.objective import SearchObjective, heard
 from search_spaces.cell import Cells
-from students.losses import cross_entropy, triplet
-from students.reid import ReID, ReIDOutput
+from students.reid import ReID
 from teachers.teacher import Teacher
 from teachers.temperature import Constant, Linear
-
-
-@pytest.fixture
-def said():
-    """A student's output and a batch that the teacher has heard."""
-    rng = torch.Generator().manual_seed(0)
-    logits, told = torch.randn(2, 8, 5, generator=rng, dtype=torch.float64)
-    embedding = torch.randn(8, 3, generator=rng, dtype=torch.float64)
-    labels = torch.arange(4).repeat_interleave(2)
-    return ReIDOutput(logits, embedding, embedding), Batch(torch.zeros(8), labels, told)
-
-
-class TestLoss:
-    def test_at_temperature_zero_the_teacher_is_the_label(self, said):
-        out, batch = said
-        losses = KDASLoss()(out, batch, 0.0)
-        assert losses["distill"].item() == pytest.approx(cross_entropy(out.logits, batch.labels).item(), rel=1e-12)
-        assert losses["total"].item() == pytest.approx((cross_entropy(out.logits, batch.labels)
-                                                        + triplet(out.embedding, batch.labels)).item(), rel=1e-12)
-
-    def test_without_a_teacher_it_is_the_same_at_any_temperature(self, said):
-        out, batch = said
-        taught = KDASLoss()(out, batch, 0.0)["total"]
-        for temperature in (0.0, 2.0):
-            losses = KDASLoss()(out, batch._replace(teacher=None), temperature)
-            assert losses["total"].item() == taught.item() and set(losses) == {"total", "identity", "triplet"}
-
-    def test_above_zero_it_is_the_naive_sum(self, said):
-        out, batch = said
-        total = 0.0
-        for z_s, z_t in zip(out.logits, batch.teacher, strict=True):
-            q_t, q_s = (torch.softmax(z / 2.0, 0) for z in (z_t, z_s))
-            total -= sum(t * math.log(s) for t, s in zip(q_t.tolist(), q_s.tolist(), strict=True)) / len(out.logits)
-        assert KDASLoss()(out, batch, 2.0)["distill"].item() == pytest.approx(total, rel=1e-12)
-
-    def test_weights_and_margin_are_heeded(self, said):
-        out, batch = said
-        losses = KDASLoss(distill_weight=3.0, triplet_weight=0.25, margin=1.0)(out, batch, 2.0)
-        plain = KDASLoss()(out, batch, 2.0)
-        assert losses["distill"] == plain["distill"] and losses["triplet"] > plain["triplet"]
-        assert losses["total"].item() == pytest.approx((3 * losses["distill"] + losses["triplet"] / 4).item())
-
-    def test_smoothing_is_of_the_labels_alone(self, said):
-        out, batch = said
-        smooth = KDASLoss(label_smoothing=0.1)
-        assert smooth(out, batch, 2.0)["total"] == KDASLoss()(out, batch, 2.0)["total"]
-        alone = smooth(out, batch._replace(teacher=None), 0.0)["identity"]
-        assert alone.item() == pytest.approx(F.cross_entropy(out.logits, batch.labels, label_smoothing=0.1).item())
-
-    def test_tied_changes_only_what_is_below_one(self, said):
-        out, batch = said
-        letter = KDASLoss(tied=True)
-        assert letter(out, batch, 2.0)["total"] == KDASLoss()(out, batch, 2.0)["total"]
-        assert letter(out, batch, 0.5)["total"] != KDASLoss()(out, batch, 0.5)["total"]
 
 
 class Listener(nn.Module):

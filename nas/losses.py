@@ -1,0 +1,85 @@
+"""What a re-ID network is trained for: each paper's sum of its parts, with the teacher's temperature over the epochs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from nas.data.batches import Batch
+from nas.strategies.base import Losses
+from students.losses import cross_entropy, triplet
+from students.reid import ReIDOutput
+from teachers.signals import kd, kdas_distillation
+from teachers.temperature import Constant, Falling, Linear, Temperature
+
+
+class Loss(ABC):
+    """A frozen dataclass with a field `temperature`, the teacher's over the epochs."""
+
+    temperature: Temperature
+
+    @abstractmethod
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars: `total`, which is minimised, and the parts it is made of, unweighted. `batch.teacher` is None where
+        nobody teaches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KDASLoss(Loss):
+    """`distill_weight * L_d + triplet_weight * L_t` (KDAS-ReID, Eq. 9); without a teacher L_d is the cross-entropy."""
+
+    distill_weight: float = 1.0
+    triplet_weight: float = 1.0
+    margin: float = 0.3
+    temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
+    tied: bool = False
+    """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
+    label_smoothing: float = 0.0
+    """Of the cross-entropy, where there is no teacher."""
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""
+        if batch.teacher is None:
+            classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}
+        else:
+            classify = {"distill": kdas_distillation(out.logits, batch.teacher, batch.labels, temperature, self.tied)}
+        pull = triplet(out.embedding, batch.labels, self.margin)
+        total = self.distill_weight * next(iter(classify.values())) + self.triplet_weight * pull
+        return {"total": total, **classify, "triplet": pull}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KDLoss(Loss):
+    """`alpha * T^2 * KL(p_t || p_s) + (1 - alpha) * CE + triplet_weight * L_t` (fast re-ID, Eq. 3 and Figure 6).
+
+    Eq. 3 is printed with the student's distribution first; its text has the true one, the teacher's, there. Without a
+    teacher it is the cross-entropy and the triplet loss.
+    """
+
+    alpha: float = 0.1
+    temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
+    triplet_weight: float = 1.0
+    margin: float = 0.3
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be a share in [0, 1], not {self.alpha}")
+        check_stays_above_zero(self.temperature)
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
+        parts = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+                 "triplet": triplet(out.embedding, batch.labels, self.margin)}
+        classify = parts["identity"]
+        if batch.teacher is not None:
+            parts["distill"] = kd(out.logits, batch.teacher, temperature)
+            classify = self.alpha * parts["distill"] + (1 - self.alpha) * parts["identity"]
+        return {"total": classify + self.triplet_weight * parts["triplet"], **parts}
+
+
+def check_stays_above_zero(temperature: Temperature) -> None:
+    """Raises ValueError for a temperature that falls to 0, where a loss divides by it."""
+    if isinstance(temperature, Falling) and temperature.end == 0:
+        raise ValueError(f"this loss needs a temperature above 0 in every epoch, and {temperature} ends at 0: set its end "
+                         "to 1, or take KDASLoss")
