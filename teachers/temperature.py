@@ -30,7 +30,10 @@ class Constant(Temperature):
 
 @dataclass(frozen=True, kw_only=True)
 class Falling(Temperature):
-    """From `start` at epoch 0 to `end` at epoch `round(until * num_epochs)` (at least 1), then constant."""
+    """From `start` at epoch 0 to `end` at epoch `round(until * num_epochs)`, then constant.
+
+    A short run is at `end` in its last epoch at the latest; a run of one epoch is at `start`.
+    """
 
     start: float = 2.0
     end: float = 0.0
@@ -46,7 +49,7 @@ class Falling(Temperature):
 
     def at(self, epoch: int, num_epochs: int) -> float:
         _check_epoch(epoch, num_epochs)
-        last = max(1, round(self.until * num_epochs))
+        last = max(1, min(round(self.until * num_epochs), num_epochs - 1))
         remaining = self.remaining(min(epoch / last, 1.0))
         return remaining * self.start + (1 - remaining) * self.end
 
