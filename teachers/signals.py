@@ -4,6 +4,8 @@ The teacher's side is a constant (no gradient reaches it), everything is compute
 is a mean over the batch.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,18 +43,73 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Te
     T^2 keeps the size of the gradient independent of T (Hinton et al. 2015, section 2). Raises ValueError for T <= 0
     and for logits of different shapes.
     """
+    return temperature**2 * vrkd(student_logits, teacher_logits, temperature)
+
+
+def vrkd(student_logits: Tensor, teacher_logits: Tensor, temperature: float,
+         direction: Literal["usual", "printed"] = "usual") -> Tensor:
+    """VRKD's divergence `KL(p_t || p_s)`, both at temperature T > 0, without T^2, batch mean: logits `[B, C]`.
+
+    `direction="printed"` is Eq. 2 as it stands, `-sum_c p_s log(p_s / p_t)`: the roles are swapped, and with its sign
+    the loss falls as the student leaves the teacher. Deviation there: the first factor, printed without T, is at T
+    too. Raises ValueError for T <= 0, for logits of different shapes and for another direction.
+    """
+    if direction not in ("usual", "printed"):
+        raise ValueError(f"direction must be 'usual' or 'printed', got {direction!r}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     _check_same_classes(student_logits, teacher_logits)
     log_student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=1)
-    target = soft_target(teacher_logits, temperature)
-    return temperature**2 * F.kl_div(log_student, target, reduction="batchmean")
+    if direction == "usual":
+        return F.kl_div(log_student, soft_target(teacher_logits, temperature), reduction="batchmean")
+    log_teacher = F.log_softmax(_at_least_float32(teacher_logits.detach()) / temperature, dim=1)
+    return -F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
+
+
+def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """FitNets' hint: the mean squared error of two maps `[B, C, H, W]`, the student's behind its `Adapter`.
+
+    A teacher's map of another size is brought to the student's by adaptive average pooling, which repeats cells where
+    the student's is finer. Deviation: a mean over all elements, where Romero et al. 2015, Eq. 3 has half the sum.
+    Raises ValueError for maps of different images or channels.
+    """
+    if student_map.shape[:2] != teacher_map.shape[:2]:
+        raise ValueError("the maps of a hint must be of the same images and have the same channels, got "
+                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: "
+                         f"put an Adapter({student_map.shape[1]}, {teacher_map.shape[1]}) behind the student's")
+    return F.mse_loss(_at_least_float32(student_map), _at_size_of(student_map, teacher_map))
+
+
+def attention_transfer(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """How far two maps `[B, C, H, W]` look elsewhere: the squared distance of their attention maps, in [0, 2].
+
+    An attention map is the sum of squares over the channels, as a vector of length 1 (Zagoruyko & Komodakis 2017,
+    section 3.1); a map of zeros has none and stays zero. The channels may differ; a teacher's map of another size is
+    treated as in `hint`. Deviation: their Eq. 2 does not square the distance, whose gradient is then undefined where
+    the two agree. Raises ValueError for maps of different images.
+    """
+    if len(student_map) != len(teacher_map):
+        raise ValueError("the maps of an attention transfer must be of the same images, got "
+                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher")
+    student, teacher = _attention(_at_least_float32(student_map)), _attention(_at_size_of(student_map, teacher_map))
+    return (student - teacher).square().sum(dim=1).mean()
 
 
 def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:
     """The teacher's class probabilities `softmax(z_t / T)`, `[B, C]`, for T > 0 however small (kdas Eq. 5)."""
     logits = _at_least_float32(teacher_logits.detach())
     return F.softmax(logits / max(temperature, SHARPEST), dim=1)
+
+
+def _attention(feature_map: Tensor) -> Tensor:
+    """`[B, H * W]`, each row of length 1."""
+    return F.normalize(feature_map.square().sum(dim=1).flatten(1), dim=1)
+
+
+def _at_size_of(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    teacher_map = _at_least_float32(teacher_map.detach())
+    size = student_map.shape[2:]
+    return teacher_map if teacher_map.shape[2:] == size else F.adaptive_avg_pool2d(teacher_map, size)
 
 
 def _check_same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from teachers.signals import kd, kdas_distillation
+from teachers.adapter import Adapter
+from teachers.signals import attention_transfer, hint, kd, kdas_distillation, vrkd
 
 
 def softmax(row, temperature):
@@ -22,12 +23,54 @@ def naive_kdas(student, teacher, temperature, student_temperature):
     return total / len(student)
 
 
-def naive_kd(student, teacher, temperature):
+def naive_kl(logits_p, logits_q, temperature):
+    """The batch mean of `KL(p || q)`."""
     total = 0.0
-    for z_s, z_t in zip(student.tolist(), teacher.tolist(), strict=True):
-        p_s, p_t = softmax(z_s, temperature), softmax(z_t, temperature)
-        total += sum(t * math.log(t / s) for t, s in zip(p_t, p_s, strict=True))
-    return temperature**2 * total / len(student)
+    for z_p, z_q in zip(logits_p.tolist(), logits_q.tolist(), strict=True):
+        pairs = zip(softmax(z_p, temperature), softmax(z_q, temperature), strict=True)
+        total += sum(p * math.log(p / q) for p, q in pairs)
+    return total / len(logits_p)
+
+
+def naive_kd(student, teacher, temperature):
+    return temperature**2 * naive_kl(teacher, student, temperature)
+
+
+def naive_resized(channel, height, width):
+    """Each cell of the new size is the mean of the cells that it touches."""
+    def touched(i, new, old):
+        return range(i * old // new, -(-(i + 1) * old // new))
+
+    def cell(i, j):
+        values = [channel[r][c] for r in touched(i, height, len(channel)) for c in touched(j, width, len(channel[0]))]
+        return sum(values) / len(values)
+
+    return [[cell(i, j) for j in range(width)] for i in range(height)]
+
+
+def naive_hint(student, teacher):
+    height, width = student.shape[2:]
+    errors = []
+    for image_s, image_t in zip(student.tolist(), teacher.tolist(), strict=True):
+        for channel_s, channel_t in zip(image_s, image_t, strict=True):
+            resized = naive_resized(channel_t, height, width)
+            errors += [(channel_s[i][j] - resized[i][j]) ** 2 for i in range(height) for j in range(width)]
+    return sum(errors) / len(errors)
+
+
+def naive_attention_transfer(student, teacher):
+    height, width = student.shape[2:]
+
+    def attention(channels):
+        sums = [sum(channel[i][j] ** 2 for channel in channels) for i in range(height) for j in range(width)]
+        length = math.sqrt(sum(value**2 for value in sums))
+        return [value / length for value in sums]
+
+    total = 0.0
+    for image_s, image_t in zip(student.tolist(), teacher.tolist(), strict=True):
+        resized = [naive_resized(channel, height, width) for channel in image_t]
+        total += sum((s - t) ** 2 for s, t in zip(attention(image_s), attention(resized), strict=True))
+    return total / len(student)
 
 
 @pytest.fixture
@@ -55,6 +98,20 @@ def test_tied_kdas_divides_the_student_by_the_same_temperature(batch, temperatur
 def test_kd_is_its_formula(batch, temperature):
     student, teacher, _ = batch
     assert kd(student, teacher, temperature).item() == pytest.approx(naive_kd(student, teacher, temperature), rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 5.0])
+def test_vrkd_is_its_formula(batch, temperature):
+    student, teacher, _ = batch
+    usual, printed = (vrkd(student, teacher, temperature, direction) for direction in ("usual", "printed"))
+    assert usual.item() == pytest.approx(naive_kl(teacher, student, temperature), rel=1e-12)
+    assert printed.item() == pytest.approx(-naive_kl(student, teacher, temperature), rel=1e-12)
+
+
+def test_one_image_and_one_class(batch):
+    student, teacher, _ = batch
+    assert vrkd(student[:1], teacher[:1], 2.0).item() == pytest.approx(naive_kl(teacher[:1], student[:1], 2.0), rel=1e-12)
+    assert vrkd(student[:, :1], teacher[:, :1], 2.0).item() == kd(student[:, :1], teacher[:, :1], 2.0).item() == 0.0
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -91,8 +148,10 @@ def test_gradients_reach_the_student_only(batch, temperature):
     student.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: kdas_distillation(z, teacher, labels, temperature), student)
     assert torch.autograd.gradcheck(lambda z: kd(z, teacher, temperature + 1), student)
+    assert torch.autograd.gradcheck(lambda z: vrkd(z, teacher, temperature + 1, "printed"), student)
     teacher.requires_grad_()
-    (kdas_distillation(student, teacher, labels, temperature) + kd(student, teacher, 2.0)).backward()
+    (kdas_distillation(student, teacher, labels, temperature) + kd(student, teacher, 2.0)
+     + vrkd(student, teacher, 2.0, "printed")).backward()
     assert teacher.grad is None
 
 
@@ -115,8 +174,13 @@ def test_temperatures_out_of_range_are_refused(batch):
     for temperature in (-1.0, math.nan):
         with pytest.raises(ValueError, match="temperature must be 0"):
             kdas_distillation(student, teacher, labels, temperature)
-    with pytest.raises(ValueError, match="temperature must be above 0"):
-        kd(student, teacher, 0.0)
+    for temperature in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            kd(student, teacher, temperature)
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            vrkd(student, teacher, temperature, "printed")
+    with pytest.raises(ValueError, match="direction must be 'usual' or 'printed', got 'swapped'"):
+        vrkd(student, teacher, 2.0, "swapped")
 
 
 def test_different_class_counts_are_named():
@@ -125,3 +189,68 @@ def test_different_class_counts_are_named():
         kdas_distillation(student, teacher, labels, 2.0)
     with pytest.raises(ValueError, match="751 student classes and 767 teacher classes"):
         kd(student, teacher, 2.0)
+    with pytest.raises(ValueError, match="751 student classes and 767 teacher classes"):
+        vrkd(student, teacher, 2.0)
+
+
+class TestMaps:
+    """Hint and attention transfer."""
+
+    @pytest.fixture(params=[(4, 3), (8, 6), (7, 5), (2, 3)], ids="{0[0]}x{0[1]}".format)
+    def maps(self, request):
+        """A student's 4x3 map and a teacher's of the same size, twice it, no multiple of it, and smaller."""
+        rng = torch.Generator().manual_seed(0)
+        return (torch.randn(2, 3, 4, 3, generator=rng, dtype=torch.float64),
+                torch.randn(2, 3, *request.param, generator=rng, dtype=torch.float64))
+
+    def test_they_are_their_formulas(self, maps):
+        assert hint(*maps).item() == pytest.approx(naive_hint(*maps), rel=1e-12)
+        assert attention_transfer(*maps).item() == pytest.approx(naive_attention_transfer(*maps), rel=1e-12)
+
+    @pytest.mark.parametrize("signal", [hint, attention_transfer])
+    def test_gradients_reach_the_student_only(self, maps, signal):
+        student, teacher = (each.requires_grad_() for each in maps)
+        assert torch.autograd.gradcheck(lambda m: signal(m, teacher), student)
+        signal(student, teacher).backward()
+        assert teacher.grad is None
+
+    def test_attention_is_blind_to_channels_and_strength(self, maps):
+        student, teacher = maps
+        value = attention_transfer(student, teacher)
+        assert attention_transfer(-3 * student, torch.cat([teacher, teacher], dim=1)).item() == pytest.approx(value.item())
+
+    @pytest.mark.parametrize("signal", [hint, attention_transfer])
+    def test_where_both_agree_nothing_pulls(self, maps, signal):
+        student = maps[0].requires_grad_()
+        loss = signal(student, student)
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss.item() == 0.0 and not gradient.any()
+
+    def test_a_map_of_zeros_is_no_trap(self, maps):
+        student = torch.zeros_like(maps[0], requires_grad=True)
+        loss = attention_transfer(student, maps[1])
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss.item() == pytest.approx(1.0) and not gradient.any()
+
+    @pytest.mark.parametrize("signal", [hint, attention_transfer])
+    def test_bfloat16_maps_give_a_float32_loss(self, maps, signal):
+        lowered = [each.bfloat16() for each in maps]
+        loss = signal(*lowered)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(signal(*(each.double() for each in lowered)).item(), rel=1e-5)
+
+    def test_maps_that_cannot_be_compared(self):
+        student, teacher = torch.zeros(2, 8, 4, 2), torch.zeros(2, 32, 4, 2)
+        with pytest.raises(ValueError, match=r"\[2, 8, 4, 2\] of the student and \[2, 32, 4, 2\].*Adapter\(8, 32\)"):
+            hint(student, teacher)
+        with pytest.raises(ValueError, match="must be of the same images"):
+            attention_transfer(student, teacher[:1])
+
+
+def test_an_adapter_brings_the_channels_and_keeps_the_size_and_the_mean_square():
+    torch.manual_seed(0)
+    student = torch.randn(16, 64, 8, 4)
+    adapted = Adapter(64, 512)(student)
+    assert adapted.shape == (16, 512, 8, 4)
+    assert adapted.square().mean().item() == pytest.approx(1.0, rel=0.05)
+    assert not Adapter(64, 512).bias.any()
