@@ -15,6 +15,7 @@ from nas.data.sets import SETS, class_named
 from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
+from nas.small import small
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
@@ -34,16 +35,17 @@ class Options:
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
     overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = False
+    small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = False
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 
 def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str) -> tuple[Recipe, Options]:
     """The recipe with what the command line changes of it; `--on NAME` puts another data set into it, `--teacher None`
-    and the like take a part out."""
+    and the like take a part out, `--small` makes it small before the fields are read."""
     hints = typing.get_type_hints(Recipe)
     parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
     without, arguments = _taken_out(parts, arguments)
-    recipe = dataclasses.replace(recipe, **dict.fromkeys(without))
+    recipe = dataclasses.replace(small(recipe) if "--small" in arguments else recipe, **dict.fromkeys(without))
     on, arguments = _data_set(arguments)
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}

@@ -148,7 +148,7 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
     recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about)
-    run = Run(run.folder if run else options.out or OUT / f"{name}-seed{recipe.seed}", name, recipe)
+    run = Run(run.folder if run else options.out or OUT / f"{name}{'-small' * options.small}-seed{recipe.seed}", name, recipe)
     return command.call(run, options), options
 
 

@@ -37,9 +37,29 @@ class CosineRate(Rate):
 
     def factor(self, epoch: float, num_epochs: int) -> float:
         if epoch < self.warmup_epochs:
-            return self.warmup_start + (1 - self.warmup_start) * epoch / self.warmup_epochs
+            return _warming(self.warmup_start, epoch, self.warmup_epochs)
         done = (epoch - self.warmup_epochs) / max(num_epochs - self.warmup_epochs, 1)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRate(Rate):
+    """A linear rise over `warmup_epochs`, then 1, times `gamma` from each of the epochs `milestones` on."""
+
+    milestones: tuple[int, ...]
+    gamma: float = 0.1
+    warmup_epochs: int = 0
+    warmup_start: float = 0.1
+
+    def factor(self, epoch: float, num_epochs: int) -> float:
+        if epoch < self.warmup_epochs:
+            return _warming(self.warmup_start, epoch, self.warmup_epochs)
+        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+def _warming(start: float, epoch: float, num_epochs: int) -> float:
+    """On the straight line from `start` to 1."""
+    return start + (1 - start) * epoch / num_epochs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -213,6 +213,13 @@ class TestRuns:
                    "--machine.device", "cpu") == 0
         assert json.loads((tmp_path / "config.json").read_text())["config"]["data"]["kind"] == "Vehicles"
 
+    def test_a_small_variant(self, tmp_path, monkeypatch, capfd):
+        monkeypatch.chdir(tmp_path)
+        assert nas("teach", "toy", "--small", "--teacher.training.epochs", 1, "--machine.device", "cpu", "--json") == 0
+        assert json.loads(capfd.readouterr().out)["run"] == "runs/out/toy-small-seed0"
+        config = json.loads((tmp_path / "runs/out/toy-small-seed0/config.json").read_text())["config"]
+        assert config["data"]["num_train_ids"] == 8 and config["teacher"]["training"]["epochs"] == 1
+
     def test_a_part_is_taken_out(self, tmp_path):
         assert nas("search", "toy", "--teacher", "None", "--rival", "None", "--strategy.epochs", 1, "--out", tmp_path,
                    "--machine.device", "cpu") == 0

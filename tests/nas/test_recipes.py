@@ -1,6 +1,7 @@
 """The toolkit's recipes are sound, and a user's own are found."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from nas.recipe import Images, Recipe, Training
 from nas.recipes import recipe_named, recipes
+from nas.small import small
+from teachers.temperature import Constant
 
 RECIPES = {name: function() for name, function in recipes().items()}
 NETWORKS = {(space, recipe.images) for recipe in RECIPES.values()
@@ -56,6 +59,25 @@ def test_papers_recipes_are_the_papers():
     assert recipe_named("kdas_to_one")[1].loss.temperature.at(199, 200) == 1.0
     assert recipe_named("kdas_baseline")[1].teacher is None
     assert recipe_named("auto_reid")[1].strategy is None
+
+
+def test_fast_reids_recipes_are_the_papers():
+    """Section 4.2 and Table 3 of fast re-ID."""
+    recipe = recipe_named("fast_reid")[1]
+    assert (recipe.loss.alpha, recipe.loss.temperature) == (0.1, Constant(value=5.0)) and recipe.retrain.epochs == 60
+    assert recipe.strategy is None and recipe_named("fast_reid_alone")[1] == replace(recipe, teacher=None)
+    strong = recipe_named("fast_reid_strong")[1]
+    assert strong.retrain.augment.erase == 0.5 and recipe.retrain.augment.erase == 0.0
+    assert recipe_named("search_mobilenet")[1].space == recipe.space
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_small_variant_that_loads(name):
+    recipe = small(RECIPES[name])
+    data = recipe.load()
+    assert len(data.identities) == 8 and len(data.train) == 64
+    assert recipe.retrained == RECIPES[name].retrained and recipe.retrain.epochs == 2
+    assert small(recipe) == recipe
 
 
 OWN = '''

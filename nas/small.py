@@ -1,0 +1,56 @@
+"""Any recipe at a size for trying it: drawn images, an epoch or two of everything, the networks as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.data.augment import Augment
+from nas.data.pedestrians import Pedestrians
+from nas.data.sampling import ClassBalanced, Sampling, Shuffled
+from nas.data.vehicleid import VehicleID
+from nas.data.vehicles import Vehicles
+from nas.data.veri776 import VeRi776
+from nas.recipe import Images, Recipe, TeacherRecipe, Training
+from nas.strategies.base import Strategy
+from nas.strategies.darts import DARTS
+
+VEHICLES = (VehicleID, VeRi776, Vehicles)
+EPOCHS = 2
+
+
+def small(recipe: Recipe) -> Recipe:
+    """The recipe on drawn people or vehicles, with small images and batches and two epochs of each stage. It shows that
+    everything runs; its result means nothing."""
+    vehicles = isinstance(recipe.data, VEHICLES)
+    height, width = (64, 64) if vehicles else (64, 32)
+    drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=8,
+                                                    height=height, width=width)
+    return replace(
+        recipe, data=drawn, images=Images(height=height, width=width), strategy=_strategy(recipe.strategy),
+        teacher=_teacher(recipe.teacher), retrain=_training(recipe.retrain),
+        search=replace(recipe.search, sampling=_sampling(recipe.search.sampling), augment=_augment(recipe.search.augment)))
+
+
+def _strategy(strategy: Strategy | None) -> Strategy | None:
+    if isinstance(strategy, DARTS):
+        return replace(strategy, epochs=EPOCHS, warmup_epochs=0)
+    return strategy and replace(strategy, epochs=EPOCHS)
+
+
+def _teacher(teacher: TeacherRecipe | None) -> TeacherRecipe | None:
+    return teacher and replace(teacher, training=_training(teacher.training))
+
+
+def _training(training: Training) -> Training:
+    return replace(training, epochs=EPOCHS, sampling=_sampling(training.sampling), augment=_augment(training.augment),
+                   pretrained="", validate_every=0)
+
+
+def _sampling(sampling: Sampling) -> Sampling:
+    if isinstance(sampling, Shuffled):
+        return Shuffled(batch_size=8)
+    return ClassBalanced(num_ids=4, images_per_id=2, num_batches=4)
+
+
+def _augment(augment: Augment) -> Augment:
+    return replace(augment, crop_padding=4)
