@@ -56,7 +56,8 @@ class SearchObjective:
         return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Batch, epoch: int) -> Losses:
-        return function(net(batch.images), batch, function.temperature.at(epoch, self.num_epochs))
+        temperature = function.temperature.at(epoch, self.num_epochs)
+        return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature)
 
     def _heard(self, batches: Batches, epoch: int, start: int) -> Iterator[Batch]:
         return heard(islice(batches(epoch, start), self.num_steps - start), self.teacher)

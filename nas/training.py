@@ -51,10 +51,11 @@ def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stag
     for epoch in loop.epochs():
         net.train()
         temperature = loss.temperature.at(epoch, training.epochs) if teacher else None
+        loss_now = loss.at(epoch, training.epochs)
         for batch in loop.steps(lambda start, epoch=epoch: heard(batches(epoch, start), teacher)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             with stage.autocast():
-                losses = loss(net(batch.images), batch, temperature or 0.0)
+                losses = loss_now(net(batch.images), batch, temperature or 0.0)
             gradients = torch.autograd.grad(losses["total"], parameters)
             step(optimiser, stage.mean(list(gradients)), training.clip)
             loop.add(losses)

@@ -4,6 +4,10 @@ All of them compute in at least float32 whatever autocast hands them, average ov
 device (no value is read back), so a training step can be captured as a CUDA graph.
 """
 
+import math
+from collections.abc import Sequence
+from itertools import combinations, permutations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,16 +31,90 @@ def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     that joins margin and distances, and it sums where this averages (its source, Hermans et al. 2017, does either).
     """
     embedding = _at_least_float32(embedding)
-    positive, has_positive, negative, has_negative = _hardest(embedding.detach(), labels)
-    hinge = F.relu(margin + _distance(embedding, embedding[positive]) - _distance(embedding, embedding[negative]))
+    return _batch_hard(embedding, embedding, labels, margin)
+
+
+def ksl_pp(logits: Sequence[Tensor], detached: bool = True) -> Tensor:
+    """KSL-PP: each branch imitates each other one, `sum over u != v of KL(p_u || p_v)`, batch mean (ksl Eq. 4).
+
+    `logits`: `[B, C]` of each branch. `detached`: what is imitated, p_u, is a constant (mutual imitation); the paper
+    does not say. One branch alone has nobody to agree with: as all of KSL's constraints, 0 and a zero gradient.
+    """
+    log_p = [_log_probability(z) for z in logits]
+    return sum((_kl(log_u, log_v, detached) for log_u, log_v in permutations(log_p, 2)), _zero(log_p))
+
+
+def ksl_pa(logits: Sequence[Tensor], detached: bool = True) -> Tensor:
+    """KSL-PA: each branch imitates the average of the others, `sum over b of KL(avg_b || p_b)` (ksl Eq. 5 and 6).
+
+    As `ksl_pp`; avg_b is the mean of the other branches' probabilities.
+    """
+    log_p = [_log_probability(z) for z in logits]
+    log_averages = [torch.logsumexp(torch.stack(others), dim=0) - math.log(len(others)) for others in _others(log_p)]
+    return sum((_kl(log_avg, log_b, detached) for log_avg, log_b in zip(log_averages, log_p, strict=False)), _zero(log_p))
+
+
+def ksl_ep(embeddings: Sequence[Tensor]) -> Tensor:
+    """KSL-EP: Euclidean distance of an image's embeddings in two branches, `[B, D]` each, batch mean (ksl Eq. 8).
+
+    Summed over unordered pairs of branches. Both are pulled: the gradient is that of ordered pairs with a constant side.
+    """
+    embeddings = [_at_least_float32(e) for e in embeddings]
+    return sum((_distance(u, v).mean() for u, v in combinations(embeddings, 2)), _zero(embeddings))
+
+
+def ksl_ea(embeddings: Sequence[Tensor], detached: bool = True) -> Tensor:
+    """KSL-EA: Euclidean distance of a branch's embedding `[B, D]` to the mean of the others', batch mean (ksl Eq. 9, 10).
+
+    Summed over branches. `detached`: the mean is a constant; the paper does not say.
+    """
+    embeddings = [_at_least_float32(e) for e in embeddings]
+    means = [torch.stack(others).mean(dim=0) for others in _others(embeddings)]
+    return sum((_distance(mean.detach() if detached else mean, e).mean()
+                for mean, e in zip(means, embeddings, strict=False)), _zero(embeddings))
+
+
+def ksl_h(embeddings: Sequence[Tensor], labels: Tensor, margin: float = 0.3) -> Tensor:
+    """KSL-H: `triplet` with the anchors of one branch, and positive and negative of another (ksl Eq. 11).
+
+    Summed over ordered pairs of branches; `embeddings`: `[B, D]` of each, `labels [B]`. The anchor's own image in the
+    other branch is no positive (`m != n`). The mean is over the anchors that have a positive and a negative.
+    """
+    embeddings = [_at_least_float32(e) for e in embeddings]
+    return sum((_batch_hard(u, v, labels, margin) for u, v in permutations(embeddings, 2)), _zero(embeddings))
+
+
+def _others(branches: Sequence[Tensor]) -> list[list[Tensor]]:
+    """For each branch all others; of one branch alone nothing, as there are none to average."""
+    return [[*branches[:b], *branches[b + 1:]] for b in range(len(branches))] if len(branches) > 1 else []
+
+
+def _kl(log_target: Tensor, log_p: Tensor, detached: bool) -> Tensor:
+    """`KL(target || p)` of log probabilities `[B, C]`, batch mean."""
+    return F.kl_div(log_p, log_target.detach() if detached else log_target, reduction="batchmean", log_target=True)
+
+
+def _log_probability(logits: Tensor) -> Tensor:
+    return F.log_softmax(_at_least_float32(logits), dim=1)
+
+
+def _zero(branches: Sequence[Tensor]) -> Tensor:
+    """0 with a zero gradient, whatever the branches hold."""
+    return branches[0][:0].sum()
+
+
+def _batch_hard(anchors: Tensor, others: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Mean hinge of `anchors [B, D]` against the same images' embeddings `others [B, D]`; see `triplet`."""
+    positive, has_positive, negative, has_negative = _hardest(anchors.detach(), others.detach(), labels)
+    hinge = F.relu(margin + _distance(anchors, others[positive]) - _distance(anchors, others[negative]))
     counted = has_positive & has_negative
     return (hinge * counted).sum() / counted.sum().clamp_min(1)
 
 
-def _hardest(embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _hardest(anchors: Tensor, others: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Each anchor's farthest positive and nearest negative: an index `[B]` and a mask `[B]` of where there is one."""
     # Without the matrix-multiplication shortcut: it loses near-identical embeddings in float32, and autocast lowers it.
-    distance = torch.cdist(embedding, embedding, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(anchors, others, compute_mode="donot_use_mm_for_euclid_dist")
     same = labels[:, None] == labels[None, :]
     other_of_same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = distance.masked_fill(~other_of_same, -torch.inf).argmax(dim=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.base import Architecture, Pick, SearchSpace
 
 
 class ReIDOutput(NamedTuple):
@@ -19,6 +21,10 @@ class ReIDOutput(NamedTuple):
     """`[B, D]` before the BNNeck: the triplet loss's feature (Euclidean)."""
     feature: Tensor
     """`[B, D]` behind the BNNeck: the retrieval feature (cosine)."""
+    maps: Mapping[str, Tensor] = MappingProxyType({})
+    """`[B, C, H, W]` by name, as the backbone gives them."""
+    branches: tuple[ReIDOutput, ...] = ()
+    """What the auxiliary branches say, while a KSL network is trained."""
 
 
 class ReIDNet(nn.Module):
@@ -34,9 +40,17 @@ class ReIDNet(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, x: Tensor) -> ReIDOutput:
-        embedding = self.embedding(self.backbone(x)["map"].mean(dim=(2, 3)))
+        return self.head(self.backbone(x))
+
+    def head(self, maps: Mapping[str, Tensor]) -> ReIDOutput:
+        """What follows the backbone, for its maps."""
+        embedding = self.embedding(maps["map"].mean(dim=(2, 3)))
         feature = self.neck(embedding)
-        return ReIDOutput(self.classifier(feature), embedding, feature)
+        return ReIDOutput(self.classifier(feature), embedding, feature, maps)
+
+    def inference(self) -> ReIDNet:
+        """What is measured, saved and exported: all of it."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +73,10 @@ class ReID(SearchSpace):
             raise ValueError(f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
                              "leave num_ids out to take the data set's")
         return replace(self, num_ids=num_ids)
+
+    def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
+        """The space of `net.inference()`, and what `architecture` decides of it: all."""
+        return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:
         if not self.num_ids:

@@ -19,8 +19,9 @@ def test_output_has_a_row_for_each_image(backbone, embedding_dim):
     net = ReID(backbone=backbone, num_ids=5, embedding_dim=embedding_dim).student()
     out = net(torch.randn(4, 3, 64, 32))
     dim = embedding_dim or net.backbone.out_channels
-    assert [tuple(t.shape) for t in out] == [(4, 5), (4, dim), (4, dim)]
-    assert net.out_channels == dim
+    assert [tuple(t.shape) for t in (out.logits, out.embedding, out.feature)] == [(4, 5), (4, dim), (4, dim)]
+    assert out.branches == () and net.out_channels == dim
+    assert out.maps.keys() >= {"map"} and out.maps["map"].shape[:2] == (4, net.backbone.out_channels)
 
 
 def test_without_an_embedding_the_feature_is_the_pooled_map():
