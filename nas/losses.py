@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nas.data.batches import Batch
 from nas.strategies.base import Losses
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
-from teachers.signals import kd, kdas_distillation
+from teachers.signals import kd, kdas_distillation, vrkd
 from teachers.temperature import Constant, Falling, Linear, Temperature
 
 
@@ -20,8 +21,8 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
-        """Scalars: `total`, which is minimised, and the parts it is made of, unweighted. `batch.teacher` is None where
-        nobody teaches."""
+        """Scalars: `total`, which is minimised, and the parts it is made of, unweighted. `batch.teacher` is a
+        `TeacherOutput`, or None where nobody teaches."""
 
     def at(self, epoch: int, num_epochs: int) -> Loss:
         """The loss of the 0-based `epoch` of `num_epochs`: always the same, unless a part joins later."""
@@ -46,7 +47,7 @@ class KDASLoss(Loss):
         if batch.teacher is None:
             classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}
         else:
-            classify = {"distill": kdas_distillation(out.logits, batch.teacher, batch.labels, temperature, self.tied)}
+            classify = {"distill": kdas_distillation(out.logits, batch.teacher.logits, batch.labels, temperature, self.tied)}
         pull = triplet(out.embedding, batch.labels, self.margin)
         total = self.distill_weight * next(iter(classify.values())) + self.triplet_weight * pull
         return {"total": total, **classify, "triplet": pull}
@@ -77,9 +78,40 @@ class KDLoss(Loss):
                  "triplet": triplet(out.embedding, batch.labels, self.margin)}
         classify = parts["identity"]
         if batch.teacher is not None:
-            parts["distill"] = kd(out.logits, batch.teacher, temperature)
+            parts["distill"] = kd(out.logits, batch.teacher.logits, temperature)
             classify = self.alpha * parts["distill"] + (1 - self.alpha) * parts["identity"]
         return {"total": classify + self.triplet_weight * parts["triplet"], **parts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VRKDLoss(Loss):
+    """`CE + distill_weight * KL(p_t || p_s) + triplet_weight * L_t` (VRKD, Eq. 1), without a teacher its other parts.
+
+    `distill_weight` is the paper's lambda; its training tricks are `label_smoothing=0.1` (LSR) and `triplet_weight=1.0`
+    (TRI). `direction="printed"` is Eq. 2 as it stands, see `teachers.signals.vrkd`.
+    """
+
+    distill_weight: float = 1.0
+    temperature: Temperature = field(default_factory=lambda: Constant(value=2.0))
+    direction: Literal["usual", "printed"] = "usual"
+    label_smoothing: float = 0.0
+    triplet_weight: float = 0.0
+    margin: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.distill_weight < 0:
+            raise ValueError(f"distill_weight (lambda) must be at least 0, not {self.distill_weight}")
+        check_stays_above_zero(self.temperature)
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
+        parts = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+                 "triplet": triplet(out.embedding, batch.labels, self.margin)}
+        total = parts["identity"] + self.triplet_weight * parts["triplet"]
+        if batch.teacher is not None:
+            parts["distill"] = vrkd(out.logits, batch.teacher.logits, temperature, self.direction)
+            total = total + self.distill_weight * parts["distill"]
+        return {"total": total, **parts}
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from nas.data.batches import Batch
-from nas.losses import KDASLoss, KDLoss
+from nas.losses import KDASLoss, KDLoss, VRKDLoss
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
+from teachers.teacher import TeacherOutput
 from teachers.temperature import Constant, Linear
 
 
@@ -20,7 +21,7 @@ def said():
     logits, told = torch.randn(2, 8, 5, generator=rng, dtype=torch.float64)
     embedding = torch.randn(8, 3, generator=rng, dtype=torch.float64)
     labels = torch.arange(4).repeat_interleave(2)
-    return ReIDOutput(logits, embedding, embedding), Batch(torch.zeros(8), labels, told)
+    return ReIDOutput(logits, embedding, embedding), Batch(torch.zeros(8), labels, TeacherOutput(told, embedding, {}))
 
 
 class TestKDAS:
@@ -41,7 +42,7 @@ class TestKDAS:
     def test_above_zero_it_is_the_naive_sum(self, said):
         out, batch = said
         total = 0.0
-        for z_s, z_t in zip(out.logits, batch.teacher, strict=True):
+        for z_s, z_t in zip(out.logits, batch.teacher.logits, strict=True):
             q_t, q_s = (torch.softmax(z / 2.0, 0) for z in (z_t, z_s))
             total -= sum(t * math.log(s) for t, s in zip(q_t.tolist(), q_s.tolist(), strict=True)) / len(out.logits)
         assert KDASLoss()(out, batch, 2.0)["distill"].item() == pytest.approx(total, rel=1e-12)
@@ -72,7 +73,7 @@ class TestKD:
     def test_it_is_the_naive_sum(self, said, alpha, temperature):
         out, batch = said
         soft = hard = 0.0
-        for z_s, z_t, label in zip(out.logits, batch.teacher, batch.labels.tolist(), strict=True):
+        for z_s, z_t, label in zip(out.logits, batch.teacher.logits, batch.labels.tolist(), strict=True):
             p_s, p_t = (torch.softmax(z / temperature, 0).tolist() for z in (z_s, z_t))
             soft += sum(t * (math.log(t) - math.log(s)) for t, s in zip(p_t, p_s, strict=True)) / len(out.logits)
             hard -= math.log(torch.softmax(z_s, 0)[label].item()) / len(out.logits)
@@ -94,3 +95,36 @@ class TestKD:
             KDLoss(temperature=Linear(start=5.0, end=0.0))
         KDLoss(temperature=Linear(start=5.0, end=1.0))
         assert KDLoss().temperature == Constant(value=5.0)
+
+
+class TestVRKD:
+    @pytest.mark.parametrize("direction", ["usual", "printed"])
+    @pytest.mark.parametrize("tricks", [{}, {"label_smoothing": 0.1, "triplet_weight": 0.5, "distill_weight": 3.0}])
+    def test_it_is_the_naive_sum(self, said, direction, tricks):
+        out, batch = said
+        hard = soft = 0.0
+        smoothing = tricks.get("label_smoothing", 0.0)
+        for z_s, z_t, label in zip(out.logits, batch.teacher.logits, batch.labels.tolist(), strict=True):
+            p = torch.softmax(z_s, 0).tolist()
+            p_s, p_t = (torch.softmax(z / 2, 0).tolist() for z in (z_s, z_t))
+            hard -= sum((smoothing / 5 + (1 - smoothing) * (c == label)) * math.log(p[c]) for c in range(5)) / 8
+            one, other = (p_t, p_s) if direction == "usual" else (p_s, p_t)
+            sign = 1 if direction == "usual" else -1
+            soft += sign * sum(a * math.log(a / b) for a, b in zip(one, other, strict=True)) / 8
+        losses = VRKDLoss(direction=direction, **tricks)(out, batch, 2.0)
+        total = hard + tricks.get("distill_weight", 1.0) * soft
+        total += tricks.get("triplet_weight", 0.0) * triplet(out.embedding, batch.labels).item()
+        assert losses["distill"].item() == pytest.approx(soft, rel=1e-10)
+        assert losses["total"].item() == pytest.approx(total, rel=1e-10)
+
+    def test_without_a_teacher_the_labels_are_left(self, said):
+        out, batch = said
+        losses = VRKDLoss()(out, batch._replace(teacher=None), 2.0)
+        assert losses["total"] == losses["identity"] and set(losses) == {"total", "identity", "triplet"}
+
+    def test_what_cannot_be_is_refused_before_training(self):
+        with pytest.raises(ValueError, match=r"distill_weight \(lambda\) must be at least 0, not -1"):
+            VRKDLoss(distill_weight=-1)
+        with pytest.raises(ValueError, match="needs a temperature above 0 in every epoch"):
+            VRKDLoss(temperature=Linear(start=2.0, end=0.0))
+        assert VRKDLoss(temperature=Linear(start=2.0, end=1.0)).temperature.at(0, 2) == 2.0

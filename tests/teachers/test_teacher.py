@@ -30,20 +30,33 @@ def test_is_frozen_and_in_eval_mode(net, images):
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     teacher = Teacher(net, IDENTITIES, nullcontext)
-    first = teacher(images)
-    assert torch.equal(teacher(images[:1]), first[:1]) or torch.allclose(teacher(images[:1]), first[:1], atol=1e-6)
-    assert torch.equal(teacher(images), first)
+    first = teacher(images).logits
+    assert torch.allclose(teacher(images[:1]).logits, first[:1], atol=1e-6)
+    assert torch.equal(teacher(images).logits, first)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(p.requires_grad for p in net.parameters()) and not net.training
 
 
 def test_what_it_says_is_a_constant_that_a_loss_may_use(net, images):
     images.requires_grad_()
-    told = Teacher(net, IDENTITIES, nullcontext)(images)
-    student = nn.Linear(3, 3)
-    (student(told) * told).sum().backward()
-    assert not told.requires_grad and not told.is_inference()
+    told = Teacher(net, IDENTITIES, nullcontext, maps=("layer1",))(images)
+    for answer in (told.logits, told.embedding, told.maps["layer1"]):
+        nn.Linear(answer.shape[-1], 1)(answer).sum().backward()
+        assert not answer.requires_grad and not answer.is_inference()
     assert images.grad is None and all(p.grad is None for p in net.parameters())
+
+
+def test_says_what_its_network_says_and_keeps_only_the_maps_asked_for(net, images):
+    out = net.eval()(images)
+    told = Teacher(net, IDENTITIES, nullcontext, maps=("layer3", "map"))(images)
+    assert torch.equal(told.logits, out.logits) and torch.equal(told.embedding, out.embedding)
+    assert list(told.maps) == ["layer3", "map"] and torch.equal(told.maps["layer3"], out.maps["layer3"])
+    assert not Teacher(net, IDENTITIES, nullcontext)(images).maps
+
+
+def test_a_map_that_does_not_exist_is_named_with_those_that_do(net, images):
+    with pytest.raises(ValueError, match="the teacher has no map layer9; it has layer1, layer2, layer3, layer4, map"):
+        Teacher(net, IDENTITIES, nullcontext, maps=("layer3", "layer9"))(images)
 
 
 def test_is_no_part_of_a_student(net):
@@ -55,8 +68,8 @@ def test_is_no_part_of_a_student(net):
 
 
 def test_precision_is_the_machines_and_logits_are_single(net, images):
-    full = Teacher(net, IDENTITIES, nullcontext)(images)
-    lowered = Teacher(net, IDENTITIES, lambda: torch.autocast("cpu", torch.bfloat16))(images)
+    full = Teacher(net, IDENTITIES, nullcontext)(images).logits
+    lowered = Teacher(net, IDENTITIES, lambda: torch.autocast("cpu", torch.bfloat16))(images).logits
     assert full.dtype == lowered.dtype == torch.float32
     assert not torch.equal(full, lowered) and torch.equal(lowered, lowered.bfloat16().float())
     assert torch.allclose(full, lowered, atol=0.05 * full.abs().max().item())
