@@ -180,6 +180,12 @@ def _data(arguments: list[str]) -> int:
     return data_command(arguments)
 
 
+def _reproduce(arguments: list[str]) -> int:
+    from nas.reproduce import reproduce_command
+
+    return reproduce_command(arguments)
+
+
 def _compare(arguments: list[str]) -> int:
     from nas.compare import compare_command
 
@@ -199,6 +205,8 @@ class Tool:
 TOOLS = {
     "recipes": Tool("", "what exists, one line each", _list_recipes, "nas recipes"),
     "data": Tool("check", "whether a data set is whole", _data, "nas data check market1501 data"),
+    "reproduce": Tool("PAPER TABLE", "a paper's table, paper against measured", _reproduce,
+                      "nas reproduce fast_reid table3 --data data"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
 }
