@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -12,7 +12,7 @@ import nas.recipe  # noqa: F401 - a file's header may name any class that a reci
 from nas.checkpoint import load_into, load_weights, save_weights
 from nas.config import decode, encode
 from search_spaces.base import Architecture
-from students.reid import ReID, ReIDNet
+from students.reid import ReID, ReIDNet, ReIDSpace
 
 FORMAT = 1
 
@@ -21,10 +21,15 @@ FORMAT = 1
 class Network:
     """A network with the space and architecture it was built from, and the training identities its logits stand for."""
 
-    net: ReIDNet
-    space: ReID
+    net: nn.Module
+    space: ReIDSpace
     architecture: Architecture | None
     identities: tuple[int, ...]
+
+    def inference(self) -> Network:
+        """The network without what only its training needs."""
+        space, architecture = self.space.inference(self.architecture)
+        return replace(self, net=self.net.inference(), space=space, architecture=architecture)
 
     def save(self, path: Path) -> Path:
         """Writes safetensors."""

@@ -9,9 +9,10 @@ from typing import Literal
 from nas.config import WITHOUT_EFFECT
 from nas.data.augment import Augment
 from nas.data.base import NUM_THREADS, DataSource, ReIDData
-from nas.data.sampling import ClassBalanced, Shuffled
+from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
+from nas.ksl_objective import KSLLoss
 from nas.losses import KDASLoss, KDLoss, Loss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
@@ -20,9 +21,10 @@ from nas.strategies.darts import DARTS
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
-from students.reid import ReID
+from students.ksl import KSL
+from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KDASLoss, KDLoss, DARTS)
+KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KDASLoss, KDLoss, KSL, KSLLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -52,7 +54,7 @@ class Training:
 
     epochs: int = 200
     optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineRate(final=0.01)))
-    sampling: ClassBalanced | Shuffled = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
+    sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
     augment: Augment = field(default_factory=Augment)
     clip: float | None = None
     """Largest norm of the gradient."""
@@ -82,7 +84,7 @@ class Search:
 class TeacherRecipe:
     """The teacher: which network, and how `nas teach` trains it; or weights that an earlier `nas teach` wrote."""
 
-    net: ReID = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
+    net: ReIDSpace = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
     weights: Path | None = None
     """A `teacher.safetensors`; None: the one in the run's folder."""
     loss: Loss = field(default_factory=KDASLoss)
@@ -117,11 +119,11 @@ class Recipe:
     """Everything that decides a run: data, teacher, search, retraining, evaluation."""
 
     data: DataSource
-    space: ReID = field(default_factory=lambda: ReID(backbone=Cells()))
+    space: ReIDSpace = field(default_factory=lambda: ReID(backbone=Cells()))
     """The network while it is searched."""
-    student: ReID | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
+    student: ReIDSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
     """The same space at the size that is retrained; None: as searched."""
-    rival: ReID | None = None
+    rival: ReIDSpace | None = None
     """A hand-made network to compare with, trained like the student but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
@@ -138,7 +140,7 @@ class Recipe:
     machine: Machine = field(default_factory=Machine)
 
     @property
-    def retrained(self) -> ReID:
+    def retrained(self) -> ReIDSpace:
         """The space that the retrained student comes from."""
         return self.student or self.space
 
@@ -147,7 +149,7 @@ class Recipe:
         data = self.data.load()
         check_cameras(data, self.evaluation)
         trainings = [self.retrain, *([self.teacher.training] if self.teacher else [])]
-        needed = max(getattr(part.sampling, "num_ids", 1) for part in [self.search, *trainings])
+        needed = max(part.sampling.num_ids for part in [self.search, *trainings])
         if len(data.identities) < needed:
             raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
                              "lower the sampling's num_ids, or take more identities")

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from nas.data.augment import Augment
 from nas.data.pedestrians import Pedestrians
-from nas.data.sampling import ClassBalanced, Sampling, Shuffled
+from nas.data.sampling import ClassBalanced, Sampling, Shuffled, Switched
 from nas.data.vehicleid import VehicleID
 from nas.data.vehicles import Vehicles
 from nas.data.veri776 import VeRi776
+from nas.ksl_objective import KSLLoss
+from nas.losses import Loss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
@@ -27,7 +29,7 @@ def small(recipe: Recipe) -> Recipe:
                                                     height=height, width=width)
     return replace(
         recipe, data=drawn, images=Images(height=height, width=width), strategy=_strategy(recipe.strategy),
-        teacher=_teacher(recipe.teacher), retrain=_training(recipe.retrain),
+        loss=_loss(recipe.loss), teacher=_teacher(recipe.teacher), retrain=_training(recipe.retrain),
         search=replace(recipe.search, sampling=_sampling(recipe.search.sampling), augment=_augment(recipe.search.augment)))
 
 
@@ -38,7 +40,11 @@ def _strategy(strategy: Strategy | None) -> Strategy | None:
 
 
 def _teacher(teacher: TeacherRecipe | None) -> TeacherRecipe | None:
-    return teacher and replace(teacher, training=_training(teacher.training))
+    return teacher and replace(teacher, loss=_loss(teacher.loss), training=_training(teacher.training))
+
+
+def _loss(loss: Loss) -> Loss:
+    return replace(loss, triplet_from=min(loss.triplet_from, 1)) if isinstance(loss, KSLLoss) else loss
 
 
 def _training(training: Training) -> Training:
@@ -49,6 +55,8 @@ def _training(training: Training) -> Training:
 def _sampling(sampling: Sampling) -> Sampling:
     if isinstance(sampling, Shuffled):
         return Shuffled(batch_size=8)
+    if isinstance(sampling, Switched):
+        return Switched(first=_sampling(sampling.first), then=_sampling(sampling.then), at=min(sampling.at, 1))
     return ClassBalanced(num_ids=4, images_per_id=2, num_batches=4)
 
 

@@ -18,7 +18,7 @@ from nas.run import RESULTS, Run
 from nas.stage import Stage
 from nas.training import batches_of, cached, train
 from search_spaces.base import Architecture
-from students.reid import ReID
+from students.reid import ReIDSpace
 from teachers.teacher import Teacher
 
 
@@ -39,24 +39,25 @@ def teach(run: Run, overwrite: bool = False) -> None:
     finish(run, stage, network, data, teacher.training, teacher.loss)
 
 
-def started(space: ReID, architecture: Architecture | None, data: ReIDData, training: Training, seed: int) -> Network:
+def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int) -> Network:
     """A network at the start of its training: random by seed, its backbone pretrained where asked."""
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
-        load_pretrained(net.backbone, space.backbone, training.pretrained)
+        load_pretrained(net.inference().backbone, space.inference()[0].backbone, training.pretrained)
+        net.repeat_weights()
     return Network(net, space, architecture, data.identities)
 
 
 def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: Training, loss: Loss,
            teacher: Teacher | None = None) -> None:
-    """Trains the network to the end of the stage and saves it as the stage's result."""
+    """Trains the network to the end of the stage and saves what is left of it at inference as the stage's result."""
     recipe = run.recipe
     batches = batches_of(data, cached(data.train, recipe.images), training.sampling, training.augment, recipe.seed, stage)
     validate = _validation(data, recipe, stage) if training.validate_every else None
     train(network.net, batches, loss, training, stage, teacher, validate)
     if stage.fabric.is_global_zero:
-        network.save(run.folder / RESULTS[stage.name])
+        network.inference().save(run.folder / RESULTS[stage.name])
         run.end(stage)
     stage.fabric.barrier()
 

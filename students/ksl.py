@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, Pick, SearchSpace, Staged
-from students.reid import ReID, ReIDNet, ReIDOutput
+from search_spaces.base import Architecture, Pick, Staged
+from students.reid import ReID, ReIDNet, ReIDOutput, ReIDSpace
 
 
 class Tail(nn.Module):
@@ -48,7 +48,7 @@ class KSLNet(nn.Module):
         return self.main
 
     def repeat_weights(self) -> None:
-        """Starts the auxiliary branches from the main branch's weights, their heads aside: for a pretrained backbone."""
+        """Starts the auxiliary branches from the main branch's weights, their heads aside."""
         stages = self.main.backbone.stages()
         for branch in self.branches.values():
             for name, stage in branch.backbone.stages.items():
@@ -56,7 +56,7 @@ class KSLNet(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KSL(SearchSpace):
+class KSL(ReIDSpace):
     """A re-ID network with isomorphic auxiliary branches (Wang et al. 2021, section 3.1).
 
     A branch starts before a stage of the backbone, repeats that stage and all later ones with the same decisions but
@@ -76,11 +76,9 @@ class KSL(SearchSpace):
         return f"{self.main.title} with KSL"
 
     def with_ids(self, num_ids: int) -> KSL:
-        """As the main network's."""
         return replace(self, main=self.main.with_ids(num_ids))
 
     def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
-        """The space of `net.inference()`, and what `architecture` decides of it."""
         if architecture is None:
             return self.main, None
         decisions = {name: a for name, a in architecture.decisions.items() if not name.startswith("branch.")}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -52,9 +53,25 @@ class ReIDNet(nn.Module):
         """What is measured, saved and exported: all of it."""
         return self
 
+    def repeat_weights(self) -> None:
+        """Starts what repeats the backbone from the backbone's weights: nothing does."""
+
+
+class ReIDSpace(SearchSpace):
+    """A family of re-ID networks. A network says a `ReIDOutput` of images `[B, 3, H, W]`, and has `inference()` and
+    `repeat_weights()` as `ReIDNet` has."""
+
+    @abstractmethod
+    def with_ids(self, num_ids: int) -> Self:
+        """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
+
+    @abstractmethod
+    def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
+        """The space of a network's `inference()`, and what `architecture` decides of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class ReID(SearchSpace):
+class ReID(ReIDSpace):
     """A re-ID network around any backbone space; what is open is the backbone's (`backbone.` before its names)."""
 
     backbone: SearchSpace
@@ -68,14 +85,12 @@ class ReID(SearchSpace):
         return self.backbone.title
 
     def with_ids(self, num_ids: int) -> ReID:
-        """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
         if self.num_ids not in (None, num_ids):
             raise ValueError(f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
                              "leave num_ids out to take the data set's")
         return replace(self, num_ids=num_ids)
 
     def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
-        """The space of `net.inference()`, and what `architecture` decides of it: all."""
         return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:

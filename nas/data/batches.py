@@ -13,7 +13,7 @@ from torch import Tensor
 from nas.data.augment import Augment
 from nas.data.cache import ImageCache
 from nas.data.label_noise import fewest_identities, noisy_labels
-from nas.data.sampling import ClassBalanced, Sampling
+from nas.data.sampling import Sampling
 
 
 class Batch(NamedTuple):
@@ -86,7 +86,7 @@ class Batches:
             pool.shutdown(cancel_futures=True)
 
     def _check_noise(self) -> None:
-        if not (self.label_noise and isinstance(self.sampling, ClassBalanced)):
+        if not self.label_noise:
             return
         fewest = fewest_identities(self.labels[self.indices], self.label_noise)
         if fewest < self.sampling.num_ids:
@@ -103,7 +103,7 @@ class Batches:
 
     def _plan(self, epoch: int, labels: np.ndarray) -> np.ndarray:
         """The images of all ranks' batches in `epoch`, int64 [num_batches, B]."""
-        plan = self.sampling.plan(labels[self.indices], np.random.default_rng([self.seed, epoch]))
+        plan = self.sampling.plan(labels[self.indices], np.random.default_rng([self.seed, epoch]), epoch)
         return self.indices[plan]
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray, labels: np.ndarray) -> Batch:

@@ -1,9 +1,11 @@
 """Which images make up the batches of an epoch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
+
 
 def class_balanced(
     labels: np.ndarray, num_ids: int, images_per_id: int, rng: np.random.Generator, num_batches: int | None = None
@@ -64,7 +66,11 @@ class ClassBalanced:
     num_batches: int | None = None
     """Batches in an epoch; None: as many as there are images for."""
 
-    def plan(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    @property
+    def batch_size(self) -> int:
+        return self.num_ids * self.images_per_id
+
+    def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
         return class_balanced(labels, self.num_ids, self.images_per_id, rng, self.num_batches)
 
 
@@ -73,9 +79,36 @@ class Shuffled:
     """Batches of `batch_size` images in random order: see `shuffled`."""
 
     batch_size: int = 64
+    num_ids: ClassVar[int] = 0
+    """A batch needs no number of identities."""
 
-    def plan(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
         return shuffled(labels, self.batch_size, rng)
 
 
-Sampling = ClassBalanced | Shuffled
+@dataclass(frozen=True, kw_only=True)
+class Switched:
+    """Shuffled batches at first, class-balanced ones from epoch `at` on (KSL, section 4.2).
+
+    All epochs have equally many: `then.num_batches`, as far as there are images for.
+    """
+
+    first: Shuffled = field(default_factory=Shuffled)
+    then: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=16, images_per_id=4))
+    at: int = 150
+
+    def __post_init__(self) -> None:
+        if self.first.batch_size != self.then.batch_size:
+            raise ValueError(f"both kinds of batches must have equally many images, not {self.first.batch_size} and "
+                             f"{self.then.num_ids} x {self.then.images_per_id} = {self.then.batch_size}")
+
+    @property
+    def num_ids(self) -> int:
+        return self.then.num_ids
+
+    def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
+        first = self.first.plan(labels, rng, epoch)[: self.then.num_batches]
+        return first if epoch < self.at else self.then.plan(labels, rng, epoch)[: len(first)]
+
+
+Sampling = ClassBalanced | Shuffled | Switched

@@ -1,0 +1,74 @@
+"""What KSL trains for: each branch's own loss, and that the branches agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from nas.data.batches import Batch
+from nas.losses import KDASLoss, KDLoss, Loss
+from nas.strategies.base import Losses
+from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
+from students.reid import ReIDOutput
+from teachers.temperature import Temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class KSLLoss(Loss):
+    """`L_aux + L_p + L_e + L_h` (KSL, Eq. 1), each part with its weight, of which 0 leaves it out.
+
+    Of a network without branches it is the network's own loss.
+    """
+
+    each: KDASLoss | KDLoss = field(default_factory=KDASLoss)
+    """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2); with one, every branch hears it."""
+    aux: float = 1.0
+    """Weight of the auxiliary branches' own losses."""
+    pp: float = 1.0
+    pa: float = 1.0
+    ep: float = 1.0
+    ea: float = 1.0
+    h: float = 1.0
+    """Weight of KSL-H, whose margin is the triplet loss's."""
+    triplet_from: int = 150
+    """Epoch from which the triplet losses and KSL-H are trained: from scratch they diverge at first (section 3.1)."""
+    detached: bool = True
+    """Whether what a branch imitates is a constant (KSL-P, KSL-EA)."""
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("aux", "pp", "pa", "ep", "ea", "h")}
+        if negative := [f"{name}={weight}" for name, weight in weights.items() if weight < 0]:
+            raise ValueError(f"a weight must be at least 0 (0 leaves the part out), not {', '.join(negative)}")
+
+    @property
+    def temperature(self) -> Temperature:
+        return self.each.temperature
+
+    def at(self, epoch: int, num_epochs: int) -> KSLLoss:
+        """The loss of the 0-based `epoch`. Raises ValueError when the triplet losses would never join."""
+        if self.triplet_from >= num_epochs:
+            raise ValueError(f"the triplet losses join at epoch {self.triplet_from}, but there are {num_epochs}: lower "
+                             "triplet_from (and the epoch of the sampling's switch), or train longer")
+        if epoch >= self.triplet_from:
+            return self
+        return replace(self, h=0.0, each=replace(self.each, triplet_weight=0.0))
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """`total`, the main branch's own parts, `aux` (the sum of the auxiliary branches' own losses) and those of
+        `pp`, `pa`, `ep`, `ea`, `h` that have a weight."""
+        own = self.each(out, batch, temperature)
+        if not out.branches:
+            return own
+        parts = {"aux": sum(self.each(branch, batch, temperature)["total"] for branch in out.branches),
+                 **{name: part() for name, part in self._agreements(out, batch).items() if getattr(self, name)}}
+        total = own["total"] + sum(getattr(self, name) * part for name, part in parts.items())
+        return {**own, **parts, "total": total}
+
+    def _agreements(self, out: ReIDOutput, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+        branches = (out, *out.branches)
+        logits, embeddings = [b.logits for b in branches], [b.embedding for b in branches]
+        return {"pp": lambda: ksl_pp(logits, self.detached), "pa": lambda: ksl_pa(logits, self.detached),
+                "ep": lambda: ksl_ep(embeddings), "ea": lambda: ksl_ea(embeddings, self.detached),
+                "h": lambda: ksl_h(embeddings, batch.labels, self.each.margin)}
