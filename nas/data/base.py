@@ -102,7 +102,10 @@ class Joined:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Decodes `image` completely into 8-bit RGB. 16-bit grey is scaled, not clipped; transparency is dropped."""
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+        pixels = np.asarray(image, dtype=np.int64)
+        if pixels.min() < 0 or pixels.max() >= 2**16:
+            raise ValueError("its grey values must fit into 16 bits; save it with 8 bits per channel")
+        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits per channel")
     if image.mode in ("P", "PA"):

@@ -13,6 +13,7 @@ from nas.data.lists import check_listed
 
 COLUMNS = ("path", "identity", "split")
 JUNK = "-1"
+UNKNOWN = "-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,8 @@ class Csv(DataSource):
 
     path: of the image, relative to the CSV's folder; each once. identity, camera: whole numbers or any names. Names
     become the numbers 0, 1, ... in sorted order, the same in all splits. Identity -1 is junk and camera -1 unknown (see
-    Split). No other identity is both in train and in query or gallery. camera: may be left out as a column. split:
-    train, query or gallery.
+    Split), which no query's is. No other identity is both in train and in query or gallery. camera: may be left out as
+    a column. split: train, query or gallery.
     """
 
     file: Path
@@ -48,11 +49,9 @@ def rows_of(file: Path) -> list[tuple[int, dict[str, str]]]:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text, strict=True)
             columns = check_header(file, reader.fieldnames or ())
-            rows = [(reader.line_num, {name: (row[name] or "").strip() for name in columns}) for row in reader]
+            rows = [(reader.line_num, cells(file, reader.line_num, row, columns)) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} must be a CSV file in UTF-8: {error}") from error
-    for line, row in rows:
-        check_row(file, line, row)
     if not rows:
         raise ValueError(f"{file}: there must be a line for each image; found none below the header")
     return rows
@@ -65,15 +64,25 @@ def check_header(file: Path, names: Sequence[str]) -> tuple[str, ...]:
             f"{file}, line 1: the header needs the columns path,identity,camera,split (camera may be left out); "
             f"{', '.join(missing)} is missing from: {', '.join(names) or 'an empty file'}"
         )
-    return (*COLUMNS, "camera") if "camera" in names else COLUMNS
+    columns = (*COLUMNS, "camera") if "camera" in names else COLUMNS
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise ValueError(f"{file}, line 1: the header must have each column once, but has {', '.join(twice)} again")
+    return columns
 
 
-def check_row(file: Path, line: int, row: dict[str, str]) -> None:
-    for name, value in row.items():
+def cells(file: Path, line: int, row: dict[str | None, str | None], columns: Sequence[str]) -> dict[str, str]:
+    """Column -> text. Raises ValueError naming the line that is not as it must be."""
+    if None in row:
+        raise ValueError(f"{file}, line {line}: there are more cells than columns; put a cell with a comma in quotes")
+    found = {name: (row[name] or "").strip() for name in columns}
+    for name, value in found.items():
         if not value:
             raise ValueError(f"{file}, line {line}: the column {name} is empty")
-    if row["split"] not in SPLITS:
-        raise ValueError(f'{file}, line {line}: split must be one of {", ".join(SPLITS)}; got "{row["split"]}"')
+    if found["split"] not in SPLITS:
+        raise ValueError(f'{file}, line {line}: split must be one of {", ".join(SPLITS)}; got "{found["split"]}"')
+    if found["split"] == "query" and found.get("camera") == UNKNOWN:
+        raise ValueError(f"{file}, line {line}: a query needs a known camera; got {UNKNOWN}, which is an unknown one")
+    return found
 
 
 def check_apart(file: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> None:

@@ -85,7 +85,8 @@ def unmatched(looked: Looked) -> Problem:
     without_cameras = query.cameras is None or gallery.cameras is None
     cameras = defaultdict(set)
     for one, camera in zip(gallery.ids, np.zeros(len(gallery)) if without_cameras else gallery.cameras, strict=True):
-        cameras[one].add(camera)
+        if one >= 0:
+            cameras[one].add(camera)
     own = np.full(len(query), -1) if without_cameras else query.cameras
     skipped = [i for i, (one, camera) in enumerate(zip(query.ids, own, strict=True)) if not cameras[one] - {camera}]
     return Problem(

@@ -214,6 +214,11 @@ def test_queries_without_a_match_in_another_camera(tree: Path):
     assert not checked(tree).ok and kinds(checked(tree), "error") == ["unmatched_query"]
 
 
+def test_a_query_of_junk_has_no_match(tree: Path):
+    (tree / "query/0003_c1s1_1_00.jpg").rename(tree / "query/-1_c1s1_1_00.jpg")
+    assert problem(checked(tree), "unmatched_query").items == ("query/-1_c1s1_1_00.jpg",)
+
+
 def test_without_cameras_any_image_of_the_identity_is_a_match(tree: Path):
     data = Market1501(root=tree).listed()
     bare = {name: Split(images=split.images, ids=split.ids) for name, split in data.splits.items()}

@@ -42,6 +42,8 @@ class TestCsv:
             ("a.png,Eve,1,test", r'line 15: split must be one of train, query, gallery; got "test"'),
             ("a.png,,1,train", "line 15: the column identity is empty"),
             ("a.png,Eve", "line 15: the column split is empty"),
+            ("a, b.png,Eve,1,train", "line 15: there are more cells than columns; put a cell with a comma in quotes"),
+            ("extra.png,Ann 3,-1,query", "line 15: a query needs a known camera; got -1"),
             ("gone.png,Eve,1,train", r"gone.png \(line 15\)"),
             ("bïlder mit blank/train 0 1.png,Eve,1,train", r"listed again: .*train 0 1.png \(line 3; line 15\)"),
             ("./bïlder mit blank/query 3 0.png,Ann 3,1,gallery", r"listed again: .*query 3 0.png \(line 8; line 15\)"),
@@ -62,6 +64,7 @@ class TestCsv:
             (b"", "an empty file"),
             (b"path;identity;split\na;b;c", "missing from: path;identity;split"),
             (b"path,identity,split\n", "found none below the header"),
+            (b"path,identity,split,identity\n", "line 1: the header must have each column once, but has identity again"),
             ("path,identity,split\nä,b,c".encode("latin-1"), "must be a CSV file in UTF-8"),
         ],
     )

@@ -60,6 +60,12 @@ class TestFiles:
         assert read.mode == "RGB"
         assert np.abs(np.asarray(read).astype(int) - GREY[..., None]).max() <= (12 if name.endswith("jpg") else 1)
 
+    @pytest.mark.parametrize("factor", [-1, 300])
+    def test_grey_beyond_16_bits_is_refused(self, tmp_path: Path, factor: int):
+        Image.fromarray(GREY.astype(np.int32) * factor).save(tmp_path / "32bit.tif")
+        with pytest.raises(ValueError, match=r"32bit.tif: its grey values must fit into 16 bits"):
+            Files((tmp_path / "32bit.tif",)).read(0)
+
     def test_transparent_palette_is_read_without_a_warning(self, tmp_path: Path):
         image = Image.fromarray(GREY).convert("RGB").quantize(16)
         image.save(tmp_path / "a.png", transparency=b"\x00" * 3 + b"\xff" * 13)
