@@ -64,6 +64,8 @@ class Features:
             if name in arrays and arrays[name].is_floating_point() != (name in NEEDED[:2]):
                 kind = "floating-point numbers" if name in NEEDED[:2] else "whole numbers"
                 raise ValueError(f"{path}: {name} must hold {kind}, not {arrays[name].dtype}")
+            if name in arrays and name not in NEEDED[:2] and arrays[name].ndim != 1:
+                raise ValueError(f"{path}: {name} must be a row of numbers, not of shape {list(arrays[name].shape)}")
         return cls(**{name: arrays[name].float() if name in NEEDED[:2] else arrays[name].long()
                       for name in (*NEEDED, *CAMERAS) if name in arrays})
 

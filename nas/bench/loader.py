@@ -19,6 +19,7 @@ from nas.data.batches import Batches
 from nas.data.cache import ImageCache
 from nas.data.sampling import Shuffled
 from nas.data.sets import data_set
+from nas.metrics.retrieval import check_counts
 from nas.stage import Machine
 
 
@@ -29,8 +30,10 @@ def loader(data: str = "pedestrians", path: Path | None = None, height: int = 25
 
     `images_per_second`: median over `repeats`; `spread`: fastest less slowest; `ratio`: median of the ratio to the
     bare decode in the same turn, which is one thread that opens file after file. All files were read once before.
-    data, path: as in `nas data check`; what is drawn by the program is first written as JPEG.
+    data, path: as in `nas data check`; what is drawn by the program is first written as JPEG. Raises ValueError for
+    counts below 1, and where a batch is larger than all images.
     """
+    check_counts(height=height, width=width, batch=batch, images=images, threads=threads, repeats=repeats)
     device = machine.fabric().device
     with _files(data, path, images) as split:
         memory, none = (ImageCache(split, height, width, max_gib=gib, num_threads=threads) for gib in (8.0, 0.0))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.metrics.rerank import Rerank
-from nas.metrics.retrieval import evaluate_retrieval
+from nas.metrics.retrieval import check_counts, evaluate_retrieval
 from nas.stage import Machine
 
 Row = dict[str, float]
@@ -27,8 +27,10 @@ def evaluate(queries: int = 3368, gallery: int = 15913, dim: int = 512, identiti
     """Cosine distances, CMC, mAP and mINP of random clusters; `compare`: beside all distances, sorted and looped over.
 
     `seconds`: median over `repeats`; `spread`: slowest less fastest; `peak_mib`: most memory beyond what was used
-    before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size.
+    before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size. Raises ValueError
+    for counts below 1.
     """
+    check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
     ways = {"ours": lambda: evaluate_retrieval(*data).mAP}
     if compare:
@@ -40,6 +42,7 @@ def rerank(queries: int = 3368, gallery: int = 15913, dim: int = 512, identities
            compare: bool = False, reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
            machine: Machine = Machine()) -> dict[str, Row]:  # noqa: B008
     """The same with k-reciprocal re-ranking; `compare`: beside dense matrices of all images and a loop over them."""
+    check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
     ways = {"ours": lambda: evaluate_retrieval(*data, rerank=reranking).mAP}
     if compare:
@@ -52,6 +55,7 @@ def _clusters(queries: int, gallery: int, dim: int, identities: int, device: tor
 
     The noise is what gives a mAP of about 0.7 at Market-1501's size.
     """
+    check_counts(queries=queries, gallery=gallery, dim=dim, identities=identities)
     rng = torch.Generator().manual_seed(0)
     centres = torch.randn(identities, dim, generator=rng)
     ids = [torch.randint(identities, (num,), generator=rng) for num in (queries, gallery)]

@@ -86,7 +86,7 @@ def evaluate_retrieval(
     zero features, for missing cameras, and when no query has a match.
     """
     _check_choices(distance=(distance, Distance), ap=(ap, AveragePrecision), same_camera=(same_camera, SameCamera))
-    _check_counts(max_rank=max_rank, block=block)
+    check_counts(max_rank=max_rank, block=block)
     check_features(query, gallery, distance)
     ids = _labels("ids", query, gallery, query_ids, gallery_ids)
     wanted = _Wanted.of(ids, _cameras(query, gallery, query_cameras, gallery_cameras, same_camera))
@@ -134,7 +134,7 @@ def ranked_gallery(
     """
     query = torch.atleast_2d(query)
     _check_choices(distance=(distance, Distance), same_camera=(same_camera, SameCamera))
-    _check_counts(k=k, block=block)
+    check_counts(k=k, block=block)
     check_features(query, gallery, distance)
     if query_ids is None and gallery_ids is None:
         query_ids, gallery_ids, same_camera = torch.ones(len(query)), torch.zeros(len(gallery)), "keep"
@@ -259,7 +259,11 @@ def _labels(
         num_labels = 0 if labels is None else torch.as_tensor(labels).numel()
         if num_labels != len(features):
             raise ValueError(f"{side}_{name} must hold one number for each of {len(features)} images, got {num_labels}")
-        checked.append(torch.as_tensor(labels, device=features.device).flatten().long())
+        labels = torch.as_tensor(labels, device=features.device).flatten()
+        whole = labels.long()
+        if not torch.equal(whole.to(labels.dtype), labels):
+            raise ValueError(f"{side}_{name} must be whole numbers, got {float(labels[whole != labels][0])}")
+        checked.append(whole)
     return checked[0], checked[1]
 
 
@@ -286,7 +290,8 @@ def _check_choices(**choices: tuple[str, object]) -> None:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, got {value!r}")
 
 
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
+    """Raises ValueError naming the count that is not 1 or more."""
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")

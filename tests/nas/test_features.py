@@ -103,6 +103,7 @@ class TestFiles:
     @pytest.mark.parametrize(("changed", "message"), [
         ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
         ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
+        ({"query_ids": np.array([[1, 2]])}, r"query_ids must be a row of numbers, not of shape \[1, 2\]"),
         ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
     ])
     def test_wrong_arrays_are_named(self, tmp_path, name, changed, message):

@@ -213,6 +213,8 @@ def broken(place, value):
         (broken(2, torch.ones(22)), {}, "query_ids must hold one number for each of 23 images, got 22"),
         (broken(3, None), {}, "gallery_ids must hold one number for each of 61 images, got 0"),
         (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
+        (broken(2, torch.full((23,), math.nan)), {}, "query_ids must be whole numbers, got nan"),
+        (broken(4, torch.full((23,), 1.5)), {}, "query_cameras must be whole numbers, got 1.5"),
         (broken(4, None), {}, 'same_camera="keep"'),
         (broken(5, None), {}, "--keep-same-camera"),
         (broken(2, torch.full((23,), 99)), {}, "no query has a match"),
