@@ -68,7 +68,7 @@ class SDCCNN(SearchSpace):
         return "SDC-CNN" + ("" if self.widths[0] == 1 else f" x{self.widths[0]:g}")
 
     def build(self, pick: Pick, c_in: int = 3) -> StageNet:
-        """Its maps are `unit1 [B, C, H, W]` to `unit5 [B, C, H / 16, W / 16]`, the last behind its BatchNorm and ReLU."""
+        """Its maps are `unit1 [B, C, H, W]` to `unit5 [B, C, H / 16, W / 16]`, the last behind BatchNorm and ReLU."""
         c_last = round(CHANNELS[0] * self.widths[0])
         before: nn.Module = nn.Conv2d(c_in, c_last, 3, padding=1, bias=False)
         units = {}
