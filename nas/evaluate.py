@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nas.checkpoint import load_weights, read_json
@@ -49,6 +51,16 @@ class OtherFeatures:
     subject: str
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    def __post_init__(self) -> None:
+        if self.evaluation.flip:
+            raise ValueError(f"{self.subject} holds features, of which there is no mirror image: leave --flip out, or "
+                             "give a network")
+
+    @property
+    def title(self) -> str:
+        """What is measured, in words."""
+        return self.subject
+
     @property
     def folder_name(self) -> str:
         return f"evaluate-{Path(self.subject).stem}"
@@ -60,7 +72,7 @@ class OtherFeatures:
         results = judged(features, "features", f"features ({path.name})", self.evaluation)
         write_queries(folder, results, names, features)
         draw_plots(folder / "plots", features, self.evaluation)
-        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.subject)
+        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +83,24 @@ class OtherNetwork:
     """A torchvision or timm classifier's name, an ONNX file, or a safetensors file of this project."""
     data: DataSource
     weights: str = ""
-    """Of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; without it they are random."""
+    """Of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; without it they are random, the
+    same ones each time."""
     images: Images = field(default_factory=lambda: Images(height=256, width=128))
     evaluation: Evaluation = field(default_factory=Evaluation)
     machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        if self.weights and self.is_file:
+            raise ValueError(f"{self.subject} holds its own weights: leave --weights out")
+
+    @property
+    def is_file(self) -> bool:
+        return Path(self.subject).suffix in (".onnx", ".safetensors")
+
+    @property
+    def title(self) -> str:
+        """What is measured, in words."""
+        return self.subject if self.is_file else f"{self.subject} with weights: {self.weights or 'random'}"
 
     @property
     def folder_name(self) -> str:
@@ -85,7 +111,7 @@ class OtherNetwork:
         check_cameras(data, self.evaluation)
         entrant = Entrant(role="model", title=Path(self.subject).name, net=self.network())
         stage = Stage(folder, "evaluate", "", self.machine)
-        return measure([entrant], data, self.images, self.evaluation, stage, subject=self.subject)
+        return measure([entrant], data, self.images, self.evaluation, stage, subject=self.title)
 
     def network(self) -> nn.Module:
         """The network itself, giving features."""
@@ -94,6 +120,10 @@ class OtherNetwork:
             return OnnxNet(path, self.images.height, self.images.width)
         if path.suffix == ".safetensors":
             return Network.load(path).net
+        if not self.weights:
+            warnings.warn(f"the weights of {self.subject} are random: give a checkpoint as --weights, or imagenet",
+                          stacklevel=2)
+            torch.manual_seed(0)
         return classifier_features(self.subject, self.weights)
 
 
@@ -106,11 +136,11 @@ def evaluate_other(other: OtherNetwork | OtherFeatures, folder: Path, overwrite:
     """Measures what is no run's; see `nas.judge.measure` for what is written into `folder`.
 
     Raises ValueError when the network or the features cannot be had or do not fit, and when `folder` holds the results
-    of another subject, unless they may be replaced.
+    of another subject or of other weights, unless they may be replaced.
     """
     path = folder / "metrics.json"
-    before = read_json(path).get("subject", "a run's networks") if path.exists() else other.subject
-    if before != other.subject and not overwrite:
-        raise ValueError(f"{folder} holds the results of {before}, not of {other.subject}: give --out another folder, "
+    before = read_json(path).get("subject", "a run's networks") if path.exists() else other.title
+    if before != other.title and not overwrite:
+        raise ValueError(f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "
                          "or --overwrite to replace them")
     return other.measured(folder)

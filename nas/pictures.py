@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nas.checkpoint import write_text, write_whole
-from nas.data.base import ReIDData, Split
+from nas.data.base import ReIDData, Split, listing
 from nas.features import Features
 from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
@@ -28,6 +28,8 @@ RANKED = 10
 def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrieval, how: Evaluation) -> None:
     """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
     shutil.rmtree(folder, ignore_errors=True)
+    if not how.num_strips:
+        return
     answered = np.flatnonzero(result.first_match_rank > 0)
     by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
     places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
@@ -79,6 +81,8 @@ def _tsne(features: Features, how: Evaluation) -> Figure:
     ids = features.gallery_ids.numpy()
     cameras = features.gallery_cameras.numpy() if features.has_cameras else None
     chosen = how.tsne_ids or chosen_identities(features.query_ids.numpy(), ids, cameras)
+    if len(strangers := np.setdiff1d(chosen, ids)):
+        raise ValueError(f"tsne_ids must be identities of the gallery, but it has no image of {listing(strangers)}")
     mine = np.isin(ids, chosen)
     shown = features.gallery[torch.from_numpy(mine).to(features.gallery.device)].float().cpu().numpy()
     return tsne(shown, ids[mine], None if cameras is None else cameras[mine], distance=how.distance)

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from nas.arguments import of_other
 from nas.cli import main
 from nas.evaluate import OtherNetwork, evaluate_other
 from nas.features import Features
@@ -89,6 +90,25 @@ class TestNetworks:
         row, = said["metrics"]["rows"]
         net = torchvision.models.shufflenet_v2_x0_5()
         assert row["parameters"] == sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.fc.parameters())
+        torch.save(net.state_dict(), "others.pth")
+        assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", "--weights", "others.pth") == 2
+        assert "weights: weights.pth, not of shufflenet_v2_x0_5 with weights: others.pth" in capfd.readouterr().err
+
+    @pytest.mark.filterwarnings("default:the weights of")
+    def test_random_weights_are_told_and_the_same_each_time(self, tmp_path, capfd):
+        found = []
+        for num_strips in (3, 0):
+            assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", *DATA, *SIZE, *CPU, "--out", tmp_path,
+                       "--evaluation.num-strips", num_strips) == 0
+            assert "shufflenet_v2_x0_5 are random: give a checkpoint as --weights" in capfd.readouterr().err
+            found.append(Features.load(tmp_path / "features" / "model.safetensors").query)
+        assert torch.equal(*found)
+        assert not (tmp_path / "strips").exists()
+        assert metrics_of(tmp_path)["subject"] == "shufflenet_v2_x0_5 with weights: random"
+
+    def test_a_file_has_its_own_weights(self, tmp_path, capfd):
+        assert nas("evaluate", onnx_file(tmp_path / "net.onnx"), "--on", "pedestrians", "--weights", "w.pth") == 2
+        assert "net.onnx holds its own weights: leave --weights out" in capfd.readouterr().err
 
     @pytest.mark.parametrize(("arguments", "message"), [
         ([], "a network needs a data set to be measured on: --on NAME, with market1501"),
@@ -173,3 +193,22 @@ class TestFeatures:
         assert "--keep-same-camera" in capfd.readouterr().err
         assert nas("evaluate", path, "--out", tmp_path / "out", "--keep-same-camera") == 0
         assert "features (features.npz)" in capfd.readouterr().out
+
+    @pytest.mark.parametrize(("flags", "evaluation"), [
+        (["--repeats", "3", "--rerank"], Evaluation(repeats=3, rerank=True)),
+        (["--distance", "euclidean", "--ap", "trapezoid"], Evaluation(distance="euclidean", ap="trapezoid")),
+        (["--keep-same-camera"], Evaluation(same_camera="keep")),
+    ])
+    def test_short_flags_are_fields_of_the_evaluation(self, tmp_path, flags, evaluation):
+        other, _ = of_other(str(saved(tmp_path, "features.npz")), flags)
+        assert other.evaluation == evaluation
+
+    def test_features_have_no_mirror_image(self, tmp_path, capfd):
+        assert nas("evaluate", saved(tmp_path, "features.npz"), "--flip", "--out", tmp_path / "out") == 2
+        assert "features.npz holds features, of which there is no mirror image" in capfd.readouterr().err
+
+    @pytest.mark.filterwarnings("default:no .* was drawn")
+    def test_identities_to_draw_must_be_in_the_gallery(self, tmp_path, capfd):
+        assert nas("evaluate", saved(tmp_path, "features.npz"), "--keep-same-camera", "--evaluation.tsne-ids", 1, 9, 8,
+                   "--out", tmp_path / "out") == 0
+        assert "tsne_ids must be identities of the gallery, but it has no image of 8, 9" in capfd.readouterr().err
