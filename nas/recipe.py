@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,18 +14,20 @@ from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
 from nas.ksl_objective import KSLLoss
-from nas.losses import KDASLoss, KDLoss, Loss
+from nas.losses import BranchesLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
+from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KDASLoss, KDLoss, KSL, KSLLoss, DARTS)
+KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KSL, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss,
+         KSLLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -82,13 +85,20 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
-    """The teacher: which network, and how `nas teach` trains it; or weights that an earlier `nas teach` wrote."""
+    """The teacher: which network, and how `nas teach` trains it; or what earlier runs trained."""
 
     net: ReIDSpace = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
     weights: Path | None = None
-    """A `teacher.safetensors`; None: the one in the run's folder."""
+    """A `teacher.safetensors`, or a `student.safetensors`; None: the one in the run's folder."""
+    members: tuple[Path, ...] = ()
+    """Several such files, which `nas teach` joins into an ensemble instead of training `net`."""
     loss: Loss = field(default_factory=KDASLoss)
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
+
+    def __post_init__(self) -> None:
+        if self.weights and self.members:
+            raise ValueError("a teacher has weights or members, not both: leave out one of --teacher.weights and "
+                             "--teacher.members")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +163,28 @@ class Recipe:
         if len(data.identities) < needed:
             raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
                              "lower the sampling's num_ids, or take more identities")
+        for space, loss, num_epochs in self._trained():
+            space.with_ids(len(data.identities)).published()
+            check_loss(space, loss, num_epochs)
         return data
+
+    def _trained(self) -> Iterator[tuple[ReIDSpace, Loss, int]]:
+        """The networks of all stages, what each is trained for, and for how many epochs."""
+        if self.teacher and self.teacher.weights is None:
+            yield self.teacher.net, self.teacher.loss, self.teacher.training.epochs
+        if self.strategy:
+            yield self.space, self.loss, self.strategy.epochs
+        for space in (self.retrained, self.rival):
+            if space:
+                yield space, self.loss, self.retrain.epochs
+
+
+def check_loss(space: ReIDSpace, loss: Loss, num_epochs: int) -> None:
+    """Raises ValueError when the loss leaves the network's branches out, or is not complete by the last epoch."""
+    if isinstance(space, KSL) and not isinstance(loss, KSLLoss):
+        raise ValueError(f"the branches of {space.title} need a loss that trains them: KSLLoss(each={type(loss).__name__}"
+                         f"(...)), not {type(loss).__name__} alone")
+    loss.at(0, num_epochs)
 
 
 def check_cameras(data: ReIDData, how: Evaluation) -> None:
