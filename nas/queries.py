@@ -26,7 +26,10 @@ class Queries:
     first_match_rank: np.ndarray
 
     def save(self, path: Path) -> Path:
-        """Writes a CSV file in UTF-8 with the columns `COLUMNS`; a skipped query has no average precision."""
+        """Writes a CSV file in UTF-8 with the columns `COLUMNS`; a skipped query has no average precision.
+
+        Bytes of a name that are no UTF-8, as files may have them, are written with a backslash.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -34,7 +37,7 @@ class Queries:
         precisions = ["" if np.isnan(value) else repr(value) for value in self.average_precision.tolist()]
         writer.writerows(zip(self.names, self.ids.tolist(), cameras, precisions, self.first_match_rank.tolist(),
                              strict=True))
-        return write_text(path, text.getvalue())
+        return write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 
     @classmethod
     def load(cls, path: Path) -> Queries:
