@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses import KDASLoss, KDLoss, Loss
+from nas.losses import KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.strategies.base import Losses
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
@@ -22,7 +22,7 @@ class KSLLoss(Loss):
     Of a network without branches it is the network's own loss.
     """
 
-    each: KDASLoss | KDLoss = field(default_factory=KDASLoss)
+    each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
     """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2); with one, every branch hears it."""
     aux: float = 1.0
     """Weight of the auxiliary branches' own losses."""
