@@ -12,8 +12,10 @@ from search_spaces.base import Architecture, Staged, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.ops import Op
+from search_spaces.osnet import OSNet
 from search_spaces.relaxed import NONE, MixedNode, MixedOp, Supernet, derive
 from search_spaces.resnet import ResNet
+from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 SPACES = {
     "kdas": Cells(channels=6, cells=3, reductions=(2,)),
@@ -21,6 +23,8 @@ SPACES = {
     "mobilenet_v2": MobileNetV2(width=0.1),
     "resnet18": ResNet(width=1 / 16),
     "resnet50": ResNet(depth=50, last_stride=1, width=1 / 16),
+    "shufflenet_v2": ShuffleNetV2(width=0.1),
+    "osnet": OSNet(width=1 / 8),
 }
 
 BATCH = (4, 3, 64, 32)

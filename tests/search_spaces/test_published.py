@@ -7,9 +7,11 @@ from torch import nn
 
 from search_spaces.base import Architecture
 from search_spaces.cell import AUTO_REID, DARTS_V2, Cells, genotype
+from search_spaces.cost import cost
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.relaxed import derive
 from search_spaces.resnet import ResNet
+from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 
 def num_parameters(net):
@@ -39,6 +41,9 @@ TORCHVISION = {
     "resnet18": (ResNet(depth=18), torchvision.models.resnet18),
     "resnet34": (ResNet(depth=34), torchvision.models.resnet34),
     "resnet50": (ResNet(depth=50), torchvision.models.resnet50),
+    "shufflenet_v2 x0.5": (ShuffleNetV2(width=0.5), torchvision.models.shufflenet_v2_x0_5),
+    "shufflenet_v2": (ShuffleNetV2(), torchvision.models.shufflenet_v2_x1_0),
+    "shufflenet_v2 x2": (ShuffleNetV2(width=2.0), torchvision.models.shufflenet_v2_x2_0),
 }
 
 
@@ -147,3 +152,17 @@ def test_the_kdas_networks_keep_their_counts():
     with torch.no_grad():
         searched.alpha.copy_(torch.arange(searched.alpha.numel()).sin().reshape(searched.alpha.shape))
     assert num_parameters(on_meta(retrained.student, derive(searched))) == 7_711_180
+
+
+@pytest.mark.parametrize(("space", "parameters", "multiply_adds"), [
+    (ShuffleNetV2(), 1_253_604, 93_965_056), (MobileNetV2(), 2_223_872, 195_588_096)], ids=repr)
+def test_ksls_students_have_their_costs(space, parameters, multiply_adds):
+    counted = cost(on_meta(space.student), 256, 128)
+    assert (counted.parameters, counted.multiply_adds) == (parameters, multiply_adds)
+
+
+def test_torchreids_mobilenet_expands_its_first_block():
+    """2.225 M and 204.0 M are those of torchreid's network: a 1x1 convolution of 32 channels more than the authors'."""
+    counted = cost(on_meta(MobileNetV2().student), 256, 128)
+    assert round((counted.parameters + 32 * 32 + 2 * 32) / 1e6, 3) == 2.225
+    assert round((counted.multiply_adds + 128 * 64 * 32 * 32) / 1e6, 1) == 204.0
