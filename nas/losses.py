@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nas.data.batches import Batch
@@ -112,6 +112,26 @@ class VRKDLoss(Loss):
             parts["distill"] = vrkd(out.logits, batch.teacher.logits, temperature, self.direction)
             total = total + self.distill_weight * parts["distill"]
         return {"total": total, **parts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchesLoss(Loss):
+    """Each branch's own loss: networks that share no weights are trained side by side as if each were alone (VRKD,
+    section 2.1). Of a network without branches it is the network's own."""
+
+    each: Loss = field(default_factory=VRKDLoss)
+
+    @property
+    def temperature(self) -> Temperature:
+        return self.each.temperature
+
+    def at(self, epoch: int, num_epochs: int) -> BranchesLoss:
+        return replace(self, each=self.each.at(epoch, num_epochs))
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """The sum of each branch's `total`, and of each of its parts."""
+        losses = [self.each(branch, batch, temperature) for branch in out.branches or (out,)]
+        return {part: sum(one[part] for one in losses) for part in losses[0]}
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

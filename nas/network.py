@@ -12,7 +12,7 @@ import nas.recipe  # noqa: F401 - a file's header may name any class that a reci
 from nas.checkpoint import load_into, load_weights, save_weights
 from nas.config import decode, encode
 from search_spaces.base import Architecture
-from students.reid import ReID, ReIDNet, ReIDSpace
+from students.reid import ReIDNet, ReIDSpace
 
 FORMAT = 1
 
@@ -44,7 +44,7 @@ class Network:
         if "space" not in metadata:
             raise ValueError(f"{path} was not written by this project (its header names no network): give a "
                              "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`")
-        space = decode(metadata["space"], ReID, f"the header of {path}")
+        space = decode(metadata["space"], ReIDSpace, f"the header of {path}")
         architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
         net = space.student(architecture)
         load_into(net, tensors, str(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,29 +14,48 @@ from nas.network import Network
 from nas.losses import Loss
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
-from nas.run import RESULTS, Run
+from nas.run import RESULTS, Run, digest
 from nas.stage import Stage
+from nas.teacher_spaces import Ensemble
 from nas.training import batches_of, cached, train
 from search_spaces.base import Architecture
 from students.reid import ReIDSpace
-from teachers.teacher import Teacher
+from teachers.ensemble import EnsembleNet
+from teachers.teacher import Teacher, check_identities
 
 
 def teach(run: Run, overwrite: bool = False) -> None:
-    """Trains the recipe's teacher into `teacher.safetensors`; goes on where a killed process stopped."""
+    """Trains the recipe's teacher into `teacher.safetensors`, or joins its members; goes on where a killed process stopped.
+    """
     recipe = run.recipe
     if recipe.teacher is None:
         raise ValueError(f"the recipe {run.name!r} has no teacher")
     if recipe.teacher.weights is not None:
         raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
     data = recipe.load()
-    stage = run.begin("teach", overwrite)
+    teacher = recipe.teacher
+    stage = run.begin("teach", overwrite, *(digest(existing(path)) for path in teacher.members))
     if stage is None:
         return
-    teacher = recipe.teacher
+    if teacher.members:
+        _save(run, stage, joined(teacher.members, data))
+        return
     space = teacher.net.with_ids(len(data.identities))
     network = started(space, None, data, teacher.training, recipe.seed)
     finish(run, stage, network, data, teacher.training, teacher.loss)
+
+
+def joined(paths: Sequence[Path], data: ReIDData) -> Network:
+    """The networks in `paths` as one. Raises ValueError naming the file that knows other identities than `data`."""
+    networks = [Network.load(path) for path in paths]
+    for path, network in zip(paths, networks, strict=True):
+        check_identities(str(path), network.identities, data.identities, data.name)
+    members = {str(place): network for place, network in enumerate(networks)}
+    decisions = {f"{place}.{name}": answer for place, network in members.items()
+                 for name, answer in (network.architecture or network.space.published()).decisions.items()}
+    space = Ensemble(members=tuple(network.space for network in networks))
+    net = EnsembleNet({place: network.net for place, network in members.items()})
+    return Network(net, space, Architecture(type(space).__name__, decisions), data.identities)
 
 
 def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int) -> Network:
@@ -56,8 +75,12 @@ def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: T
     batches = batches_of(data, cached(data.train, recipe.images), training.sampling, training.augment, recipe.seed, stage)
     validate = _validation(data, recipe, stage) if training.validate_every else None
     train(network.net, batches, loss, training, stage, teacher, validate)
+    _save(run, stage, network.inference())
+
+
+def _save(run: Run, stage: Stage, network: Network) -> None:
     if stage.fabric.is_global_zero:
-        network.inference().save(run.folder / RESULTS[stage.name])
+        network.save(run.folder / RESULTS[stage.name])
         run.end(stage)
     stage.fabric.barrier()
 
@@ -86,4 +109,12 @@ def teacher_path(run: Run) -> Path | None:
     if not path.is_file():
         raise ValueError(f"the teacher's weights {path} do not exist: `nas teach {run.name} --out {run.folder}` trains "
                          "them, --teacher.weights takes those of an earlier run")
+    return path
+
+
+def existing(path: Path) -> Path:
+    """`path`. Raises ValueError when there is no such file."""
+    if not path.is_file():
+        raise ValueError(f"the teacher {path} does not exist: give a teacher.safetensors or student.safetensors of an "
+                         "earlier run")
     return path

@@ -48,16 +48,20 @@ class Teacher:
 
     def check_identities(self, identities: Sequence[int], data: str) -> None:
         """Raises ValueError unless the teacher was trained on exactly these identities in this order."""
-        if self.identities == tuple(identities):
-            return
-        if len(self.identities) != len(identities):
-            differ = f"the teacher knows {len(self.identities)} identities, {data} has {len(identities)}"
-        else:
-            place = next(i for i, pair in enumerate(zip(self.identities, identities, strict=True)) if len(set(pair)) > 1)
-            differ = (f"the teacher's identity number {place} is {self.identities[place]}, "
-                      f"that of {data} is {identities[place]}")
-        raise ValueError(f"teacher and data set must have the same identities in the same order: {differ}. "
-                         "Train the teacher on this data set with `nas teach`")
+        check_identities("the teacher", self.identities, identities, data)
+
+
+def check_identities(teacher: str, known: Sequence[int], identities: Sequence[int], data: str) -> None:
+    """Raises ValueError unless what `teacher` knows are the identities of `data`, in their order."""
+    if tuple(known) == tuple(identities):
+        return
+    if len(known) != len(identities):
+        differ = f"{teacher} knows {len(known)} identities, {data} has {len(identities)}"
+    else:
+        place = next(i for i, pair in enumerate(zip(known, identities, strict=True)) if len(set(pair)) > 1)
+        differ = f"identity number {place} of {teacher} is {known[place]}, that of {data} is {identities[place]}"
+    raise ValueError(f"teacher and data set must have the same identities in the same order: {differ}. "
+                     "Train the teacher on this data set with `nas teach`")
 
 
 def check_names(whose: str, asked: Sequence[str], maps: Mapping[str, Tensor]) -> None:
