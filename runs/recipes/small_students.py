@@ -1,0 +1,85 @@
+"""Two hand-made students sized for a processor: alone, distilled, with KSL, with both; and one of their spaces searched.
+
+Made for 400 identities of Market-1501's training part at their own size, 128x64, and the small ablation's ResNet-50
+teacher (`nas teach small_kdas`, then `--teacher.weights`). The arms of a student have the same batches, steps and seeds.
+What came out stands in `runs/RESULTS.md`.
+"""
+
+from dataclasses import replace
+
+from nas.data.sampling import ClassBalanced
+from nas.ksl_objective import KSLLoss
+from nas.losses import KDLoss
+from nas.optimisers import SGD, Adam, CosineRate
+from nas.recipe import Recipe, Search, Training
+from nas.strategies.darts import DARTS
+from runs.recipes.small import AUGMENT, small_kdas
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.shallow_cnn import ShallowCNN
+from students.ksl import KSL
+from students.reid import ReID
+
+MOBILENET = ReID(backbone=MobileNetV2(), embedding_dim=256)
+SHALLOW = ReID(backbone=ShallowCNN(), embedding_dim=256)
+
+
+def small_pretrained_mobilenet() -> Recipe:
+    """MobileNetV2 from ImageNet weights, alone."""
+    return replace(small_pretrained_mobilenet_taught(), teacher=None)
+
+
+def small_pretrained_mobilenet_taught() -> Recipe:
+    """MobileNetV2 from ImageNet weights, distilled as in fast re-ID, T = 5 and alpha = 0.1."""
+    return _by_hand(MOBILENET, steps=80, lr=1e-3, pretrained="imagenet")
+
+
+def small_pretrained_mobilenet_ksl() -> Recipe:
+    """MobileNetV2 from ImageNet weights, with KSL's branches before bottlenecks 4 and 6."""
+    return replace(small_pretrained_mobilenet_both(), teacher=None)
+
+
+def small_pretrained_mobilenet_both() -> Recipe:
+    """MobileNetV2 from ImageNet weights, with KSL's branches, each of which hears the teacher."""
+    return _with_branches(small_pretrained_mobilenet_taught(), "stage4", "stage6")
+
+
+def small_shallow_cnn() -> Recipe:
+    """VRKD's shallow CNN from scratch, alone."""
+    return replace(small_shallow_cnn_taught(), teacher=None)
+
+
+def small_shallow_cnn_taught() -> Recipe:
+    """VRKD's shallow CNN from scratch, distilled as in fast re-ID, T = 5 and alpha = 0.1."""
+    return _by_hand(SHALLOW, steps=150, lr=1.5e-3)
+
+
+def small_shallow_cnn_ksl() -> Recipe:
+    """VRKD's shallow CNN from scratch, with branches before its third and fourth layer."""
+    return replace(small_shallow_cnn_both(), teacher=None)
+
+
+def small_shallow_cnn_both() -> Recipe:
+    """VRKD's shallow CNN from scratch, with branches, each of which hears the teacher."""
+    return _with_branches(small_shallow_cnn_taught(), "layer3", "layer4")
+
+
+def small_shallow_cnn_searched() -> Recipe:
+    """The shallow CNN's kernels, depth and pools searched at a quarter of its width, then trained as if distilled by hand."""
+    taught = small_shallow_cnn_taught()
+    return replace(
+        taught, space=replace(SHALLOW, backbone=ShallowCNN(widths=(0.25,))), student=SHALLOW,
+        strategy=DARTS(epochs=6, weights=SGD(lr=0.05, rate=CosineRate())),
+        search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=50)))
+
+
+def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Recipe:
+    """Four epochs of `steps` batches, 8 identities x 4 images."""
+    training = Training(epochs=4, augment=AUGMENT, pretrained=pretrained,
+                        sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=steps),
+                        optimiser=Adam(lr=lr, rate=CosineRate(warmup_epochs=1)))
+    return replace(small_kdas(), strategy=None, space=student, student=None, loss=KDLoss(), retrain=training)
+
+
+def _with_branches(recipe: Recipe, *branches: str) -> Recipe:
+    return replace(recipe, space=KSL(main=recipe.space, branches=branches),
+                   loss=KSLLoss(each=recipe.loss, triplet_from=0))
