@@ -59,10 +59,12 @@ def compare(subjects: Sequence[str], *, role: str = "", all_rows: bool = False, 
     intervals, and of which of them `excludes_zero`. `bootstrap` says how the intervals were drawn, `notes` what else
     differs between the folders, and `seeds` has mean and deviation over runs that differ in their seed alone.
 
-    Raises ValueError, before anything is computed, for folders that are not evaluated, rows that do not exist, other
+    Raises ValueError, before anything is computed, for a seed below 0, folders that are not evaluated, rows that do not exist, other
     queries or another protocol than the first's, and an `out` that holds a comparison of others.
     """
     entries = [entry for subject in subjects for entry in _entries(subject, role, all_rows)]
+    if seed < 0:
+        raise ValueError(f"the seed of the bootstrap must be 0 or more, got {seed}")
     if len(entries) < 2:
         raise ValueError(f"a comparison needs two networks or more, got {len(entries)}: name another run, a run's row "
                          "as RUN:ROLE, or --all-rows")

@@ -49,6 +49,10 @@ class Options:
     sheet: Annotated[Path | None, tyro.conf.arg(help=f"the contact sheet; else {OUT}/NAME-contact-sheet.png")] = None
     sheet_seed: Annotated[int, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
 
+    def __post_init__(self) -> None:
+        if self.sheet_seed < 0:
+            raise ValueError(f"sheet_seed must be 0 or more, got {self.sheet_seed}")
+
 
 def data_command(arguments: list[str]) -> int:
     """Runs `nas data ARGUMENTS`; the exit status. Raises ValueError for an unknown name or a wrong layout."""

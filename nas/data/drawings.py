@@ -45,7 +45,7 @@ class Drawn(DataSource):
         )
 
     def _check(self) -> None:
-        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16}
+        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
         for field, minimum in (least | {"width": self.least_width}).items():
             if getattr(self, field) < minimum:
                 raise ValueError(f"{type(self).__name__} needs {field} >= {minimum}; got {getattr(self, field)}")

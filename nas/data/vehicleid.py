@@ -42,8 +42,8 @@ class VehicleID(DataSource):
         super().__post_init__()
         if self.test_size not in SIZES:
             raise ValueError(f"VehicleID's test_size must be one of {', '.join(map(str, SIZES))}, not {self.test_size}")
-        if self.repeats < 1:
-            raise ValueError(f"VehicleID needs repeats >= 1, not {self.repeats}")
+        if self.repeats < 1 or self.seed < 0:
+            raise ValueError(f"VehicleID needs repeats >= 1 and seed >= 0, not {self.repeats} and {self.seed}")
         if self.single not in ("gallery", "query"):
             raise ValueError(f"VehicleID's single must be gallery or query, not {self.single!r}")
 

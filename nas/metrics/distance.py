@@ -45,7 +45,7 @@ def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) ->
     """
     query, gallery = query.detach().float(), gallery.detach().float()
     if distance == "cosine":
-        query, gallery = F.normalize(query), F.normalize(gallery)
+        query, gallery = unit(query), unit(gallery)
         offset = gallery.new_zeros(len(gallery))
     else:
         offset = gallery.square().sum(dim=1) / 2
@@ -54,6 +54,11 @@ def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) ->
         with _full_float32(query.device):
             far = torch.addmm(offset, query[rows], gallery.T, alpha=-1)
         yield rows, far
+
+
+def unit(features: Tensor) -> Tensor:
+    """`features [N, D]`, none of them zero, each at length 1, however short it was."""
+    return F.normalize(features, eps=0.0)
 
 
 def nearest(far: Tensor, k: int) -> Tensor:

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from nas.metrics.distance import Distance, distances, nearest
+from nas.metrics.distance import Distance, distances, nearest, unit
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
@@ -48,7 +47,7 @@ def reranked_distances(
     """
     images = torch.cat([query, gallery]).detach().float()
     if distance == "cosine":
-        images = F.normalize(images)
+        images = unit(images)
     neighbours, farthest = _neighbours(images, max(how.k1 + 1, how.k2), block)
     encodings = _averaged(_encodings(images, neighbours, farthest, how.k1), neighbours[:, : how.k2])
     by_column = encodings.transposed(first=len(query))

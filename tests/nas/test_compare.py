@@ -139,6 +139,8 @@ def test_folders_that_are_not_evaluated_say_what_to_do(pair, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no metrics.json yet: `nas evaluate \S*empty` comes first"):
         compare([pair[0], str(tmp_path / "empty")])
+    with pytest.raises(ValueError, match="seed of the bootstrap must be 0 or more, got -1"):
+        compare(pair, seed=-1)
     with pytest.raises(ValueError, match="did not keep single queries"):
         compare([pair[0], evaluated(tmp_path / "old", rows=[{"name": "student", "mAP": 0.5}])])
     with pytest.raises(ValueError, match="format 2, this version reads 1"):

@@ -141,3 +141,9 @@ def test_help_of_a_data_set_lists_its_fields_without_those_for_training(capsys: 
     out = capsys.readouterr().out
     assert stopped.value.code == 0 and "--strict" in out and "--sheet" in out and "--distractors" in out
     assert "--unreadable" not in out and "--root" not in out
+
+
+def test_the_sheets_seed_is_refused_before_any_image_is_opened(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stopped:
+        check("market1501", "nowhere", "--sheet-seed", "-1")
+    assert stopped.value.code == 2 and "sheet_seed must be 0 or more, got -1" in capsys.readouterr().err

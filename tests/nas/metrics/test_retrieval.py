@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nas.metrics import distance as distance_module
+from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import evaluate_retrieval, ranked_gallery
 
 
@@ -114,6 +115,14 @@ def test_cosine_and_euclidean_rank_normalised_features_identically(seed):
     np.testing.assert_array_equal(cosine.average_precision, euclidean.average_precision)
     orders = [ranked_gallery(*data, k=61, distance=distance) for distance in ("cosine", "euclidean")]
     assert torch.equal(*orders)
+
+
+@pytest.mark.parametrize("rerank", [None, Rerank(k1=5)])
+def test_cosine_is_that_of_directions_however_short(rerank):
+    query, gallery, *labels = random_data(0)
+    short = 2.0 ** -torch.arange(61)[:, None]
+    found, plain = (evaluate_retrieval(query, of, *labels, rerank=rerank) for of in (gallery * short, gallery))
+    np.testing.assert_array_equal(found.average_precision, plain.average_precision)
 
 
 @pytest.mark.parametrize("block", [1, 7, 23, 1000])
