@@ -59,8 +59,8 @@ def compare(subjects: Sequence[str], *, role: str = "", all_rows: bool = False, 
     intervals, and of which of them `excludes_zero`. `bootstrap` says how the intervals were drawn, `notes` what else
     differs between the folders, and `seeds` has mean and deviation over runs that differ in their seed alone.
 
-    Raises ValueError, before anything is computed, for a seed below 0, folders that are not evaluated, rows that do not exist, other
-    queries or another protocol than the first's, and an `out` that holds a comparison of others.
+    Raises ValueError, before anything is computed, for a seed below 0, folders that are not evaluated, rows that do not
+    exist, other queries or another protocol than the first's, and an `out` that holds a comparison of others.
     """
     entries = [entry for subject in subjects for entry in _entries(subject, role, all_rows)]
     if seed < 0:
