@@ -107,8 +107,9 @@ class Switched:
         return self.then.num_ids
 
     def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
-        first = self.first.plan(labels, rng, epoch)[: self.then.num_batches]
-        return first if epoch < self.at else self.then.plan(labels, rng, epoch)[: len(first)]
+        filled = len(labels) // self.first.batch_size
+        kind = self.first if epoch < self.at else self.then
+        return kind.plan(labels, rng, epoch)[: min(filled, self.then.num_batches or filled)]
 
 
 Sampling = ClassBalanced | Shuffled | Switched

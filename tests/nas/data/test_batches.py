@@ -13,7 +13,7 @@ from nas.data.base import Split
 from nas.data.batches import Batch, Batches
 from nas.data.cache import ImageCache
 from nas.data.pedestrians import Pedestrians
-from nas.data.sampling import ClassBalanced, Sampling, Shuffled
+from nas.data.sampling import ClassBalanced, Sampling, Shuffled, Switched
 
 SOURCE = Pedestrians(num_train_ids=6, num_test_ids=1, images_per_id=5, height=32, width=16)
 
@@ -39,7 +39,9 @@ class TestBatches:
         assert epoch[0].images.shape == (6, 3, 24, 12) and epoch[0].images.dtype == torch.float32
         assert epoch[0].labels.dtype == torch.int64 and epoch[0].teacher is None
 
-    @pytest.mark.parametrize("sampling", [ClassBalanced(num_ids=3, images_per_id=2), Shuffled(batch_size=5)])
+    @pytest.mark.parametrize("sampling", [
+        ClassBalanced(num_ids=3, images_per_id=2), Shuffled(batch_size=5),
+        Switched(first=Shuffled(batch_size=6), then=ClassBalanced(num_ids=3, images_per_id=2), at=4)])
     @pytest.mark.parametrize("num_prefetch", [0, 1, 9])
     def test_starting_late_gives_the_same_batches_to_the_bit(
         self, cache: ImageCache, sampling: Sampling, num_prefetch: int

@@ -1,11 +1,12 @@
 """What an epoch's batches are made of."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nas.data.sampling import class_balanced, shuffled
+from nas.data.sampling import ClassBalanced, Shuffled, Switched, class_balanced, shuffled
 
 LABELS = np.repeat(np.arange(7), [1, 2, 3, 4, 5, 6, 9])
 
@@ -53,3 +54,29 @@ class TestShuffled:
     def test_too_few_images_are_an_error(self):
         with pytest.raises(ValueError, match="batch_size=31 .* which has 30; set batch_size to at most 30"):
             shuffled(LABELS, 31, rng())
+
+
+class TestSwitched:
+    balanced = ClassBalanced(num_ids=3, images_per_id=2)
+    sampling = Switched(first=Shuffled(batch_size=6), then=balanced, at=2)
+
+    def test_plain_batches_come_first(self):
+        for epoch in range(4):
+            kind = self.sampling.first if epoch < 2 else self.balanced
+            assert np.array_equal(self.sampling.plan(LABELS, rng(epoch), epoch), kind.plan(LABELS, rng(epoch), epoch))
+
+    @pytest.mark.parametrize("num_batches, expected", [(2, 2), (None, 5), (9, 5)])
+    def test_all_epochs_are_equally_long(self, num_batches, expected):
+        then = replace(self.balanced, num_batches=num_batches)
+        sampling = replace(self.sampling, then=then)
+        plans = [sampling.plan(LABELS, rng(), epoch) for epoch in range(4)]
+        assert [plan.shape for plan in plans] == [(expected, 6)] * 4
+
+    def test_the_first_kind_may_last_or_never_come(self):
+        first, second = (replace(self.sampling, at=at).plan(LABELS, rng(), 3) for at in (4, 0))
+        assert np.array_equal(first, shuffled(LABELS, 6, rng()))
+        assert np.array_equal(second, class_balanced(LABELS, 3, 2, rng()))
+
+    def test_batches_of_two_sizes_are_an_error(self):
+        with pytest.raises(ValueError, match="equally many images, not 64 and 3 x 2 = 6"):
+            Switched(first=Shuffled(batch_size=64), then=self.balanced)
