@@ -27,8 +27,8 @@ def evaluate(queries: int = 3368, gallery: int = 15913, dim: int = 512, identiti
     """Cosine distances, CMC, mAP and mINP of random clusters; `compare`: beside all distances, sorted and looped over.
 
     `seconds`: median over `repeats`; `spread`: slowest less fastest; `peak_mib`: most memory beyond what was used
-    before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size. Raises ValueError
-    for counts below 1.
+    before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size. Raises
+    ValueError for counts below 1.
     """
     check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)

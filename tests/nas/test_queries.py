@@ -23,9 +23,9 @@ def test_round_trip(tmp_path, cameras):
 
 def test_names_may_hold_any_bytes(tmp_path):
     names = ("a\udcff.jpg", 'ü "b",\nc.jpg')
-    two = np.array([1, 2])
-    Queries(names=names, ids=two, cameras=None, average_precision=two, first_match_rank=two).save(tmp_path / "queries.csv")
-    assert Queries.load(tmp_path / "queries.csv").names == ("a\\udcff.jpg", names[1])
+    path, two = tmp_path / "queries.csv", np.array([1, 2])
+    Queries(names=names, ids=two, cameras=None, average_precision=two, first_match_rank=two).save(path)
+    assert Queries.load(path).names == ("a\\udcff.jpg", names[1])
 
 
 def test_wrong_files_are_named(tmp_path):
