@@ -8,9 +8,11 @@ from typing import Literal
 
 from nas.data.batches import Batch
 from nas.strategies.base import Losses
+from students.hinted import answering
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
-from teachers.signals import kd, kdas_distillation, vrkd
+from teachers.signals import attention_transfer, hint, kd, kdas_distillation, vrkd
+from teachers.teacher import check_names
 from teachers.temperature import Constant, Falling, Linear, Temperature
 
 
@@ -23,6 +25,11 @@ class Loss(ABC):
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars: `total`, which is minimised, and the parts it is made of, unweighted. `batch.teacher` is a
         `TeacherOutput`, or None where nobody teaches."""
+
+    @property
+    def teacher_maps(self) -> tuple[str, ...]:
+        """The teacher's maps that it needs."""
+        return ()
 
     def at(self, epoch: int, num_epochs: int) -> Loss:
         """The loss of the 0-based `epoch` of `num_epochs`: always the same, unless a part joins later."""
@@ -132,6 +139,55 @@ class BranchesLoss(Loss):
         """The sum of each branch's `total`, and of each of its parts."""
         losses = [self.each(branch, batch, temperature) for branch in out.branches or (out,)]
         return {part: sum(one[part] for one in losses) for part in losses[0]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HintLoss(Loss):
+    """`each`'s, and what the teacher's maps add: `hint_weight * L_hint + attention_weight * L_at`, each summed over maps.
+
+    Without a teacher it is `each` alone.
+    """
+
+    each: Loss = field(default_factory=KDLoss)
+    hints: tuple[str, ...] = ()
+    """Maps of the teacher that a `Hinted` student answers through its adapters (FitNets)."""
+    attention: tuple[tuple[str, str], ...] = ()
+    """Maps of the student, and maps of the teacher that look where they should look (attention transfer)."""
+    hint_weight: float = 1.0
+    attention_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.teacher_maps:
+            raise ValueError("HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "
+                             f"teacher); without them take its each, {type(self.each).__name__}, alone")
+
+    @property
+    def temperature(self) -> Temperature:
+        return self.each.temperature
+
+    @property
+    def teacher_maps(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.hints, *(teacher for _, teacher in self.attention)]))
+
+    def at(self, epoch: int, num_epochs: int) -> HintLoss:
+        return replace(self, each=self.each.at(epoch, num_epochs))
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """What `each` gives, with a teacher `hint` and `attention`. Raises ValueError naming maps that do not exist."""
+        losses = self.each(out, batch, temperature)
+        if batch.teacher is None:
+            return losses
+        own, told, parts = out.maps, batch.teacher.maps, {}
+        check_names("student (hint.* has a Hinted one alone)",
+                    [*map(answering, self.hints), *(student for student, _ in self.attention)], own)
+        check_names("teacher", self.teacher_maps, told)
+        if self.hints:
+            parts["hint"] = sum(hint(own[answering(name)], told[name]) for name in self.hints)
+        if self.attention:
+            parts["attention"] = sum(attention_transfer(own[student], told[name]) for student, name in self.attention)
+        weights = {"hint": self.hint_weight, "attention": self.attention_weight}
+        total = losses["total"] + sum(weights[name] * part for name, part in parts.items())
+        return {**losses, **parts, "total": total}
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

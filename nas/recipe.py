@@ -14,7 +14,7 @@ from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
 from nas.ksl_objective import KSLLoss
-from nas.losses import BranchesLoss, KDASLoss, KDLoss, Loss, VRKDLoss
+from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
 from nas.strategies.base import Strategy
@@ -23,11 +23,12 @@ from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
+from students.hinted import Hinted
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KSL, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss,
-         KSLLoss, DARTS)
+KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss,
+         BranchesLoss, HintLoss, KSLLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from nas.data.base import ReIDData
+from nas.data.batches import Batch
 from nas.features import extract
 from nas.network import Network
 from nas.losses import Loss
@@ -34,7 +37,7 @@ def teach(run: Run, overwrite: bool = False) -> None:
         raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
     data = recipe.load()
     teacher = recipe.teacher
-    stage = run.begin("teach", overwrite, *(digest(existing(path)) for path in teacher.members))
+    stage = run.begin("teach", overwrite, *(digest(_existing(path)) for path in teacher.members))
     if stage is None:
         return
     if teacher.members:
@@ -50,11 +53,10 @@ def joined(paths: Sequence[Path], data: ReIDData) -> Network:
     networks = [Network.load(path) for path in paths]
     for path, network in zip(paths, networks, strict=True):
         check_identities(str(path), network.identities, data.identities, data.name)
-    members = {str(place): network for place, network in enumerate(networks)}
-    decisions = {f"{place}.{name}": answer for place, network in members.items()
-                 for name, answer in (network.architecture or network.space.published()).decisions.items()}
     space = Ensemble(members=tuple(network.space for network in networks))
-    net = EnsembleNet({place: network.net for place, network in members.items()})
+    decisions = {f"{place}.{name}": answer for place, network in enumerate(networks)
+                 for name, answer in (network.architecture or network.space.published()).decisions.items()}
+    net = EnsembleNet({str(place): network.net for place, network in enumerate(networks)})
     return Network(net, space, Architecture(type(space).__name__, decisions), data.identities)
 
 
@@ -91,14 +93,33 @@ def _validation(data: ReIDData, recipe: Recipe, stage: Stage) -> Callable[[nn.Mo
 
 
 def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
-    """The recipe's teacher on the stage's device. Raises ValueError when it is missing or knows other identities."""
+    """The recipe's teacher on the stage's device.
+
+    Raises ValueError when it is missing or knows other identities, or when its maps do not fit what a loss asks of them.
+    """
     path = teacher_path(run)
     if path is None:
         return None
     network = Network.load(path)
-    teacher = Teacher(stage.prepare(network.net), network.identities, stage.teacher_autocast)
-    teacher.check_identities(data.identities, data.name)
-    return teacher
+    check_identities("the teacher", network.identities, data.identities, data.name)
+    losses = [loss for loss in (run.recipe.loss, run.recipe.search.alpha_loss) if loss]
+    maps = tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
+    if maps:
+        _rehearse(run.recipe, network, maps)
+    return Teacher(stage.prepare(network.net), stage.teacher_autocast, maps)
+
+
+def _rehearse(recipe: Recipe, network: Network, maps: tuple[str, ...]) -> None:
+    """One step of the recipe's losses on the meta device, where nothing is computed: a map that does not exist or fit is
+    found before any work."""
+    num_ids, (height, width) = len(network.identities), (recipe.images.height, recipe.images.width)
+    searched = [(recipe.space, loss) for loss in (recipe.loss, recipe.search.alpha_loss) if loss and recipe.strategy]
+    with torch.device("meta"):
+        images, labels = torch.empty(2, 3, height, width), torch.empty(2, dtype=torch.int64)
+        teacher = Teacher(copy.deepcopy(network.net).to("meta"), nullcontext, maps)
+        batch = Batch(images, labels, teacher(images))
+        for space, loss in [*searched, (recipe.retrained, recipe.loss)]:
+            loss(space.with_ids(num_ids).student()(images), batch, loss.temperature.at(0, 1))
 
 
 def teacher_path(run: Run) -> Path | None:
@@ -112,7 +133,7 @@ def teacher_path(run: Run) -> Path | None:
     return path
 
 
-def existing(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     """`path`. Raises ValueError when there is no such file."""
     if not path.is_file():
         raise ValueError(f"the teacher {path} does not exist: give a teacher.safetensors or student.safetensors of an "

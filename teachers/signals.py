@@ -67,7 +67,7 @@ def vrkd(student_logits: Tensor, teacher_logits: Tensor, temperature: float,
 
 
 def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """FitNets' hint: the mean squared error of two maps `[B, C, H, W]`, the student's behind its `Adapter`.
+    """FitNets' hint: the mean squared error of two maps `[B, C, H, W]`, the student's behind an adapter.
 
     A teacher's map of another size is brought to the student's by adaptive average pooling, which repeats cells where
     the student's is finer. Deviation: a mean over all elements, where Romero et al. 2015, Eq. 3 has half the sum.
@@ -75,8 +75,8 @@ def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     """
     if student_map.shape[:2] != teacher_map.shape[:2]:
         raise ValueError("the maps of a hint must be of the same images and have the same channels, got "
-                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: "
-                         f"put an Adapter({student_map.shape[1]}, {teacher_map.shape[1]}) behind the student's")
+                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: the "
+                         f"student's needs an adapter to {teacher_map.shape[1]} channels")
     return F.mse_loss(_at_least_float32(student_map), _at_size_of(student_map, teacher_map))
 
 

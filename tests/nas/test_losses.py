@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from nas.data.batches import Batch
-from nas.losses import KDASLoss, KDLoss, VRKDLoss
+from nas.losses import HintLoss, KDASLoss, KDLoss, VRKDLoss
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
+from teachers.signals import attention_transfer, hint
 from teachers.teacher import TeacherOutput
 from teachers.temperature import Constant, Linear
 
@@ -128,3 +129,44 @@ class TestVRKD:
         with pytest.raises(ValueError, match="needs a temperature above 0 in every epoch"):
             VRKDLoss(temperature=Linear(start=2.0, end=0.0))
         assert VRKDLoss(temperature=Linear(start=2.0, end=1.0)).temperature.at(0, 2) == 2.0
+
+
+class TestHints:
+    @pytest.fixture
+    def told(self, said):
+        """The same with maps: the student's `mine` and `hint.theirs`, the teacher's `theirs` and a larger `far`."""
+        out, batch = said
+        mine, adapted, theirs = torch.randn(3, 8, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+        maps = {"theirs": theirs, "far": torch.randn(8, 6, 4, 4, generator=torch.Generator().manual_seed(2))}
+        return (out._replace(maps={"mine": mine, "hint.theirs": adapted}),
+                batch._replace(teacher=batch.teacher._replace(maps=maps)))
+
+    def test_maps_are_added_to_any_loss(self, told):
+        out, batch = told
+        loss = HintLoss(each=VRKDLoss(), hints=("theirs",), attention=(("mine", "far"), ("mine", "theirs")),
+                        hint_weight=3.0, attention_weight=0.5)
+        losses, alone = loss(out, batch, 2.0), VRKDLoss()(out, batch, 2.0)
+        own, told_maps = out.maps, batch.teacher.maps
+        assert losses["hint"] == hint(own["hint.theirs"], told_maps["theirs"])
+        looks = sum(attention_transfer(own["mine"], told_maps[name]).item() for name in ("far", "theirs"))
+        assert losses["attention"].item() == pytest.approx(looks)
+        assert losses["total"].item() == pytest.approx(alone["total"].item() + 3 * losses["hint"].item() + looks / 2)
+        assert loss.teacher_maps == ("theirs", "far") and loss.temperature == VRKDLoss().temperature
+
+    def test_without_a_teacher_nothing_is_added(self, told):
+        out, batch = told
+        losses = HintLoss(hints=("theirs",))(out, batch._replace(teacher=None), 5.0)
+        assert losses == KDLoss()(out, batch._replace(teacher=None), 5.0)
+
+    @pytest.mark.parametrize(("loss", "message"), [
+        (HintLoss(hints=("far",)), r"student \(hint.* has a Hinted one alone\) has no map hint.far; it has mine, hint.theirs"),
+        (HintLoss(attention=(("yours", "far"),)), "student .* has no map yours; it has mine"),
+        (HintLoss(attention=(("mine", "near"),)), "the teacher has no map near; it has theirs, far"),
+    ])
+    def test_maps_that_do_not_exist_are_named(self, told, loss, message):
+        with pytest.raises(ValueError, match=message):
+            loss(*told, 2.0)
+
+    def test_a_loss_of_no_maps_is_refused(self):
+        with pytest.raises(ValueError, match="needs hints .* or attention .*; without them take its each, KDLoss, alone"):
+            HintLoss()

@@ -51,7 +51,7 @@ class TestSearchObjective:
         halves = splits.by_image(labels, np.random.default_rng(0))
         weights, alphas = (Batches(cache, labels, ClassBalanced(num_ids=3, images_per_id=2), Augment(flip=0, crop_padding=0),
                                    seed, indices=half) for seed, half in enumerate(halves))
-        return SearchObjective(KDASLoss(), weights, alphas, Teacher(Listener(), range(6), nullcontext), 10)
+        return SearchObjective(KDASLoss(), weights, alphas, Teacher(Listener(), nullcontext), 10)
 
     def test_the_halves_share_no_image(self, objective):
         def seen(batches) -> set[bytes]:
@@ -107,6 +107,6 @@ class TestSearchObjective:
 def test_heard_asks_only_when_the_batch_is_due():
     listener = Listener()
     batches = (Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2)) for _ in range(3))
-    ahead = heard(batches, Teacher(listener, range(6), nullcontext))
+    ahead = heard(batches, Teacher(listener, nullcontext))
     next(ahead)
     assert len(listener.shown) == 1

@@ -8,9 +8,7 @@ from torch import nn
 
 from search_spaces.resnet import ResNet
 from students.reid import ReID
-from teachers.teacher import Teacher
-
-IDENTITIES = (3, 5, 9)
+from teachers.teacher import Teacher, check_identities
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def images():
 def test_is_frozen_and_in_eval_mode(net, images):
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    teacher = Teacher(net, IDENTITIES, nullcontext)
+    teacher = Teacher(net, nullcontext)
     first = teacher(images).logits
     assert torch.allclose(teacher(images[:1]).logits, first[:1], atol=1e-6)
     assert torch.equal(teacher(images).logits, first)
@@ -39,7 +37,7 @@ def test_is_frozen_and_in_eval_mode(net, images):
 
 def test_what_it_says_is_a_constant_that_a_loss_may_use(net, images):
     images.requires_grad_()
-    told = Teacher(net, IDENTITIES, nullcontext, maps=("layer1",))(images)
+    told = Teacher(net, nullcontext, maps=("layer1",))(images)
     for answer in (told.logits, told.embedding, told.maps["layer1"]):
         nn.Linear(answer.shape[-1], 1)(answer).sum().backward()
         assert not answer.requires_grad and not answer.is_inference()
@@ -48,47 +46,42 @@ def test_what_it_says_is_a_constant_that_a_loss_may_use(net, images):
 
 def test_says_what_its_network_says_and_keeps_only_the_maps_asked_for(net, images):
     out = net.eval()(images)
-    told = Teacher(net, IDENTITIES, nullcontext, maps=("layer3", "map"))(images)
+    told = Teacher(net, nullcontext, maps=("layer3", "map"))(images)
     assert torch.equal(told.logits, out.logits) and torch.equal(told.embedding, out.embedding)
     assert list(told.maps) == ["layer3", "map"] and torch.equal(told.maps["layer3"], out.maps["layer3"])
-    assert not Teacher(net, IDENTITIES, nullcontext)(images).maps
+    assert not Teacher(net, nullcontext)(images).maps
 
 
 def test_a_map_that_does_not_exist_is_named_with_those_that_do(net, images):
     with pytest.raises(ValueError, match="the teacher has no map layer9; it has layer1, layer2, layer3, layer4, map"):
-        Teacher(net, IDENTITIES, nullcontext, maps=("layer3", "layer9"))(images)
+        Teacher(net, nullcontext, maps=("layer3", "layer9"))(images)
 
 
 def test_is_no_part_of_a_student(net):
     student = nn.Linear(2, 2)
-    student.teacher = Teacher(net, IDENTITIES, nullcontext)
+    student.teacher = Teacher(net, nullcontext)
     assert set(student.state_dict()) == {"weight", "bias"} and len(list(student.parameters())) == 2
     student.train()
     assert not net.training
 
 
 def test_precision_is_the_machines_and_logits_are_single(net, images):
-    full = Teacher(net, IDENTITIES, nullcontext)(images).logits
-    lowered = Teacher(net, IDENTITIES, lambda: torch.autocast("cpu", torch.bfloat16))(images).logits
+    full = Teacher(net, nullcontext)(images).logits
+    lowered = Teacher(net, lambda: torch.autocast("cpu", torch.bfloat16))(images).logits
     assert full.dtype == lowered.dtype == torch.float32
     assert not torch.equal(full, lowered) and torch.equal(lowered, lowered.bfloat16().float())
     assert torch.allclose(full, lowered, atol=0.05 * full.abs().max().item())
 
 
 class TestIdentities:
-    @pytest.fixture
-    def teacher(self, net):
-        return Teacher(net, list(IDENTITIES), nullcontext)
-
-    def test_the_same_are_welcome(self, teacher):
-        teacher.check_identities((3, 5, 9), "Market-1501")
-        teacher.check_identities([3, 5, 9], "Market-1501")
+    def test_the_same_are_welcome(self):
+        check_identities("the teacher", (3, 5, 9), [3, 5, 9], "Market-1501")
 
     @pytest.mark.parametrize("identities, message", [
         ((3, 5), "the teacher knows 3 identities, Market-1501 has 2"),
         ((3, 9, 5), "identity number 1 of the teacher is 5, that of Market-1501 is 9"),
         ((3, 5, 8), "identity number 2 of the teacher is 9, that of Market-1501 is 8"),
     ])
-    def test_others_are_named(self, teacher, identities, message):
+    def test_others_are_named(self, identities, message):
         with pytest.raises(ValueError, match=f"same identities in the same order: {message}.*nas teach"):
-            teacher.check_identities(identities, "Market-1501")
+            check_identities("the teacher", (3, 5, 9), identities, "Market-1501")

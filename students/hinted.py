@@ -1,0 +1,106 @@
+"""Students that answer a teacher's maps as well as its logits, through adapters that are gone at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search_spaces.base import Architecture, Pick, Sampled
+from search_spaces.relaxed import Relaxed
+from students.reid import ReIDOutput, ReIDSpace
+
+
+class Adapter(nn.Conv2d):
+    """The 1x1 convolution between a student's map and a hint (FitNets' regressor); it is trained with the student.
+
+    It starts with weights drawn from N(0, 1 / student_channels), which keep the mean square of a map with independent
+    channels, and a bias of 0.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__(student_channels, teacher_channels, 1)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.in_channels**-0.5)
+        nn.init.zeros_(self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hint:
+    """Which map of the student answers which map of the teacher, and how many channels that one has."""
+
+    student: str
+    teacher: str
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels must be those of the teacher's map {self.teacher}, not {self.channels}")
+
+
+def answering(teacher_map: str) -> str:
+    """The name of the student's map behind the adapter that answers `teacher_map`."""
+    return f"hint.{teacher_map}"
+
+
+class HintedNet(nn.Module):
+    """A re-ID network that also tells the maps behind its adapters, under the names `answering` gives them."""
+
+    def __init__(self, main: nn.Module, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
+        super().__init__()
+        self.main = main
+        self.hints = tuple(hints)
+        self.adapters = nn.ModuleList(adapters)
+        self.out_channels = main.out_channels
+
+    def forward(self, x: Tensor) -> ReIDOutput:
+        out = self.main(x)
+        adapted = {answering(hint.teacher): adapter(out.maps[hint.student])
+                   for hint, adapter in zip(self.hints, self.adapters, strict=True)}
+        return out._replace(maps={**out.maps, **adapted})
+
+    def inference(self) -> nn.Module:
+        """What is measured, saved and exported: the network without its adapters."""
+        return self.main.inference()
+
+    def repeat_weights(self) -> None:
+        self.main.repeat_weights()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hinted(ReIDSpace):
+    """Any re-ID network with an adapter for each hint of its teacher; what is open is the network's. Trained by
+    `HintLoss`."""
+
+    main: ReIDSpace
+    hints: tuple[Hint, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.main.title} with hints"
+
+    def with_ids(self, num_ids: int) -> Hinted:
+        return replace(self, main=self.main.with_ids(num_ids))
+
+    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
+        return self.main.inference(architecture)
+
+    def build(self, pick: Pick, c_in: int = 3) -> HintedNet:
+        main = self.main.build(pick, c_in)
+        channels = self._channels(pick, c_in)
+        if unknown := [hint.student for hint in self.hints if hint.student not in channels]:
+            raise ValueError(f"a hint must be answered by a map of the student; {self.main.title} has no "
+                             f"{', '.join(unknown)}, it has {', '.join(channels)}")
+        return HintedNet(main, self.hints, [Adapter(channels[hint.student], hint.channels) for hint in self.hints])
+
+    def _channels(self, pick: Pick, c_in: int) -> dict[str, int]:
+        """Those of the network's maps. All candidates of a supernet have the same, so any sample shows them."""
+        if isinstance(pick, Relaxed):
+            pick = Sampled(np.random.default_rng(0), pick.fixed.architecture)
+        with torch.device("meta"):
+            maps = self.main.build(pick, c_in).eval()(torch.empty(1, c_in, 64, 64)).maps
+        return {name: one.shape[1] for name, one in maps.items()}
