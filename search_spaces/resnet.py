@@ -1,9 +1,9 @@
-"""ResNet (He et al. 2016) with the depth of every stage open."""
+"""ResNet (He et al. 2016) with every block's kind, kernel and existence open."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -11,24 +11,21 @@ from typing import Literal
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.base import Make, Pick, SearchSpace
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 
 
 class Block(nn.Module, ABC):
-    """`relu(norm(body(x)) + shortcut(x))`; torchvision's names."""
+    """`relu(norm(body(x)) + shortcut(x))`; torchvision's names. `affine` is that of the BatchNorms before the sum."""
 
-    expansion: int
-    """Channels that come out for each channel of the stage."""
-
-    def __init__(self, c_in: int, channels: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, affine: bool) -> None:
         super().__init__()
-        self.out_channels = channels * self.expansion
-        fits = stride == 1 and c_in == self.out_channels
+        self.out_channels = c_out
+        fits = stride == 1 and c_in == c_out
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None if fits else nn.Sequential(
-            nn.Conv2d(c_in, self.out_channels, 1, stride, bias=False), nn.BatchNorm2d(self.out_channels))
+            nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out, affine=affine))
 
     @abstractmethod
     def body(self, x: Tensor) -> Tensor:
@@ -40,27 +37,40 @@ class Block(nn.Module, ABC):
         """Behind the last convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.body(x)) + self._shortcut(x))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.norm(self.body(x)) + shortcut)
 
     def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
         """Exactly `weight * self(x)` for a scalar `weight` above 0, as a softmax gives: it passes through the ReLU."""
-        return self.relu(ops.scaled_norm(self.norm, weight, self.body(x)) + weight * self._shortcut(x))
+        if self.downsample is None:
+            shortcut = weight * x
+        else:
+            conv, norm = self.downsample
+            shortcut = ops.scaled_norm(norm, weight, conv(x))
+        return self.relu(ops.scaled_norm(self.norm, weight, self.body(x)) + shortcut)
 
-    def _shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
+
+def plain(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Conv2d:
+    """A convolution that keeps the size at stride 1."""
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+
+
+def depthwise_separable(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Sequential:
+    """The same in two: depthwise, then 1x1."""
+    return nn.Sequential(nn.Conv2d(c_in, c_in, kernel, stride, kernel // 2, groups=c_in, bias=False),
+                         nn.Conv2d(c_in, c_out, 1, bias=False))
 
 
 class BasicBlock(Block):
-    """Two 3x3 convolutions; `affine` is the last BatchNorm's."""
+    """Two convolutions of `kernel`, each made by `conv`."""
 
-    expansion = 1
-
-    def __init__(self, c_in: int, channels: int, stride: int, affine: bool = True) -> None:
-        super().__init__(c_in, channels, stride)
-        self.conv1 = nn.Conv2d(c_in, channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels, affine=affine)
+    def __init__(self, c_in: int, hidden: int, c_out: int, stride: int, kernel: int, affine: bool,
+                 conv: Callable[[int, int, int, int], nn.Module] = plain) -> None:
+        super().__init__(c_in, c_out, stride, affine)
+        self.conv1 = conv(c_in, hidden, kernel, stride)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv2 = conv(hidden, c_out, kernel, 1)
+        self.bn2 = nn.BatchNorm2d(c_out, affine=affine)
 
     def body(self, x: Tensor) -> Tensor:
         return self.conv2(self.relu(self.bn1(self.conv1(x))))
@@ -71,18 +81,16 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1, 3x3 and 1x1 convolution, the stride in the 3x3 as in torchvision; `affine` is the last BatchNorm's."""
+    """1x1 convolution, one of `kernel`, 1x1; the stride in the second as in torchvision."""
 
-    expansion = 4
-
-    def __init__(self, c_in: int, channels: int, stride: int, affine: bool = True) -> None:
-        super().__init__(c_in, channels, stride)
-        self.conv1 = nn.Conv2d(c_in, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, self.out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(self.out_channels, affine=affine)
+    def __init__(self, c_in: int, hidden: int, c_out: int, stride: int, kernel: int, affine: bool) -> None:
+        super().__init__(c_in, c_out, stride, affine)
+        self.conv1 = plain(c_in, hidden, 1, 1)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv2 = plain(hidden, hidden, kernel, stride)
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv3 = plain(hidden, c_out, 1, 1)
+        self.bn3 = nn.BatchNorm2d(c_out, affine=affine)
 
     def body(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -93,12 +101,28 @@ class Bottleneck(Block):
         return self.bn3
 
 
-DEPTHS: dict[int, tuple[str, type[Block], tuple[int, ...]]] = {
-    18: ("basic", BasicBlock, (2, 2, 2, 2)),
-    34: ("basic", BasicBlock, (3, 4, 6, 3)),
-    50: ("bottleneck", Bottleneck, (3, 4, 6, 3)),
+KINDS: dict[str, Callable[..., Block]] = {
+    "basic": BasicBlock, "bottleneck": Bottleneck, "separable": partial(BasicBlock, conv=depthwise_separable)}
+
+KERNELS = (3, 5)
+
+DEPTHS = {
+    18: ((2, 2, 2, 2), 1, {"basic": 1, "bottleneck": 4, "separable": 1}),
+    34: ((3, 4, 6, 3), 1, {"basic": 1, "bottleneck": 4, "separable": 1}),
+    50: ((3, 4, 6, 3), 4, {"bottleneck": 4, "basic": 16, "separable": 4}),
 }
-"""Kind of block and the number of blocks in each stage (the paper's Table 1)."""
+"""For each depth the blocks of each stage (the paper's Table 1), the channels that leave a stage for each of
+STAGE_CHANNELS, and the kinds of block, the paper's first, each with the channels that leave it for each between its
+convolutions. The bottleneck's 4 is the paper's; with 16 a basic block has about as many weights."""
+
+
+def candidates(hidden: Mapping[str, int], c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
+    """What a block can be, `hidden` channels within each kind; the identity where it fits."""
+    blocks: dict[str, Make] = {f"{kind}{kernel}": partial(KINDS[kind], c_in, channels, c_out, stride, kernel, affine)
+                               for kind, channels in hidden.items() for kernel in KERNELS}
+    if stride == 1 and c_in == c_out:
+        blocks["skip"] = partial(ops.skip, c_out, stride, affine)
+    return blocks
 
 
 class ResNetNet(nn.Module):
@@ -132,20 +156,22 @@ class ResNetNet(nn.Module):
 class ResNet(SearchSpace):
     """Torchvision's network without its classifier as the published point.
 
-    Each block behind the first of its stage (`layer3.1`, numbered as in torchvision) can be skipped.
+    Each block (`layer3.1`, numbered as in torchvision) can be basic, a bottleneck or separable, with 3x3 or 5x5
+    kernels, and those that keep size and channels can be skipped.
     """
 
     depth: Literal[18, 34, 50] = 18
-    last_stride: Literal[1, 2] = 2
-    """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`."""
+    last_stride: Literal[1, 2, "open"] = 2
+    """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`. "open" asks `last_stride`,
+    which only strategies that try whole architectures can answer."""
     width: float = 1.0
     """Multiplies all channels."""
 
     def __post_init__(self) -> None:
         if self.depth not in DEPTHS:
             raise ValueError(f"depth must be one of {list(DEPTHS)}, not {self.depth}")
-        if self.last_stride not in (1, 2):
-            raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
+        if self.last_stride not in (1, 2, "open"):
+            raise ValueError(f"last_stride must be 1 or 2, or 'open' to search it, not {self.last_stride!r}")
         if round(STAGE_CHANNELS[0] * self.width) < 1:
             raise ValueError(f"width must leave a channel: at least {1 / STAGE_CHANNELS[0]}, not {self.width}")
 
@@ -154,15 +180,17 @@ class ResNet(SearchSpace):
         return f"ResNet-{self.depth}" + ("" if self.width == 1 else f" x{self.width:g}")
 
     def build(self, pick: Pick, c_in: int = 3) -> ResNetNet:
-        kind, block, stage_depths = DEPTHS[self.depth]
+        stage_depths, expansion, narrower = DEPTHS[self.depth]
+        last_stride = pick.value("last_stride", (2, 1) if self.last_stride == "open" else (self.last_stride,))
         widths = [round(channels * self.width) for channels in STAGE_CHANNELS]
         c_last, stages = widths[0], []
         for stage, (channels, num_blocks) in enumerate(zip(widths, stage_depths, strict=True), 1):
-            stride = {1: 1, 4: self.last_stride}.get(stage, 2)
-            blocks: list[nn.Module] = [block(c_last, channels, stride)]
-            c_last = channels * block.expansion
-            makers = {kind: partial(block, c_last, channels, 1, pick.affine),
-                      "skip": partial(ops.skip, c_last, 1, pick.affine)}
-            blocks += [pick.op(f"layer{stage}.{place}", makers) for place in range(1, num_blocks)]
+            c_out = channels * expansion
+            hidden = {kind: max(1, c_out // times) for kind, times in narrower.items()}
+            blocks = []
+            for place in range(num_blocks):
+                stride = 1 if place else {1: 1, 4: last_stride}.get(stage, 2)
+                blocks.append(pick.op(f"layer{stage}.{place}", candidates(hidden, c_last, c_out, stride, pick.affine)))
+                c_last = c_out
             stages.append(nn.Sequential(*blocks))
         return ResNetNet(c_in, widths[0], stages, c_last)

@@ -10,19 +10,25 @@ from torch import nn
 
 from search_spaces.base import Architecture, Staged, parse_edge
 from search_spaces.cell import Cells
+from search_spaces.densenet import DenseNet, Layer
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.ops import Op
 from search_spaces.osnet import OSNet
 from search_spaces.relaxed import NONE, MixedNode, MixedOp, Supernet, derive
 from search_spaces.resnet import ResNet
+from search_spaces.sdc_cnn import SDCCNN
+from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 SPACES = {
     "kdas": Cells(channels=6, cells=3, reductions=(2,)),
     "darts": Cells(channels=4, cells=3, reductions=(1, 2), candidates="darts", stem="cifar"),
     "mobilenet_v2": MobileNetV2(width=0.1),
-    "resnet18": ResNet(width=1 / 16),
-    "resnet50": ResNet(depth=50, last_stride=1, width=1 / 16),
+    "resnet18": ResNet(width=1 / 8),
+    "resnet50": ResNet(depth=50, last_stride=1, width=1 / 8),
+    "shallow_cnn": ShallowCNN(widths=(1 / 16,)),
+    "sdc_cnn": SDCCNN(widths=(1 / 16,)),
+    "densenet": DenseNet(blocks=(1, 2, 1, 2), growth=2),
     "shufflenet_v2": ShuffleNetV2(width=0.1),
     "osnet": OSNet(width=1 / 8),
 }
@@ -96,7 +102,7 @@ def transplant(target, source, choice):
         for name, value in own:
             getattr(target, name).data.copy_(value)
         pairs = [(child, getattr(source, name)) for name, child in target.named_children()]
-    if isinstance(source, Op) and source.norm is not None and target.norm is None:
+    if isinstance(source, Op | Layer) and source.norm is not None and target.norm is None:
         source.norm.running_mean.zero_()
         source.norm.running_var.fill_(1 - source.norm.eps)
     for pair in pairs:

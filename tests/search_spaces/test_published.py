@@ -7,11 +7,15 @@ from torch import nn
 
 from search_spaces.base import Architecture
 from search_spaces.cell import AUTO_REID, DARTS_V2, Cells, genotype
-from search_spaces.cost import cost
+from search_spaces.cost import cost, thop_cost
+from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.relaxed import derive
 from search_spaces.resnet import ResNet
+from search_spaces.sdc_cnn import SDCCNN
+from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
+from students.reid import ReID
 
 
 def num_parameters(net):
@@ -29,7 +33,7 @@ def on_meta(build, *args, **options):
 
 @pytest.mark.parametrize(("space", "count"), [
     (MobileNetV2(), 3_504_872), (ResNet(depth=18), 11_689_512), (ResNet(depth=34), 21_797_672),
-    (ResNet(depth=50), 25_557_032)], ids=repr)
+    (ResNet(depth=50), 25_557_032), (DenseNet(), 7_978_856)], ids=repr)
 def test_counts_with_the_imagenet_classifier(space, count):
     assert num_with_linear(on_meta(space.student), 1000) == count
 
@@ -41,6 +45,7 @@ TORCHVISION = {
     "resnet18": (ResNet(depth=18), torchvision.models.resnet18),
     "resnet34": (ResNet(depth=34), torchvision.models.resnet34),
     "resnet50": (ResNet(depth=50), torchvision.models.resnet50),
+    "densenet121": (DenseNet(), torchvision.models.densenet121),
     "shufflenet_v2 x0.5": (ShuffleNetV2(width=0.5), torchvision.models.shufflenet_v2_x0_5),
     "shufflenet_v2": (ShuffleNetV2(), torchvision.models.shufflenet_v2_x1_0),
     "shufflenet_v2 x2": (ShuffleNetV2(width=2.0), torchvision.models.shufflenet_v2_x2_0),
@@ -49,6 +54,8 @@ TORCHVISION = {
 
 def trunk(net):
     """A torchvision classifier up to its pooling."""
+    if isinstance(net, torchvision.models.DenseNet):
+        return nn.Sequential(net.features, nn.ReLU())
     if hasattr(net, "features"):
         return net.features
     layers = list(net.named_children())
@@ -118,7 +125,7 @@ def test_a_mobilenet_block_can_be_skipped_where_it_keeps_size_and_channels():
 
 
 def test_skipped_blocks_are_gone():
-    shallow = {f"layer{stage}.1": "skip" for stage in range(1, 5)}
+    shallow = {**ResNet().published().decisions, **{f"layer{stage}.1": "skip" for stage in range(1, 5)}}
     whole = num_parameters(on_meta(ResNet().student))
     halved = num_parameters(on_meta(ResNet().student, Architecture("ResNet", shallow)))
     blocks = sum(2 * 9 * c * c + 4 * c for c in (64, 128, 256, 512))
@@ -152,6 +159,21 @@ def test_the_kdas_networks_keep_their_counts():
     with torch.no_grad():
         searched.alpha.copy_(torch.arange(searched.alpha.numel()).sin().reshape(searched.alpha.shape))
     assert num_parameters(on_meta(retrained.student, derive(searched))) == 7_711_180
+
+
+@pytest.mark.parametrize(("space", "side", "millions", "billions"), [
+    (ShallowCNN(), 128, 1.01, 0.41), (SDCCNN(), 128, 10.86, 9.18), (ResNet(last_stride=1), 256, 11.46, 3.98)], ids=repr)
+def test_vrkds_students_have_the_papers_costs(space, side, millions, billions):
+    """Its Table 1, which rounds SDC-CNN's to 9.2."""
+    counted = cost(on_meta(ReID(backbone=space, embedding_dim=256, num_ids=576).student), side, side)
+    assert round(counted.parameters / 1e6, 2) == millions
+    assert round(counted.multiply_adds / 1e9, 2) == billions
+
+
+def test_vrkd_counts_resnet_18_as_thop_does():
+    """3.99 G in its Table 1 is not the 3.98 G of the products alone: thop adds what the normalisations do."""
+    net = ReID(backbone=ResNet(last_stride=1), embedding_dim=256, num_ids=576).student()
+    assert round(thop_cost(net, 256, 256).multiply_adds / 1e9, 2) == 3.99
 
 
 @pytest.mark.parametrize(("space", "parameters", "multiply_adds"), [
