@@ -1,62 +1,120 @@
-"""Weights that others trained, loaded by name into a backbone's published point."""
+"""Weights that others trained, loaded by name into a backbone: all of them, or what fits another architecture."""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor, nn
+from torchvision import models
 
 from nas.checkpoint import load_into, load_state, load_weights
 from search_spaces.base import SearchSpace
+from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
+from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 HEADS = ("fc.", "classifier.")
+COUNTER = "num_batches_tracked"
+WRAPPINGS = ("state_dict", "model_state_dict", "model")
+"""Keys under which trainers put a state dict."""
+
+IMAGENET: Mapping[SearchSpace, models.WeightsEnum] = {
+    ResNet(depth=18): models.ResNet18_Weights.IMAGENET1K_V1,
+    ResNet(depth=34): models.ResNet34_Weights.IMAGENET1K_V1,
+    ResNet(depth=50): models.ResNet50_Weights.IMAGENET1K_V1,
+    MobileNetV2(): models.MobileNet_V2_Weights.IMAGENET1K_V1,
+    DenseNet(): models.DenseNet121_Weights.IMAGENET1K_V1,
+    ShuffleNetV2(): models.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1,
+}
+"""Torchvision's weights, whatever the last stride is."""
 
 
-def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> None:
-    """Loads `source` into `backbone`, the published point of `space`: `imagenet`, or a torchvision checkpoint's path.
+@dataclass(frozen=True)
+class Inherited:
+    """What a backbone has of a pretrained file: names of tensors, without the counters of the normalisations."""
 
-    The classifier is left out, half precision is widened. Raises ValueError naming the first tensor that does not fit,
-    or, without a network, the file to fetch and where to put it.
+    taken: tuple[str, ...]
+    left: tuple[str, ...]
+    """Those that start at random."""
+
+    def __str__(self) -> str:
+        some = ", ".join(self.left[:3]) + (f" and {len(self.left) - 3} more" if len(self.left) > 3 else "")
+        return f"{len(self.taken)} tensors taken by name and shape, {len(self.left)} start at random: {some or 'none'}"
+
+
+def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inherited:
+    """Loads `source` into `backbone`, a network of `space`: `imagenet`, or the path of a checkpoint.
+
+    The weights are those of this very backbone, or of the published point of `space`. Of the latter another
+    architecture inherits what fits by name and shape, and a line on standard error says how much that is. The
+    classifier is left out, half precision is widened. Raises ValueError naming the first tensor that differs from the
+    published point's, or, without a network, the file to fetch and where to put it.
     """
-    tensors = _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
-    backbone_tensors = {name: tensor.float() if tensor.is_floating_point() else tensor
-                        for name, tensor in tensors.items() if not name.startswith(HEADS)}
-    for name, tensor in backbone.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            backbone_tensors.setdefault(name, tensor)
-    load_into(backbone, backbone_tensors, f"the pretrained file {source!r}")
+    tensors = {_present_name(name): tensor.float() if tensor.is_floating_point() else tensor
+               for name, tensor in (_imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))).items()
+               if not name.startswith(HEADS)}
+    own = backbone.state_dict()
+    trained = backbone if _shapes(tensors) == _shapes(own) else _published(space)
+    counters = {name: tensor for name, tensor in trained.state_dict().items() if name.endswith(COUNTER)}
+    load_into(trained, counters | tensors, f"the pretrained file {source!r}")
+    fitting = {name: tensor for name, tensor in trained.state_dict().items()
+               if name in own and own[name].shape == tensor.shape}
+    load_into(backbone, own | fitting, str(source))
+    inherited = Inherited(tuple(_shapes(fitting)), tuple(name for name in _shapes(own) if name not in fitting))
+    if inherited.left:
+        print(f"nas: {source!r} is of the published {space.title}: {inherited}", file=sys.stderr)
+    return inherited
+
+
+def _published(space: SearchSpace) -> nn.Module:
+    """The network that the weights of others are of; the random numbers of the training stay where they are."""
+    with torch.random.fork_rng(devices=[]):
+        return space.student()
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Of all but the counters, which old checkpoints lack."""
+    return {name: tensor.shape for name, tensor in tensors.items() if not name.endswith(COUNTER)}
+
+
+def _present_name(name: str) -> str:
+    """Torchvision's files of DenseNets have the names of an early version: `norm.1` for `norm1`."""
+    return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or from a torch checkpoint read without running anything in it."""
+    """A state dict from a safetensors file, or from a torch checkpoint read without running anything in it.
+
+    What trainers put around it is taken off: an outer mapping, and `module.` in front of the names.
+    """
     if not path.is_file():
         raise ValueError(f"the pretrained weights {path} do not exist: give the path of a torchvision checkpoint")
     if path.suffix == ".safetensors":
         return load_weights(path)[0]
-    return load_state(path)
+    state = load_state(path)
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path} must hold tensors by name (a state dict), not a {type(state).__name__}")
+    state = next((state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)), state)
+    return {name.removeprefix("module."): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
-def _imagenet(space: SearchSpace) -> dict[str, Tensor]:
-    weights = _torchvision_weights(space)
+def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:
+    same_weights = replace(space, last_stride=2) if "last_stride" in vars(space) else space
+    if same_weights not in IMAGENET:
+        known = ", ".join(known.title for known in IMAGENET)
+        raise ValueError(f"there are no ImageNet weights for {space}: torchvision has them for {known}; "
+                         "leave `pretrained` empty to start from scratch, or give the path of a checkpoint")
+    weights = IMAGENET[same_weights]
     try:
         return weights.get_state_dict(progress=True)
     except (URLError, OSError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise ValueError(f"could not download the ImageNet weights ({error}): fetch {weights.url} on another machine "
                          f"and put it into {folder}, or give the file's path as `pretrained`") from error
-
-
-def _torchvision_weights(space: SearchSpace) -> torchvision.models.WeightsEnum:
-    models = torchvision.models
-    if isinstance(space, ResNet) and space.width == 1.0:
-        names = {18: models.ResNet18_Weights, 34: models.ResNet34_Weights, 50: models.ResNet50_Weights}
-        return names[space.depth].IMAGENET1K_V1
-    if isinstance(space, MobileNetV2) and space.width == 1.0:
-        return models.MobileNet_V2_Weights.IMAGENET1K_V1
-    raise ValueError(f"there are no ImageNet weights for {space}: torchvision has them for ResNet-18/34/50 and "
-                     "MobileNetV2 at width 1; leave `pretrained` empty to start from scratch")

@@ -1,4 +1,6 @@
-"""Torchvision's weights go by name into our networks."""
+"""Torchvision's weights go by name into our networks, and what fits of them into other architectures."""
+
+import re
 
 from urllib.error import URLError
 
@@ -7,10 +9,14 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from nas.pretrained import load_pretrained, read_checkpoint
-from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.resnet import ResNet
+from nas.pretrained import IMAGENET, load_pretrained, read_checkpoint
+from search_spaces.base import Architecture
 from search_spaces.cell import Cells
+from search_spaces.densenet import DenseNet
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.osnet import OSNet
+from search_spaces.resnet import ResNet
+from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,76 @@ def test_what_cannot_be_read_is_named(tmp_path):
         read_checkpoint(tmp_path / "page.pth")
 
 
+def test_a_checkpoint_is_unwrapped(tmp_path):
+    torch.manual_seed(0)
+    space = OSNet(width=1 / 8)
+    weights = space.student().state_dict()
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}
+               | {"module.fc.0.weight": torch.ones(2), "module.classifier.bias": torch.ones(2)}}
+    torch.save(wrapped, tmp_path / "osnet.pth.tar")
+    net = space.student()
+    assert load_pretrained(net, space, str(tmp_path / "osnet.pth.tar")).left == ()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_checkpoint_that_is_no_state_dict_is_named(tmp_path):
+    torch.save([torch.ones(2)], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"list\.pth must hold tensors by name .*, not a list"):
+        read_checkpoint(tmp_path / "list.pth")
+
+
+class TestDerived:
+    SPACE = MobileNetV2(width=0.25)
+
+    @pytest.fixture
+    def architecture(self):
+        """Another kernel in one block, another expansion in a second, and a third block left out."""
+        changes = {"block2": "k5e6", "block4": "k3e3", "block6": "skip"}
+        return Architecture("MobileNetV2", {**self.SPACE.published().decisions, **changes})
+
+    @pytest.fixture
+    def weights(self, tmp_path):
+        torch.manual_seed(1)
+        path = tmp_path / "published.pth"
+        torch.save(self.SPACE.student().state_dict(), path)
+        return path
+
+    def test_what_fits_is_inherited_and_the_rest_is_as_it_was(self, architecture, weights, capsys):
+        file = torch.load(weights, weights_only=True)
+        torch.manual_seed(0)
+        net = self.SPACE.student(architecture)
+        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        drawn = torch.random.get_rng_state()
+        inherited = load_pretrained(net, self.SPACE, str(weights))
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+        after = net.state_dict()
+        assert all(torch.equal(after[name], file[name]) for name in inherited.taken)
+        assert all(torch.equal(after[name], before[name]) for name in inherited.left)
+        names = {name for name in after if not name.endswith("num_batches_tracked")}
+        assert sorted(inherited.taken + inherited.left) == sorted(names)
+        norms = [f"features.4.conv.{place}.1.{part}" for place in (0, 1)
+                 for part in ("weight", "bias", "running_mean", "running_var")]
+        assert set(inherited.left) == {"features.2.conv.1.0.weight", "features.4.conv.0.0.weight", *norms,
+                                       "features.4.conv.1.0.weight", "features.4.conv.2.weight"}
+        said = capsys.readouterr().err
+        assert said.startswith(f"nas: {str(weights)!r} is of the published MobileNetV2 x0.25: {len(inherited.taken)} ")
+        assert said.endswith("12 start at random: features.2.conv.1.0.weight, features.4.conv.0.0.weight, "
+                             "features.4.conv.0.1.weight and 9 more\n")
+
+    def test_its_own_checkpoint_is_taken_whole(self, architecture, tmp_path, capsys):
+        trained = self.SPACE.student(architecture)
+        torch.save(trained.state_dict(), tmp_path / "derived.pth")
+        net = self.SPACE.student(architecture)
+        assert load_pretrained(net, self.SPACE, str(tmp_path / "derived.pth")).left == ()
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), trained.parameters(), strict=True))
+        assert capsys.readouterr().err == ""
+
+    def test_weights_of_another_network_are_refused(self, architecture, tmp_path, theirs):
+        net = self.SPACE.student(architecture)
+        with pytest.raises(ValueError, match="has a tensor 'bn1.bias', which the network does not have"):
+            load_pretrained(net, self.SPACE, str(written(theirs, tmp_path / "resnet.pth")))
+
+
 class TestImageNet:
     def test_without_a_network_the_file_and_its_place_are_named(self, monkeypatch, tmp_path):
         def offline(*_, **__):
@@ -95,3 +171,24 @@ class TestImageNet:
     def test_networks_that_nobody_trained_are_refused(self, space):
         with pytest.raises(ValueError, match="there are no ImageNet weights for .*leave `pretrained` empty"):
             load_pretrained(space.student(), space, "imagenet")
+
+    @pytest.mark.parametrize(("space", "torchvisions"), [
+        (DenseNet(last_stride=1), torchvision.models.densenet121),
+        (ShuffleNetV2(last_stride=1), torchvision.models.shufflenet_v2_x1_0)], ids=["densenet", "shufflenet"])
+    def test_old_names_and_another_last_stride(self, monkeypatch, space, torchvisions):
+        torch.manual_seed(0)
+        state = torchvisions().state_dict()
+        old = {re.sub(r"(denselayer.*(?:norm|conv))([12])", r"\1.\2", name): tensor for name, tensor in state.items()
+               if not name.endswith("num_batches_tracked")}
+        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: old)
+        net = space.student()
+        assert load_pretrained(net, space, "imagenet").left == ()
+        assert all(torch.equal(parameter, state[name]) for name, parameter in net.named_parameters())
+
+    def test_every_file_is_of_the_network_it_stands_for(self):
+        for space, weights in IMAGENET.items():
+            with torch.device("meta"):
+                net = space.student()
+            classes = len(weights.meta["categories"])
+            head = (net.out_channels + 1) * classes
+            assert sum(p.numel() for p in net.parameters()) + head == weights.meta["num_params"]
