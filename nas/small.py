@@ -27,10 +27,10 @@ def small(recipe: Recipe) -> Recipe:
     height, width = (64, 64) if vehicles else (64, 32)
     drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=8,
                                                     height=height, width=width)
+    search = replace(recipe.search, sampling=_sampling(recipe.search.sampling), augment=_augment(recipe.search.augment))
     return replace(
         recipe, data=drawn, images=Images(height=height, width=width), strategy=_strategy(recipe.strategy),
-        loss=_loss(recipe.loss), teacher=_teacher(recipe.teacher), retrain=_training(recipe.retrain),
-        search=replace(recipe.search, sampling=_sampling(recipe.search.sampling), augment=_augment(recipe.search.augment)))
+        loss=_loss(recipe.loss), teacher=_teacher(recipe.teacher), search=search, retrain=_training(recipe.retrain))
 
 
 def _strategy(strategy: Strategy | None) -> Strategy | None:

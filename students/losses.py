@@ -50,23 +50,23 @@ def ksl_pa(logits: Sequence[Tensor], detached: bool = True) -> Tensor:
     As `ksl_pp`; avg_b is the mean of the other branches' probabilities.
     """
     log_p = [_log_probability(z) for z in logits]
-    log_averages = [torch.logsumexp(torch.stack(others), dim=0) - math.log(len(others)) for others in _others(log_p)]
-    return sum((_kl(log_avg, log_b, detached) for log_avg, log_b in zip(log_averages, log_p, strict=False)), _zero(log_p))
+    averages = [torch.logsumexp(torch.stack(others), dim=0) - math.log(len(others)) for others in _others(log_p)]
+    return sum((_kl(average, log_b, detached) for average, log_b in zip(averages, log_p, strict=False)), _zero(log_p))
 
 
 def ksl_ep(embeddings: Sequence[Tensor]) -> Tensor:
     """KSL-EP: Euclidean distance of an image's embeddings in two branches, `[B, D]` each, batch mean (ksl Eq. 8).
 
-    Summed over unordered pairs of branches. Both are pulled: the gradient is that of ordered pairs with a constant side.
+    Summed over unordered pairs of branches; both are pulled towards each other.
     """
     embeddings = [_at_least_float32(e) for e in embeddings]
     return sum((_distance(u, v).mean() for u, v in combinations(embeddings, 2)), _zero(embeddings))
 
 
 def ksl_ea(embeddings: Sequence[Tensor], detached: bool = True) -> Tensor:
-    """KSL-EA: Euclidean distance of a branch's embedding `[B, D]` to the mean of the others', batch mean (ksl Eq. 9, 10).
+    """KSL-EA: Euclidean distance of a branch's embedding to the mean of the others', batch mean (ksl Eq. 9 and 10).
 
-    Summed over branches. `detached`: the mean is a constant; the paper does not say.
+    Summed over branches, `[B, D]` each. `detached`: the mean is a constant; the paper does not say.
     """
     embeddings = [_at_least_float32(e) for e in embeddings]
     means = [torch.stack(others).mean(dim=0) for others in _others(embeddings)]
@@ -95,6 +95,7 @@ def _kl(log_target: Tensor, log_p: Tensor, detached: bool) -> Tensor:
 
 
 def _log_probability(logits: Tensor) -> Tensor:
+    """Of `[B, C]`, along the classes."""
     return F.log_softmax(_at_least_float32(logits), dim=1)
 
 

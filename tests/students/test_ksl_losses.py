@@ -1,5 +1,4 @@
-"""KSL's constraints against loops written from its equations, their gradients, and batches and branches that have nothing
-to agree on."""
+"""KSL's constraints against loops written from its equations; their gradients; what has nothing to agree on."""
 
 import math
 from itertools import combinations, permutations
@@ -73,7 +72,8 @@ def naive_h(embeddings, labels, margin):
 
 
 @pytest.mark.parametrize("num_branches", [1, 2, 3, 4])
-@pytest.mark.parametrize("loss, naive", [(ksl_pp, naive_pp), (ksl_pa, naive_pa), (ksl_ep, naive_ep), (ksl_ea, naive_ea)])
+@pytest.mark.parametrize("loss, naive", [(ksl_pp, naive_pp), (ksl_pa, naive_pa), (ksl_ep, naive_ep),
+                                         (ksl_ea, naive_ea)])
 def test_agreement_is_its_formula(loss, naive, num_branches):
     said = branches(num_branches)
     images = [list(rows) for rows in zip(*(b.tolist() for b in said), strict=True)]
