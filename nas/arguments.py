@@ -7,7 +7,7 @@ import typing
 from dataclasses import make_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -16,6 +16,7 @@ from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
 from nas.small import small
+from nas.tune_file import tuned
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
@@ -36,23 +37,33 @@ class Options:
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
     overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = False
     small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = False
+    tuned: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 
-def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str) -> tuple[Recipe, Options]:
-    """The recipe with what the command line changes of it; `--on NAME` puts another data set into it, `--teacher None`
-    and the like take a part out, `--small` makes it small before the fields are read."""
+Given = TypeVar("Given", bound=Options)
+
+
+def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str, command: type[Given] = Options,
+              ) -> tuple[Recipe, Given]:
+    """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
+
+    `--on NAME` puts another data set into the recipe, `--teacher None` and the like take a part out. `--small` makes it
+    small, then `--tuned FILE` changes it, both before the fields are read.
+    """
     hints = typing.get_type_hints(Recipe)
     parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
     without, arguments = _taken_out(parts, arguments)
     recipe = dataclasses.replace(small(recipe) if "--small" in arguments else recipe, **dict.fromkeys(without))
-    on, arguments = _data_set(arguments)
+    file, arguments = _behind("--tuned", arguments)
+    recipe = tuned(recipe, Path(file)) if file else recipe
+    on, arguments = _behind("--on", arguments)
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if on:
         kinds["data"] = class_named(on)
         del values["data"]
-    given, options = _parsed(kinds, values, arguments, prog, about)
+    given, options = _parsed(kinds, values, arguments, prog, about, command)
     return dataclasses.replace(recipe, **given), options
 
 
@@ -68,7 +79,7 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
     if is_features(subject):
         kind, kinds = OtherFeatures, {}
     else:
-        on, arguments = _data_set(arguments)
+        on, arguments = _behind("--on", arguments)
         if not on:
             raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
                              "`--on NAME --help` lists its fields")
@@ -82,9 +93,9 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
     return kind(subject=subject, **given), options
 
 
-def _data_set(arguments: list[str]) -> tuple[str, list[str]]:
-    """The name behind `--on`, empty without one, and the arguments without both."""
-    place = arguments.index("--on") if "--on" in arguments else len(arguments)
+def _behind(flag: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The word behind `flag`, empty without one, and the arguments without both."""
+    place = arguments.index(flag) if flag in arguments else len(arguments)
     return "".join(arguments[place + 1 : place + 2]), arguments[:place] + arguments[place + 2 :]
 
 
@@ -97,11 +108,11 @@ def _taken_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[
 
 
 def _parsed(kinds: dict[str, Any], values: dict[str, Any], arguments: list[str], prog: str, about: str,
-            ) -> tuple[dict[str, Any], Options]:
+            command: type[Given] = Options) -> tuple[dict[str, Any], Given]:
     """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
     fields = [(name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
               for name, kind in kinds.items()]
-    fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
+    fields.append(("options", tyro.conf.OmitArgPrefixes[command], dataclasses.field(default=command())))
     arguments = [word for argument in arguments for word in SHORT.get(argument, (argument,))]
     given = tyro.cli(make_dataclass("Given", fields, kw_only=True), args=arguments, prog=prog, description=about,
                      config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))

@@ -1,0 +1,221 @@
+"""`nas tune`: Optuna proposes what a recipe leaves open, and each proposal is trained and measured on held-out identities.
+
+Any number of processes on any number of machines work at one study: whoever gives the same command joins. The teacher is
+trained first, without the held-out identities, so that nothing it says tells of them. A trial trains the recipe's student
+alone: nothing is searched, and no rival is trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from optuna import Study, Trial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from nas.checkpoint import read_json
+from nas.config import portable
+from nas.recipe import Recipe
+from nas.run import Run
+from nas.stage import NonFiniteLoss
+from nas.teach import teach
+from nas.tune_data import HeldOut
+from nas.tune_file import changed
+from nas.tune_queue import Queue
+from nas.tune_sampler import SAMPLERS, Seeded, pruner
+from nas.tune_spaces import Space
+from nas.tune_storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
+from nas.tune_trial import Report, Score, Trainer
+from search_spaces.base import Architecture
+
+DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
+"""The fields of a recipe that a trial's value depends on."""
+TRIALS = 20
+POLL_S = 1.0
+
+
+class Measures(Protocol):
+    """Gives proposals their scores, as `nas.tune_trial.Trainer` does."""
+
+    num_ids: int
+
+    def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: Report) -> Score: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What decides a study beside its recipe."""
+
+    space: str
+    sampler: Literal["grid", "tpe", "nsga2"] = "tpe"
+    pruner: Literal["none", "median", "hyperband"] = "none"
+    held_out: float = 0.2
+    """Share of the training identities that proposals are measured on."""
+
+    def __post_init__(self) -> None:
+        if self.sampler == "nsga2" and self.pruner != "none":
+            raise ValueError(f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): Optuna "
+                             "prunes no study of several; take --pruner none, or --sampler tpe")
+
+    @property
+    def directions(self) -> list[str]:
+        return ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a study is: its results' folder, the storage that its workers share, and its name there."""
+
+    folder: Path
+    storage: str = ""
+    """A database's address, or a file; empty: `study.db` in the folder."""
+    study: str = ""
+    """Empty: the folder's name."""
+    grace_s: float = 60.0
+    """Seconds without a sign of life after which a trial's worker is taken for dead, and its work done again."""
+
+    @property
+    def address(self) -> str:
+        return self.storage or str(self.folder / NAME)
+
+    @property
+    def name(self) -> str:
+        return self.study or self.folder.resolve().name
+
+
+class Tuner:
+    """A study of a recipe: what its workers share, and the work of one of them."""
+
+    def __init__(self, run: Run, tuning: Tuning, place: Place, num_trials: int | None = None) -> None:
+        """Joins the study, or begins it. `run` is of the recipe as it is. Raises ValueError before anything is trained."""
+        self.tuning, self.place = tuning, place
+        self.recipe = on_held_out(run.recipe, tuning)
+        self.run = Run(place.folder, run.name, self.recipe)
+        self.space = Space.named(tuning.space, self.recipe)
+        self._check()
+        beforehand = self._beforehand(num_trials)
+        self.recipe.load()
+        self.storage = opened(place.address)
+        with self._reached():
+            self.study = self._joined()
+            self.queue = Queue(self.study, self.storage, beforehand, place.grace_s)
+            self.queue.fill()
+
+    def work(self, prepare: Callable[[Run], Measures]) -> None:
+        """Takes part until every place of the queue has ended. `prepare` gives what measures proposals: `taught`."""
+        with self._reached():
+            if not self.queue.num_open:
+                return
+            measures = prepare(self.run)
+            while self.queue.num_open:
+                self.queue.release_lost()
+                trial = self.queue.claim()
+                if trial is None:  # the others are at work; one of them may die
+                    time.sleep(min(POLL_S, self.place.grace_s / 4))
+                else:
+                    self._try(trial, measures)
+
+    def _check(self) -> None:
+        """Raises ValueError for what cannot be tuned."""
+        if self.tuning.sampler == "nsga2" and not self.space.has_architecture:
+            raise ValueError(f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no network: "
+                             f"take --space {self.space.name}+architecture, or --sampler tpe")
+        if self.recipe.machine.devices > 1:
+            raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command once for "
+                             "each device, with CUDA_VISIBLE_DEVICES")
+
+    def _try(self, trial: Trial, measures: Measures) -> None:
+        try:
+            with self.queue.beating(trial):
+                score = self._measured(trial, measures)
+        except UpdateFinishedTrialError:  # we were taken for dead, and others do it again
+            return
+        except NonFiniteLoss as error:  # a fact about the proposal: it is not tried again
+            patiently(lambda: trial.set_user_attr("why", str(error)))
+            self._tell(trial, TrialState.FAIL)
+        except BaseException as error:
+            with suppress(*UNREACHABLE):
+                self._give_back(trial, isinstance(error, KeyboardInterrupt))
+            raise
+        else:
+            values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
+            self._tell(trial, TrialState.PRUNED if score.pruned else TrialState.COMPLETE, None if score.pruned else values)
+
+    def _measured(self, trial: Trial, measures: Measures) -> Score:
+        proposal = self.space.propose(self.recipe, trial, measures.num_ids)
+        trial.set_user_attr("changes", proposal.changes)
+        if proposal.architecture:
+            trial.set_user_attr("architecture", proposal.architecture.to_dict())
+        folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
+        score = measures(changed(self.recipe, proposal.changes), proposal.architecture or self._given(), folder,
+                         lambda epoch, mAP: self._is_pruned(trial, epoch, mAP))
+        found = asdict(score) | {"minutes": round((time.monotonic() - since) / 60, 2)}
+        patiently(lambda: trial.set_user_attr("score", found))
+        return score
+
+    def _is_pruned(self, trial: Trial, epoch: int, mAP: float) -> bool:
+        if len(self.tuning.directions) > 1:
+            return False
+        patiently(lambda: trial.report(mAP, epoch))
+        return patiently(trial.should_prune)
+
+    def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
+        patiently(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
+
+    def _give_back(self, trial: Trial, interrupted: bool) -> None:
+        if interrupted:
+            trial.set_user_attr("interrupted", True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.queue.fill()
+
+    def _given(self) -> Architecture | None:
+        """The architecture of the recipe's file."""
+        path = self.recipe.architecture
+        return Architecture.from_dict(read_json(path)) if path else None
+
+    def _beforehand(self, num_trials: int | None) -> list[dict[str, Any]]:
+        """For each trial what is decided before the sampler is asked."""
+        if self.tuning.sampler != "grid":
+            return [{}] * (TRIALS if num_trials is None else num_trials)
+        grid = self.space.grid()
+        if num_trials not in (None, len(grid)):
+            raise ValueError(f"the grid of the space {self.space.name!r} has {len(grid)} points, and --trials is {num_trials}: "
+                             "leave --trials out, or take --sampler tpe")
+        return grid
+
+    def _joined(self) -> Study:
+        sampler = Seeded(SAMPLERS[self.tuning.sampler], self.recipe.seed)
+        training = self.recipe.retrain
+        facts = {"recipe": self.run.name, "space": self.space.name, "tuning": portable(self.tuning),
+                 "config": {name: portable(getattr(self.recipe, name)) for name in DECIDES}}
+        return joined(self.storage, self.place.address, self.place.name, facts, self.tuning.directions, sampler,
+                      pruner(self.tuning.pruner, training.epochs, training.validate_every))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except UNREACHABLE as error:
+            raise unreachable(self.place.address, error) from error
+
+
+def on_held_out(recipe: Recipe, tuning: Tuning) -> Recipe:
+    """The recipe on its training identities alone, validated often enough to be pruned."""
+    training = recipe.retrain
+    if tuning.pruner != "none" and not training.validate_every:
+        training = replace(training, validate_every=max(1, training.epochs // 10))
+    return replace(recipe, data=HeldOut(source=recipe.data, share=tuning.held_out, seed=recipe.seed), retrain=training)
+
+
+def taught(run: Run) -> Trainer:
+    """What trains proposals, once the run's teacher is trained; of several processes in its folder one trains it."""
+    teacher = run.recipe.teacher
+    if teacher is not None and teacher.weights is None:
+        with alone(run.folder / "teach.lock"):
+            teach(run)
+    return Trainer(run)

@@ -1,0 +1,172 @@
+"""`nas tune`: the command line of a study, the processes that work at it, and the dashboard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from nas.arguments import Options, of_recipe
+from nas.recipe import Recipe
+from nas.recipes import recipe_named
+from nas.report.table import as_rich
+from nas.run import Run
+
+OUT = Path("runs/out")
+STOP_S = 10.0
+"""How long an interrupted worker has to give back its trial."""
+HOST = "127.0.0.1"
+WIDEST = 1000  # a table in a file is as wide as it needs to be
+EXAMPLE = "nas tune fast_reid --space fast_reid --sampler grid --data.root data"
+USAGE = f"""usage: nas tune RECIPE --space NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
+                [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
+       nas tune --dashboard DIR|FILE|ADDRESS [--port N]
+
+Tries settings of a recipe with Optuna, each on training identities that are held out; the test set is not looked at.
+The same command goes on with a study, and joins one at which others work, on this machine or (with a database's
+address) on others.
+
+Example: {EXAMPLE}
+`nas tune RECIPE --help` lists every field; spaces are joined by +, as in distillation+architecture."""
+SHORT = {"--epochs": "--retrain.epochs"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneOptions(Options):
+    """What the command takes beside the fields of the recipe."""
+
+    space: Annotated[str, tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or "
+                                             "several joined by +")] = "distillation"
+    sampler: Annotated[Literal["grid", "tpe", "nsga2"], tyro.conf.arg(
+        help="all combinations, Optuna's estimator, or mAP against multiply-adds")] = "tpe"
+    pruner: Annotated[Literal["none", "median", "hyperband"], tyro.conf.arg(
+        help="stop a trial whose mAP on the way is poor; it is measured every --retrain.validate-every epochs")] = "none"
+    trials: Annotated[int | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
+    workers: Annotated[int, tyro.conf.arg(help="processes that work at the study here")] = 1
+    storage: Annotated[str, tyro.conf.arg(help="a file (SQLite, or a journal: .journal), or a database's address "
+                                               "(postgresql://user@host/database); by default study.db in --out")] = ""
+    study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
+    held_out: Annotated[float, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
+    grace: Annotated[float, tyro.conf.arg(help="seconds without a sign of life after which a trial's worker is taken for "
+                                               "dead and its work done again")] = 60.0
+    work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.grace <= 0 or (self.trials is not None and self.trials < 1):
+            raise ValueError(f"--workers and --trials must be at least 1 and --grace above 0, not {self.workers}, "
+                             f"{self.trials} and {self.grace:g}")
+
+
+def tune_command(arguments: Sequence[str]) -> int:
+    """Runs `nas tune ARGUMENTS`; the exit status. Raises ValueError for what cannot be tuned."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise ValueError("`nas tune` needs Optuna: pip install 'nas-reid[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if "--dashboard" in arguments:
+        return _dashboard(arguments)
+    if not arguments or arguments[0].startswith("-"):
+        print(USAGE)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    subject, *rest = arguments
+    name, recipe = recipe_named(subject)
+    rest = [SHORT.get(word, word) for word in rest]
+    recipe, options = of_recipe(recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions)
+    return _tune(name, recipe, options, [subject, *rest])
+
+
+def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
+    from nas.tune import Place, Tuner, Tuning, taught
+    from nas.tune_result import trial_table, write_results
+
+    if options.overwrite:
+        raise ValueError("a study is not overwritten, as others may work at it: give --out another folder, or remove it")
+    label = f"{name}{'-small' * options.small}-{options.space}-seed{recipe.seed}"
+    place = Place(folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study,
+                  grace_s=options.grace)
+    tuning = Tuning(space=options.space, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
+    tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
+    if options.workers > 1:
+        _work_together(options.workers, arguments, recipe.machine.threads, place.folder)
+    else:
+        tuner.work(taught)
+    if options.work_only:
+        return 0
+    if num_open := tuner.queue.num_open:
+        raise ValueError(f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
+                         f"{place.folder / 'workers'} has what each of them said, and the same command goes on")
+    found = write_results(tuner.study, place.folder)
+    said = {"run": str(place.folder), "tuned": str(place.folder / "tuned.json"), "report": str(place.folder / "tuning.html")}
+    if options.json:
+        print(json.dumps(said | found, indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
+        print("\n".join(f"{key}: {value}" for key, value in said.items()))
+    return 0
+
+
+def _work_together(num_workers: int, arguments: Sequence[str], threads: int, folder: Path) -> None:
+    """Runs the same command in several processes until all have ended; each writes what it says into `workers/`.
+
+    Says which of them died. The others do their work, so that this is no error as long as one is left.
+    """
+    threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
+    command = [sys.executable, "-m", "nas.cli", "tune", *arguments, "--workers", "1", "--work-only",
+               "--machine.threads", str(threads)]
+    logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
+    logs[0].parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        processes = []
+        for log in logs:
+            file = stack.enter_context(log.open("w"))
+            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT))
+            stack.callback(_ended, processes[-1])
+        statuses = [process.wait() for process in processes]
+    for log, status in zip(logs, statuses, strict=True):
+        if status:
+            said = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            print(f"nas: a worker ended with status {status} ({log}): {said}", file=sys.stderr)
+
+
+def _ended(process: subprocess.Popen) -> None:
+    """Waits for a worker that was told to stop, and stops it when it takes too long."""
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class Dashboard:
+    """What `nas tune --dashboard` takes."""
+
+    dashboard: Annotated[str, tyro.conf.arg(help="a tuned folder, or a --storage")]
+    port: int = 8080
+
+
+def _dashboard(arguments: Sequence[str]) -> int:
+    """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
+    from optuna_dashboard import run_server
+
+    from nas.tune_storage import NAME, opened, shown
+
+    given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
+    address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
+    storage = opened(address, must_exist=True)
+    print(f"{shown(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
+    try:
+        run_server(storage, host=HOST, port=given.port)
+    except OSError as error:
+        raise ValueError(f"port {given.port} cannot be had ({error}): give --port another one") from None
+    return 0

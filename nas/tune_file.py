@@ -1,0 +1,60 @@
+"""Tuned files: what a study changes of a recipe, as JSON that `nas run RECIPE --tuned FILE` takes."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.checkpoint import read_json, write_json
+from nas.config import decode
+from nas.recipe import Recipe
+from nas.suggest import near_misses
+from search_spaces.base import Architecture
+
+FORMAT = 1
+
+
+def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architecture | None, **found: object) -> Path:
+    """Writes `changes` (fields of the recipe such as `loss.alpha`, with `nas.config.encode`d values) and what was `found`.
+
+    With an architecture the file is an architecture file, too: it needs no other beside it.
+    """
+    decided = architecture.to_dict() | {"hash": architecture.hash} if architecture else {}
+    return write_json(path, {"format": FORMAT, **found, "changes": dict(changes), **decided})
+
+
+def tuned(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with what a tuned file changes of it. Raises ValueError naming the file and the field that does not fit."""
+    data = read_json(path)
+    if not isinstance(data, Mapping) or not isinstance(data.get("changes"), Mapping):
+        raise ValueError(f"{path} is no tuned file: it must hold {{\"format\": 1, \"changes\": {{FIELD: VALUE}}}}. "
+                         "`nas tune` writes one")
+    if data.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"{path} has format {data['format']!r}, this version reads {FORMAT}: update it")
+    try:
+        recipe = changed(recipe, data["changes"])
+    except ValueError as error:
+        raise ValueError(f"{path} (of the recipe {data.get('recipe')!r}) does not fit this one: {error}") from None
+    return replace(recipe, architecture=path) if "decisions" in data else recipe
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with encoded values at dotted fields. Raises ValueError for a field or value that it cannot have."""
+    for path, data in changes.items():
+        recipe = _changed(recipe, path.split("."), data, "recipe")
+    return recipe
+
+
+def _changed(value: Any, path: Sequence[str], data: Any, where: str) -> Any:
+    name, *rest = path
+    names = [field.name for field in fields(value)] if is_dataclass(value) else []
+    if name not in names:
+        raise ValueError(f"{where} ({type(value).__name__}) has no field {name!r}{near_misses(name, names)}; it has "
+                         f"{', '.join(names) or 'none'}")
+    place = f"{where}.{name}"
+    inner = (_changed(getattr(value, name), rest, data, place) if rest else
+             decode(data, typing.get_type_hints(type(value))[name], place))
+    return replace(value, **{name: inner})

@@ -1,0 +1,132 @@
+"""What a study found: its trials as plain data, as a table, and the tuned files of the best."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.checkpoint import write_json, write_text
+from nas.report.pareto import front
+from nas.report.table import MISSING, Row, Table, multiply_adds, percent
+from nas.report.tuning import write_tuning_report
+from nas.tune_file import write_tuned
+from search_spaces.base import Architecture
+
+FORMAT = 1
+ENDED = ("complete", "pruned", "failed")
+
+
+def write_results(study: Study, folder: Path) -> dict[str, Any]:
+    """Writes `trials.json`, `trials.csv`, the tuned files, and `tuning.html` with its `plots/`; returns what the first has.
+
+    `tuned.json` is of the best trial. Where mAP is weighed against multiply-adds, every trial of the front has a file,
+    `tuned-trial7.json`, and `tuned.json` is of the most accurate.
+    """
+    facts = study.user_attrs["facts"]
+    rows = ranked(study)
+    best = [row for row in rows if row["best"]]
+    for row in best:
+        for name in ["tuned.json"] * (row is rows[0]) + [f"tuned-trial{row['trial']}.json"] * (len(study.directions) > 1):
+            architecture = row["architecture"] and Architecture.from_dict(row["architecture"])
+            write_tuned(folder / name, row["changes"], architecture, recipe=facts["recipe"], study=study.study_name,
+                        trial=row["trial"], mAP=row["mAP"])
+    found = {"format": FORMAT, "study": study.study_name, "recipe": facts["recipe"], "space": facts["space"],
+             "objectives": ["mAP", "multiply_adds"][: len(study.directions)], "held_out": facts["tuning"]["held_out"],
+             "importances": importances(study), "trials": rows}
+    write_text(folder / "trials.csv", as_csv(rows))
+    write_tuning_report(folder, found, trial_table(found))
+    write_json(folder / "trials.json", found)
+    return found
+
+
+def ranked(study: Study) -> list[dict[str, Any]]:
+    """The trials from the best to the worst, then the pruned ones, those that failed, and those that have not ended.
+
+    A trial whose worker died is `lost`; a later one did its work, and has its number in `retries`.
+    """
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False) if _counts(trial)]
+    complete = [row for row in rows if row["state"] == "complete"]
+    costs = [row["multiply_adds"] if len(study.directions) > 1 else 0.0 for row in complete]
+    for row, is_best in zip(complete, front(costs, [row["mAP"] for row in complete]), strict=True):
+        row["best"] = bool(is_best)
+    order = {state: place for place, state in enumerate((*ENDED, "running", "waiting", "lost"))}
+    return sorted(rows, key=lambda row: (order[row["state"]], -(row["mAP"] or 0.0), row["trial"]))
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Not a second trial of a place, which was dropped before it began."""
+    return trial.state != TrialState.FAIL or "worker" in trial.user_attrs
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    notes = trial.user_attrs
+    states = {TrialState.FAIL: "failed" if "why" in notes else "lost"}
+    running = trial.intermediate_values
+    score = notes.get("score", {})
+    return {"trial": trial.number, "state": states.get(trial.state, trial.state.name.lower()), "best": False,
+            "mAP": score.get("mAP"), "multiply_adds": score.get("multiply_adds"), "parameters": score.get("parameters"),
+            "minutes": score.get("minutes"), "epochs_told": max(running, default=None), "worker": notes.get("worker"),
+            "why": notes.get("why"), "params": dict(trial.params), "changes": notes.get("changes", {}),
+            "architecture": notes.get("architecture")}
+
+
+def importances(study: Study) -> dict[str, float]:
+    """The share of each parameter in how the mAP varies (PED-ANOVA, Optuna's default); empty where too few trials tell."""
+    complete = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if trial.params]
+    if len({trial.values[0] for trial in complete}) < 2:
+        return {}
+    return optuna.importance.get_param_importances(study, target=lambda trial: trial.values[0])
+
+
+def trial_table(found: dict[str, Any]) -> Table:
+    """A row for each trial, in the order of the ranks; an architecture as its hash."""
+    rows = found["trials"]
+    with_cost = len(found["objectives"]) > 1
+    asked = _asked(rows)
+    columns = ("rank", "trial", "state", "mAP", *["multiply-adds"] * with_cost, "minutes", *asked)
+    return Table(columns=columns, rows=tuple(
+        Row((_rank(place, row), str(row["trial"]), row["state"], percent(row["mAP"]),
+             *[multiply_adds(row["multiply_adds"])] * with_cost, MISSING if row["minutes"] is None else f"{row['minutes']:.1f}",
+             *(_cell(row, key) for key in asked)), best=row["best"]) for place, row in enumerate(rows, 1)))
+
+
+def _asked(rows: Sequence[dict]) -> list[str]:
+    """The parameters that have a column: all but the decisions of an architecture, which share one."""
+    decided = {key for row in rows for key in row["params"] if _is_decision(row, key)}
+    names = list(dict.fromkeys(key for row in rows for key in row["params"] if key not in decided))
+    return names + ["architecture"] * bool(decided)
+
+
+def _is_decision(row: dict, key: str) -> bool:
+    """Whether a parameter is one of the architecture's questions, or a part of one (`cell.2<0` of `cell.2`)."""
+    decisions = (row["architecture"] or {}).get("decisions", {})
+    return key in decisions or key.partition("<")[0].removesuffix(".inputs") in decisions
+
+
+def _cell(row: dict, key: str) -> str:
+    if key == "architecture":
+        return Architecture.from_dict(row["architecture"]).hash if row["architecture"] else MISSING
+    value = row["params"].get(key)
+    return MISSING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _rank(place: int, row: dict) -> str:
+    return str(place) if row["state"] == "complete" else MISSING
+
+
+def as_csv(rows: Sequence[dict]) -> str:
+    """The trials as a table with a column for each parameter."""
+    columns = ["trial", "state", "best", "mAP", "multiply_adds", "parameters", "minutes", "worker", "why"]
+    params = list(dict.fromkeys(key for row in rows for key in row["params"]))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*columns, *params])
+    writer.writerows([*(row[column] for column in columns), *(row["params"].get(key) for key in params)] for row in rows)
+    return file.getvalue()

@@ -1,0 +1,171 @@
+"""What `nas tune` may change of a recipe: spaces by name; several are joined by `+`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+from itertools import product
+from typing import Any
+
+from optuna import Trial
+
+from nas.config import encode
+from nas.recipe import Recipe
+from nas.suggest import near_misses
+from search_spaces.base import Architecture, Value
+from search_spaces.trial import proposed
+from teachers.temperature import Constant, Cosine, Linear, Temperature
+
+
+@dataclass(frozen=True)
+class Among:
+    """One of some values."""
+
+    choices: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number in [low, high]."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Times:
+    """The recipe's own number, up to `factor` times larger or smaller, on a logarithmic scale."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class Open:
+    """Every question that the recipe's student asks."""
+
+
+@dataclass(frozen=True)
+class IfThere:
+    """Another parameter; a recipe that lacks the field does without."""
+
+    parameter: Among | Between | Times
+
+
+Parameter = Among | Between | Times | Open | IfThere
+
+TEMPERATURES = {"constant": Constant, "linear": Linear, "cosine": Cosine}
+DISTILLATION: dict[str, Parameter] = {
+    "schedule": Among(tuple(TEMPERATURES)),
+    "temperature": Between(1.0, 10.0, log=True),
+    "temperature_end": Between(0.1, 1.0),
+    "loss.alpha": IfThere(Between(0.05, 0.95)),
+    "loss.distill_weight": IfThere(Between(0.25, 4.0, log=True)),
+    "loss.triplet_weight": IfThere(Between(0.0, 2.0)),
+    "loss.margin": IfThere(Between(0.1, 0.6)),
+    "retrain.optimiser.lr": Times(5.0),
+}
+SPACES: dict[str, dict[str, Parameter]] = {
+    "fast_reid": {"temperature": Among((1.0, 2.0, 5.0, 10.0)), "loss.alpha": Among((0.1, 0.3, 0.5))},
+    "vrkd": {"temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)), "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0))},
+    "distillation": DISTILLATION,
+    "architecture": {"architecture": Open()},
+    "joint": DISTILLATION | {"architecture": Open()},
+}
+"""By name, what is asked. A parameter is called as the field of the recipe that it sets, but for `temperature` (T, at
+first), `schedule` and `temperature_end` (not asked for a constant one), which make `loss.temperature`, and for
+`architecture`. `fast_reid` is the grid of its Table 2. `vrkd` stands for its Figure 6, around the paper's T = 2 and
+lambda = 1: the paper's text does not say which values the figure has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a trial suggests: encoded values of the recipe's fields, and an architecture where that is asked for."""
+
+    changes: dict[str, Any]
+    architecture: Architecture | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters of one study, by name."""
+
+    name: str
+    parameters: Mapping[str, Parameter]
+
+    @classmethod
+    def named(cls, name: str, recipe: Recipe) -> Space:
+        """The space as far as `recipe` has it. Raises ValueError for an unknown name, or a field that must be there."""
+        for part in name.split("+"):
+            if part not in SPACES:
+                raise ValueError(f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}, "
+                                 "and several joined by +")
+        parameters = reduce(dict.__or__, (SPACES[part] for part in name.split("+")))
+        known = {key: parameter.parameter if isinstance(parameter, IfThere) else parameter
+                 for key, parameter in parameters.items()
+                 if not isinstance(parameter, IfThere) or _field(recipe, key) is not None}
+        space = cls(name, known)
+        space._check(recipe)
+        return space
+
+    @property
+    def has_architecture(self) -> bool:
+        return "architecture" in self.parameters
+
+    def grid(self) -> list[dict[str, Value]]:
+        """All combinations. Raises ValueError when a parameter is not one of some values."""
+        endless = [key for key, parameter in self.parameters.items() if not isinstance(parameter, Among)]
+        if endless:
+            raise ValueError(f"a grid needs values to choose among, and {', '.join(endless)} of the space {self.name!r} has "
+                             "none: take --sampler tpe, or one of the spaces fast_reid and vrkd")
+        choices = [parameter.choices for parameter in self.parameters.values()]
+        return [dict(zip(self.parameters, combination, strict=True)) for combination in product(*choices)]
+
+    def propose(self, recipe: Recipe, trial: Trial, num_ids: int) -> Proposal:
+        """Asks `trial` for everything; `num_ids` identities are trained on."""
+        architecture = proposed(recipe.retrained.with_ids(num_ids), trial) if self.has_architecture else None
+        asked = {key: self._ask(key, recipe, trial) for key in self.parameters
+                 if key not in ("architecture", "temperature_end")}
+        changes = {key: value for key, value in asked.items() if key not in ("temperature", "schedule")}
+        if "temperature" in asked:
+            changes["loss.temperature"] = encode(self._temperature(asked, recipe, trial))
+        return Proposal(changes=changes, architecture=architecture)
+
+    def _ask(self, key: str, recipe: Recipe, trial: Trial) -> Value:
+        match self.parameters[key]:
+            case Among(choices):
+                return trial.suggest_categorical(key, choices)
+            case Between(low, high, log):
+                return trial.suggest_float(key, low, high, log=log)
+            case Times(factor):
+                own = _field(recipe, key)
+                return trial.suggest_float(key, own / factor, own * factor, log=True)
+
+    def _temperature(self, asked: Mapping[str, Value], recipe: Recipe, trial: Trial) -> Temperature:
+        kind = TEMPERATURES[asked.get("schedule", "constant")]
+        if kind is Constant:
+            return Constant(value=asked["temperature"])
+        return kind(start=asked["temperature"], end=self._ask("temperature_end", recipe, trial))
+
+    def _check(self, recipe: Recipe) -> None:
+        for key in self.parameters:
+            if "." in key and _field(recipe, key) is None:
+                raise ValueError(f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
+                                 f"{type(recipe.loss).__name__}): take another space or another recipe")
+        if self.has_architecture and not recipe.retrained.with_ids(1).published().decisions:
+            raise ValueError(f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: take "
+                             "a student whose space asks something")
+        if "temperature" in self.parameters and recipe.teacher is None:
+            raise ValueError(f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
+                             "--space architecture, or a recipe with a teacher")
+
+
+def _field(recipe: Recipe, path: str) -> Any:
+    """The value of a dotted field; None where there is none."""
+    value: Any = recipe
+    for name in path.split("."):
+        if name not in (field.name for field in fields(value)):
+            return None
+        value = getattr(value, name)
+    return value

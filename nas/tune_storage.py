@@ -1,0 +1,124 @@
+"""Where a study is kept: a SQLite file, a journal file, or a database that many machines reach."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna import Study
+from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from nas.config import differences
+
+NAME = "study.db"
+JOURNALS = (".journal", ".log")
+DRIVER = "postgresql+psycopg"
+PATIENCE_S = 600.0
+"""How long a result waits for a database that is away."""
+UNREACHABLE = (SQLAlchemyError, StorageInternalError)
+
+T = TypeVar("T")
+
+
+def shown(address: str) -> str:
+    """The address as messages may show it: without its password."""
+    return make_url(address).render_as_string(hide_password=True) if "://" in address else address
+
+
+def opened(address: str, must_exist: bool = False) -> BaseStorage:
+    """The storage at a database's address (`postgresql://user@host/database`), in a journal file (`.journal`, `.log`) or
+    in a SQLite file. Raises ValueError when it cannot be reached.
+    """
+    try:
+        if "://" in address:
+            return _database(address)
+        if must_exist and not Path(address).is_file():
+            raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
+        with alone(Path(f"{address}.lock")):  # two at once would make the same tables
+            return JournalStorage(JournalFileBackend(address)) if address.endswith(JOURNALS) else _sqlite(address)
+    except ArgumentError:
+        raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one given "
+                         "is neither") from None
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{shown(address)} needs the package {error.name}, which is not installed: "
+                         "pip install 'nas-reid[tune]'") from None
+    except (*UNREACHABLE, OSError) as error:
+        raise unreachable(address, error) from None
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Of several processes on one file system, one at a time is inside; `path` is the lock's file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sqlite(path: str) -> RDBStorage:
+    """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row."""
+    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}})
+    event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return storage
+
+
+def _database(address: str) -> RDBStorage:
+    url = make_url(address)
+    if url.drivername == "postgresql":
+        url = url.set(drivername=DRIVER)
+    waits = {"connect_timeout": 10} if url.drivername == DRIVER else {}
+    text, engine = url.render_as_string(hide_password=False), {"pool_pre_ping": True, "connect_args": waits}
+    return patiently(lambda: RDBStorage(text, engine_kwargs=engine), 3.0)  # another process may be making its tables
+
+
+def unreachable(address: str, error: Exception) -> ValueError:
+    """What to say of a storage that does not answer."""
+    reason = str(error.__cause__ or error).strip().partition("\n")[0]
+    return ValueError(f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is there, and "
+                      "the same command goes on: start the database, or take a file with --storage FILE")
+
+
+def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
+    """What `call` returns, tried again for some time while its storage is away."""
+    end, pause = time.monotonic() + seconds, 0.5
+    while True:
+        try:
+            return call()
+        except UNREACHABLE:
+            if time.monotonic() > end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 30.0)
+
+
+def joined(storage: BaseStorage, address: str, name: str, facts: Mapping[str, Any], directions: Sequence[str],
+           sampler: BaseSampler, pruner: BasePruner) -> Study:
+    """The study `name`, begun or gone on with. `facts` is plain data that says what it is about.
+
+    Raises ValueError naming both when the study there is about something else.
+    """
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner,
+                                load_if_exists=True)
+    held = study.user_attrs.get("facts")
+    if held is None:
+        study.set_user_attr("facts", dict(facts))
+    elif changes := differences(held, dict(facts)):
+        raise ValueError(
+            f"the study {name!r} in {shown(address)} is of the recipe {held['recipe']!r} in the space {held['space']!r}, this "
+            f"command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out another folder, or "
+            "--study another name")
+    return study
+
+

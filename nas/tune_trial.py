@@ -1,0 +1,79 @@
+"""What a proposal is worth: it is trained on some identities and measured on those held out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from nas.features import extract
+from nas.network import feature_net
+from nas.recipe import Recipe
+from nas.run import Run
+from nas.stage import Loop, Stage
+from nas.teach import load_teacher, started
+from nas.training import batches_of, cached, train
+from search_spaces.base import Architecture
+from search_spaces.cost import cost
+
+Report = Callable[[int, float], bool]
+"""Told the epochs done and the mAP by then; whether it is to be pruned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a trained proposal reaches on the held-out identities, and costs without its classifier."""
+
+    mAP: float
+    parameters: int
+    multiply_adds: int
+    pruned: bool = False
+
+
+class Trainer:
+    """Trains one proposal after the other on the run's data, which is decoded once, under its teacher."""
+
+    def __init__(self, run: Run) -> None:
+        recipe, self.data = run.recipe, run.recipe.load()
+        self.train, self.query, self.gallery = (cached(split, recipe.images) for split in self.data.splits.values())
+        self.teacher = load_teacher(run, self.data, Stage(run.folder, "tune", "", recipe.machine))
+
+    @property
+    def num_ids(self) -> int:
+        return len(self.data.identities)
+
+    def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: Report) -> Score:
+        """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""
+        shutil.rmtree(folder, ignore_errors=True)
+        stage, training = _TrialStage(folder, "retrain", "", recipe.machine), recipe.retrain
+        network = started(recipe.retrained.with_ids(self.num_ids), architecture, self.data, training, recipe.seed)
+        batches = batches_of(self.data, self.train, training.sampling, training.augment, recipe.seed, stage)
+
+        def validate(net: nn.Module) -> float:
+            mAP = self._mAP(net, recipe, stage)
+            if report(stage.current.epoch + 1, mAP):
+                stage.current.stop("pruned")
+            return mAP
+
+        loop = train(network.net, batches, recipe.loss, training, stage, self.teacher, validate)
+        stage.checkpoint.unlink()
+        mAP = loop.history[-1].get("mAP")
+        counted = cost(feature_net(network.net.inference()), recipe.images.height, recipe.images.width)
+        return Score(mAP=self._mAP(network.net, recipe, stage) if mAP is None else mAP, parameters=counted.parameters,
+                     multiply_adds=counted.multiply_adds, pruned=bool(loop.stopped))
+
+    def _mAP(self, net: nn.Module, recipe: Recipe, stage: Stage) -> float:
+        return extract(net.inference(), self.query, self.gallery, stage, recipe.evaluation).evaluate(recipe.evaluation).mAP
+
+
+class _TrialStage(Stage):
+    """A stage whose training can be stopped by what its validation finds."""
+
+    current: Loop
+
+    def loop(self, *args: object) -> Loop:
+        self.current = super().loop(*args)
+        return self.current
