@@ -186,6 +186,12 @@ def _reproduce(arguments: list[str]) -> int:
     return reproduce_command(arguments)
 
 
+def _tune(arguments: list[str]) -> int:
+    from nas.tune_command import tune_command
+
+    return tune_command(arguments)
+
+
 def _compare(arguments: list[str]) -> int:
     from nas.compare import compare_command
 
@@ -207,6 +213,8 @@ TOOLS = {
     "data": Tool("check", "whether a data set is whole", _data, "nas data check market1501 data"),
     "reproduce": Tool("PAPER TABLE", "a paper's table, paper against measured", _reproduce,
                       "nas reproduce fast_reid table3 --data data"),
+    "tune": Tool("RECIPE", "try settings of a recipe, on identities held out", _tune,
+                 "nas tune fast_reid --space fast_reid --sampler grid"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
 }
