@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from nas.checkpoint import load_state
 from nas.cli import main
 from nas.network import Network
-from nas.optimisers import step
+from nas.optimisers import SGD, step
 from nas.recipe import Training
 from nas.recipes import recipe_named
 from nas.run import Run
@@ -106,6 +106,28 @@ class TestRun:
         student = Network.load(run / "student.safetensors")
         assert student.architecture == found
         student.space.check(found)
+
+
+def test_recipes_are_the_papers():
+    """Section 4.2, and where Table 1's networks have their branches (section 4.3)."""
+    recipe = recipe_named("ksl_mobilenet")[1]
+    training, loss = recipe.retrain, recipe.loss
+    assert (recipe.images.height, recipe.images.width, recipe.space.main.embedding_dim) == (256, 128, 512)
+    assert (training.epochs, training.sampling.at, loss.triplet_from) == (350, 150, 150)
+    assert (training.sampling.first.batch_size, training.sampling.then.batch_size) == (64, 64)
+    assert isinstance(training.optimiser, SGD) and training.optimiser.rate.factor(350, 350) == 0.0
+    assert (training.optimiser.lr, training.optimiser.weight_decay, training.pretrained) == (0.0015, 5e-4, "")
+    assert recipe.teacher is None and {getattr(loss, part) for part in ("aux", "pp", "pa", "ep", "ea", "h")} == {1.0}
+    assert [recipe_named(f"ksl_{name}")[1].space.branches for name in ("mobilenet", "shufflenet", "osnet")] == [
+        ("stage4", "stage6"), ("stage3", "stage4"), ("conv3", "conv4")]
+
+
+@pytest.mark.parametrize("name, on", [("aux", ""), ("p", "pp pa"), ("e", "ep ea"), ("h", "h"), ("p_e", "pp pa ep ea")])
+def test_ablations_are_the_papers(name, on):
+    """Table 4."""
+    recipe, whole = (recipe_named(f"ksl_osnet{suffix}")[1] for suffix in (f"_{name}", ""))
+    weights = {part: float(part in ("aux", *on.split())) for part in ("aux", "pp", "pa", "ep", "ea", "h")}
+    assert recipe == replace(whole, loss=replace(whole.loss, **weights))
 
 
 def test_a_killed_training_goes_on_behind_the_switch(recipes, tmp_path, monkeypatch):

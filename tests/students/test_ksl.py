@@ -10,6 +10,7 @@ from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.relaxed import derive
 from search_spaces.resnet import ResNet
+from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 from students.ksl import KSL, KSLNet
 from students.reid import ReID
@@ -18,6 +19,7 @@ BACKBONES = {
     "mobilenet": (MobileNetV2(width=0.1), ("stage4", "stage6")),
     "shufflenet": (ShuffleNetV2(width=0.1), ("stage3", "stage4")),
     "resnet": (ResNet(width=1 / 16), ("layer3", "layer4")),
+    "shallow": (ShallowCNN(widths=(1 / 16,)), ("layer3", "layer4")),
 }
 
 
