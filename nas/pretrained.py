@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 from urllib.error import URLError
 
 import torch
@@ -36,6 +37,14 @@ IMAGENET: Mapping[SearchSpace, models.WeightsEnum] = {
 """Torchvision's weights, whatever the last stride is."""
 
 
+@runtime_checkable
+class HasWeights(Protocol):
+    """A backbone space that knows where its weights are."""
+
+    def weights(self, source: str) -> Mapping[str, Tensor]:
+        """The tensors of `source`, as in `load_pretrained`, by the backbone's names."""
+
+
 @dataclass(frozen=True)
 class Inherited:
     """What a backbone has of a pretrained file: names of tensors, without the counters of the normalisations."""
@@ -58,8 +67,7 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     published point's, or, without a network, the file to fetch and where to put it.
     """
     tensors = {_present_name(name): tensor.float() if tensor.is_floating_point() else tensor
-               for name, tensor in (_imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))).items()
-               if not name.startswith(HEADS)}
+               for name, tensor in _found(space, source).items() if not name.startswith(HEADS)}
     own = backbone.state_dict()
     trained = backbone if _shapes(tensors) == _shapes(own) else _published(space)
     counters = {name: tensor for name, tensor in trained.state_dict().items() if name.endswith(COUNTER)}
@@ -71,6 +79,12 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     if inherited.left:
         print(f"nas: {source!r} is of the published {space.title}: {inherited}", file=sys.stderr)
     return inherited
+
+
+def _found(space: SearchSpace, source: str) -> Mapping[str, Tensor]:
+    if isinstance(space, HasWeights):
+        return space.weights(source)
+    return _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
 
 
 def _published(space: SearchSpace) -> nn.Module:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nas.config import WITHOUT_EFFECT
+from nas.classifier_space import Classifier
 from nas.data.augment import Augment
 from nas.data.base import NUM_THREADS, DataSource, ReIDData
 from nas.data.sampling import ClassBalanced, Sampling
@@ -21,14 +22,19 @@ from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.cell import Cells
+from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.osnet import OSNet
 from search_spaces.resnet import ResNet
+from search_spaces.sdc_cnn import SDCCNN
+from search_spaces.shallow_cnn import ShallowCNN
+from search_spaces.shufflenet_v2 import ShuffleNetV2
 from students.hinted import Hinted
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), Cells, MobileNetV2, ResNet, KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss,
-         BranchesLoss, HintLoss, KSLLoss, DARTS)
+KINDS = (*SETS.values(), Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2, KSL,
+         Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -124,6 +130,11 @@ class Evaluation:
     tsne_ids: tuple[int, ...] = ()
     """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""
 
+    def __post_init__(self) -> None:
+        if min(self.repeats, self.batch_size) < 1 or self.num_strips < 0:
+            raise ValueError("an evaluation needs repeats >= 1, batch_size >= 1 and num_strips >= 0, not "
+                             f"{self.repeats}, {self.batch_size} and {self.num_strips}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -183,8 +194,9 @@ class Recipe:
 def check_loss(space: ReIDSpace, loss: Loss, num_epochs: int) -> None:
     """Raises ValueError when the loss leaves the network's branches out, or is not complete by the last epoch."""
     if isinstance(space, KSL) and not isinstance(loss, KSLLoss):
-        raise ValueError(f"the branches of {space.title} need a loss that trains them: KSLLoss(each={type(loss).__name__}"
-                         f"(...)), not {type(loss).__name__} alone")
+        name = type(loss).__name__
+        raise ValueError(f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), "
+                         f"not {name} alone")
     loss.at(0, num_epochs)
 
 
