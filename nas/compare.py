@@ -284,7 +284,8 @@ def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
     """What differs without making the numbers incomparable."""
     names = [row["name"] for row in rows]
     sizes = ["x".join(str(entry.metrics["protocol"].get(key, "?")) for key in ("height", "width")) for entry in entries]
-    facts = {"image sizes": sizes, "names of the data": [entry.metrics["data"] for entry in entries]}
+    facts = {"image sizes": sizes, "names of the data": [entry.metrics["data"] for entry in entries],
+             "uses of flip-averaging": [entry.metrics["protocol"].get("flip", False) for entry in entries]}
     notes = [f"{what} differ: " + ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
              for what, values in facts.items() if len(set(values)) > 1]
     repeats = max(entry.row.get("repeats", 1) for entry in entries)

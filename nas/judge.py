@@ -63,7 +63,7 @@ def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Ev
     plain = results[0][1]
     draw_strips(stage.folder / "strips", data, features, plain, how)
     draw_plots(stage.folder / "plots", features, how)
-    sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width}
+    sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 
 

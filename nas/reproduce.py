@@ -22,6 +22,7 @@ from nas.data.base import DataSource
 from nas.pipeline import run_all
 from nas.recipe import Recipe
 from nas.report.table import MISSING, Row, Table, as_markdown, as_rich, millions, multiply_adds, percent
+from nas.report.style import svg
 from nas.run import DECIDES, RESULTS, Run
 from nas.suggest import near_misses
 from nas.teach import teach
@@ -67,7 +68,8 @@ Tables = Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]]
 
 def reproduce_command(arguments: list[str]) -> int:
     """Runs `nas reproduce ARGUMENTS`; the exit status. Raises ValueError for what is unknown or missing."""
-    papers: Tables = importlib.import_module(MODULE).PAPERS
+    published = importlib.import_module(MODULE)
+    papers: Tables = published.PAPERS
     if len(arguments) < 2 or arguments[1].startswith("-"):
         print(USAGE + "\n".join(f"  {paper:<10} {', '.join(tables)}" for paper, tables in papers.items()))
         return 0 if {"-h", "--help"} & set(arguments) else 2
@@ -77,11 +79,13 @@ def reproduce_command(arguments: list[str]) -> int:
     asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
     folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
     results = reproduce(asked, folder, ours.seeds, options.overwrite)
+    drawn = published.PICTURES.get((paper, table), lambda results, folder: {})(results, folder)
+    pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
     if options.json:
-        print(json.dumps({"folder": str(folder), "rows": results}, indent=2))
+        print(json.dumps({"folder": str(folder), "rows": results, "pictures": list(map(str, pictures))}, indent=2))
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(as_rich(paper_against_measured(results)))
-        print(f"folder: {folder}")
+        print("\n".join([f"folder: {folder}", *(f"picture: {path}" for path in pictures)]))
     return 0
 
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from nas.losses import KDLoss
 from nas.reproduce import Published
+from nas.reproduce_pictures import Results
 from runs.recipes import fast_reid
 from teachers.temperature import Constant
 
@@ -37,6 +41,9 @@ def reported(rank1: float, mean_ap: float) -> Mapping[str, float]:
     """Percent, as papers print them, to shares."""
     return {"rank1": rank1 / 100, "mAP": mean_ap / 100}
 
+
+PICTURES: Mapping[tuple[str, str], Callable[[Results, Path], dict[str, Figure]]] = {}
+"""What is drawn of the runs of a paper's figure."""
 
 PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
     "fast_reid": {"table2": fast_reid_table2, "table3": fast_reid_table3},

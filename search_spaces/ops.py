@@ -42,7 +42,7 @@ def scaled_norm(norm: nn.BatchNorm2d, weight: Tensor, y: Tensor) -> Tensor:
 def kaiming_fan_out(net: nn.Module) -> None:
     """Draws all convolutions anew as torchvision does for ResNet and MobileNetV2 (He et al. 2015, fan-out)."""
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # a generator takes its time there too
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 

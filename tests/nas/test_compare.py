@@ -154,9 +154,10 @@ def test_folders_that_are_not_evaluated_say_what_to_do(pair, tmp_path):
 
 
 def test_what_else_differs_is_noted(pair, tmp_path):
-    wide = evaluated(tmp_path / "wide", protocol={"width": 48}, data="Others")
+    wide = evaluated(tmp_path / "wide", protocol={"width": 48, "flip": True}, data="Others")
     assert compare([pair[0], wide])["notes"] == ["image sizes differ: a 64x32, wide 64x48",
-                                                 "names of the data differ: a Drawn, wide Others"]
+                                                 "names of the data differ: a Drawn, wide Others",
+                                                 "uses of flip-averaging differ: a False, wide True"]
     assert compare(pair)["notes"] == []
     reranked = evaluated(tmp_path / "reranked", {"model+rerank": queries(0.5)})
     (note,) = compare([pair[0], f"{reranked}:model+rerank"])["notes"]

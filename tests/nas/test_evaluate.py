@@ -61,7 +61,7 @@ class TestNetworks:
         assert reranked["rerank"] == {"k1": 5, "k2": 6, "lambda_value": 0.3} and "rerank" not in plain
         assert plain["parameters"] == 108 and "multiply_adds" not in plain and plain["ms_per_image_1"] > 0
         assert metrics["protocol"] == {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 8,
-                                       "num_skipped": 0, "num_gallery": 16, "height": 32, "width": 16}
+                                       "num_skipped": 0, "num_gallery": 16, "height": 32, "width": 16, "flip": False}
         assert metrics["subject"].endswith("net.onnx") and metrics["data"] == "Pedestrians"
 
     def test_the_saved_features_and_single_queries_give_the_rows(self, folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.recipe import Images, Recipe, Training
+from nas.recipe import Evaluation, Images, Recipe, Training
 from nas.recipes import recipe_named, recipes
 from nas.small import small
 from teachers.temperature import Constant
@@ -150,3 +150,9 @@ class TestOwnRecipe:
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("field", ["repeats", "batch_size", "num_strips"])
+def test_an_evaluation_that_cannot_be_is_refused(field):
+    with pytest.raises(ValueError, match="repeats >= 1, batch_size >= 1 and num_strips >= 0"):
+        Evaluation(**{field: -1})

@@ -1,0 +1,72 @@
+"""Plots that set several runs side by side: their weights, and what they reach as something changes."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label
+
+NUM_BINS = 81
+PANELS_IN_A_ROW = 4
+SHOWN = 0.995  # share of a stage's weights that its panel has room for
+
+
+def weight_histograms(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """How the weights of each stage are distributed, a panel per stage and a line per network (KSL, Figure 5).
+
+    networks: for each network its stages' weights, flat arrays by the same names. Raises ValueError when the stages
+    differ. Density on the vertical axis; the legend says how many weights of all stages are dead, |w| < 1e-3.
+    """
+    stages = list(next(iter(networks.values())))
+    for name, weights in networks.items():
+        if list(weights) != stages:
+            raise ValueError(f"the networks must have the same stages: {name} has {', '.join(weights)}, not "
+                             f"{', '.join(stages)}")
+    across = min(PANELS_IN_A_ROW, len(stages))
+    down = -(-len(stages) // across)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.6 + 2.4 * down), layout="constrained")
+        panels = list(figure.subplots(down, across, squeeze=False).flat)
+        for axes, stage in zip(panels, stages, strict=False):
+            bound = np.quantile(np.abs(np.concatenate([weights[stage] for weights in networks.values()])), SHOWN)
+            edges = np.linspace(-bound, bound, NUM_BINS + 1)
+            for colour, weights in zip(_colours(len(networks)), networks.values(), strict=True):
+                density = np.histogram(weights[stage], edges)[0] / len(weights[stage]) / (edges[1] - edges[0])
+                axes.stairs(density, edges, color=colour, linewidth=1.4)
+            axes.set_title(stage, loc="left")
+            axes.set(yticks=[], xlabel="weight")
+        for axes in panels[len(stages):]:
+            axes.set_visible(False)
+        handles = [Line2D([], [], color=colour) for colour in _colours(len(networks))]
+        figure.legend(handles, [f"{legend_label(name)} ({100 * dead_share(weights):.1f} % dead)"
+                                for name, weights in networks.items()], loc="outside lower center", ncols=len(networks))
+    return figure
+
+
+def dead_share(weights: Mapping[str, np.ndarray]) -> float:
+    """The share of weights with |w| < 1e-3 ("near-zero dead weights"; the threshold is ours)."""
+    together = np.concatenate(list(weights.values()))
+    return float((np.abs(together) < 1e-3).mean())
+
+
+def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, upwards: str) -> Figure:
+    """A line per name through the means at each place, with a bar from the lowest to the highest where there are several."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SMALL, layout="constrained")
+        axes = figure.subplots()
+        for colour, (name, points) in zip(_colours(len(lines)), lines.items(), strict=True):
+            places = sorted(points)
+            means = np.array([np.mean(points[place]) for place in places])
+            ends = np.array([[min(points[place]), max(points[place])] for place in places]).T
+            axes.errorbar(places, means, yerr=np.abs(ends - means), color=colour, marker="o", markersize=3.5,
+                          capsize=2.5, label=legend_label(name))
+        axes.set(xlabel=across, ylabel=upwards)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def _colours(num: int) -> list[str]:
+    return [SERIES_COLOURS[i % len(SERIES_COLOURS)] for i in range(num)]

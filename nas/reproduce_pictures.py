@@ -1,0 +1,72 @@
+"""What a paper shows as a figure, from the runs of `nas reproduce`: weights, curves, features in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from nas.data.augment import Augment
+from nas.network import Network
+from nas.report.retrieval_plots import tsne
+from nas.report.run_plots import curves, weight_histograms
+from nas.run import RESULTS, Run
+from nas.training import cached
+
+Results = Sequence[Mapping[str, Any]]
+NUM_IDENTITIES = 20
+VIEWS = Augment(flip=0.5, crop_padding=10, erase=0.5)
+
+
+def weights(results: Results, folder: Path) -> dict[str, Figure]:
+    """The students' weights stage by stage, first seed (KSL, Figure 5)."""
+    nets = {result["name"]: Network.load(path / RESULTS["retrain"]).net for result, path in _first_runs(results, folder)}
+    return {"weights": weight_histograms({name: stage_weights(net.backbone) for name, net in nets.items()})}
+
+
+def stage_weights(backbone: torch.nn.Module) -> dict[str, np.ndarray]:
+    """The convolutions' and linear layers' weights of each stage, flat."""
+    return {name: torch.cat([parameter.detach().flatten() for module in modules for parameter in module.parameters()
+                             if parameter.dim() > 1]).numpy()
+            for name, modules in backbone.stages().items()}
+
+
+def label_noise(results: Results, folder: Path) -> dict[str, Figure]:
+    """Rank-1 error against the share of wrong labels, a line for each model (KSL, Figure 6): rows are named
+    `MODEL, SHARE`."""
+    lines: dict[str, dict[float, list[float]]] = {}
+    for result in results:
+        if result["runs"]:
+            model, _, share = result["name"].rpartition(", ")
+            lines.setdefault(model, {})[float(share)] = [100 * (1 - run["rank1"]) for run in result["runs"]]
+    return {"label-noise": curves(lines, "share of wrong labels", "rank-1 error (%)")}
+
+
+def augmented_tsne(results: Results, folder: Path) -> dict[str, Figure]:
+    """Each student's features of 20 test identities' images, mirrored, shifted and erased at random (KSL, Figure 7).
+
+    Deviation: no random patches, which paste parts of other images.
+    """
+    return {f"tsne-{path.name}": _plane(Run.open(path)) for _, path in _first_runs(results, folder)}
+
+
+def _plane(run: Run) -> Figure:
+    gallery = run.recipe.load().gallery
+    generator = np.random.default_rng(run.recipe.seed)
+    known = np.unique(gallery.ids[gallery.ids > 0])
+    chosen = generator.choice(known, min(NUM_IDENTITIES, len(known)), replace=False)
+    mine = gallery.take(np.isin(gallery.ids, chosen))
+    images = cached(mine, run.recipe.images).get(np.arange(len(mine)))
+    net = Network.load(run.folder / RESULTS["retrain"]).net
+    views = VIEWS(images, torch.Generator().manual_seed(run.recipe.seed))
+    with torch.inference_mode():
+        features = torch.cat([net(part).feature for part in views.split(run.recipe.evaluation.batch_size)])
+    return tsne(features.numpy(), mine.ids, None, distance=run.recipe.evaluation.distance, seed=run.recipe.seed)
+
+
+def _first_runs(results: Results, folder: Path) -> list[tuple[Mapping[str, Any], Path]]:
+    return [(result, folder / result["runs"][0]["folder"]) for result in results if result["runs"]]
