@@ -192,6 +192,12 @@ def _tune(arguments: list[str]) -> int:
     return tune_command(arguments)
 
 
+def _cost(arguments: list[str]) -> int:
+    from nas.cost_command import cost_command
+
+    return cost_command(arguments)
+
+
 def _compare(arguments: list[str]) -> int:
     from nas.compare import compare_command
 
@@ -215,6 +221,8 @@ TOOLS = {
                       "nas reproduce fast_reid table3 --data data"),
     "tune": Tool("RECIPE", "try settings of a recipe, on identities held out", _tune,
                  "nas tune fast_reid --space fast_reid --sampler grid"),
+    "cost": Tool("STUDENT", "parameters, multiply-adds, and the layers they are in", _cost,
+                 "nas cost osnet --size 256x128"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
 }

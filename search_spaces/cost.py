@@ -18,14 +18,15 @@ FUNCTIONS = "functions"  # multiply-adds outside any leaf module: products of at
 class Cost:
     """`parameters` of the whole network and `multiply_adds` of one `height x width` image, which papers call FLOPs.
 
-    `by_type` is the share in [0, 1] of the multiply-adds by type of layer, largest first.
+    Both have their shares in [0, 1] by type of layer, largest first (as in fast re-ID's Table 1).
     """
 
     parameters: int
     multiply_adds: int
     height: int
     width: int
-    by_type: dict[str, float] = field(default_factory=dict)
+    multiply_adds_by_type: dict[str, float] = field(default_factory=dict)
+    parameters_by_type: dict[str, float] = field(default_factory=dict)
 
 
 def cost(net: nn.Module, height: int, width: int, c_in: int = 3) -> Cost:
@@ -46,7 +47,8 @@ def cost(net: nn.Module, height: int, width: int, c_in: int = 3) -> Cost:
         multiply_adds=total,
         height=height,
         width=width,
-        by_type=_shares(copied, counter.get_flop_counts(), total),
+        multiply_adds_by_type=_shares(_multiply_adds_by_type(copied, counter.get_flop_counts(), total)),
+        parameters_by_type=_shares(_parameters_by_type(net)),
     )
 
 
@@ -70,16 +72,38 @@ def _num_parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def _shares(net: nn.Module, flops: dict[str, dict], total: int) -> dict[str, float]:
-    """Share of `total` multiply-adds by type of leaf module; what no leaf did is under `FUNCTIONS`."""
+def layer_type(layer: nn.Module) -> str:
+    """`conv 1x1`, `depthwise conv 3x3`, `grouped conv 3x3` or `fully connected`; else the name of its class."""
+    if isinstance(layer, nn.Conv2d):
+        kind = "" if layer.groups == 1 else "depthwise " if layer.groups == layer.in_channels else "grouped "
+        return f"{kind}conv {'x'.join(map(str, layer.kernel_size))}"
+    return "fully connected" if isinstance(layer, nn.Linear) else type(layer).__name__
+
+
+def _multiply_adds_by_type(net: nn.Module, flops: dict[str, dict], total: int) -> Counter[str]:
+    """Those of leaf modules; what no leaf did of the `total` is under `FUNCTIONS`."""
     root = type(net).__name__
     amounts: Counter[str] = Counter()
     for path, module in net.named_modules():
         if not any(module.children()):
             name = f"{root}.{path}" if path else root
-            amounts[type(module).__name__] += sum(flops.get(name, {}).values()) // 2
+            amounts[layer_type(module)] += sum(flops.get(name, {}).values()) // 2
     amounts[FUNCTIONS] = total - amounts.total()
-    return {name: amount / total for name, amount in amounts.most_common() if amount > 0}
+    return amounts
+
+
+def _parameters_by_type(net: nn.Module) -> Counter[str]:
+    """Each parameter once, under the module that holds it first."""
+    owners = {parameter: layer_type(module) for module in reversed(list(net.modules()))
+              for parameter in module.parameters(recurse=False)}
+    amounts: Counter[str] = Counter()
+    for parameter, owner in owners.items():
+        amounts[owner] += parameter.numel()
+    return amounts
+
+
+def _shares(amounts: Counter[str]) -> dict[str, float]:
+    return {name: amount / amounts.total() for name, amount in amounts.most_common() if amount > 0}
 
 
 @contextmanager

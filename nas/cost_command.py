@@ -1,0 +1,190 @@
+"""`nas cost STUDENT`: what a student costs before it has ever run, and which layers the cost is in."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+
+from nas.checkpoint import read_json
+from nas.network import feature_net
+from nas.recipe import Recipe
+from nas.recipes import recipe_named, recipes
+from nas.report.table import Row, Table, as_rich, percent
+from nas.run import Run
+from nas.suggest import near_misses
+from search_spaces.base import Architecture
+from search_spaces.cell import Cells
+from search_spaces.cost import Cost, cost
+from search_spaces.densenet import DenseNet
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.osnet import OSNet
+from search_spaces.resnet import ResNet
+from search_spaces.sdc_cnn import SDCCNN
+from search_spaces.shallow_cnn import ShallowCNN
+from search_spaces.shufflenet_v2 import ShuffleNetV2
+from students.reid import ReID
+
+STUDENTS: Mapping[str, ReID] = {
+    "kdas": ReID(backbone=Cells(channels=64)),
+    "mobilenet_v2": ReID(backbone=MobileNetV2(), embedding_dim=512),
+    "shufflenet_v2": ReID(backbone=ShuffleNetV2(), embedding_dim=512),
+    "osnet": ReID(backbone=OSNet(), embedding_dim=512),
+    "shallow_cnn": ReID(backbone=ShallowCNN(), embedding_dim=256),
+    "sdc_cnn": ReID(backbone=SDCCNN(), embedding_dim=256),
+    "densenet121": ReID(backbone=DenseNet(), embedding_dim=256),
+    "resnet18": ReID(backbone=ResNet(depth=18), embedding_dim=256),
+    "resnet50": ReID(backbone=ResNet(depth=50), embedding_dim=256),
+}
+"""Published points, with the length of the embedding in KSL (512) and in VRKD (256)."""
+
+BACKBONE, BRANCH = "backbone.", "branch."  # what stands before the names of decisions
+USAGE = f"""usage: nas cost STUDENT [--size HEIGHTxWIDTH] [--num-ids N] [--student NAME] [--json]
+
+Counts parameters and multiply-adds, and says which types of layers they are in. STUDENT is one of
+{", ".join(STUDENTS)},
+a run's folder, a recipe, or an architecture file (.json).
+
+Example: nas cost osnet --size 256x128"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command takes beside its subject."""
+
+    size: Annotated[str, tyro.conf.arg(help="HEIGHTxWIDTH of an image; else the recipe's, or 256x128")] = ""
+    num_ids: Annotated[int, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
+    student: Annotated[str, tyro.conf.arg(help="whose architecture the file is, where several students fit")] = ""
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network to count: its space, what was decided of it (None: the published point), and its images' size."""
+
+    space: ReID
+    architecture: Architecture | None = None
+    size: tuple[int, int] = (256, 128)
+
+
+def cost_command(arguments: list[str]) -> int:
+    """Runs `nas cost ARGUMENTS`; the exit status. Raises ValueError for a subject or a size that cannot be."""
+    if not arguments or arguments[0].startswith("-"):
+        print(USAGE)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    name, *rest = arguments
+    options = tyro.cli(Options, args=rest, prog=f"nas cost {name}", description="count parameters and multiply-adds",
+                       config=(tyro.conf.FlagCreatePairsOff,))
+    subject = subject_named(name, options.student)
+    height, width = size_of(options.size) if options.size else subject.size
+    if options.num_ids < 0:
+        raise ValueError(f"--num-ids must be 0 (no classifier) or more, not {options.num_ids}")
+    counted = costs(subject, height, width, options.num_ids)
+    if options.json:
+        print(json.dumps(_as_json(subject, counted), indent=2))
+    else:
+        _say(subject, counted, Console(width=None if sys.stdout.isatty() else 160))
+    return 0
+
+
+def subject_named(name: str, student: str = "") -> Subject:
+    """What `name` stands for: a student, a run's folder, an architecture file (of `student`, if given), or a recipe."""
+    path = Path(name)
+    if student and path.suffix != ".json":
+        raise ValueError(f"--student says whose architecture a file is, and {name!r} is no file.json: leave it out")
+    if name in STUDENTS:
+        return Subject(STUDENTS[name])
+    if path.suffix == ".json":
+        return _of_file(path, student)
+    if path.is_dir():
+        run = Run.open(path)
+        return _of_recipe(run.recipe, run.architecture())
+    if ".py" not in name and name not in recipes():
+        known = [*STUDENTS, *recipes()]
+        raise ValueError(f"there is no student, run, recipe or architecture file {name!r}{near_misses(name, known)}; "
+                         f"the students are {', '.join(STUDENTS)}, `nas recipes` lists the recipes")
+    _, recipe = recipe_named(name)
+    file = recipe.architecture
+    return _of_recipe(recipe, Architecture.from_dict(read_json(file)) if file else None)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """`"256x128"` -> `(256, 128)`."""
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if not match or min(map(int, match.groups())) < 16:
+        raise ValueError(f"--size must be HEIGHTxWIDTH, at least 16x16 and below 10000, as 256x128; got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def costs(subject: Subject, height: int, width: int, num_ids: int = 0) -> dict[str, Cost]:
+    """Cost of the `backbone`, of the `feature net` that is deployed (backbone, embedding, BNNeck) and, for `num_ids`
+    training identities, of the network `with classifier`. Nothing is allocated."""
+    with torch.device("meta"):
+        net = replace(subject.space, num_ids=num_ids or 1).student(subject.architecture)
+    parts = {"backbone": net.backbone, "feature net": feature_net(net)}
+    if num_ids:
+        parts["with classifier"] = net
+    return {part: cost(module, height, width) for part, module in parts.items()}
+
+
+def _of_recipe(recipe: Recipe, architecture: Architecture | None) -> Subject:
+    space, architecture = recipe.retrained.inference(architecture)
+    return Subject(space, architecture, (recipe.images.height, recipe.images.width))
+
+
+def _of_file(path: Path, student: str) -> Subject:
+    """The architecture in `path`, whose decisions may be the backbone's alone, the whole student's, or a KSL's, whose
+    branches are not deployed."""
+    found = Architecture.from_dict(read_json(path))
+    decisions = {f"{BACKBONE}{name.removeprefix(BACKBONE)}": answer for name, answer in found.decisions.items()
+                 if not name.startswith(BRANCH)}
+    architecture = Architecture("ReID", decisions)
+    if student and student not in STUDENTS:
+        raise ValueError(f"there is no student {student!r}{near_misses(student, STUDENTS)}; "
+                         f"the students are {', '.join(STUDENTS)}")
+    named = [name for name, space in STUDENTS.items() if type(space.backbone).__name__ == found.space]
+    names = [student] if student else named or list(STUDENTS)
+    fitting = [name for name in names if _builds(STUDENTS[name], architecture)] if len(names) > 1 else names
+    if len(fitting) != 1:
+        whose = " or ".join(fitting) or "no student known here"
+        raise ValueError(f"{path} is an architecture of {whose}: say whose it is with --student NAME, one of "
+                         f"{', '.join(STUDENTS)}")
+    return Subject(STUDENTS[fitting[0]], architecture)
+
+
+def _builds(space: ReID, architecture: Architecture) -> bool:
+    try:
+        space.with_ids(1).check(architecture)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_json(subject: Subject, counted: Mapping[str, Cost]) -> dict[str, Any]:
+    first = next(iter(counted.values()))
+    size = ("height", "width")
+    parts = {part.replace(" ", "_"): {key: value for key, value in asdict(each).items() if key not in size}
+             for part, each in counted.items()}
+    return {"student": subject.space.title, "architecture": subject.architecture and subject.architecture.hash,
+            "height": first.height, "width": first.width, "embedding_dim": subject.space.embedding_dim, **parts}
+
+
+def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> None:
+    feature = counted["feature net"]
+    which = f"architecture {subject.architecture.hash}" if subject.architecture else "as published"
+    console.print(f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False,
+                  markup=False)
+    rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
+    console.print(as_rich(Table(("part", "parameters", "multiply-adds"), tuple(rows))))
+    types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
+    shares = [Row((name, percent(feature.multiply_adds_by_type.get(name, 0.0)),
+                   percent(feature.parameters_by_type.get(name, 0.0)))) for name in types]
+    console.print(as_rich(Table(("layers of the feature net", "% of multiply-adds", "% of parameters"), tuple(shares))))
