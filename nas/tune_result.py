@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def importances(study: Study) -> dict[str, float]:
     complete = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if trial.params]
     if len({trial.values[0] for trial in complete}) < 2:
         return {}
-    return optuna.importance.get_param_importances(study, target=lambda trial: trial.values[0])
+    with warnings.catch_warnings():  # it looks for low values, which it says each time, and says when trials are few
+        warnings.simplefilter("ignore", UserWarning)
+        return optuna.importance.get_param_importances(study, target=lambda trial: -trial.values[0])
 
 
 def trial_table(found: dict[str, Any]) -> Table:
@@ -93,7 +96,7 @@ def trial_table(found: dict[str, Any]) -> Table:
     columns = ("rank", "trial", "state", "mAP", *["multiply-adds"] * with_cost, "minutes", *asked)
     return Table(columns=columns, rows=tuple(
         Row((_rank(place, row), str(row["trial"]), row["state"], percent(row["mAP"]),
-             *[multiply_adds(row["multiply_adds"])] * with_cost, MISSING if row["minutes"] is None else f"{row['minutes']:.1f}",
+             *[multiply_adds(row["multiply_adds"])] * with_cost, MISSING if row["minutes"] is None else f"{row['minutes']:.3g}",
              *(_cell(row, key) for key in asked)), best=row["best"]) for place, row in enumerate(rows, 1)))
 
 

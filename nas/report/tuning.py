@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
 from nas.checkpoint import write_bytes, write_text
-from nas.draw import INK, MUTED
+from nas.draw import FILLS, INK, MUTED
 from nas.report.inline import inline_svg
 from nas.report.page import _environment
 from nas.report.pareto import front
@@ -25,19 +25,19 @@ COLOURS = LinearSegmentedColormap.from_list("mAP", ["#d9e8f5", "#56a0d3", "#0b3c
 BEST = SERIES_COLOURS[1]
 MOST_PARAMETERS = 10
 """The most important ones are drawn: an architecture alone may have dozens."""
-LOGARITHMIC = 8.0  # an axis whose ends are at least that many times apart
+LOGARITHMIC = 4.0  # an axis may be, whose ends are at least that many times apart
 LONGEST_NAME = 24
 LEVELS = 12
 
 
 class Axis:
-    """Where the values of one parameter stand: numbers at their place, logarithmic where they span much, words in order."""
+    """Where the values of one parameter stand: numbers at their place, on the scale that spreads them, words in order."""
 
     def __init__(self, name: str, values: Sequence[Any]) -> None:
         self.name = name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
         self.is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         self.words = [] if self.is_number else sorted({str(value) for value in values})
-        self.is_logarithmic = self.is_number and min(values) > 0 and max(values) >= LOGARITHMIC * min(values)
+        self.is_logarithmic = self.is_number and _is_logarithmic(values)
         self.places = [self.place(value) for value in values]
         different = sorted(set(values)) if self.is_number else self.words
         ticks = different if len(different) <= 6 else _round_ticks(different, self.is_logarithmic)
@@ -52,6 +52,12 @@ class Axis:
     def span(self) -> tuple[float, float]:
         low, high = min(self.places), max(self.places)
         return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether the middle value is nearer to the geometric mean of the ends than to their arithmetic mean."""
+    low, high, middle = min(values), max(values), float(np.median(values))
+    return 0 < LOGARITHMIC * low <= high and abs(middle - math.sqrt(low * high)) < abs(middle - (low + high) / 2)
 
 
 def _round_ticks(values: Sequence[float], logarithmic: bool) -> list[float]:
@@ -74,9 +80,9 @@ def history(rows: Sequence[dict], *_: object) -> Figure | None:
     if not complete:
         return None
     figure, axes = _single()
-    pruned = [row for row in told if row["state"] == "pruned"]
-    axes.plot([row["trial"] for row in pruned], [100 * row["mAP"] for row in pruned], "o", markersize=5,
-              markerfacecolor="none", markeredgecolor=MUTED, label="pruned")
+    if pruned := [row for row in told if row["state"] == "pruned"]:
+        axes.plot([row["trial"] for row in pruned], [100 * row["mAP"] for row in pruned], "o", markersize=5,
+                  markerfacecolor="none", markeredgecolor=MUTED, label="pruned")
     axes.plot([row["trial"] for row in complete], [100 * row["mAP"] for row in complete], "o", markersize=5,
               color=SERIES_COLOURS[0], label="complete")
     axes.step([row["trial"] for row in complete], np.maximum.accumulate([100 * row["mAP"] for row in complete]),
@@ -117,16 +123,21 @@ def contour(rows: Sequence[dict], importances: dict[str, float]) -> Figure | Non
     if triangles is not None and len(set(accuracy)) > 1:
         means = [np.mean([a for a, *place in zip(accuracy, x.places, y.places, strict=True) if tuple(place) == point])
                  for point in zip(triangles.x, triangles.y, strict=True)]
-        axes.tricontourf(triangles, means, levels=LEVELS, cmap=COLOURS, alpha=0.85)
+        axes.tricontourf(triangles, means, levels=LEVELS, cmap=COLOURS)
     points = axes.scatter(x.places, y.places, c=accuracy, cmap=COLOURS, s=26, edgecolors=INK, linewidths=0.6, zorder=3)
     best = int(np.argmax(accuracy))
     axes.plot(x.places[best], y.places[best], "*", color=BEST, markersize=13, markeredgecolor="white", zorder=4)
     axes.set_xticks(*zip(*x.ticks, strict=True))
     axes.set_yticks(*zip(*y.ticks, strict=True))
     axes.set(xlabel=x.name, ylabel=y.name)
-    axes.margins(0.06)
+    axes.set(xlim=_padded(x), ylim=_padded(y))
     figure.colorbar(points, label="mAP (%)")
     return figure
+
+
+def _padded(axis: Axis) -> tuple[float, float]:
+    low, high = axis.span
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def _triangles(x: Sequence[float], y: Sequence[float]) -> Triangulation | None:
@@ -145,21 +156,21 @@ def parallel(rows: Sequence[dict], importances: dict[str, float]) -> Figure | No
     complete = sorted(complete, key=lambda row: row["mAP"])
     axes_of = [Axis(name, [row["params"][name] for row in complete]) for name in names]
     accuracy = Axis("mAP (%)", [100 * row["mAP"] for row in complete])
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-        axes = figure.subplots()
-        heights = np.array([_heights(axis) for axis in (*axes_of, accuracy)])
-        norm = Normalize(*accuracy.span)
-        for trial, place in enumerate(accuracy.places):
-            axes.plot(heights[:, trial], color=COLOURS(0.15 + 0.85 * norm(place)), linewidth=1.3, alpha=0.85)
-        for column, axis in enumerate((*axes_of, accuracy)):
-            _draw_axis(axes, column, axis)
-        axes.set_xticks(range(len(heights)), [axis.name for axis in (*axes_of, accuracy)], color=INK)
-        axes.tick_params(axis="x", length=0, rotation=25 if len(heights) > 6 else 0)
-        axes.set_yticks([])
-        axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.05, 1.05))
-        axes.grid(visible=False)
-        axes.spines[["left", "bottom"]].set_visible(False)
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots()
+    heights = np.array([_heights(axis) for axis in (*axes_of, accuracy)])
+    norm = Normalize(*accuracy.span)
+    for trial, place in enumerate(accuracy.places):
+        axes.plot(heights[:, trial], color=COLOURS(0.15 + 0.85 * norm(place)), linewidth=1.3, alpha=0.85)
+    for column, axis in enumerate((*axes_of, accuracy)):
+        _draw_axis(axes, column, axis)
+    slanted = {"rotation": 20, "ha": "right"} if len(heights) > 6 else {}
+    axes.set_xticks(range(len(heights)), [axis.name for axis in (*axes_of, accuracy)], color=INK, **slanted)
+    axes.tick_params(axis="x", length=0)
+    axes.set_yticks([])
+    axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.05, 1.05))
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
     return figure
 
 
@@ -173,7 +184,7 @@ def _draw_axis(axes: Axes, column: int, axis: Axis) -> None:
     axes.plot([column, column], [0, 1], color=MUTED, linewidth=0.8, zorder=0)
     for place, text in axis.ticks:
         axes.text(column + 0.03, (place - low) / (high - low), text, fontsize=7.5, color=INK, va="center",
-                  bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
+                  bbox={"facecolor": FILLS["node"], "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
 
 
 def pareto_front(rows: Sequence[dict], *_: object) -> Figure | None:
@@ -211,7 +222,8 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Pa
     """
     figures = []
     for name, (title, plot) in PLOTS.items():
-        figure = plot(found["trials"], found["importances"])
+        with matplotlib.rc_context(STYLE):
+            figure = plot(found["trials"], found["importances"])
         if figure:
             text = svg(figure)
             figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
@@ -234,9 +246,8 @@ def finding(found: dict[str, Any]) -> str:
 
 
 def _single(height: float = SMALL[1]) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(SMALL[0] + 1, height), layout="constrained")
-        return figure, figure.subplots()
+    figure = Figure(figsize=(SMALL[0] + 1, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _important(importances: dict[str, float]) -> list[str]:

@@ -1,0 +1,153 @@
+"""Spaces ask a trial for what a recipe has, and tuned files bring what was found into a recipe."""
+
+import json
+from dataclasses import dataclass, replace
+
+import optuna
+import pytest
+from torch import nn
+
+from nas.arguments import of_recipe
+from nas.config import decode
+from nas.losses import KDASLoss, VRKDLoss
+from nas.recipe import Recipe
+from nas.small import small
+from nas.tune_file import changed, tuned, write_tuned
+from nas.tune_spaces import SPACES, Space
+from runs.recipes.fast_reid import fast_reid
+from runs.recipes.kdas import auto_reid
+from search_spaces.base import Architecture, SearchSpace
+from students.reid import ReID
+from teachers.temperature import Constant, Cosine, Linear, Temperature
+
+RECIPE = small(fast_reid())
+
+
+@dataclass(frozen=True)
+class Closed(SearchSpace):
+    """A space that asks nothing."""
+
+    def build(self, pick, c_in=3):
+        net = nn.Conv2d(c_in, 8, 1)
+        net.out_channels = 8
+        return net
+
+
+def proposal(space, recipe=RECIPE, seed=0, **params):
+    """What a random trial with some fixed parameters proposes, and the trial."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    study.enqueue_trial(params)
+    trial = study.ask()
+    return Space.named(space, recipe).propose(recipe, trial, 6), trial
+
+
+def test_the_papers_grid():
+    grid = Space.named("fast_reid", RECIPE).grid()
+    assert sorted((point["temperature"], point["loss.alpha"]) for point in grid) == [
+        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)]
+    found, trial = proposal("fast_reid", **grid[7])
+    recipe = changed(RECIPE, found.changes)
+    assert trial.params == grid[7] and found.architecture is None
+    assert (recipe.loss.temperature, recipe.loss.alpha) == (Constant(value=grid[7]["temperature"]), grid[7]["loss.alpha"])
+    assert replace(recipe, loss=RECIPE.loss) == RECIPE
+
+
+def test_vrkds_sweep_has_the_papers_own_point():
+    recipe = replace(RECIPE, loss=VRKDLoss())
+    assert {"temperature": 2.0, "loss.distill_weight": 1.0} in Space.named("vrkd", recipe).grid()
+
+
+@pytest.mark.parametrize("schedule, kind", [("constant", Constant), ("linear", Linear), ("cosine", Cosine)])
+def test_a_temperatures_end_is_asked_where_it_falls(schedule, kind):
+    found, trial = proposal("distillation", schedule=schedule)
+    temperature = decode(found.changes["loss.temperature"], Temperature)
+    assert type(temperature) is kind and ("temperature_end" in trial.params) == (kind is not Constant)
+    assert temperature.at(0, 10) == pytest.approx(trial.params["temperature"])
+
+
+@pytest.mark.parametrize("loss, weight", [(RECIPE.loss, "loss.alpha"), (KDASLoss(), "loss.distill_weight"),
+                                          (VRKDLoss(), "loss.distill_weight")])
+def test_distillation_asks_for_what_the_loss_has(loss, weight):
+    recipe = replace(RECIPE, loss=loss)
+    found, _ = proposal("distillation", recipe)
+    assert {key for key in found.changes if key.startswith("loss.")} == {
+        weight, "loss.triplet_weight", "loss.margin", "loss.temperature"}
+    assert isinstance(changed(recipe, found.changes), Recipe)
+
+
+def test_the_learning_rate_is_around_the_recipes_own():
+    own = RECIPE.retrain.optimiser.lr
+    rates = [proposal("distillation", seed=seed)[0].changes["retrain.optimiser.lr"] for seed in range(40)]
+    assert own / 5 <= min(rates) < own / 2 and own * 2 < max(rates) <= own * 5
+
+
+@pytest.mark.parametrize("name", ["distillation+architecture", "joint"])
+def test_an_architecture_is_one_that_the_student_can_be(name):
+    found, trial = proposal(name)
+    RECIPE.retrained.with_ids(6).check(found.architecture)
+    assert found.architecture.decisions.items() <= trial.params.items() and "loss.alpha" in found.changes
+
+
+@pytest.mark.parametrize("name, recipe, message", [
+    ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
+    ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
+    ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
+    ("architecture", replace(RECIPE, space=ReID(backbone=Closed())), "nothing is open in Closed"),
+])
+def test_a_space_that_does_not_fit(name, recipe, message):
+    with pytest.raises(ValueError, match=message):
+        Space.named(name, recipe)
+
+
+@pytest.mark.parametrize("name", ["distillation", "architecture", "fast_reid+architecture"])
+def test_no_grid_of_numbers_and_architectures(name):
+    with pytest.raises(ValueError, match="a grid needs values to choose among.*--sampler tpe"):
+        Space.named(name, RECIPE).grid()
+
+
+class TestFiles:
+    @pytest.fixture
+    def file(self, tmp_path):
+        found, _ = proposal("distillation+architecture")
+        return write_tuned(tmp_path / "tuned.json", found.changes, found.architecture, recipe="fast_reid", trial=3), found
+
+    def test_a_recipe_takes_it(self, file):
+        path, found = file
+        recipe = tuned(RECIPE, path)
+        assert recipe == replace(changed(RECIPE, found.changes), architecture=path)
+        assert Architecture.from_dict(json.loads(path.read_text())) == found.architecture
+
+    def test_the_command_line_takes_it_and_has_the_last_word(self, file):
+        path, found = file
+        recipe, options = of_recipe(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
+        assert recipe == replace(tuned(RECIPE, path), loss=replace(tuned(RECIPE, path).loss, margin=0.7))
+
+    @pytest.mark.parametrize("content, message", [
+        ({}, "is no tuned file"),
+        ([1], "is no tuned file"),
+        ({"format": 9, "changes": {}}, "has format 9, this version reads 1"),
+        ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"the recipe 'other'.*no field 'alhpa'; did you mean 'alpha'"),
+        ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
+        ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
+        ({"changes": {"loss.alpha": 7}}, r"alpha must be a share in \[0, 1\], not 7"),
+        ({"changes": {"loss": {"kind": "Pickle"}}}, "'Pickle', which is not known here"),
+    ])
+    def test_one_that_does_not_fit(self, tmp_path, content, message):
+        path = tmp_path / "tuned.json"
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=message):
+            tuned(RECIPE, path)
+
+
+def test_every_spaces_parameters_are_asked_of_some_recipe():
+    recipes = {"vrkd": replace(RECIPE, loss=VRKDLoss())}
+    for name in SPACES:
+        found, _ = proposal(name, recipes.get(name, RECIPE))
+        assert found.changes or found.architecture
+
+
+def test_cells_can_be_proposed():
+    recipe = small(auto_reid())
+    found, trial = proposal("architecture", recipe)
+    recipe.retrained.with_ids(6).check(found.architecture)
+    assert any("<" in name for name in trial.params)
