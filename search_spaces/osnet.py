@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(x)
-        y = sum(self.gate(getattr(self, stream)(y)) for stream in self.streams)
+        y = reduce(add, (self.gate(getattr(self, stream)(y)) for stream in self.streams))
         return F.relu(self.IN(self.conv3(y) + self.downsample(x)))
 
 
