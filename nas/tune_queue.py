@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from itertools import count
 from typing import Any
 
@@ -46,7 +47,7 @@ class Queue:
         for place, beforehand in enumerate(self.places):
             trials = taken.get(place, [])
             if not _has_ended(trials) and not any(_is_live(trial) for trial in trials):
-                params = dict(beforehand) | (trials[-1].params if trials else {})
+                params = reduce(dict.__or__, (trial.params for trial in trials), dict(beforehand))
                 self.study.enqueue_trial(params, user_attrs={"place": place})
 
     def claim(self) -> Trial | None:

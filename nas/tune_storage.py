@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from nas.config import differences
 
 NAME = "study.db"
+LOCK = ".flock"
 JOURNALS = (".journal", ".log")
 DRIVER = "postgresql+psycopg"
 PATIENCE_S = 600.0
@@ -46,8 +47,7 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
             return _database(address)
         if must_exist and not Path(address).is_file():
             raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
-        with alone(Path(f"{address}.lock")):  # two at once would make the same tables
-            return JournalStorage(JournalFileBackend(address)) if address.endswith(JOURNALS) else _sqlite(address)
+        return _journal(address) if address.endswith(JOURNALS) else _sqlite(address)
     except ArgumentError:
         raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one given "
                          "is neither") from None
@@ -67,9 +67,29 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
+class KernelLock:
+    """A journal's lock that the kernel takes from a killed process at once; Optuna's own would be held for half a minute."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stack = ExitStack()
+
+    def acquire(self) -> bool:
+        self.stack.enter_context(alone(self.path))
+        return True
+
+    def release(self) -> None:
+        self.stack.close()
+
+
+def _journal(path: str) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(path, KernelLock(Path(f"{path}{LOCK}"))))
+
+
 def _sqlite(path: str) -> RDBStorage:
     """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row."""
-    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}})
+    with alone(Path(f"{path}{LOCK}")):  # two at once would make the same tables
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}})
     event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
 
