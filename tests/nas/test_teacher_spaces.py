@@ -17,6 +17,7 @@ from search_spaces.cost import cost
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
+from students.ksl import KSL
 from students.reid import ReID
 
 TINY = Directional(backbone=ResNet(width=1 / 16, last_stride=1), num_ids=5, embedding_dim=8)
@@ -129,6 +130,14 @@ class TestEnsembleOfFiles:
         assert out.embedding.shape == (6, 8 + 4) and {"0.layer3", "1.layer3"} <= set(out.maps)
         assert together.identities == self.IDENTITIES and together.architecture.decisions["0.backbone.layer2.1"] == "skip"
 
+    def test_a_student_that_ksl_trained_is_a_teacher_like_any_other(self, tmp_path, images):
+        space = KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6, embedding_dim=8), branches=("layer3",))
+        net = space.student().eval()
+        student = Network(net, space, None, self.IDENTITIES).inference().save(tmp_path / "student.safetensors")
+        assert self.teach(tmp_path / "run", student, *self.members(tmp_path)) == 0
+        together = Network.load(tmp_path / "run" / "teacher.safetensors").net
+        assert torch.equal(together(images).branches[0].logits, net(images).logits)
+
     def test_another_member_is_another_teacher(self, tmp_path, capsys):
         members = self.members(tmp_path)
         assert self.teach(tmp_path / "run", *members) == 0
@@ -155,6 +164,7 @@ from nas.teacher_spaces import Directional
 from runs.recipes.demo import toy_vehicles
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
+from students.ksl import KSL
 from students.reid import ReID
 
 def directed() -> Recipe:
