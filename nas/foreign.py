@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 HEADS = ("fc", "classifier", "heads", "head")  # what torchvision and timm call the layers behind the pooled features
-WRAPPINGS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put a state dict
 IMAGENET = "imagenet"
 
 
@@ -51,10 +49,8 @@ def classifier_features(name: str, weights: str = "") -> nn.Module:
 def load_checkpoint(net: nn.Module, path: Path) -> None:
     """Loads a checkpoint into a network without its head: wrappings and `module.` are taken off, a head is left out."""
     state = read_checkpoint(path)
-    state = next((state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)), state)
     own = net.state_dict()
-    tensors = {name.removeprefix("module."): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    tensors = {name: tensor for name, tensor in tensors.items() if name in own or name.split(".")[0] not in HEADS}
+    tensors = {name: tensor for name, tensor in state.items() if name in own or name.split(".")[0] not in HEADS}
     uncounted = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
     load_into(net, uncounted | tensors, f"the checkpoint {path}")
 

@@ -1,4 +1,4 @@
-"""`nas reproduce PAPER TABLE --data PATH`: a published table's rows, run one after the other; paper against measured."""
+"""`nas reproduce PAPER TABLE --data PATH`: the rows of a published table, one run each; paper against measured."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
 USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--out DIR] [--small] [--json]
                     [--field value ...]
 
-Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each in
-its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes on
+Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each
+in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes on
 where a stopped one was. Every field of a recipe can be set, for all rows: `nas run RECIPE --help` lists them.
 
 """
@@ -97,9 +97,12 @@ def table_named(papers: Tables, paper: str, table: str) -> Sequence[Published]:
     return papers[paper][table]()
 
 
-def reproduce(rows: Sequence[Published], folder: Path, num_seeds: int = 1, overwrite: bool = False) -> list[dict[str, Any]]:
-    """Runs the rows, of equal recipes one, and trains each teacher once; gives the results, which `folder/table.json` and
-    `table.md` hold after each run. Raises ValueError when no row's data set is there."""
+def reproduce(rows: Sequence[Published], folder: Path, num_seeds: int = 1,
+              overwrite: bool = False) -> list[dict[str, Any]]:
+    """Runs the rows, of equal recipes one, and trains each teacher once; gives the results.
+
+    `folder/table.json` and `table.md` hold them after each run. Raises ValueError when no row's data set is there.
+    """
     if num_seeds < 1:
         raise ValueError(f"seeds must be at least 1, not {num_seeds}")
     absent = _absent({row.recipe.data for row in rows})
@@ -143,7 +146,8 @@ def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog:
         raise ValueError(f"no row's name has {' or '.join(map(repr, ours.rows))} in it; the rows are "
                          f"{', '.join(row.name for row in rows)}")
     if ours.data is not None:
-        wanted = [replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted]
+        wanted = [replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data)))
+                  for row in wanted]
     given = [of_recipe(row.recipe, arguments, prog, "") for row in wanted]
     return [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)], given[0][1]
 
@@ -174,7 +178,7 @@ def _first_of(rows: Sequence[Published], recipe: Recipe) -> Published:
 
 
 def _folder_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower().replace("+", " plus ")).strip("-")
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]], metric: str) -> str:

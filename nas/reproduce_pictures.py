@@ -24,8 +24,9 @@ VIEWS = Augment(flip=0.5, crop_padding=10, erase=0.5)
 
 def weights(results: Results, folder: Path) -> dict[str, Figure]:
     """The students' weights stage by stage, first seed (KSL, Figure 5)."""
-    nets = {result["name"]: Network.load(path / RESULTS["retrain"]).net for result, path in _first_runs(results, folder)}
-    return {"weights": weight_histograms({name: stage_weights(net.backbone) for name, net in nets.items()})}
+    networks = {result["name"]: stage_weights(Network.load(path / RESULTS["retrain"]).net.backbone)
+                for result, path in _first_runs(results, folder)}
+    return {"weights": weight_histograms(networks)}
 
 
 def stage_weights(backbone: torch.nn.Module) -> dict[str, np.ndarray]:

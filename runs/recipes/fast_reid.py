@@ -45,12 +45,6 @@ def fast_reid_strong_alone() -> Recipe:
     return replace(fast_reid_strong(), teacher=None)
 
 
-def search_mobilenet() -> Recipe:
-    """MobileNetV2's space (kernels, expansions, skips) searched under the ResNet-50 teacher at a falling temperature."""
-    recipe = Recipe(data=Market1501(root=Path("data")))
-    return replace(fast_reid(), strategy=recipe.strategy, search=recipe.search, loss=recipe.loss)
-
-
 def _plain(training: Training) -> Training:
     """Without random erasing."""
     return replace(training, augment=replace(training.augment, erase=0.0))
