@@ -28,6 +28,8 @@ JOURNALS = (".journal", ".log")
 DRIVER = "postgresql+psycopg"
 PATIENCE_S = 600.0
 """How long a result waits for a database that is away."""
+MAKING_S = 3.0
+"""How long another process may take to make a database's tables, at which two at once fail."""
 UNREACHABLE = (SQLAlchemyError, StorageInternalError)
 
 T = TypeVar("T")
@@ -51,9 +53,9 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
     except ArgumentError:
         raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one given "
                          "is neither") from None
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{shown(address)} needs the package {error.name}, which is not installed: "
-                         "pip install 'nas-reid[tune]'") from None
+    except ImportError as error:
+        raise ValueError(f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's comes "
+                         "with pip install 'nas-reid[tune]'") from None
     except (*UNREACHABLE, OSError) as error:
         raise unreachable(address, error) from None
 
@@ -83,6 +85,7 @@ class KernelLock:
 
 
 def _journal(path: str) -> JournalStorage:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(path, KernelLock(Path(f"{path}{LOCK}"))))
 
 
@@ -100,7 +103,7 @@ def _database(address: str) -> RDBStorage:
         url = url.set(drivername=DRIVER)
     waits = {"connect_timeout": 10} if url.drivername == DRIVER else {}
     text, engine = url.render_as_string(hide_password=False), {"pool_pre_ping": True, "connect_args": waits}
-    return patiently(lambda: RDBStorage(text, engine_kwargs=engine), 3.0)  # another process may be making its tables
+    return patiently(lambda: RDBStorage(text, engine_kwargs=engine), MAKING_S)
 
 
 def unreachable(address: str, error: Exception) -> ValueError:

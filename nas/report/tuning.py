@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
-from nas.checkpoint import write_bytes, write_text
+from nas.checkpoint import write_text
 from nas.draw import FILLS, INK, MUTED
 from nas.report.inline import inline_svg
 from nas.report.page import _environment
 from nas.report.pareto import front
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, png, svg
+from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
 from nas.report.table import Table, percent
 
 COLOURS = LinearSegmentedColormap.from_list("mAP", ["#d9e8f5", "#56a0d3", "#0b3c6e"])
@@ -216,7 +216,7 @@ PLOTS: dict[str, tuple[str, Callable[[Sequence[dict], dict[str, float]], Figure 
 
 
 def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Path:
-    """Writes `tuning.html` and its pictures, `plots/*.svg` and `.png`; a picture with nothing to show is left out.
+    """Writes `tuning.html` and its pictures, `plots/*.svg`; a picture with nothing to show is left out.
 
     `found` is what `trials.json` holds, `table` what is shown of it.
     """
@@ -228,7 +228,6 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Pa
             text = svg(figure)
             figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
             write_text(folder / "plots" / f"{name}.svg", text)
-            write_bytes(folder / "plots" / f"{name}.png", png(figure))
     page = _environment().get_template("tuning.html").render(found=found, table=table, figures=figures,
                                                               finding=finding(found))
     return write_text(folder / "tuning.html", page)

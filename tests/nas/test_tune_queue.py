@@ -14,20 +14,19 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.tune_queue import MOST_LOST, Queue
+from nas.tune_storage import opened
 
 WORKER = '''
 import os, signal, sys, time
 from nas.tune_queue import Queue
-from nas.tune_storage import joined, opened
+from nas.tune_storage import opened
 import optuna
 
 address, number, grave = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = opened(address)
-study = joined(storage, address, "s", {"recipe": "r", "space": "s"}, ["maximize"],
-               optuna.samplers.RandomSampler(seed=number), optuna.pruners.NopPruner())
+study = optuna.load_study(study_name="s", storage=storage, sampler=optuna.samplers.RandomSampler(seed=number))
 queue = Queue(study, storage, [{"x": i / 10} for i in range(8)], 3.0)
-queue.fill()
 while queue.num_open:
     queue.release_lost()
     trial = queue.claim()
@@ -48,6 +47,9 @@ while queue.num_open:
 def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.Popen]:
     """Processes at one study, of which the one that first comes to place 3 kills itself."""
     script.write_text(WORKER)
+    storage = opened(address)
+    study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
+    Queue(study, storage, [{"x": i / 10} for i in range(8)], 3.0).fill()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     return [subprocess.Popen([sys.executable, str(script), address, str(n), str(script.parent / "grave")], env=environment,
                              stdout=subprocess.PIPE, text=True) for n in range(num)]
@@ -64,8 +66,6 @@ def test_four_processes_of_which_one_is_killed(tmp_path, name):
 
 def check_all_done(told: list[list[str]], address: str) -> None:
     """Each place is complete once, nothing was done twice, and what the killed worker had begun was done by another."""
-    from nas.tune_storage import opened
-
     trials = optuna.load_study(study_name="s", storage=opened(address)).get_trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(8))

@@ -1,0 +1,255 @@
+"""`nas tune` as a user meets it: real trainings of tiny networks, several processes, databases, the dashboard."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas.cli import main
+from nas.tune_storage import opened
+
+OWN = '''
+from dataclasses import replace
+from nas.data.pedestrians import Pedestrians
+from nas.losses import KDLoss
+from nas.recipe import Recipe, TeacherRecipe
+from runs.recipes.demo import toy
+from search_spaces.resnet import ResNet
+from students.reid import ReID
+
+def tiny() -> Recipe:
+    """A distillation that takes a second."""
+    recipe = toy()
+    net = ReID(backbone=ResNet(depth=18, width=1 / 16), embedding_dim=8)
+    brief = replace(recipe.retrain, epochs=1, validate_every=1)
+    return replace(recipe, data=Pedestrians(num_train_ids=8, num_test_ids=4, images_per_id=8, num_cameras=2, height=32,
+                   width=16), space=net, student=None, rival=None, strategy=None, loss=KDLoss(), retrain=brief,
+                   teacher=TeacherRecipe(net=net, training=brief))
+'''
+COMMON = ["--held-out", "0.25", "--machine.device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "recipes_of_the_tuning_test.py"
+    path.write_text(OWN)
+    return f"{path}:tiny"
+
+
+def nas(*arguments: object) -> int:
+    """The program's exit status."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code
+
+
+def start(*arguments: object) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "nas.cli", "tune", *map(str, arguments)], text=True,
+                            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
+    command = ["tune", recipe, "--space", "distillation", "--trials", 2, "--epochs", 2, "--pruner", "median", *COMMON,
+               "--out", tmp_path / "study"]
+    assert nas(*command) == 0
+    out = capfd.readouterr().out
+    assert "loss.alpha" in out and "★" in out and str(tmp_path / "study" / "tuned.json") in out
+    found = json.loads((tmp_path / "study" / "trials.json").read_text())
+    assert len(found["trials"]) == 2 and {row["state"] for row in found["trials"]} == {"complete"}
+    history = (tmp_path / "study" / "trials" / str(found["trials"][0]["trial"]) / "retrain.history.jsonl").read_text()
+    assert json.loads(history.splitlines()[-1])["mAP"] == found["trials"][0]["mAP"]
+
+    before = (tmp_path / "study" / "study.db").read_bytes()
+    assert nas(*command, "--json") == 0  # finished: nothing is done again
+    assert json.loads(capfd.readouterr().out)["trials"] == found["trials"]
+    assert (tmp_path / "study" / "study.db").read_bytes() == before
+
+    assert nas("teach", recipe, "--tuned", tmp_path / "study" / "tuned.json", "--out", tmp_path / "run", *COMMON[2:]) == 0
+    loss = json.loads((tmp_path / "run" / "config.json").read_text())["config"]["loss"]
+    assert loss["alpha"] == found["trials"][0]["params"]["loss.alpha"]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments, status", [([], 2), (["--help"], 0), (["--space", "joint"], 2)])
+    def test_usage(self, arguments, status, capfd):
+        assert nas("tune", *arguments) == status
+        assert "usage: nas tune RECIPE --space NAME" in capfd.readouterr().out
+
+    def test_every_field(self, recipe, capfd):
+        assert nas("tune", recipe, "--help") == 0
+        said = capfd.readouterr().out
+        assert all(flag in said for flag in ("--space", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--tuned"))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--space", "joy"], "there is no space 'joy'"),
+    (["--workers", "0"], "--workers and --trials must be at least 1"),
+    (["--overwrite"], "a study is not overwritten"),
+    (["--space", "fast_reid", "--sampler", "nsga2"], "changes no network"),
+    (["--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),
+])
+def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, arguments, message):
+    assert nas("tune", recipe, *COMMON, *arguments, "--out", tmp_path / "study") == 2
+    said = capfd.readouterr()
+    assert message in said.err and said.out == "" and not (tmp_path / "study").exists()
+
+
+def killed_one(process: subprocess.Popen, address: str, name: str) -> int:
+    """Kills a worker in the middle of a trial, for certain, and says which trial."""
+    while process.poll() is None:
+        time.sleep(0.1)
+        try:
+            study = optuna.load_study(study_name=name, storage=opened(address, must_exist=True))
+        except (ValueError, KeyError):
+            continue
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            if "changes" in trial.user_attrs and len(study.get_trials(states=(TrialState.COMPLETE,))) > 1:
+                pid = int(trial.user_attrs["worker"].rpartition(":")[2])
+                os.kill(pid, signal.SIGSTOP)
+                still = study.get_trials()[trial.number].state == TrialState.RUNNING
+                os.kill(pid, signal.SIGKILL if still else signal.SIGCONT)
+                if still:
+                    return trial.number
+    raise AssertionError(process.communicate())
+
+
+def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
+    arguments = ["--storage", storage] if storage else []
+    address = storage or str(folder / "study.db")
+    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 3, "--workers", 4, "--grace", 8, *COMMON,
+                    "--out", folder, *arguments)
+    lost = killed_one(process, address, folder.name)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    assert "a worker ended with status -9" in err and "Traceback" not in err
+    trials = optuna.load_study(study_name=folder.name, storage=opened(address)).get_trials()
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert sorted((trial.params["temperature"], trial.params["loss.alpha"]) for trial in complete) == [
+        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)]
+    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [lost] and len(trials) == 13
+    assert len({trial.user_attrs["worker"] for trial in complete}) > 1
+    rows = json.loads((folder / "trials.json").read_text())["trials"]
+    assert [row["trial"] for row in rows if row["state"] == "lost"] == [lost] and (folder / "tuned.json").exists()
+
+
+@pytest.mark.slow
+def test_four_workers_of_which_one_is_killed(recipe, tmp_path):
+    check_four_workers(recipe, tmp_path / "study", "")
+
+
+@pytest.mark.slow
+def test_four_workers_on_one_postgresql(recipe, tmp_path, postgresql):
+    check_four_workers(recipe, tmp_path / "study", postgresql)
+
+
+@pytest.mark.slow
+def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
+    """Nothing is lost: the workers wait with what they have to tell."""
+    folder = tmp_path / "study"
+    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 2, *COMMON, "--storage",
+                    database.address, "--out", folder)
+    while not (folder / "trials" / "2").exists() and process.poll() is None:
+        time.sleep(0.1)
+    database.control("stop", "-m", "immediate")
+    time.sleep(4)
+    assert process.poll() is None
+    database.control("start")
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    trials = optuna.load_study(study_name="study", storage=opened(database.address)).get_trials()
+    assert len(trials) == 12 and {trial.state for trial in trials} == {TrialState.COMPLETE}
+
+
+class Database:
+    """A PostgreSQL of our own in a temporary folder; not as root, who may not run one."""
+
+    def __init__(self, programs: Path, folder: Path, user: str | None) -> None:
+        self.programs, self.folder, self.user = programs, folder, user
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"postgresql://tuner@127.0.0.1:{self.port}/postgres"
+        self.call("initdb", "-D", folder / "data", "-A", "trust", "-U", "tuner")
+        self.control("start")
+
+    def control(self, *what: str) -> None:
+        options = ["-o", f"-p {self.port} -k {self.folder} -h 127.0.0.1"] if "start" in what else []
+        self.call("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", *options, *what)
+
+    def call(self, program: str, *arguments: object) -> None:
+        subprocess.run([self.programs / program, *map(str, arguments)], check=True, user=self.user, cwd=self.folder,
+                       stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def database():
+    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if not found:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql brings it")
+    user = "postgres" if os.geteuid() == 0 else None
+    if user and user not in (entry.pw_name for entry in pwd.getpwall()):
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    folder = Path(tempfile.mkdtemp(prefix="tune-pg-"))
+    if user:
+        shutil.chown(folder, user)
+    running = Database(found[0], folder, user)
+    yield running
+    running.control("stop", "-m", "immediate")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql(database):
+    return database.address
+
+
+class TestDashboard:
+    def test_is_for_this_machine_alone(self, tmp_path, monkeypatch, capfd):
+        served = []
+        monkeypatch.setattr("optuna_dashboard.run_server", lambda storage, host, port: served.append((storage, host, port)))
+        optuna.create_study(study_name="s", storage=opened(str(tmp_path / "study.db")))
+        for place in (tmp_path, tmp_path / "study.db"):
+            assert nas("tune", "--dashboard", place, "--port", 8123) == 0
+        assert [(host, port) for _, host, port in served] == [("127.0.0.1", 8123)] * 2
+        assert optuna.get_all_study_names(served[0][0]) == ["s"]
+        assert "http://127.0.0.1:8123/" in capfd.readouterr().out
+
+    def test_of_nothing(self, tmp_path, capfd):
+        assert nas("tune", "--dashboard", tmp_path) == 2
+        assert "there is no study in" in capfd.readouterr().err and not list(tmp_path.iterdir())
+
+    @pytest.mark.slow
+    def test_answers(self, tmp_path):
+        optuna.create_study(study_name="of the test", storage=opened(str(tmp_path / "study.db")))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = start("--dashboard", tmp_path, "--port", port)
+        try:
+            assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+            for _ in range(100):
+                time.sleep(0.2)
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
+                        said = answer.read().decode()
+                    break
+                except OSError:
+                    continue
+            assert "of the test" in said
+        finally:
+            process.kill()
+            process.communicate()
