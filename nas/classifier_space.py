@@ -29,7 +29,7 @@ class ClassifierNet(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Raises ValueError when a module gives something else than a map, or the classifier refuses the images' size."""
+        """Raises ValueError when a module gives no map, or the classifier refuses the size of the images."""
         heard: dict[str, Tensor] = {}
         # Hooks for one pass alone: a copy of the network would keep those that tell the original.
         hooks = [self.net.get_submodule(name).register_forward_hook(partial(_hear, heard, name)) for name in self.maps]
@@ -61,7 +61,7 @@ class Classifier(SearchSpace):
     name: str
     """Such as `resnet101`, or `timm:convnext_nano` (needs the package timm)."""
     maps: tuple[str, ...] = ()
-    """Modules of the network whose maps a student may be held against, such as `layer3`. Swin's have the channels last."""
+    """Modules whose maps a student may be held against, such as `layer3`. Swin's have their channels last."""
 
     @property
     def title(self) -> str:
@@ -79,7 +79,7 @@ class Classifier(SearchSpace):
         return ClassifierNet(net, self.maps, _num_features(net))
 
     def weights(self, source: str) -> Mapping[str, Tensor]:
-        """The library's own weights for `imagenet`, or those of a checkpoint's path, by the names of `ClassifierNet`."""
+        """The library's own weights (`imagenet`), or those of a checkpoint's path, by the names of `ClassifierNet`."""
         return {f"net.{name}": tensor for name, tensor in _network(self.name, source).state_dict().items()}
 
 

@@ -1,4 +1,4 @@
-"""What a re-ID network is trained for: each paper's sum of its parts, with the teacher's temperature over the epochs."""
+"""What a re-ID network is trained for: each paper's sum of its parts, the teacher's temperature over the epochs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class KDASLoss(Loss):
         if batch.teacher is None:
             classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}
         else:
-            classify = {"distill": kdas_distillation(out.logits, batch.teacher.logits, batch.labels, temperature, self.tied)}
+            told = batch.teacher.logits
+            classify = {"distill": kdas_distillation(out.logits, told, batch.labels, temperature, self.tied)}
         pull = triplet(out.embedding, batch.labels, self.margin)
         total = self.distill_weight * next(iter(classify.values())) + self.triplet_weight * pull
         return {"total": total, **classify, "triplet": pull}
@@ -143,7 +144,7 @@ class BranchesLoss(Loss):
 
 @dataclass(frozen=True, kw_only=True)
 class HintLoss(Loss):
-    """`each`'s, and what the teacher's maps add: `hint_weight * L_hint + attention_weight * L_at`, each summed over maps.
+    """`each` + `hint_weight * L_hint + attention_weight * L_at`: what a teacher's maps add, each summed over maps.
 
     Without a teacher it is `each` alone.
     """
@@ -193,5 +194,5 @@ class HintLoss(Loss):
 def check_stays_above_zero(temperature: Temperature) -> None:
     """Raises ValueError for a temperature that falls to 0, where a loss divides by it."""
     if isinstance(temperature, Falling) and temperature.end == 0:
-        raise ValueError(f"this loss needs a temperature above 0 in every epoch, and {temperature} ends at 0: set its end "
-                         "to 1, or take KDASLoss")
+        raise ValueError(f"this loss needs a temperature above 0 in every epoch, and {temperature} ends at 0: set its "
+                         "end to 1, or take KDASLoss")

@@ -28,7 +28,9 @@ from teachers.teacher import Teacher, check_identities
 
 
 def teach(run: Run, overwrite: bool = False) -> None:
-    """Trains the recipe's teacher into `teacher.safetensors`, or joins its members; goes on where a killed process stopped.
+    """Trains the recipe's teacher into `teacher.safetensors`, or joins its members there.
+
+    Goes on where a killed process stopped.
     """
     recipe = run.recipe
     if recipe.teacher is None:
@@ -60,7 +62,8 @@ def joined(paths: Sequence[Path], data: ReIDData) -> Network:
     return Network(net, space, Architecture(type(space).__name__, decisions), data.identities)
 
 
-def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int) -> Network:
+def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training,
+            seed: int) -> Network:
     """A network at the start of its training: random by seed, its backbone pretrained where asked."""
     torch.manual_seed(seed)
     net = space.student(architecture)
@@ -74,7 +77,8 @@ def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: T
            teacher: Teacher | None = None) -> None:
     """Trains the network to the end of the stage and saves what is left of it at inference as the stage's result."""
     recipe = run.recipe
-    batches = batches_of(data, cached(data.train, recipe.images), training.sampling, training.augment, recipe.seed, stage)
+    cache = cached(data.train, recipe.images)
+    batches = batches_of(data, cache, training.sampling, training.augment, recipe.seed, stage)
     validate = _validation(data, recipe, stage) if training.validate_every else None
     train(network.net, batches, loss, training, stage, teacher, validate)
     _save(run, stage, network.inference())
@@ -95,7 +99,7 @@ def _validation(data: ReIDData, recipe: Recipe, stage: Stage) -> Callable[[nn.Mo
 def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
     """The recipe's teacher on the stage's device.
 
-    Raises ValueError when it is missing or knows other identities, or when its maps do not fit what a loss asks of them.
+    Raises ValueError when it is missing or knows other identities, or when its maps are not what a loss asks for.
     """
     path = teacher_path(run)
     if path is None:
@@ -110,8 +114,10 @@ def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
 
 
 def _rehearse(recipe: Recipe, network: Network, maps: tuple[str, ...]) -> None:
-    """One step of the recipe's losses on the meta device, where nothing is computed: a map that does not exist or fit is
-    found before any work."""
+    """One step of the recipe's losses on the meta device, where nothing is computed.
+
+    Raises ValueError for a map that does not exist or fit, before any work.
+    """
     num_ids, (height, width) = len(network.identities), (recipe.images.height, recipe.images.width)
     searched = [(recipe.space, loss) for loss in (recipe.loss, recipe.search.alpha_loss) if loss and recipe.strategy]
     with torch.device("meta"):

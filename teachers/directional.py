@@ -17,10 +17,10 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 def averaging(direction: Direction, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """What one directional pooling does to a map: `[4, height * width]`, each row the weights of an average.
 
-    On the paper's maps of 16x16: four windows of 10 rows (horizontal) or 10 columns (vertical), two apart; or four bands
-    of 8 diagonals each, the main diagonal in both of its neighbours; 8x8 halves and 32x32 doubles all of it. On maps of
-    other sizes windows begin and end as in adaptive pooling, and bands end half-way to the corner. An anti-diagonal is a
-    diagonal of the mirror image. Raises ValueError for a map with a side of 1, which has no diagonals.
+    On the paper's maps of 16x16: four windows of 10 rows (horizontal) or 10 columns (vertical), two apart; or four
+    bands of 8 diagonals each, the main diagonal in both of its neighbours; 8x8 halves and 32x32 doubles all of it. On
+    maps of other sizes windows begin and end as in adaptive pooling, and bands end half-way to the corner. An
+    anti-diagonal is a diagonal of the mirror image. Raises ValueError for a map with a side of 1: it has no diagonals.
     """
     if min(height, width) < 2:
         raise ValueError(f"directional pooling needs a map of at least 2x2, not {height}x{width}: take larger images")
@@ -53,7 +53,7 @@ def _bands(row: Tensor, column: Tensor, height: int, width: int) -> list[Tensor]
 
 
 class DirectedNet(nn.Module):
-    """A backbone whose last map is pooled along one direction: `map` is `[B, 4 * C, 1, 1]`, the four averages in a row."""
+    """A backbone whose last map is pooled along one direction: `map` is `[B, 4 * C, 1, 1]`, four averages in a row."""
 
     def __init__(self, backbone: nn.Module, direction: Direction) -> None:
         super().__init__()

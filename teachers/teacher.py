@@ -27,7 +27,8 @@ class Teacher:
     It is no module: it enters no student's parameters, state dict, optimiser or `train()`.
     """
 
-    def __init__(self, net: nn.Module, autocast: Callable[[], AbstractContextManager], maps: Sequence[str] = ()) -> None:
+    def __init__(self, net: nn.Module, autocast: Callable[[], AbstractContextManager],
+                 maps: Sequence[str] = ()) -> None:
         """`net` answers with logits, embedding and named maps; `maps` are the ones to keep of each batch."""
         self._net = net.eval().requires_grad_(False)
         self._autocast = autocast
@@ -53,7 +54,7 @@ def check_identities(teacher: str, known: Sequence[int], identities: Sequence[in
         differ = f"{teacher} knows {len(known)} identities, {data} has {len(identities)}"
     else:
         place = next(i for i, pair in enumerate(zip(known, identities, strict=True)) if len(set(pair)) > 1)
-        differ = f"identity number {place} of {teacher} is {known[place]}, that of {data} is {identities[place]}"
+        differ = f"for {teacher} identity number {place} is {known[place]}, that of {data} is {identities[place]}"
     raise ValueError(f"teacher and data set must have the same identities in the same order: {differ}. "
                      "Train the teacher on this data set with `nas teach`")
 

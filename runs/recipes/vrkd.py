@@ -13,8 +13,8 @@ Rank-1 / mAP on VeRi-776 with label smoothing (LSR; Tables 2 and 3, and 1 for th
 | ResNet-50 | 256x256 | 95.05 / 73.98 | 94.58 / 75.74 |
 
 The tricks of Table 1 are flags: without LSR `--loss.label-smoothing 0` (83.19 / 52.16 CNN, 93.44 / 69.59 SDC-CNN,
-94.52 / 74.40 ResNet-18), with TRI, which no row of VRKD has, `--loss.triplet-weight 1`, 512x512 by `--images.height` and
-`--images.width`. Figure 6 has T and lambda: `nas tune vrkd --space vrkd`.
+94.52 / 74.40 ResNet-18), with TRI, which no row of VRKD has, `--loss.triplet-weight 1`, 512x512 by `--images.height`
+and `--images.width`. Figure 6 has T and lambda: `nas tune vrkd --space vrkd`.
 
 The paper trained 120 epochs on four TITAN X and gives no time. It does not say what the teacher is given: here the
 student's image, as its pooling for 8x8 to 32x32 maps suggests, and the student's schedule.
@@ -106,12 +106,12 @@ def vrkd_mobilenet_alone() -> Recipe:
 
 
 def search_shallow_cnn() -> Recipe:
-    """The shallow CNN's space (kernels, depth, pooling) searched under the directional teacher. To beat: 83.02 / 52.20."""
+    """The shallow CNN's space (kernels, depth, pooling) searched under the same teacher. To beat: 83.02 / 52.20."""
     return replace(vrkd_cnn(), strategy=DARTS(epochs=60))
 
 
 def search_sdc_cnn() -> Recipe:
-    """The SDC-CNN's space (units' length, dense or plain) searched under the directional teacher. To beat: 93.62 / 69.87."""
+    """The SDC-CNN's space (units' length, dense or plain) searched under the same teacher. To beat: 93.62 / 69.87."""
     return replace(vrkd_sdc_cnn(), strategy=DARTS(epochs=60))
 
 

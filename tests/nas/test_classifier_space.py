@@ -100,8 +100,10 @@ def classifier() -> Recipe:
     """A torchvision classifier as the toy's teacher."""
     recipe = toy()
     net = ReID(backbone=Classifier(name="shufflenet_v2_x0_5", maps=("stage3",)), embedding_dim=8)
-    return replace(recipe, teacher=replace(recipe.teacher, net=net, training=replace(recipe.retrain, epochs=1, validate_every=0)))
+    brief = replace(recipe.retrain, epochs=1, validate_every=0)
+    return replace(recipe, teacher=replace(recipe.teacher, net=net, training=brief))
 ''')
-    assert main(["teach", f"{recipe}:classifier", "--out", str(tmp_path / "run"), "--machine.device", "cpu", "--json"]) == 0
-    teacher = Network.load(tmp_path / "run" / "teacher.safetensors")
+    folder = tmp_path / "run"
+    assert main(["teach", f"{recipe}:classifier", "--out", str(folder), "--machine.device", "cpu", "--json"]) == 0
+    teacher = Network.load(folder / "teacher.safetensors")
     assert teacher.title == "shufflenet_v2_x0_5" and "stage3" in teacher.net(torch.zeros(1, 3, 32, 16)).maps

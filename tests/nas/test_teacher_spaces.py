@@ -128,7 +128,8 @@ class TestEnsembleOfFiles:
         out = together.net(images)
         assert torch.allclose(out.logits, sum(net(images).logits for net in alone) / 2, atol=1e-6)
         assert out.embedding.shape == (6, 8 + 4) and {"0.layer3", "1.layer3"} <= set(out.maps)
-        assert together.identities == self.IDENTITIES and together.architecture.decisions["0.backbone.layer2.1"] == "skip"
+        assert together.identities == self.IDENTITIES
+        assert together.architecture.decisions["0.backbone.layer2.1"] == "skip"
 
     def test_a_student_that_ksl_trained_is_a_teacher_like_any_other(self, tmp_path, images):
         space = KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6, embedding_dim=8), branches=("layer3",))
@@ -145,7 +146,8 @@ class TestEnsembleOfFiles:
         assert "another configuration" in capsys.readouterr().err
 
     def test_what_cannot_teach_together_is_named(self, tmp_path, capsys):
-        stranger = self.saved(tmp_path / "stranger.safetensors", ReID(backbone=ResNet(width=1 / 16)), identities=(1, 2, 3))
+        space = ReID(backbone=ResNet(width=1 / 16))
+        stranger = self.saved(tmp_path / "stranger.safetensors", space, identities=(1, 2, 3))
         assert self.teach(tmp_path / "run", *self.members(tmp_path), stranger) == 2
         assert "stranger.safetensors knows 3 identities" in capsys.readouterr().err
         assert self.teach(tmp_path / "run", tmp_path / "nowhere.safetensors") == 2

@@ -19,7 +19,8 @@ def recipe(name: str):
 def test_the_printed_schedule():
     for training in (recipe("vrkd").retrain, recipe("vrkd").teacher.training):
         sgd = training.optimiser
-        rates = [sgd.lr * sgd.rate.factor(epoch, training.epochs) for epoch in (0, 2.5, 5, 59, 60, 89, 90, 109, 110, 119)]
+        epochs = (0, 2.5, 5, 59, 60, 89, 90, 109, 110, 119)
+        rates = [sgd.lr * sgd.rate.factor(epoch, training.epochs) for epoch in epochs]
         assert rates == pytest.approx([2e-3, 1.1e-2, 2e-2, 2e-2, 2e-3, 2e-3, 2e-4, 2e-4, 2e-5, 2e-5])
         assert (training.epochs, sgd.momentum, sgd.weight_decay) == (120, 0.9, 5e-4)
         assert training.sampling == Shuffled(batch_size=256) and training.pretrained == "imagenet"
