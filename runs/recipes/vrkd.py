@@ -106,12 +106,12 @@ def vrkd_mobilenet_alone() -> Recipe:
 
 
 def search_shallow_cnn() -> Recipe:
-    """The shallow CNN's space (kernels, depth, pooling) searched under the same teacher. To beat: 83.02 / 52.20."""
+    """The shallow CNN's space (kernels, depth, pooling) searched under VRKD's teacher. To beat: 83.02 / 52.20."""
     return replace(vrkd_cnn(), strategy=DARTS(epochs=60))
 
 
 def search_sdc_cnn() -> Recipe:
-    """The SDC-CNN's space (units' length, dense or plain) searched under the same teacher. To beat: 93.62 / 69.87."""
+    """The SDC-CNN's space (units' length, dense or plain) searched under VRKD's teacher. To beat: 93.62 / 69.87."""
     return replace(vrkd_sdc_cnn(), strategy=DARTS(epochs=60))
 
 
