@@ -23,7 +23,6 @@ from nas.recipe import Evaluation, Images
 from nas.stage import Stage
 from nas.training import cached
 from search_spaces.cost import cost
-from students.reid import ReIDNet
 
 FORMAT = 1
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
@@ -98,11 +97,10 @@ def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
 
     Of an ONNX file the multiply-adds are not known.
     """
-    if isinstance(net, ReIDNet):
-        net = feature_net(net)
     if isinstance(net, OnnxNet):
         spent = {"parameters": net.num_parameters}
     else:
+        net = feature_net(net)
         counted = cost(net, images.height, images.width)
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
     with stage.autocast():

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 import nas.recipe  # noqa: F401 - a file's header may name any class that a recipe can
 from nas.checkpoint import load_into, load_weights, save_weights
@@ -56,8 +56,17 @@ class Network:
         return f"{self.space.title}, {self.architecture.hash}" if self.architecture else self.space.title
 
 
-def feature_net(net: ReIDNet) -> nn.Module:
-    """A copy of `net` without its classifier: what runs on a camera."""
+class NoLogits(nn.Module):
+    """In a classifier's place: says nothing of any identity, `[B, 0]`."""
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return feature[:, :0]
+
+
+def feature_net(net: nn.Module) -> nn.Module:
+    """A copy of `net` without its classifiers: what runs on a camera. Of somebody's own network, a copy."""
     copied = copy.deepcopy(net)
-    copied.classifier = nn.Identity()
+    for module in copied.modules():
+        if isinstance(module, ReIDNet):
+            module.classifier = NoLogits()
     return copied

@@ -193,8 +193,13 @@ class Recipe:
 
 def check_loss(space: ReIDSpace, loss: Loss, num_epochs: int) -> None:
     """Raises ValueError when the loss leaves the network's branches out, or is not complete by the last epoch."""
-    if isinstance(space, KSL) and not isinstance(loss, KSLLoss):
-        name = type(loss).__name__
+    inner, own = space, loss
+    while isinstance(inner, Hinted):
+        inner = inner.main
+    while isinstance(own, HintLoss):
+        own = own.each
+    if isinstance(inner, KSL) and not isinstance(own, KSLLoss):
+        name = type(own).__name__
         raise ValueError(f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), "
                          f"not {name} alone")
     loss.at(0, num_epochs)

@@ -43,11 +43,12 @@ def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
     recipe = run.recipe
     halves = {"image": splits.by_image, "identity": splits.by_identity}[recipe.search.split]
+    teacher = load_teacher(run, data, stage)
     cache = cached(data.train, recipe.images)
     weights, alphas = (
         batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
         for seed, indices in enumerate(halves(data.train_labels, np.random.default_rng(recipe.seed)), 2 * recipe.seed))
-    return SearchObjective(recipe.loss, weights, alphas, load_teacher(run, data, stage), recipe.strategy.epochs,
+    return SearchObjective(recipe.loss, weights, alphas, teacher, recipe.strategy.epochs,
                            recipe.search.alpha_loss)
 
 

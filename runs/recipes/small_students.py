@@ -81,5 +81,7 @@ def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Reci
 
 
 def _with_branches(recipe: Recipe, *branches: str) -> Recipe:
+    """Of KSL's parts those on probabilities. At the paper's weights the others, on embeddings, shrink these in a training
+    as short as this."""
     return replace(recipe, space=KSL(main=recipe.space, branches=branches),
-                   loss=KSLLoss(each=recipe.loss, triplet_from=0))
+                   loss=KSLLoss(each=recipe.loss, ep=0.0, ea=0.0, h=0.0, triplet_from=0))

@@ -14,6 +14,7 @@ from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.reid import ReID
+from teachers.ensemble import EnsembleNet
 
 SPACES = {
     "searched": ReID(backbone=Cells(channels=2, cells=2, reductions=(2,)), embedding_dim=6, num_ids=3),
@@ -83,3 +84,13 @@ def test_feature_net_is_without_the_classifier_and_leaves_the_network_alone():
     assert torch.equal(camera(x).feature, net(x).feature)
     assert sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in camera.parameters()) == 3 * 6
     assert isinstance(net.classifier, nn.Linear)
+
+
+def test_feature_net_of_several_networks_is_without_all_classifiers():
+    members = {name: network(name).net for name in ("searched", "teacher")}
+    net = EnsembleNet(members).eval()
+    camera = feature_net(net)
+    x = torch.randn(2, 3, 64, 32)
+    assert torch.equal(camera(x).feature, net(x).feature) and camera(x).logits.shape == (2, 0)
+    classifiers = sum(member.classifier.weight.numel() for member in members.values())
+    assert sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in camera.parameters()) == classifiers

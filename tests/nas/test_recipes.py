@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from nas.recipe import Evaluation, Images, Recipe, Training
+from nas.ksl_objective import KSLLoss
+from nas.losses import HintLoss, KDLoss
+from nas.recipe import Evaluation, Images, Recipe, Training, check_loss
 from nas.recipes import recipe_named, recipes
 from nas.small import small
+from search_spaces.resnet import ResNet
+from students.hinted import Hint, Hinted
+from students.ksl import KSL
+from students.reid import ReID
 from teachers.temperature import Constant
 
 RECIPES = {name: function() for name, function in recipes().items()}
@@ -155,3 +161,15 @@ def test_impossible_settings_are_refused(make, message):
 def test_an_evaluation_that_cannot_be_is_refused(field):
     with pytest.raises(ValueError, match="repeats >= 1, batch_size >= 1 and num_strips >= 0"):
         Evaluation(**{field: -1})
+
+
+def test_branches_need_a_loss_that_trains_them_whatever_is_around_both():
+    branched = KSL(main=ReID(backbone=ResNet(depth=18)), branches=("layer4",))
+    hinted = Hinted(main=branched, hints=(Hint(student="layer3", teacher="layer3", channels=8),))
+    complete = KSLLoss(each=KDLoss(), triplet_from=0)
+    for space in (branched, hinted):
+        check_loss(space, complete, 2)
+        check_loss(space, HintLoss(each=complete, hints=("layer3",)), 2)
+        for loss in (KDLoss(), HintLoss(hints=("layer3",))):
+            with pytest.raises(ValueError, match=r"need a loss that trains them: KSLLoss\(each=KDLoss"):
+                check_loss(space, loss, 2)
