@@ -11,10 +11,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nas.cli import main
@@ -107,16 +110,21 @@ def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, argumen
     assert message in said.err and said.out == "" and not (tmp_path / "study").exists()
 
 
-def killed_one(process: subprocess.Popen, address: str, name: str) -> int:
+@contextmanager
+def storage_at(address: str) -> Iterator[BaseStorage]:
+    """The storage, whose connections are closed behind us."""
+    storage = opened(address)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def killed_one(process: subprocess.Popen, study: optuna.Study) -> int:
     """Kills a worker in the middle of a trial, for certain, and says which trial."""
     while process.poll() is None:
-        time.sleep(0.1)
-        try:
-            study = optuna.load_study(study_name=name, storage=opened(address, must_exist=True))
-        except (ValueError, KeyError):
-            continue
+        time.sleep(0.3)
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            if "changes" in trial.user_attrs and len(study.get_trials(states=(TrialState.COMPLETE,))) > 1:
+            if "changes" in trial.user_attrs and study.get_trials(states=(TrialState.COMPLETE,)):
                 pid = int(trial.user_attrs["worker"].rpartition(":")[2])
                 os.kill(pid, signal.SIGSTOP)
                 still = study.get_trials()[trial.number].state == TrialState.RUNNING
@@ -127,15 +135,17 @@ def killed_one(process: subprocess.Popen, address: str, name: str) -> int:
 
 
 def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
-    arguments = ["--storage", storage] if storage else []
-    address = storage or str(folder / "study.db")
     process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 3, "--workers", 4, "--grace", 8, *COMMON,
-                    "--out", folder, *arguments)
-    lost = killed_one(process, address, folder.name)
-    out, err = process.communicate(timeout=400)
+                    "--out", folder, *(["--storage", storage] if storage else []))
+    while not (folder / "workers").exists() and process.poll() is None:
+        time.sleep(0.1)
+    with storage_at(storage or str(folder / "study.db")) as held:
+        study = optuna.load_study(study_name=folder.name, storage=held)
+        lost = killed_one(process, study)
+        _, err = process.communicate(timeout=400)
+        trials = study.get_trials()
     assert process.returncode == 0, err
     assert "a worker ended with status -9" in err and "Traceback" not in err
-    trials = optuna.load_study(study_name=folder.name, storage=opened(address)).get_trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted((trial.params["temperature"], trial.params["loss.alpha"]) for trial in complete) == [
         (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)]
@@ -151,8 +161,8 @@ def test_four_workers_of_which_one_is_killed(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_workers_on_one_postgresql(recipe, tmp_path, postgresql):
-    check_four_workers(recipe, tmp_path / "study", postgresql)
+def test_four_workers_on_one_postgresql(recipe, tmp_path, database):
+    check_four_workers(recipe, tmp_path / "study", database.address)
 
 
 @pytest.mark.slow
@@ -169,7 +179,8 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     database.control("start")
     _, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
-    trials = optuna.load_study(study_name="study", storage=opened(database.address)).get_trials()
+    with storage_at(database.address) as storage:
+        trials = optuna.load_study(study_name="study", storage=storage).get_trials()
     assert len(trials) == 12 and {trial.state for trial in trials} == {TrialState.COMPLETE}
 
 
@@ -210,11 +221,6 @@ def database():
     yield running
     running.control("stop", "-m", "immediate")
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def postgresql(database):
-    return database.address
 
 
 class TestDashboard:
