@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from search_spaces import ops
+from search_spaces import ops, resnet
 from search_spaces.mobilenet_v2 import candidates
-from search_spaces.resnet import DEPTHS
 
 SIZES = [(8, 4), (7, 5), (9, 3), (4, 4), (3, 2), (2, 5), (12, 1)]
 CANDIDATES = {**ops.KDAS, **ops.DARTS}
@@ -115,9 +114,9 @@ WEIGHTED = {
     **{f"{key}/{c_out}/{stride}/{affine}": make
        for c_out, stride in ((8, 1), (8, 2), (6, 1)) for affine in (True, False)
        for key, make in candidates(8, c_out, stride, affine).items()},
-    **{f"{kind}/{channels}/{stride}/{affine}": partial(block, 8, channels, stride, affine)
-       for kind, block, _ in (DEPTHS[18], DEPTHS[50]) for channels, stride in ((2, 1), (8, 1), (8, 2))
-       for affine in (True, False)},
+    **{f"{key}/{c_out}/{stride}/{affine}": make
+       for c_out, stride in ((4, 1), (8, 1), (8, 2)) for affine in (True, False)
+       for key, make in resnet.candidates({kind: 2 for kind in resnet.KINDS}, 8, c_out, stride, affine).items()},
 }
 
 
