@@ -1,8 +1,8 @@
-"""`nas tune`: Optuna proposes what a recipe leaves open, and each proposal is trained and measured on held-out identities.
+"""`nas tune`: Optuna proposes settings of a recipe; each is trained and then measured on held-out identities.
 
-Any number of processes on any number of machines work at one study: whoever gives the same command joins. The teacher is
-trained first, without the held-out identities, so that nothing it says tells of them. A trial trains the recipe's student
-alone: nothing is searched, and no rival is trained.
+Any number of processes on any number of machines work at one study: whoever gives the same command joins. The teacher
+is trained first, without the held-out identities, so that nothing it says tells of them. A trial trains the recipe's
+student alone: nothing is searched, and no rival is trained.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Tuning:
 
     def __post_init__(self) -> None:
         if self.sampler == "nsga2" and self.pruner != "none":
-            raise ValueError(f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): Optuna "
-                             "prunes no study of several; take --pruner none, or --sampler tpe")
+            raise ValueError(f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): "
+                             "Optuna prunes no study of several; take --pruner none, or --sampler tpe")
 
     @property
     def directions(self) -> list[str]:
@@ -92,7 +92,7 @@ class Tuner:
     """A study of a recipe: what its workers share, and the work of one of them."""
 
     def __init__(self, run: Run, tuning: Tuning, place: Place, num_trials: int | None = None) -> None:
-        """Joins the study, or begins it. `run` is of the recipe as it is. Raises ValueError before anything is trained."""
+        """Joins the study, or begins it; `run` has the recipe as it is. Raises ValueError, and then leaves nothing."""
         self.tuning, self.place = tuning, place
         self.recipe = on_held_out(run.recipe, tuning)
         self.run = Run(place.folder, run.name, self.recipe)
@@ -123,11 +123,11 @@ class Tuner:
     def _check(self) -> None:
         """Raises ValueError for what cannot be tuned."""
         if self.tuning.sampler == "nsga2" and not self.space.has_architecture:
-            raise ValueError(f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no network: "
-                             f"take --space {self.space.name}+architecture, or --sampler tpe")
+            raise ValueError(f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no "
+                             f"network: take --space {self.space.name}+architecture, or --sampler tpe")
         if self.recipe.machine.devices > 1:
-            raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command once for "
-                             "each device, with CUDA_VISIBLE_DEVICES")
+            raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command "
+                             "once for each device, with CUDA_VISIBLE_DEVICES")
 
     def _try(self, trial: Trial, measures: Measures) -> None:
         try:
@@ -144,7 +144,8 @@ class Tuner:
             raise
         else:
             values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
-            self._tell(trial, TrialState.PRUNED if score.pruned else TrialState.COMPLETE, None if score.pruned else values)
+            state = TrialState.PRUNED if score.pruned else TrialState.COMPLETE
+            self._tell(trial, state, None if score.pruned else values)
 
     def _measured(self, trial: Trial, measures: Measures) -> Score:
         proposal = self.space.propose(self.recipe, trial, measures.num_ids)
@@ -184,8 +185,8 @@ class Tuner:
             return [{}] * (TRIALS if num_trials is None else num_trials)
         grid = self.space.grid()
         if num_trials not in (None, len(grid)):
-            raise ValueError(f"the grid of the space {self.space.name!r} has {len(grid)} points, and --trials is {num_trials}: "
-                             "leave --trials out, or take --sampler tpe")
+            raise ValueError(f"the grid of the space {self.space.name!r} has {len(grid)} points, and --trials is "
+                             f"{num_trials}: leave --trials out, or take --sampler tpe")
         return grid
 
     def _joined(self) -> Study:

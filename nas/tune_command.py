@@ -49,15 +49,15 @@ class TuneOptions(Options):
     sampler: Annotated[Literal["grid", "tpe", "nsga2"], tyro.conf.arg(
         help="all combinations, Optuna's estimator, or mAP against multiply-adds")] = "tpe"
     pruner: Annotated[Literal["none", "median", "hyperband"], tyro.conf.arg(
-        help="stop a trial whose mAP on the way is poor; it is measured every --retrain.validate-every epochs")] = "none"
+        help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs")] = "none"
     trials: Annotated[int | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
     workers: Annotated[int, tyro.conf.arg(help="processes that work at the study here")] = 1
     storage: Annotated[str, tyro.conf.arg(help="a file (SQLite, or a journal: .journal), or a database's address "
                                                "(postgresql://user@host/database); by default study.db in --out")] = ""
     study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
     held_out: Annotated[float, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
-    grace: Annotated[float, tyro.conf.arg(help="seconds without a sign of life after which a trial's worker is taken for "
-                                               "dead and its work done again")] = 60.0
+    grace: Annotated[float, tyro.conf.arg(help="seconds without a sign of life after which a trial's worker is taken "
+                                               "for dead and its work done again")] = 60.0
     work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     from nas.tune_result import trial_table, write_results
 
     if options.overwrite:
-        raise ValueError("a study is not overwritten, as others may work at it: give --out another folder, or remove it")
+        raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
     label = f"{name}{'-small' * options.small}-{options.space}-seed{recipe.seed}"
     place = Place(folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study,
                   grace_s=options.grace)
@@ -106,7 +106,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         raise ValueError(f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
                          f"{place.folder / 'workers'} has what each of them said, and the same command goes on")
     found = write_results(tuner.study, place.folder)
-    said = {"run": str(place.folder), "tuned": str(place.folder / "tuned.json"), "report": str(place.folder / "tuning.html")}
+    said = {"run": str(place.folder), "tuned": str(place.folder / "tuned.json"),
+            "report": str(place.folder / "tuning.html")}
     if options.json:
         print(json.dumps(said | found, indent=2))
     else:

@@ -44,8 +44,8 @@ def held_out(data: ReIDData, share: float, rng: np.random.Generator) -> ReIDData
     identities = [i for i in np.unique(train.ids) if len(np.unique(cameras[(train.ids == i) & (cameras >= 0)])) > 1]
     count = round(share * len(np.unique(train.ids)))
     if not 2 <= count <= len(identities):
-        raise ValueError(f"{data.name}: {share:g} of its training identities are {count}, and 2 to {len(identities)} can be "
-                         "held out (those that two cameras see): change --held-out, or take more identities")
+        raise ValueError(f"{data.name}: {share:g} of its training identities are {count}, and 2 to {len(identities)} "
+                         "can be held out (those that two cameras see): change --held-out, or take more identities")
     chosen = np.sort(rng.permutation(identities)[:count])
     queries = np.sort(np.concatenate([_queries(np.flatnonzero(train.ids == i), cameras, rng) for i in chosen]))
     held = np.isin(train.ids, chosen)

@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architecture | None, **found: object) -> Path:
-    """Writes `changes` (fields of the recipe such as `loss.alpha`, with `nas.config.encode`d values) and what was `found`.
+    """Writes `changes` (fields such as `loss.alpha`, with `nas.config.encode`d values) and what was `found`.
 
     With an architecture the file is an architecture file, too: it needs no other beside it.
     """
@@ -27,7 +27,7 @@ def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architectu
 
 
 def tuned(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with what a tuned file changes of it. Raises ValueError naming the file and the field that does not fit."""
+    """The recipe with what a tuned file changes of it. Raises ValueError naming the file and field that do not fit."""
     data = read_json(path)
     if not isinstance(data, Mapping) or not isinstance(data.get("changes"), Mapping):
         raise ValueError(f"{path} is no tuned file: it must hold {{\"format\": 1, \"changes\": {{FIELD: VALUE}}}}. "

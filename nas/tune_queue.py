@@ -33,8 +33,8 @@ BEATS = 6
 class Queue:
     """`places`: for each what is decided of its parameters beforehand; the sampler decides the rest.
 
-    A trial is lost when it shows no sign of life for `grace_s` seconds of our own clock: the clocks of the machines need
-    not agree.
+    A trial is lost when it shows no sign of life for `grace_s` seconds of our own clock: the machines' clocks need not
+    agree.
     """
 
     def __init__(self, study: Study, storage: BaseStorage, places: Sequence[Mapping[str, Any]], grace_s: float) -> None:
@@ -89,7 +89,7 @@ class Queue:
 
     @contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
-        """Shows signs of life of `trial` from a thread of its own. A storage that is away for a while is no reason to stop."""
+        """Shows signs of life of `trial` from a thread of its own, whether or not the storage is there to see them."""
         over = threading.Event()
 
         def beat() -> None:

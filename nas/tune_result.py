@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.checkpoint import write_json, write_text
 from nas.report.pareto import front
-from nas.report.table import MISSING, Row, Table, multiply_adds, percent
+from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
 from nas.report.tuning import write_tuning_report
 from nas.tune_file import write_tuned
 from search_spaces.base import Architecture
@@ -25,7 +25,7 @@ ENDED = ("complete", "pruned", "failed")
 
 
 def write_results(study: Study, folder: Path) -> dict[str, Any]:
-    """Writes `trials.json`, `trials.csv`, the tuned files, and `tuning.html` with its `plots/`; returns what the first has.
+    """Writes `trials.json`, `trials.csv`, tuned files, and `tuning.html` with its `plots/`; returns what the first has.
 
     `tuned.json` is of the best trial. Where mAP is weighed against multiply-adds, every trial of the front has a file,
     `tuned-trial7.json`, and `tuned.json` is of the most accurate.
@@ -34,7 +34,8 @@ def write_results(study: Study, folder: Path) -> dict[str, Any]:
     rows = ranked(study)
     best = [row for row in rows if row["best"]]
     for row in best:
-        for name in ["tuned.json"] * (row is rows[0]) + [f"tuned-trial{row['trial']}.json"] * (len(study.directions) > 1):
+        own = [f"tuned-trial{row['trial']}.json"] if len(study.directions) > 1 else []
+        for name in [*own, "tuned.json"] if row is rows[0] else own:
             architecture = row["architecture"] and Architecture.from_dict(row["architecture"])
             write_tuned(folder / name, row["changes"], architecture, recipe=facts["recipe"], study=study.study_name,
                         trial=row["trial"], mAP=row["mAP"])
@@ -79,7 +80,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def importances(study: Study) -> dict[str, float]:
-    """The share of each parameter in how the mAP varies (PED-ANOVA, Optuna's default); empty where too few trials tell."""
+    """The share of each parameter in how the mAP varies (PED-ANOVA, Optuna's default); empty with too few trials."""
     complete = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if trial.params]
     if len({trial.values[0] for trial in complete}) < 2:
         return {}
@@ -96,7 +97,7 @@ def trial_table(found: dict[str, Any]) -> Table:
     columns = ("rank", "trial", "state", "mAP", *["multiply-adds"] * with_cost, "minutes", *asked)
     return Table(columns=columns, rows=tuple(
         Row((_rank(place, row), str(row["trial"]), row["state"], percent(row["mAP"]),
-             *[multiply_adds(row["multiply_adds"])] * with_cost, MISSING if row["minutes"] is None else f"{row['minutes']:.3g}",
+             *[multiply_adds(row["multiply_adds"])] * with_cost, general(row["minutes"]),
              *(_cell(row, key) for key in asked)), best=row["best"]) for place, row in enumerate(rows, 1)))
 
 
@@ -131,5 +132,6 @@ def as_csv(rows: Sequence[dict]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*columns, *params])
-    writer.writerows([*(row[column] for column in columns), *(row["params"].get(key) for key in params)] for row in rows)
+    for row in rows:
+        writer.writerow([*(row[column] for column in columns), *(row["params"].get(key) for key in params)])
     return file.getvalue()

@@ -68,7 +68,8 @@ DISTILLATION: dict[str, Parameter] = {
 }
 SPACES: dict[str, dict[str, Parameter]] = {
     "fast_reid": {"temperature": Among((1.0, 2.0, 5.0, 10.0)), "loss.alpha": Among((0.1, 0.3, 0.5))},
-    "vrkd": {"temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)), "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0))},
+    "vrkd": {"temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)),
+             "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0))},
     "distillation": DISTILLATION,
     "architecture": {"architecture": Open()},
     "joint": DISTILLATION | {"architecture": Open()},
@@ -99,8 +100,8 @@ class Space:
         """The space as far as `recipe` has it. Raises ValueError for an unknown name, or a field that must be there."""
         for part in name.split("+"):
             if part not in SPACES:
-                raise ValueError(f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}, "
-                                 "and several joined by +")
+                raise ValueError(f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}"
+                                 ", and several joined by +")
         parameters = reduce(dict.__or__, (SPACES[part] for part in name.split("+")))
         known = {key: parameter.parameter if isinstance(parameter, IfThere) else parameter
                  for key, parameter in parameters.items()
@@ -117,8 +118,8 @@ class Space:
         """All combinations. Raises ValueError when a parameter is not one of some values."""
         endless = [key for key, parameter in self.parameters.items() if not isinstance(parameter, Among)]
         if endless:
-            raise ValueError(f"a grid needs values to choose among, and {', '.join(endless)} of the space {self.name!r} has "
-                             "none: take --sampler tpe, or one of the spaces fast_reid and vrkd")
+            raise ValueError(f"a grid needs values to choose among, and {', '.join(endless)} of the space "
+                             f"{self.name!r} has none: take --sampler tpe, or one of the spaces fast_reid and vrkd")
         choices = [parameter.choices for parameter in self.parameters.values()]
         return [dict(zip(self.parameters, combination, strict=True)) for combination in product(*choices)]
 
@@ -154,8 +155,8 @@ class Space:
                 raise ValueError(f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
                                  f"{type(recipe.loss).__name__}): take another space or another recipe")
         if self.has_architecture and not recipe.retrained.with_ids(1).published().decisions:
-            raise ValueError(f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: take "
-                             "a student whose space asks something")
+            raise ValueError(f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: "
+                             "take a student whose space asks something")
         if "temperature" in self.parameters and recipe.teacher is None:
             raise ValueError(f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
                              "--space architecture, or a recipe with a teacher")

@@ -41,8 +41,8 @@ def shown(address: str) -> str:
 
 
 def opened(address: str, must_exist: bool = False) -> BaseStorage:
-    """The storage at a database's address (`postgresql://user@host/database`), in a journal file (`.journal`, `.log`) or
-    in a SQLite file. Raises ValueError when it cannot be reached.
+    """The storage at a database's address (`postgresql://user@host/database`), in a journal (`.journal`, `.log`) or in
+    a SQLite file. Raises ValueError when it cannot be reached.
     """
     try:
         if "://" in address:
@@ -51,11 +51,11 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
             raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
         return _journal(address) if address.endswith(JOURNALS) else _sqlite(address)
     except ArgumentError:
-        raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one given "
-                         "is neither") from None
+        raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one "
+                         "given is neither") from None
     except ImportError as error:
-        raise ValueError(f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's comes "
-                         "with pip install 'nas-reid[tune]'") from None
+        raise ValueError(f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
+                         "comes with pip install 'nas-reid[tune]'") from None
     except (*UNREACHABLE, OSError) as error:
         raise unreachable(address, error) from None
 
@@ -70,7 +70,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 class KernelLock:
-    """A journal's lock that the kernel takes from a killed process at once; Optuna's own would be held for half a minute."""
+    """A journal's lock that the kernel takes from a killed process at once; Optuna's own is held half a minute more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +92,8 @@ def _journal(path: str) -> JournalStorage:
 def _sqlite(path: str) -> RDBStorage:
     """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row."""
     with alone(Path(f"{path}{LOCK}")):  # two at once would make the same tables
-        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}})
+        waits = {"timeout": 60, "isolation_level": None}
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": waits})
     event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
 
@@ -109,8 +110,8 @@ def _database(address: str) -> RDBStorage:
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
     reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    return ValueError(f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is there, and "
-                      "the same command goes on: start the database, or take a file with --storage FILE")
+    return ValueError(f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is "
+                      "there, and the same command goes on: start the database, or take a file with --storage FILE")
 
 
 def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
@@ -139,9 +140,9 @@ def joined(storage: BaseStorage, address: str, name: str, facts: Mapping[str, An
         study.set_user_attr("facts", dict(facts))
     elif changes := differences(held, dict(facts)):
         raise ValueError(
-            f"the study {name!r} in {shown(address)} is of the recipe {held['recipe']!r} in the space {held['space']!r}, this "
-            f"command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out another folder, or "
-            "--study another name")
+            f"the study {name!r} in {shown(address)} is of the recipe {held['recipe']!r} in the space {held['space']!r}"
+            f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
+            "another folder, or --study another name")
     return study
 
 

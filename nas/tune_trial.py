@@ -66,7 +66,8 @@ class Trainer:
                      multiply_adds=counted.multiply_adds, pruned=bool(loop.stopped))
 
     def _mAP(self, net: nn.Module, recipe: Recipe, stage: Stage) -> float:
-        return extract(net.inference(), self.query, self.gallery, stage, recipe.evaluation).evaluate(recipe.evaluation).mAP
+        how = recipe.evaluation
+        return extract(net.inference(), self.query, self.gallery, stage, how).evaluate(how).mAP
 
 
 class _TrialStage(Stage):

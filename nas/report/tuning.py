@@ -31,7 +31,7 @@ LEVELS = 12
 
 
 class Axis:
-    """Where the values of one parameter stand: numbers at their place, on the scale that spreads them, words in order."""
+    """Where the values of one parameter stand: numbers on the scale that spreads them, words in order."""
 
     def __init__(self, name: str, values: Sequence[Any]) -> None:
         self.name = name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
@@ -62,7 +62,8 @@ def _is_logarithmic(values: Sequence[float]) -> bool:
 
 def _round_ticks(values: Sequence[float], logarithmic: bool) -> list[float]:
     if not logarithmic:
-        return [float(tick) for tick in MaxNLocator(4).tick_values(values[0], values[-1]) if values[0] <= tick <= values[-1]]
+        ticks = MaxNLocator(4).tick_values(values[0], values[-1])
+        return [float(tick) for tick in ticks if values[0] <= tick <= values[-1]]
     low, high = math.floor(math.log10(values[0])), math.ceil(math.log10(values[-1]))
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in (1, 2, 5)]
     inside = [tick for tick in ticks if values[0] <= tick <= values[-1]]
@@ -199,8 +200,8 @@ def pareto_front(rows: Sequence[dict], *_: object) -> Figure | None:
     order = np.flatnonzero(best)[np.argsort(points[best][:, 0], kind="stable")]
     axes.plot(*points[order].T, "o-", color=SERIES_COLOURS[0], markersize=5.5, linewidth=1)
     for place in order:
-        axes.annotate(str(complete[place]["trial"]), points[place], xytext=(0, 6), textcoords="offset points", fontsize=8,
-                      ha="center", color=INK)
+        axes.annotate(str(complete[place]["trial"]), points[place], xytext=(0, 6), textcoords="offset points",
+                      fontsize=8, ha="center", color=INK)
     axes.set(xlabel="multiply-adds (M)", ylabel="mAP (%)")
     axes.margins(0.1)
     return figure
@@ -240,8 +241,10 @@ def finding(found: dict[str, Any]) -> str:
         return "No trial is complete yet."
     best = max(complete, key=lambda row: row["mAP"])
     front_size = sum(row["best"] for row in complete)
-    sentence = f"Of {len(complete)} complete trials, number {best['trial']} is the most accurate: mAP {percent(best['mAP'])}"
-    return f"{sentence}, and {front_size} are worth their multiply-adds." if len(found["objectives"]) > 1 else f"{sentence}."
+    sentence = (f"Of {len(complete)} complete trials, number {best['trial']} is the most accurate: "
+                f"mAP {percent(best['mAP'])}")
+    worth = f", and {front_size} are worth their multiply-adds" if len(found["objectives"]) > 1 else ""
+    return f"{sentence}{worth}."
 
 
 def _single(height: float = SMALL[1]) -> tuple[Figure, Axes]:

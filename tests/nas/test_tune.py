@@ -1,4 +1,4 @@
-"""A study of a recipe: killed and gone on with, pruned, weighed against cost, refused; with a trainer made up for speed."""
+"""A study of a recipe: killed and gone on with, pruned, weighed against cost, refused; its trainer is made up."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def tuner(folder, tuning=GRID, num_trials=None, recipe=RECIPE, **place):
 
 
 def made_up(value, stops_before=None, told=lambda epoch, mAP: mAP * epoch / 4):
-    """A trainer that computes `value` of a recipe, tells it in four epochs, and is killed before its `stops_before`th."""
+    """A trainer that computes `value` of a recipe, tells it in four epochs, and stops at its `stops_before`th trial."""
     class MadeUp:
         num_ids = 6
         asked = []
@@ -58,7 +58,8 @@ def by_rate(recipe, _):
 
 def params(study):
     """What the complete trials asked, by their places."""
-    return {trial.user_attrs["place"]: trial.params for trial in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))}
+    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    return {trial.user_attrs["place"]: trial.params for trial in complete}
 
 
 @pytest.fixture
@@ -91,14 +92,16 @@ class TestGrid:
         study.work(made_up(by_alpha))
         found = write_results(study.study, tmp_path)
         assert found == json.loads((tmp_path / "trials.json").read_text())
-        assert [row["mAP"] for row in found["trials"]] == sorted((a / t for a in (0.1, 0.3, 0.5) for t in (1, 2, 5, 10)),
-                                                                 reverse=True)
+        expected = sorted((a / t for a in (0.1, 0.3, 0.5) for t in (1, 2, 5, 10)), reverse=True)
+        assert [row["mAP"] for row in found["trials"]] == expected
         rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
-        assert len(rows) == 12 and (rows[0]["loss.alpha"], rows[0]["temperature"], rows[0]["best"]) == ("0.5", "1.0", "True")
+        assert len(rows) == 12
+        assert (rows[0]["loss.alpha"], rows[0]["temperature"], rows[0]["best"]) == ("0.5", "1.0", "True")
         recipe = tuned(fast_reid(), tmp_path / "tuned.json")
         assert (recipe.loss.alpha, recipe.loss.temperature.value) == (0.5, 1.0)
         assert set(found["importances"]) == {"temperature", "loss.alpha"}
-        assert {path.stem for path in (tmp_path / "plots").glob("*.svg")} == {"importances", "contour", "parallel", "history"}
+        drawn = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
+        assert drawn == {"importances", "contour", "parallel", "history"}
 
 
 class TestSamplers:
@@ -213,8 +216,8 @@ class TestRefusals:
     def test_a_study_of_something_else(self, tmp_path, tuning, recipe, differs):
         held = tuner(tmp_path).study
         before = held.user_attrs, held.trials
-        with pytest.raises(ValueError, match=r"is of the recipe 'fast_reid' in the space 'fast_reid', this command is of "
-                                             rf"'fast_reid' in .*{differs}.*--study another name"):
+        with pytest.raises(ValueError, match=r"is of the recipe 'fast_reid' in the space 'fast_reid', this command is "
+                                             rf"of 'fast_reid' in .*{differs}.*--study another name"):
             tuner(tmp_path, tuning, recipe=recipe)
         assert (held.user_attrs, held.trials) == before
         tuner(tmp_path, tuning, recipe=recipe, study="another")
@@ -224,8 +227,8 @@ class TestRefusals:
         tuner(tmp_path, recipe=replace(RECIPE, machine=replace(RECIPE.machine, threads=3, device="cpu")))
 
     @pytest.mark.parametrize("address, message", [
-        ("postgresql://me:secret@127.0.0.1:1/x", r"storage postgresql\+?\S*://me:\*\*\*@127.0.0.1:1/x cannot be reached: .*"
-                                                 "the same command goes on"),
+        ("postgresql://me:secret@127.0.0.1:1/x", r"storage postgresql\+?\S*://me:\*\*\*@127.0.0.1:1/x cannot be reached"
+                                                 ": .*the same command goes on"),
         ("nothing://x", "is neither|cannot be reached"),
         ("mysql://me:secret@127.0.0.1:1/x", "driver of .* is not installed .*MySQLdb"),
     ])

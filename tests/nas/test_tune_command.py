@@ -80,7 +80,8 @@ def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
     assert json.loads(capfd.readouterr().out)["trials"] == found["trials"]
     assert (tmp_path / "study" / "study.db").read_bytes() == before
 
-    assert nas("teach", recipe, "--tuned", tmp_path / "study" / "tuned.json", "--out", tmp_path / "run", *COMMON[2:]) == 0
+    tuned = tmp_path / "study" / "tuned.json"
+    assert nas("teach", recipe, "--tuned", tuned, "--out", tmp_path / "run", *COMMON[2:]) == 0
     loss = json.loads((tmp_path / "run" / "config.json").read_text())["config"]["loss"]
     assert loss["alpha"] == found["trials"][0]["params"]["loss.alpha"]
 
@@ -94,7 +95,8 @@ class TestHelp:
     def test_every_field(self, recipe, capfd):
         assert nas("tune", recipe, "--help") == 0
         said = capfd.readouterr().out
-        assert all(flag in said for flag in ("--space", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--tuned"))
+        flags = ("--space", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--tuned")
+        assert all(flag in said for flag in flags)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -135,8 +137,8 @@ def killed_one(process: subprocess.Popen, study: optuna.Study) -> int:
 
 
 def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
-    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 3, "--workers", 4, "--grace", 8, *COMMON,
-                    "--out", folder, *(["--storage", storage] if storage else []))
+    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 3, "--workers", 4, "--grace", 8,
+                    *COMMON, "--out", folder, *(["--storage", storage] if storage else []))
     while not (folder / "workers").exists() and process.poll() is None:
         time.sleep(0.1)
     with storage_at(storage or str(folder / "study.db")) as held:
@@ -226,11 +228,11 @@ def database():
 class TestDashboard:
     def test_is_for_this_machine_alone(self, tmp_path, monkeypatch, capfd):
         served = []
-        monkeypatch.setattr("optuna_dashboard.run_server", lambda storage, host, port: served.append((storage, host, port)))
+        monkeypatch.setattr("optuna_dashboard.run_server", lambda storage, **where: served.append((storage, where)))
         optuna.create_study(study_name="s", storage=opened(str(tmp_path / "study.db")))
         for place in (tmp_path, tmp_path / "study.db"):
             assert nas("tune", "--dashboard", place, "--port", 8123) == 0
-        assert [(host, port) for _, host, port in served] == [("127.0.0.1", 8123)] * 2
+        assert [where for _, where in served] == [{"host": "127.0.0.1", "port": 8123}] * 2
         assert optuna.get_all_study_names(served[0][0]) == ["s"]
         assert "http://127.0.0.1:8123/" in capfd.readouterr().out
 

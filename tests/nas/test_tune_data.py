@@ -1,4 +1,4 @@
-"""Held-out identities: nothing of them is trained on, nothing of the test set is looked at, and each query has a match."""
+"""Held-out identities: nothing of them is trained on, the test set is not looked at, and each query has a match."""
 
 from pathlib import Path
 

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from nas.report.tuning import PLOTS, Axis, contour, finding, history, importance, parallel, pareto_front, write_tuning_report
+from nas.report.tuning import (PLOTS, Axis, contour, finding, history, importance, parallel, pareto_front,
+                               write_tuning_report)
 from nas.tune_result import trial_table
 
 
@@ -80,7 +81,8 @@ def test_conditional_parameters_and_those_that_never_change_are_left_out():
 
 
 @pytest.mark.parametrize("values, logarithmic", [
-    ([1.0, 2.0, 5.0, 10.0], True), ([0.1, 0.3, 0.5], False), ([1e-4, 1e-3, 1e-2], True), ([0.0, 1.0], False), ([2.0], False)])
+    ([1.0, 2.0, 5.0, 10.0], True), ([0.1, 0.3, 0.5], False), ([1e-4, 1e-3, 1e-2], True), ([0.0, 1.0], False),
+    ([2.0], False)])
 def test_the_scale_that_spreads_the_values(values, logarithmic):
     axis = Axis("x", values)
     assert axis.is_logarithmic == logarithmic and axis.span[0] < axis.span[1]
@@ -111,11 +113,13 @@ class TestPage:
     def test_the_finding(self):
         assert finding(found(GRID)) == "Of 12 complete trials, number 11 is the most accurate: mAP 41.0."
         rows = [trial(0, 0.5) | {"best": True}, trial(1, 0.4)]
-        assert finding(found(rows, objectives=("mAP", "multiply_adds"))).endswith("and 1 are worth their multiply-adds.")
+        said = finding(found(rows, objectives=("mAP", "multiply_adds")))
+        assert said.endswith("and 1 are worth their multiply-adds.")
 
 
 def test_an_architecture_is_one_column():
-    architecture = {"format": 1, "space": "ReID", "decisions": {"backbone.block2": "k3e6", "cell.2": ["sep3@0", "max3@1"]}}
+    decisions = {"backbone.block2": "k3e6", "cell.2": ["sep3@0", "max3@1"]}
+    architecture = {"format": 1, "space": "ReID", "decisions": decisions}
     row = trial(0, 0.5, architecture=architecture, T=2.0,
                 **{"backbone.block2": "k3e6", "cell.2<0": "sep3", "cell.2<1": "max3", "cell.2.inputs": "0+1"})
     table = trial_table(found([row]))

@@ -48,7 +48,8 @@ def test_the_papers_grid():
     found, trial = proposal("fast_reid", **grid[7])
     recipe = changed(RECIPE, found.changes)
     assert trial.params == grid[7] and found.architecture is None
-    assert (recipe.loss.temperature, recipe.loss.alpha) == (Constant(value=grid[7]["temperature"]), grid[7]["loss.alpha"])
+    assert recipe.loss.temperature == Constant(value=grid[7]["temperature"])
+    assert recipe.loss.alpha == grid[7]["loss.alpha"]
     assert replace(recipe, loss=RECIPE.loss) == RECIPE
 
 
@@ -109,7 +110,8 @@ class TestFiles:
     @pytest.fixture
     def file(self, tmp_path):
         found, _ = proposal("distillation+architecture")
-        return write_tuned(tmp_path / "tuned.json", found.changes, found.architecture, recipe="fast_reid", trial=3), found
+        path = tmp_path / "tuned.json"
+        return write_tuned(path, found.changes, found.architecture, recipe="fast_reid", trial=3), found
 
     def test_a_recipe_takes_it(self, file):
         path, found = file
@@ -126,7 +128,7 @@ class TestFiles:
         ({}, "is no tuned file"),
         ([1], "is no tuned file"),
         ({"format": 9, "changes": {}}, "has format 9, this version reads 1"),
-        ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"the recipe 'other'.*no field 'alhpa'; did you mean 'alpha'"),
+        ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa'; did you mean 'alpha'"),
         ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
         ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
         ({"changes": {"loss.alpha": 7}}, r"alpha must be a share in \[0, 1\], not 7"),
