@@ -150,7 +150,8 @@ class Space:
         return kind(start=asked["temperature"], end=self._ask("temperature_end", recipe, trial))
 
     def _check(self, recipe: Recipe) -> None:
-        for key in self.parameters:
+        sets = ["loss.temperature" if key == "temperature" else key for key in self.parameters]
+        for key in sets:
             if "." in key and _field(recipe, key) is None:
                 raise ValueError(f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
                                  f"{type(recipe.loss).__name__}): take another space or another recipe")

@@ -9,6 +9,7 @@ from torch import nn
 
 from nas.arguments import of_recipe
 from nas.config import decode
+from nas.ksl_objective import KSLLoss
 from nas.losses import KDASLoss, VRKDLoss
 from nas.recipe import Recipe
 from nas.small import small
@@ -92,6 +93,7 @@ def test_an_architecture_is_one_that_the_student_can_be(name):
 @pytest.mark.parametrize("name, recipe, message", [
     ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
     ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
+    ("distillation", replace(RECIPE, loss=KSLLoss()), "sets loss.temperature, which .* not have .*KSLLoss"),
     ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
     ("architecture", replace(RECIPE, space=ReID(backbone=Closed())), "nothing is open in Closed"),
 ])
