@@ -16,7 +16,7 @@ from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
 from nas.small import small
-from nas.tune_file import tuned
+from nas.tuning.file import tuned
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),

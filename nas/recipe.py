@@ -11,6 +11,7 @@ from nas.config import WITHOUT_EFFECT
 from nas.classifier_space import Classifier
 from nas.data.augment import Augment
 from nas.data.base import NUM_THREADS, DataSource, ReIDData
+from nas.data.held_out import HeldOut
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
 from nas.metrics.rerank import Rerank
@@ -33,8 +34,8 @@ from students.hinted import Hinted
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2, KSL,
-         Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss, DARTS)
+KINDS = (*SETS.values(), HeldOut, Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2,
+         KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss, DARTS)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 

@@ -136,9 +136,11 @@ class Loop:
 
     def epochs(self) -> Iterator[int]:
         """The epochs that are still to do."""
-        while self.epoch < self.num_epochs and not self.stopped:
-            yield self.epoch
-        self._close()
+        try:
+            while self.epoch < self.num_epochs and not self.stopped:
+                yield self.epoch
+        finally:
+            self._close()
 
     def steps(self, batches: Callable[[int], Iterable]) -> Iterator:
         """What `batches(start)` gives, from the step after the last one saved."""

@@ -24,13 +24,13 @@ from nas.recipe import Recipe
 from nas.run import Run
 from nas.stage import NonFiniteLoss
 from nas.teach import teach
-from nas.tune_data import HeldOut
-from nas.tune_file import changed
-from nas.tune_queue import Queue
-from nas.tune_sampler import SAMPLERS, Seeded, pruner
-from nas.tune_spaces import Space
-from nas.tune_storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
-from nas.tune_trial import Report, Score, Trainer
+from nas.data.held_out import HeldOut
+from nas.tuning.file import changed
+from nas.tuning.queue import Queue
+from nas.tuning.sampler import SAMPLERS, Seeded, pruner
+from nas.tuning.spaces import Space
+from nas.tuning.storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
+from nas.tuning.trial import Report, Score, Trainer
 from search_spaces.base import Architecture
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
@@ -40,7 +40,7 @@ POLL_S = 1.0
 
 
 class Measures(Protocol):
-    """Gives proposals their scores, as `nas.tune_trial.Trainer` does."""
+    """Gives proposals their scores, as `nas.tuning.trial.Trainer` does."""
 
     num_ids: int
 

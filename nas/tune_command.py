@@ -87,7 +87,7 @@ def tune_command(arguments: Sequence[str]) -> int:
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
     from nas.tune import Place, Tuner, Tuning, taught
-    from nas.tune_result import trial_table, write_results
+    from nas.tuning.result import trial_table, write_results
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
@@ -160,7 +160,7 @@ def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
     from optuna_dashboard import run_server
 
-    from nas.tune_storage import NAME, opened, shown
+    from nas.tuning.storage import NAME, opened, shown
 
     given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard

@@ -31,7 +31,7 @@ def write_report(run_folder: Path) -> Path:
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    page = _environment().get_template("page.html").render(_content(run_folder))
+    page = templates().get_template("page.html").render(_content(run_folder))
     return write_text(run_folder / "report.html", page)
 
 
@@ -73,7 +73,7 @@ def _content(folder: Path) -> dict:
     }
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
     """Templates in which everything is escaped unless a function of this package made it as markup."""
     environment = Environment(
         loader=PackageLoader("nas.report", ""),

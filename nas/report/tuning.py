@@ -16,7 +16,7 @@ from matplotlib.tri import Triangulation
 from nas.checkpoint import write_text
 from nas.draw import FILLS, INK, MUTED
 from nas.report.inline import inline_svg
-from nas.report.page import _environment
+from nas.report.page import templates
 from nas.report.pareto import front
 from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
 from nas.report.table import Table, percent
@@ -229,7 +229,7 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Pa
             text = svg(figure)
             figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
             write_text(folder / "plots" / f"{name}.svg", text)
-    page = _environment().get_template("tuning.html").render(found=found, table=table, figures=figures,
+    page = templates().get_template("tuning.html").render(found=found, table=table, figures=figures,
                                                               finding=finding(found))
     return write_text(folder / "tuning.html", page)
 

@@ -12,10 +12,10 @@ from nas.run import Run
 from nas.small import small
 from nas.stage import NonFiniteLoss
 from nas.tune import Place, Tuner, Tuning, on_held_out
-from nas.tune_file import tuned
-from nas.tune_result import write_results
-from nas.tune_sampler import SAMPLERS
-from nas.tune_trial import Score
+from nas.tuning.file import tuned
+from nas.tuning.result import write_results
+from nas.tuning.sampler import SAMPLERS
+from nas.tuning.trial import Score
 from runs.recipes.fast_reid import fast_reid
 
 RECIPE = small(fast_reid())
@@ -64,7 +64,7 @@ def params(study):
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    monkeypatch.setattr("nas.tune_result.write_tuning_report", lambda *_: None)
+    monkeypatch.setattr("nas.tuning.result.write_tuning_report", lambda *_: None)
 
 
 class TestGrid:
@@ -233,7 +233,7 @@ class TestRefusals:
         ("mysql://me:secret@127.0.0.1:1/x", "driver of .* is not installed .*MySQLdb"),
     ])
     def test_a_database_that_is_not_there(self, tmp_path, address, message, monkeypatch):
-        monkeypatch.setattr("nas.tune_storage.MAKING_S", 0.1)
+        monkeypatch.setattr("nas.tuning.storage.MAKING_S", 0.1)
         with pytest.raises(ValueError, match=message) as caught:
             tuner(tmp_path, storage=address)
         assert "secret" not in str(caught.value) and not list(tmp_path.iterdir())
@@ -254,7 +254,7 @@ def test_a_result_waits_for_a_database_that_is_away(tmp_path, monkeypatch):
         return tell(*arguments, **options)
 
     monkeypatch.setattr(study.study, "tell", away)
-    monkeypatch.setattr("nas.tune_storage.time.sleep", lambda _: None)
+    monkeypatch.setattr("nas.tuning.storage.time.sleep", lambda _: None)
     study.work(made_up(by_alpha))
     assert study.queue.num_open == 0 and next(answers, None) is None
 

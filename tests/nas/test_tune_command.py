@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nas.cli import main
-from nas.tune_storage import opened
+from nas.tuning.storage import opened
 
 OWN = '''
 from dataclasses import replace

@@ -13,13 +13,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.tune_queue import MOST_LOST, Queue
-from nas.tune_storage import opened
+from nas.tuning.queue import MOST_LOST, Queue
+from nas.tuning.storage import opened
 
 WORKER = '''
 import os, signal, sys, time
-from nas.tune_queue import Queue
-from nas.tune_storage import opened
+from nas.tuning.queue import Queue
+from nas.tuning.storage import opened
 import optuna
 
 address, number, grave = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -50,13 +50,13 @@ def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.P
     storage = opened(address)
     study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
     Queue(study, storage, [{"x": i / 10} for i in range(8)], 3.0).fill()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), address]
     return [subprocess.Popen([*command, str(n), str(script.parent / "grave")], env=environment, stdout=subprocess.PIPE,
                              text=True) for n in range(num)]
 
 
-@pytest.mark.parametrize("name", ["study.db", "study.journal"])
+@pytest.mark.parametrize("name", [pytest.param("study.db", marks=pytest.mark.slow), "study.journal"])
 def test_four_processes_of_which_one_is_killed(tmp_path, name):
     address = str(tmp_path / name)
     workers = start_workers(tmp_path / "worker.py", address)

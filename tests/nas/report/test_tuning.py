@@ -7,7 +7,7 @@ import pytest
 
 from nas.report.tuning import (PLOTS, Axis, contour, finding, history, importance, parallel, pareto_front,
                                write_tuning_report)
-from nas.tune_result import trial_table
+from nas.tuning.result import trial_table
 
 
 def trial(number, mAP, state="complete", multiply_adds=100_000_000, architecture=None, **params):

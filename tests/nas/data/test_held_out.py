@@ -8,7 +8,7 @@ import pytest
 from nas.config import decode, encode
 from nas.data.base import DataSource, Files, ReIDData, Split
 from nas.data.pedestrians import Pedestrians
-from nas.tune_data import HeldOut, held_out
+from nas.data.held_out import HeldOut, held_out
 
 
 def split(name, ids, cameras):

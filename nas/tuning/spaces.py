@@ -128,9 +128,9 @@ class Space:
         architecture = proposed(recipe.retrained.with_ids(num_ids), trial) if self.has_architecture else None
         asked = {key: self._ask(key, recipe, trial) for key in self.parameters
                  if key not in ("architecture", "temperature_end")}
-        changes = {key: value for key, value in asked.items() if key not in ("temperature", "schedule")}
+        changes = {_place(recipe, key): value for key, value in asked.items() if key not in ("temperature", "schedule")}
         if "temperature" in asked:
-            changes["loss.temperature"] = encode(self._temperature(asked, recipe, trial))
+            changes[_place(recipe, "loss.temperature")] = encode(self._temperature(asked, recipe, trial))
         return Proposal(changes=changes, architecture=architecture)
 
     def _ask(self, key: str, recipe: Recipe, trial: Trial) -> Value:
@@ -163,10 +163,18 @@ class Space:
                              "--space architecture, or a recipe with a teacher")
 
 
+def _place(recipe: Recipe, path: str) -> str:
+    """Where the recipe has a field: a loss around another one (KSL's, that of hints) leaves its own to that one."""
+    loss, place = recipe.loss, "loss."
+    while hasattr(loss, "each"):
+        loss, place = loss.each, place + "each."
+    return path.replace("loss.", place) if path.startswith("loss.") else path
+
+
 def _field(recipe: Recipe, path: str) -> Any:
     """The value of a dotted field; None where there is none."""
     value: Any = recipe
-    for name in path.split("."):
+    for name in _place(recipe, path).split("."):
         if name not in (field.name for field in fields(value)):
             return None
         value = getattr(value, name)

@@ -10,11 +10,11 @@ from torch import nn
 from nas.arguments import of_recipe
 from nas.config import decode
 from nas.ksl_objective import KSLLoss
-from nas.losses import KDASLoss, VRKDLoss
+from nas.losses import HintLoss, KDASLoss, VRKDLoss
 from nas.recipe import Recipe
 from nas.small import small
-from nas.tune_file import changed, tuned, write_tuned
-from nas.tune_spaces import SPACES, Space
+from nas.tuning.file import changed, tuned, write_tuned
+from nas.tuning.spaces import SPACES, Space
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import auto_reid
 from search_spaces.base import Architecture, SearchSpace
@@ -52,6 +52,14 @@ def test_the_papers_grid():
     assert recipe.loss.temperature == Constant(value=grid[7]["temperature"])
     assert recipe.loss.alpha == grid[7]["loss.alpha"]
     assert replace(recipe, loss=RECIPE.loss) == RECIPE
+
+
+def test_of_a_loss_around_another_the_inner_one_is_tuned():
+    recipe = replace(RECIPE, loss=HintLoss(each=KSLLoss(each=RECIPE.loss), hints=("layer3",)))
+    found, trial = proposal("fast_reid", recipe, temperature=10.0, **{"loss.alpha": 0.5})
+    inner = replace(RECIPE.loss, alpha=0.5, temperature=Constant(value=10.0))
+    assert trial.params == {"temperature": 10.0, "loss.alpha": 0.5}
+    assert changed(recipe, found.changes).loss == replace(recipe.loss, each=KSLLoss(each=inner))
 
 
 def test_vrkds_sweep_has_the_papers_own_point():
@@ -93,7 +101,7 @@ def test_an_architecture_is_one_that_the_student_can_be(name):
 @pytest.mark.parametrize("name, recipe, message", [
     ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
     ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
-    ("distillation", replace(RECIPE, loss=KSLLoss()), "sets loss.temperature, which .* not have .*KSLLoss"),
+    ("fast_reid", replace(RECIPE, loss=KSLLoss()), "sets loss.alpha, which .* not have .*KSLLoss"),
     ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
     ("architecture", replace(RECIPE, space=ReID(backbone=Closed())), "nothing is open in Closed"),
 ])

@@ -17,7 +17,7 @@ from nas.checkpoint import write_json, write_text
 from nas.report.pareto import front
 from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
 from nas.report.tuning import write_tuning_report
-from nas.tune_file import write_tuned
+from nas.tuning.file import write_tuned
 from search_spaces.base import Architecture
 
 FORMAT = 1
