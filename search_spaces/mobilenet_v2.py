@@ -86,6 +86,12 @@ class MobileNetV2Net(nn.Module):
                 for name, start, end in zip(names, starts, [*starts[1:], None], strict=True)}
 
 
+def rounded(channels: float) -> int:
+    """The nearest multiple of 8, but not less than nine tenths (the authors' rounding)."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
+
+
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(SearchSpace):
     """Torchvision's network without its classifier as the published point.
@@ -96,12 +102,14 @@ class MobileNetV2(SearchSpace):
 
     width: float = 1.0
     """Multiplies all channels, rounded to multiples of 8."""
+    other_widths: tuple[float, ...] = ()
+    """Further multipliers that are offered, as `width`: only strategies that try whole architectures can answer."""
     last_stride: Literal[1, 2] = 2
     """Stride of the last stage that halves the map; 1 keeps a map of `H / 16`."""
 
     def __post_init__(self) -> None:
-        if self.width <= 0:
-            raise ValueError(f"width must be above 0, not {self.width}")
+        if min((self.width, *self.other_widths)) <= 0:
+            raise ValueError(f"a width must be above 0, not {(self.width, *self.other_widths)}")
         if self.last_stride not in (1, 2):
             raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
 
@@ -110,11 +118,12 @@ class MobileNetV2(SearchSpace):
         return f"MobileNetV2 x{self.width:g}"
 
     def build(self, pick: Pick, c_in: int = 3) -> MobileNetV2Net:
-        c_last, c_out = self._channels(32), self._channels(1280, max(self.width, 1.0))
+        width = pick.value("width", (self.width, *self.other_widths))
+        c_last, c_out = rounded(32 * width), rounded(1280 * max(width, 1.0))
         layers: list[nn.Module] = [conv_norm_relu(c_in, c_last, 3, 2)]
         stage_ends = {}
         for stage, (expansion, channels, num_blocks, first_stride) in enumerate(STAGES, 1):
-            channels = self._channels(channels)
+            channels = rounded(channels * width)
             for block in range(num_blocks):
                 stride = 1 if block else self.last_stride if stage == LAST_HALVING else first_stride
                 layers.append(InvertedResidual(c_last, channels, stride, expansion=1) if expansion == 1 else
@@ -123,9 +132,3 @@ class MobileNetV2(SearchSpace):
             stage_ends[len(layers) - 1] = f"stage{stage}"
         layers.append(conv_norm_relu(c_last, c_out, 1))
         return MobileNetV2Net(nn.Sequential(*layers), stage_ends, c_out)
-
-    def _channels(self, channels: int, width: float | None = None) -> int:
-        """The nearest multiple of 8, but not less than nine tenths (the authors' rounding)."""
-        exact = channels * (self.width if width is None else width)
-        rounded = max(8, int(exact + 4) // 8 * 8)
-        return rounded + 8 if rounded < 0.9 * exact else rounded
