@@ -12,6 +12,8 @@ from search_spaces.base import Architecture, Staged, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet, Layer
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.nas_bench_macro import NASBenchMacro
 from search_spaces.ops import Op
 from search_spaces.osnet import OSNet
 from search_spaces.relaxed import NONE, MixedNode, MixedOp, Supernet, derive
@@ -31,6 +33,8 @@ SPACES = {
     "densenet": DenseNet(blocks=(1, 2, 1, 2), growth=2),
     "shufflenet_v2": ShuffleNetV2(width=0.1),
     "osnet": OSNet(width=1 / 8),
+    "nas_bench_201": NASBench201(channels=4, cells=1),
+    "nas_bench_macro": NASBenchMacro(channels=4, last_channels=16),
 }
 
 BATCH = (4, 3, 64, 32)
