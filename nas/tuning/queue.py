@@ -57,12 +57,12 @@ class Queue:
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, waiting.number)
             try:
                 ours = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-            except OptunaError:  # somebody has finished it meanwhile
+                if ours and self._is_needed(waiting):
+                    trial = Trial(self.study, trial_id)
+                    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+                    return trial
+            except OptunaError:  # somebody has finished it meanwhile, or took us for dead
                 continue
-            if ours and self._is_needed(waiting):
-                trial = Trial(self.study, trial_id)
-                trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-                return trial
             if ours:
                 self.study.tell(waiting.number, state=TrialState.FAIL)
         return None

@@ -16,6 +16,9 @@ from optuna.trial import TrialState
 from nas.tuning.queue import MOST_LOST, Queue
 from nas.tuning.storage import opened
 
+GRACE_S = 6.0
+"""A busy machine may keep a live worker silent for some seconds."""
+
 WORKER = '''
 import os, signal, sys, time
 from nas.tuning.queue import Queue
@@ -26,7 +29,7 @@ address, number, grave = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = opened(address)
 study = optuna.load_study(study_name="s", storage=storage, sampler=optuna.samplers.RandomSampler(seed=number))
-queue = Queue(study, storage, [{"x": i / 10} for i in range(8)], 3.0)
+queue = Queue(study, storage, [{"x": i / 10} for i in range(8)], GRACE_S)
 while queue.num_open:
     queue.release_lost()
     trial = queue.claim()
@@ -46,10 +49,10 @@ while queue.num_open:
 
 def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.Popen]:
     """Processes at one study, of which the one that first comes to place 3 kills itself."""
-    script.write_text(WORKER)
+    script.write_text(WORKER.replace("GRACE_S", str(GRACE_S)))
     storage = opened(address)
     study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
-    Queue(study, storage, [{"x": i / 10} for i in range(8)], 3.0).fill()
+    Queue(study, storage, [{"x": i / 10} for i in range(8)], GRACE_S).fill()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), address]
     return [subprocess.Popen([*command, str(n), str(script.parent / "grave")], env=environment, stdout=subprocess.PIPE,
@@ -159,6 +162,21 @@ def test_silence_is_death_and_a_sign_of_life_is_not(make):
     again = queue.claim()
     assert (again.user_attrs["place"], again.suggest_int("x", 0, 9)) == (0, 0)
     assert again.suggest_float("y", 0, 1) == silent.params["y"]
+
+
+def test_who_is_taken_for_dead_while_claiming_goes_on(make, monkeypatch):
+    queue = make(1)
+    queue.fill()
+
+    def released(trial):
+        queue.study.tell(trial.number, state=TrialState.FAIL)
+        queue.fill()
+        return True
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "_is_needed", released)
+        assert queue.claim() is None
+    assert queue.claim().number == 1
 
 
 def test_nobody_is_lost_before_the_grace_is_over(make):
