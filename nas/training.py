@@ -30,7 +30,8 @@ def cached(split: Split, images: Images) -> ImageCache:
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("decoding images")
         return ImageCache(split, images.height, images.width, max_gib=images.max_gib, num_threads=images.workers,
-                          num_processes=num_processes, progress=lambda done, total: bar.update(task, completed=done, total=total))
+                          num_processes=num_processes,
+                          progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: Augment, seed: int,
@@ -43,7 +44,10 @@ def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: A
 
 def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stage: Stage,
           teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None) -> Loop:
-    """Trains `net` to the end of `training`, from the stage's checkpoint if there is one."""
+    """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.
+
+    What the loss leaves out (adapters without a teacher) has a gradient of 0.
+    """
     net = stage.prepare(net)
     parameters = list(net.parameters())
     optimiser = training.optimiser.build(parameters)
@@ -56,7 +60,7 @@ def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stag
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             with stage.autocast():
                 losses = loss_now(net(batch.images), batch, temperature or 0.0)
-            gradients = torch.autograd.grad(losses["total"], parameters)
+            gradients = torch.autograd.grad(losses["total"], parameters, materialize_grads=True)
             step(optimiser, stage.mean(list(gradients)), training.clip)
             loop.add(losses)
         due = validate and training.validate_every and (epoch + 1) % training.validate_every == 0

@@ -1,19 +1,26 @@
-"""What every training draws from: the data set's own noise, and the search's halves as the recipe splits them."""
+"""What every training draws from: the data set's own noise, and the search's halves as the recipe splits them; what it
+leaves as it is."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
 from nas.data.splits import by_identity, by_image
-from nas.recipe import Images, Recipe, Search
+from nas.losses import HintLoss
+from nas.optimisers import SGD
+from nas.recipe import Images, Recipe, Search, Training
 from nas.run import Run
 from nas.search import objective
 from nas.stage import Machine, Stage
-from nas.training import batches_of, cached
+from nas.training import batches_of, cached, train
+from search_spaces.resnet import ResNet
+from students.hinted import Hint, Hinted
+from students.reid import ReID
 
 RECIPE = Recipe(data=Pedestrians(num_train_ids=5, num_test_ids=1, images_per_id=8, height=32, width=16), teacher=None,
                 images=Images(height=32, width=16), search=Search(sampling=ClassBalanced(num_ids=2, images_per_id=2)),
@@ -40,3 +47,15 @@ def test_search_splits_as_the_recipe_says_by_the_right_labels(tmp_path: Path, st
     search = objective(Run(tmp_path, "toy", recipe), data, stage)
     weights, alphas = halves(data.train_labels, np.random.default_rng(recipe.seed))
     assert search.weights.indices.tolist() == weights.tolist() and search.alphas.indices.tolist() == alphas.tolist()
+
+
+def test_adapters_rest_without_a_teacher(stage: Stage):
+    hints = (Hint(student="layer3", teacher="layer3", channels=4),)
+    net = Hinted(main=ReID(backbone=ResNet(width=1 / 16), num_ids=5, embedding_dim=8), hints=hints).student()
+    before = {name: tensor.clone() for name, tensor in net.named_parameters()}
+    data, how = RECIPE.data.load(), RECIPE.search
+    training = Training(epochs=1, optimiser=SGD(lr=0.1, weight_decay=0.0))
+    batches = batches_of(data, cached(data.train, RECIPE.images), how.sampling, how.augment, 0, stage)
+    train(net, batches, HintLoss(hints=("layer3",)), training, stage)
+    moved = {name.partition(".")[0] for name, tensor in net.named_parameters() if not torch.equal(tensor, before[name])}
+    assert moved == {"main"}
