@@ -11,7 +11,7 @@ from nas.data.vehicleid import VehicleID
 from nas.data.vehicles import Vehicles
 from nas.data.veri776 import VeRi776
 from nas.ksl_objective import KSLLoss
-from nas.losses import Loss
+from nas.losses import BranchesLoss, HintLoss, Loss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
@@ -27,7 +27,9 @@ def small(recipe: Recipe) -> Recipe:
     height, width = (64, 64) if vehicles else (64, 32)
     drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=8,
                                                     height=height, width=width)
-    search = replace(recipe.search, sampling=_sampling(recipe.search.sampling), augment=_augment(recipe.search.augment))
+    how = recipe.search
+    search = replace(how, sampling=_sampling(how.sampling), augment=_augment(how.augment),
+                     alpha_loss=how.alpha_loss and _loss(how.alpha_loss))
     return replace(
         recipe, data=drawn, images=Images(height=height, width=width), strategy=_strategy(recipe.strategy),
         loss=_loss(recipe.loss), teacher=_teacher(recipe.teacher), search=search, retrain=_training(recipe.retrain))
@@ -44,6 +46,8 @@ def _teacher(teacher: TeacherRecipe | None) -> TeacherRecipe | None:
 
 
 def _loss(loss: Loss) -> Loss:
+    if isinstance(loss, BranchesLoss | HintLoss):
+        return replace(loss, each=_loss(loss.each))
     return replace(loss, triplet_from=min(loss.triplet_from, 1)) if isinstance(loss, KSLLoss) else loss
 
 

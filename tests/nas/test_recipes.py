@@ -61,7 +61,8 @@ def test_papers_recipes_are_the_papers():
     assert recipe.strategy.epochs == recipe.retrain.epochs == 200
     assert (recipe.search.sampling.num_ids, recipe.search.sampling.images_per_id) == (8, 2)
     assert (recipe.retrain.sampling.num_ids, recipe.retrain.sampling.images_per_id) == (8, 4)
-    assert (recipe.retrain.optimiser.lr, recipe.retrain.optimiser.weight_decay, recipe.loss.margin) == (3.5e-4, 5e-4, 0.3)
+    assert (recipe.retrain.optimiser.lr, recipe.retrain.optimiser.weight_decay) == (3.5e-4, 5e-4)
+    assert recipe.loss.margin == 0.3
     assert recipe_named("kdas_to_one")[1].loss.temperature.at(199, 200) == 1.0
     assert recipe_named("kdas_baseline")[1].teacher is None
     assert recipe_named("auto_reid")[1].strategy is None
@@ -83,6 +84,14 @@ def test_every_recipe_has_a_small_variant_that_loads(name):
     assert len(data.identities) == 8 and len(data.train) == 64
     assert recipe.retrained == RECIPES[name].retrained and recipe.retrain.epochs == 2
     assert small(recipe) == recipe
+
+
+def test_a_small_variants_triplet_losses_join_whatever_is_around_them():
+    late = KSLLoss(triplet_from=150)
+    recipe = replace(RECIPES["ksl_mobilenet_search"], loss=HintLoss(each=late, hints=("layer3",)))
+    tried = small(replace(recipe, search=replace(recipe.search, alpha_loss=late)))
+    assert tried.loss == HintLoss(each=KSLLoss(triplet_from=1), hints=("layer3",))
+    assert tried.search.alpha_loss == KSLLoss(triplet_from=1)
 
 
 OWN = '''
