@@ -21,8 +21,8 @@ from nas.config import fingerprint
 from nas.data.base import DataSource
 from nas.pipeline import run_all
 from nas.recipe import Recipe
-from nas.report.table import MISSING, Row, Table, as_markdown, as_rich, millions, multiply_adds, percent
 from nas.report.style import svg
+from nas.report.table import MISSING, Row, Table, as_markdown, as_rich, millions, multiply_adds, percent
 from nas.run import DECIDES, RESULTS, Run
 from nas.suggest import near_misses
 from nas.teach import teach
@@ -36,8 +36,8 @@ USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--see
                     [--field value ...]
 
 Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each
-in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes on
-where a stopped one was. Every field of a recipe can be set, for all rows: `nas run RECIPE --help` lists them.
+in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes
+on where a stopped one was. Every field of a recipe can be set, for all rows: `nas run RECIPE --help` lists them.
 
 """
 
