@@ -28,7 +28,8 @@ def demo() -> Recipe:
         rival=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
         teacher=TeacherRecipe(
             net=ReID(backbone=ResNet(depth=18, width=0.5, last_stride=1), embedding_dim=None),
-            training=Training(epochs=16, augment=augment, validate_every=4, optimiser=Adam(lr=1e-3, rate=CosineRate()))),
+            training=Training(epochs=16, augment=augment, validate_every=4,
+                              optimiser=Adam(lr=1e-3, rate=CosineRate()))),
         strategy=DARTS(epochs=7, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=augment),
         retrain=Training(epochs=26, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
@@ -54,5 +55,5 @@ def toy() -> Recipe:
 
 def toy_vehicles() -> Recipe:
     """The toy on drawn vehicles instead of pedestrians."""
-    return replace(toy(), data=Vehicles(num_train_ids=6, num_test_ids=4, images_per_id=8, num_cameras=2, height=24, width=32),
-                   images=Images(height=24, width=32))
+    vehicles = Vehicles(num_train_ids=6, num_test_ids=4, images_per_id=8, num_cameras=2, height=24, width=32)
+    return replace(toy(), data=vehicles, images=Images(height=24, width=32))

@@ -1,8 +1,8 @@
-"""Two hand-made students sized for a processor: alone, distilled, with KSL, with both; and one of their spaces searched.
+"""Two hand-made students sized for a processor: alone, distilled, with KSL, with both; one of their spaces searched.
 
 Made for 400 identities of Market-1501's training part at their own size, 128x64, and the small ablation's ResNet-50
-teacher (`nas teach small_kdas`, then `--teacher.weights`). The arms of a student have the same batches, steps and seeds.
-What came out stands in `runs/RESULTS.md`.
+teacher (`nas teach small_kdas`, then `--teacher.weights`). The arms of a student have the same batches, steps and
+seeds. What came out stands in `runs/RESULTS.md`.
 """
 
 from dataclasses import replace
@@ -64,7 +64,7 @@ def small_shallow_cnn_both() -> Recipe:
 
 
 def small_shallow_cnn_searched() -> Recipe:
-    """The shallow CNN's kernels, depth and pools searched at a quarter of its width, then trained as if distilled by hand."""
+    """The shallow CNN's kernels, depth and pools searched at a quarter of its width, then trained as the taught arm."""
     taught = small_shallow_cnn_taught()
     return replace(
         taught, space=replace(SHALLOW, backbone=ShallowCNN(widths=(0.25,))), student=SHALLOW,
@@ -81,7 +81,7 @@ def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Reci
 
 
 def _with_branches(recipe: Recipe, *branches: str) -> Recipe:
-    """Of KSL's parts those on probabilities. At the paper's weights the others, on embeddings, shrink these in a training
-    as short as this."""
+    """Of KSL's parts those on probabilities. At the paper's weights the others, on embeddings, shrink these in a
+    training as short as this."""
     return replace(recipe, space=KSL(main=recipe.space, branches=branches),
                    loss=KSLLoss(each=recipe.loss, ep=0.0, ea=0.0, h=0.0, triplet_from=0))
