@@ -23,7 +23,7 @@ class KSLLoss(Loss):
     """
 
     each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
-    """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). A teacher is heard by all branches."""
+    """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). All branches hear a teacher."""
     aux: float = 1.0
     """Weight of the auxiliary branches' own losses."""
     pp: float = 1.0

@@ -13,8 +13,8 @@ from torch import nn
 from nas.data.base import ReIDData
 from nas.data.batches import Batch
 from nas.features import extract
-from nas.network import Network
 from nas.losses import Loss
+from nas.network import Network
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
 from nas.run import RESULTS, Run, digest

@@ -20,11 +20,11 @@ from optuna.trial import TrialState
 
 from nas.checkpoint import read_json
 from nas.config import portable
+from nas.data.held_out import HeldOut
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stage import NonFiniteLoss
 from nas.teach import teach
-from nas.data.held_out import HeldOut
 from nas.tuning.file import changed
 from nas.tuning.queue import Queue
 from nas.tuning.sampler import SAMPLERS, Seeded, pruner

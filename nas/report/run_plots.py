@@ -53,7 +53,7 @@ def dead_share(weights: Mapping[str, np.ndarray]) -> float:
 
 
 def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, upwards: str) -> Figure:
-    """A line per name through the means at each place, with a bar from the lowest to the highest where there are several."""
+    """A line per name through the means at each place, with a bar from the lowest to the highest of several."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()

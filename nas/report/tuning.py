@@ -230,7 +230,7 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Pa
             figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
             write_text(folder / "plots" / f"{name}.svg", text)
     page = templates().get_template("tuning.html").render(found=found, table=table, figures=figures,
-                                                              finding=finding(found))
+                                                          finding=finding(found))
     return write_text(folder / "tuning.html", page)
 
 

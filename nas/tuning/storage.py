@@ -144,5 +144,3 @@ def joined(storage: BaseStorage, address: str, name: str, facts: Mapping[str, An
             f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
             "another folder, or --study another name")
     return study
-
-
