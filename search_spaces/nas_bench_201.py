@@ -43,7 +43,7 @@ def convolution(c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -
 
 
 def candidates(channels: int, affine: bool) -> Mapping[str, Make]:
-    """An edge's operations, all of stride 1. The pool has no norm behind it, in a supernet either (the authors' code)."""
+    """An edge's operations, all of stride 1. The pool has no norm in a supernet either, as in the authors' code."""
     return {"conv3": partial(convolution, channels, channels, 3, 1, affine),
             "conv1": partial(convolution, channels, channels, 1, 1, affine),
             "avg3": partial(ops.pool, nn.AvgPool2d, channels, 1, True),

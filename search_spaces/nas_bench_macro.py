@@ -21,11 +21,12 @@ TABLE_DIGITS = {"k3e3": "1", "k5e6": "2", "skip": "0"}
 
 def projection(c_in: int, c_out: int, stride: int, affine: bool) -> ops.Op:
     """What stands for the identity where it does not fit: a 1x1 convolution and BatchNorm."""
-    return ops.Op(nn.Conv2d(c_in, c_out, 1, stride, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=False)
+    return ops.Op(nn.Conv2d(c_in, c_out, 1, stride, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine),
+                  relu=False)
 
 
 def candidates(c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
-    """What a block can be. Deviation: our inverted residual has ReLU6, as MobileNetV2's, where the authors' has ReLU."""
+    """What a block can be. Deviation: our inverted residual has MobileNetV2's ReLU6, the authors' a ReLU."""
     fits = stride == 1 and c_in == c_out
     return {"k3e3": partial(InvertedResidual, c_in, c_out, stride, 3, 3, affine),
             "k5e6": partial(InvertedResidual, c_in, c_out, stride, 5, 6, affine),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -19,6 +20,22 @@ class Batch(Protocol):
     """One batch, teacher's signals included."""
 
     images: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good an architecture came out, and at what cost."""
+
+    value: float
+    """More is better (mAP)."""
+    cost: float
+    """Of the network, less is better (multiply-adds)."""
+    seconds: float
+    """What it took to find out."""
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.value, self.cost, self.seconds))):
+            raise ValueError(f"a score must be finite, not {self}")
 
 
 class Objective(Protocol):
@@ -39,6 +56,13 @@ class Objective(Protocol):
 
     def record(self, epoch: int) -> Mapping[str, object]:
         """What the history should say of `epoch` beside the losses, such as the teacher's temperature."""
+
+
+class Scores(Protocol):
+    """The objective of a strategy that tries one architecture after the other."""
+
+    def score(self, architecture: Architecture, epochs: int) -> Score:
+        """Trains the architecture's network for `epochs` epochs and measures it."""
 
 
 class Loop(Protocol):
@@ -75,6 +99,8 @@ class Found:
 
     ranked: list[tuple[float, Architecture]]
     history: list[dict]
+    front: list[tuple[float, float, Architecture]] = field(default_factory=list)
+    """Score, cost and architecture of all that no other beats in both, the cheapest first; empty without costs."""
 
     @property
     def best(self) -> Architecture:

@@ -1,0 +1,67 @@
+"""REINFORCE (Williams 1992) with a table of logits, as NAS-Bench-201 runs it (Dong and Yang 2020, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.strategies.discrete import DiscreteSearch, Proposals
+from search_spaces.base import SearchSpace, Value
+from search_spaces.trial import proposed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce(DiscreteSearch):
+    """Raises the odds of the answers that did better than the trials before.
+
+    Deviation: the reward is divided by the spread of the rewards so far, so that `lr` fits every score, and the step
+    is plain ascent, not Adam.
+    """
+
+    lr: float = 0.5
+    """Of the logits, for each spread that a reward is above the baseline."""
+    memory: float = 0.9
+    """Share of the old baseline that each trial keeps; the rest is its own reward."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lr <= 0 or not 0 <= self.memory < 1:
+            raise ValueError(f"lr must be above 0 and memory in [0, 1), not {self.lr} and {self.memory}")
+
+    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
+        policy, rewards, baseline = Policy(rng), [], None
+        while True:
+            policy.drawn = {}
+            reward = (yield proposed(space, policy)).score.value
+            rewards.append(reward)
+            if baseline is not None:
+                policy.ascend(self.lr * (reward - baseline) / max(float(np.std(rewards)), 1e-12))
+            baseline = reward if baseline is None else self.memory * baseline + (1 - self.memory) * reward
+
+
+class Policy:
+    """In an Optuna trial's place: draws every question's answer by the softmax of its logits."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.logits: dict[str, np.ndarray] = {}
+        self.drawn: dict[str, int] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        odds = softmax(self.logits.setdefault(name, np.zeros(len(choices))))
+        self.drawn[name] = int(self.rng.choice(len(choices), p=odds))
+        return choices[self.drawn[name]]
+
+    def ascend(self, step: float) -> None:
+        """`step` times the gradient of the log-probability of what was drawn last."""
+        for name, place in self.drawn.items():
+            gradient = -softmax(self.logits[name])
+            gradient[place] += 1
+            self.logits[name] = self.logits[name] + step * gradient
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
