@@ -25,7 +25,7 @@ class Mixture:
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self.options: dict[str, tuple[str, ...]] = {}
-        self.weights: Sequence[Sequence[Tensor]] = ()
+        self.weights: Sequence[Sequence[Tensor | None]] = ()
 
     def row(self, name: str, options: tuple[str, ...]) -> int:
         """The row of alpha that answers `name`; the same name gets the same row."""
@@ -97,8 +97,9 @@ class States(list):
 class MixedOp(nn.Module):
     """`sum_o weight_o * o(x)` (DARTS, Eq. 2); the zero operation adds nothing and is not computed.
 
-    The folded form puts each weight into its candidate's last BatchNorm and shares the leading ReLU: the same loss
-    and gradients, one map less to keep per candidate.
+    A candidate whose weight is None is not computed either; what comes out is None when none of them is. The folded
+    form puts each weight into its candidate's last BatchNorm and shares the leading ReLU: the same loss and gradients,
+    one map less to keep per candidate.
     """
 
     def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
@@ -109,13 +110,24 @@ class MixedOp(nn.Module):
         self.folded = folded
         self._mixture = mixture
 
-    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor:
+    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor | None:
         weights = self._mixture.weights[self.row]
+        kept = [(op, weight) for op, weight in zip(self.ops, weights, strict=False) if weight is not None]
+        if not kept:
+            return None
         if not self.folded:
-            return reduce(add, (weight * op(x) for op, weight in zip(self.ops, weights, strict=False)))
+            return reduce(add, (weight * op(x) for op, weight in kept))
         states = States([x]) if states is None else states
-        return reduce(add, (op.weighted(weight, x, lambda: states.rectified(source))
-                            for op, weight in zip(self.ops, weights, strict=False)))
+        return reduce(add, (op.weighted(weight, x, lambda: states.rectified(source)) for op, weight in kept))
+
+
+def zeros_of(op: nn.Module, x: Tensor) -> Tensor:
+    """Zeros in the shape of `op(x)`, found on one image; the running statistics stay as they are."""
+    training = op.training
+    with torch.no_grad():
+        shape = op.eval()(x[:1]).shape[1:]
+    op.train(training)
+    return x.new_zeros(len(x), *shape)
 
 
 class MixedNode(nn.Module):
@@ -126,7 +138,11 @@ class MixedNode(nn.Module):
         self.edges = nn.ModuleDict({str(source): op for source, op in edges.items()})
 
     def forward(self, states: States) -> Tensor:
-        return reduce(add, (op(states[int(source)], states, int(source)) for source, op in self.edges.items()))
+        total = None
+        for source, op in self.edges.items():
+            y = op(states[int(source)], states, int(source))
+            total = y if total is None else total if y is None else total + y
+        return zeros_of(op.ops[-1], states[int(source)]) if total is None else total
 
 
 class Supernet(nn.Module):
@@ -152,11 +168,15 @@ class Supernet(nn.Module):
         self.register_buffer("absent", torch.arange(width) >= lengths[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> object:
-        self._mixture.weights = [row.unbind() for row in self.weights().unbind()]
+        self._mixture.weights = self.mixing()
         try:
             return self.net(x)
         finally:
             self._mixture.weights = ()
+
+    def mixing(self) -> list[Sequence[Tensor | None]]:
+        """By row, what the candidates of a mixed operation are weighted with in this forward pass."""
+        return [row.unbind() for row in self.weights().unbind()]
 
     def weights(self) -> Tensor:
         """The softmax of each row of alpha `[num_decisions, num_options]`; padding is 0."""
@@ -168,6 +188,16 @@ class Supernet(nn.Module):
         return {name: dict(zip(options, row, strict=False))
                 for (name, options), row in zip(self.options.items(), rows, strict=True)}
 
+    def set_alphas(self, alphas: Mapping[str, Mapping[str, float]]) -> None:
+        """Takes alphas whose softmax weights are `alphas`, as the method of that name gave them."""
+        with torch.no_grad():
+            for row, (name, options) in zip(self.alpha, self.options.items(), strict=True):
+                row[:len(options)] = torch.tensor([alphas[name][option] for option in options]).log()
+
+    def strengths(self) -> dict[str, dict[str, float]]:
+        """What an architecture is derived by: in DARTS the softmax weights."""
+        return self.alphas()
+
 
 def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
     """The architecture that the alphas prefer: per node the inputs with the strongest non-zero operation (DARTS).
@@ -178,11 +208,11 @@ def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
 
 
 def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[float, Architecture]]:
-    """Architectures with the log of the product of their alphas' softmax weights, best first; the best is DARTS's.
+    """Architectures with the log of the product of their strengths (softmax weights), best first; the best is DARTS's.
 
     None has more than `max_skips` identities in a kind of cell.
     """
-    alphas = supernet.alphas()
+    alphas = supernet.strengths()
     if max_skips is None:
         return _ranked(alphas, supernet)
     return ((score, architecture) for score, architecture in _ranked(_capped(alphas, supernet, max_skips), supernet)
@@ -214,7 +244,7 @@ def _scored_answers(alphas: Mapping[str, Mapping[str, float]],
            for name, options in alphas.items()}
     questions = {}
     on_edges = {row for rows, _ in supernet.nodes.values() for row in rows.values()}
-    for name in supernet.options:
+    for name in log:
         if name not in on_edges:
             questions[name] = [(score, op) for op, score in log[name].items()]
     for name, (rows, keep) in supernet.nodes.items():

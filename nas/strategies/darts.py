@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
+from nas.strategies.hessian import has_grown, largest_eigenvalue
 from search_spaces.base import Architecture, SearchSpace, parse_edge
 from search_spaces.relaxed import Supernet, derive, ranked, skips_by_cell
 
@@ -40,6 +41,13 @@ class DARTS(Strategy):
     """Most identities in a derived cell of each kind."""
     collapse_skips: int | None = None
     """Stop when an epoch's predicted cell of any kind has this many identities (DARTS+ stops at 2)."""
+    eigenvalue_every: int = 0
+    """Epochs between measurements of the largest eigenvalue of the validation loss's Hessian by the alphas; 0: none."""
+    eigenvalue_growth: float | None = None
+    """Stop when that eigenvalue's mean grows by this factor from one window to the next, and derive from the alphas of
+    before (RobustDARTS: 1.3)."""
+    eigenvalue_window: int = 5
+    """Measurements in a window (RobustDARTS)."""
     num_ranked: int = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
@@ -51,14 +59,29 @@ class DARTS(Strategy):
                              f"{self.warmup_epochs}")
         if self.order == 2 and not isinstance(self.weights, SGD):
             raise ValueError("order=2 differentiates through a step of SGD: use SGD for the weights, or order=1")
+        if self.eigenvalue_every < 0 or self.eigenvalue_window < 1:
+            raise ValueError("eigenvalue_every must be at least 0 and eigenvalue_window at least 1, not "
+                             f"{self.eigenvalue_every} and {self.eigenvalue_window}")
+        if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
+            raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
+                             f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
+
+    def supernet(self, space: SearchSpace) -> Supernet:
+        """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
+        return space.supernet(folded=self.folded)
+
+    def begin_epoch(self, supernet: Supernet, epoch: int) -> dict[str, float]:
+        """Sets what changes from epoch to epoch, and says it for the history; in DARTS nothing does."""
+        return {}
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
-        supernet = stage.prepare(space.supernet(folded=self.folded))
+        supernet = stage.prepare(self.supernet(space))
         bilevel = Bilevel(self, supernet, objective, stage)
         loop = stage.loop(self.epochs, objective.num_steps, {
             "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
         for epoch in loop.epochs():
             supernet.train()
+            record = self.begin_epoch(supernet, epoch)
             for train, validation in loop.steps(lambda start, epoch=epoch: zip(
                     objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True)):
                 self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
@@ -68,11 +91,27 @@ class DARTS(Strategy):
                 loop.add(bilevel.weight_step(train, epoch), "weight")
                 if epoch >= self.warmup_epochs and self.order == 1:
                     loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
-            self._end_epoch(loop, supernet, lr=current_rate(bilevel.weight_optimiser), **objective.record(epoch))
+            if epoch >= self.warmup_epochs and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
+                record["eigenvalue"] = bilevel.eigenvalue(epoch)
+            self._end_epoch(loop, supernet, lr=current_rate(bilevel.weight_optimiser), **record,
+                            **objective.record(epoch))
+        before = self._before_growth(loop.history)
+        if before is not None:
+            supernet.set_alphas(before["alphas"])
         best = islice(ranked(supernet, self.max_skips), self.num_ranked)
         return Found(list(best), loop.history)
 
+    def _before_growth(self, history: list[dict]) -> dict | None:
+        """The line of history before the eigenvalue grew; None when it has not."""
+        measured = [line for line in history if "eigenvalue" in line]
+        grown = self.eigenvalue_growth is not None and has_grown(
+            [line["eigenvalue"] for line in measured], self.eigenvalue_window, self.eigenvalue_growth)
+        return measured[-1 - self.eigenvalue_window] if grown else None
+
     def _end_epoch(self, loop: Loop, supernet: Supernet, **record: object) -> None:
+        before = self._before_growth([*loop.history, record])
+        if before is not None:
+            loop.stop(f"the eigenvalue has grown by {self.eigenvalue_growth}: derived from epoch {before['epoch']}")
         predicted = derive(supernet, self.max_skips)
         most = max(skips_by_cell(predicted).values(), default=0)
         if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.warmup_epochs:
@@ -134,6 +173,16 @@ class Bilevel:
         through = torch.autograd.grad([gradient for gradient, _ in curved], [alpha], [v for _, v in curved],
                                       materialize_grads=True)
         return losses, [direct - lr * self.stage.mean(list(through))[0]]
+
+    def eigenvalue(self, epoch: int) -> float:
+        """The largest eigenvalue of the Hessian of the validation loss by the alphas, on the first batch of `epoch`."""
+        alpha, validation = self.supernet.alpha, next(iter(self.objective.alpha_batches(epoch)))
+        with running_statistics_kept(self.supernet), only([alpha], self.supernet):
+            with self.stage.autocast():
+                total = self.objective.alpha_loss(self.supernet, validation, epoch)["total"]
+            gradient, = torch.autograd.grad(total, [alpha], create_graph=True)
+            return largest_eigenvalue(lambda v: self.stage.mean(list(torch.autograd.grad(
+                gradient, [alpha], v, retain_graph=True)))[0], torch.ones_like(alpha))
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         """SGD's step for `gradients`, before the learning rate."""

@@ -1,0 +1,65 @@
+"""GDAS: one operation of each decision is drawn and computed (Dong & Yang, 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nas.optimisers import Adam, Optimiser
+from nas.strategies.darts import DARTS
+from search_spaces.base import SearchSpace
+from search_spaces.relaxed import Relaxed, Supernet
+
+
+@dataclass(frozen=True, kw_only=True)
+class GDAS(DARTS):
+    """Searches by gradient through one drawn path: the memory and time of one operation for each decision.
+
+    The alphas' Adam and the temperatures are the paper's (section 4.1); the weights' SGD is DARTS's here.
+    """
+
+    alphas: Optimiser = field(default_factory=lambda: Adam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3))
+    first_tau: float = 10.0
+    """The Gumbel-softmax's temperature in the first epoch; it falls linearly."""
+    last_tau: float = 0.1
+    """The same in the last epoch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order != 1 or self.eigenvalue_every:
+            raise ValueError("GDAS draws another network in each forward pass, so second derivatives mean nothing: use "
+                             "order=1 and eigenvalue_every=0, or DARTS")
+        if min(self.first_tau, self.last_tau) <= 0:
+            raise ValueError(f"first_tau and last_tau must be above 0, not {self.first_tau} and {self.last_tau}")
+
+    def supernet(self, space: SearchSpace) -> DrawnSupernet:
+        pick = Relaxed(folded=self.folded)
+        return DrawnSupernet(space.build(pick), pick, type(space).__name__)
+
+    def begin_epoch(self, supernet: DrawnSupernet, epoch: int) -> dict[str, float]:
+        done = epoch / max(self.epochs - 1, 1)
+        supernet.tau = self.first_tau + (self.last_tau - self.first_tau) * done
+        return {"tau": supernet.tau}
+
+
+class DrawnSupernet(Supernet):
+    """A supernet whose forward pass computes one candidate of each decision, drawn anew each time."""
+
+    tau = 1.0
+
+    def mixing(self) -> list[list[Tensor | None]]:
+        """The weight of the drawn candidate, which is 1, and None for all others.
+
+        Its gradient is that of its softmax weight `softmax((alpha + gumbel) / tau)` (Eq. 3 to 5; `log pi` is alpha but
+        for a constant). Deviation: the authors' code also adds the others' weights, which are 0, to the map: their
+        gradients say nothing of the others.
+        """
+        noise = -torch.empty(self.alpha.shape).exponential_().log()  # by the CPU's generator, which checkpoints keep
+        logits = (self.alpha + noise.to(self.alpha)).masked_fill(self.absent, -torch.inf)
+        soft = torch.softmax(logits / self.tau, dim=1)
+        share, drawn = soft.max(dim=1)
+        ones = (share - share.detach() + 1).unbind()
+        return [[one if place == chosen else None for place in range(soft.shape[1])]
+                for one, chosen in zip(ones, drawn.tolist(), strict=True)]
