@@ -1,0 +1,159 @@
+"""PC-DARTS: candidates see a part of the channels, and edges have weights of their own (Xu et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.optimisers import Adam, Optimiser
+from nas.strategies.darts import DARTS
+from search_spaces.base import Edges, Make, SearchSpace
+from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCDARTS(DARTS):
+    """Searches by gradient with `1 / num_parts` of each edge's channels, in a space whose `channels` can be divided.
+
+    The alphas' Adam, the share of epochs in which they rest and `num_parts` are the paper's (section 4.2, CIFAR-10);
+    the weights' SGD is DARTS's here.
+    """
+
+    epochs: int = 50
+    alphas: Optimiser = field(default_factory=lambda: Adam(lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3))
+    warmup_epochs: int = 15
+    num_parts: int = 4
+    """K: the candidates see the first 1/K of the channels, the rest passes by."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_parts < 1:
+            raise ValueError(f"num_parts must be at least 1, not {self.num_parts}")
+
+    def supernet(self, space: SearchSpace) -> PartialSupernet:
+        narrow = Asked()
+        with torch.device("meta"):
+            narrowed(space, self.num_parts).build(narrow)
+        pick = Partial(narrow, self.num_parts, self.folded)
+        return PartialSupernet(space.build(pick), pick, type(space).__name__)
+
+
+def narrowed(space: SearchSpace, num_parts: int) -> SearchSpace:
+    """The space with `1 / num_parts` of its channels, wherever inside it they are named.
+
+    Raises ValueError when they cannot be divided, or no part of the space has a field `channels`.
+    """
+    if hasattr(space, "channels"):
+        if space.channels % num_parts:
+            raise ValueError(f"PC-DARTS takes 1/{num_parts} of the channels, which must be a multiple of {num_parts}: "
+                             f"{type(space).__name__} has {space.channels}")
+        return replace(space, channels=space.channels // num_parts)
+    inner = {f.name: getattr(space, f.name) for f in fields(space) if isinstance(getattr(space, f.name), SearchSpace)}
+    if not inner:
+        raise ValueError(f"PC-DARTS takes a part of the `channels` of a space, and {type(space).__name__} has none: "
+                         "search Cells or NASBench201, or use darts or gdas")
+    return replace(space, **{name: narrowed(part, num_parts) for name, part in inner.items()})
+
+
+class Asked(Relaxed):
+    """Remembers the candidates of each question, in the order of the questions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Mapping] = []
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        self.asked.append(makers)
+        return super().op(name, makers)
+
+    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+        self.asked.append(makers)
+        return super().edges(name, makers, keep, first)
+
+
+class Partial(Relaxed):
+    """Keeps all candidates of a narrower space, which has asked `narrow` the same, on a part of the channels."""
+
+    def __init__(self, narrow: Asked, num_parts: int, folded: bool) -> None:
+        super().__init__(folded=folded)
+        self.narrow = iter(narrow.asked)
+        self.num_parts = num_parts
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        narrow = next(self.narrow)
+        return super().op(name, narrow if len(makers) > 1 else makers)
+
+    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+        return super().edges(name, next(self.narrow), keep, first)
+
+    def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> PartialOp:
+        row = self.mixture.row(name, options)
+        return PartialOp([make() for make in makers.values()], self.mixture, row, self.folded, self.num_parts)
+
+
+class PartialOp(MixedOp):
+    """The candidates on the first `1 / num_parts` of the channels; the rest passes by, halved by max pooling where
+    they halve the map. All channels are shuffled, so that other ones come first on the next edge (the paper's code).
+
+    Both parts are multiplied by the edge's weight: the candidates' weights contain it, and it stands behind them.
+    """
+
+    def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool, num_parts: int) -> None:
+        super().__init__(ops, mixture, row, folded)
+        self.out_channels *= num_parts
+        self.num_parts = num_parts
+
+    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor:
+        if self.num_parts == 1:
+            return super().forward(x, states, source)
+        seen, rest = x.tensor_split([x.shape[1] // self.num_parts], dim=1)
+        mixed = super().forward(seen)
+        if rest.shape[2:] != mixed.shape[2:]:
+            rest = F.max_pool2d(rest, 2, ceil_mode=True)
+        share = self._mixture.weights[self.row][-1]
+        return F.channel_shuffle(torch.cat([mixed, share * rest], dim=1), self.num_parts)
+
+
+class PartialSupernet(Supernet):
+    """A supernet whose edges are weighted by a softmax over each node's inputs (edge normalisation, Eq. 4).
+
+    A node's weights are a row of alpha of their own, `node.inputs`; nodes with one input have none.
+    """
+
+    def __init__(self, net: nn.Module, relaxed: Relaxed, space: str) -> None:
+        mixture, inputs = relaxed.mixture, inputs_by_node(relaxed.mixture.options)
+        for node, sources in inputs.items():
+            mixture.row(f"{node}.inputs", sources)
+        super().__init__(net, relaxed, space)
+        self.inputs = inputs
+        places = [(mixture.rows[f"{node}<{source}"], mixture.rows[f"{node}.inputs"], place)
+                  for node, sources in inputs.items() for place, source in enumerate(sources)]
+        self.register_buffer("places", torch.tensor(places, dtype=torch.int64).view(-1, 3).T, persistent=False)
+
+    def mixing(self) -> list[Sequence[Tensor | None]]:
+        """Each row's candidates' weights times the edge's, and behind the padding the edge's."""
+        edge, inputs, place = self.places
+        weights = self.weights()
+        shares = weights.new_ones(len(weights)).index_put((edge,), weights[inputs, place])[:, None]
+        return [row.unbind() for row in torch.cat([weights * shares, shares], dim=1).unbind()]
+
+    def strengths(self) -> dict[str, dict[str, float]]:
+        """The product of the operation's and the edge's softmax weight (section 3.3)."""
+        alphas = self.alphas()
+        shares = {f"{node}<{source}": share for node in self.inputs
+                  for source, share in alphas.pop(f"{node}.inputs").items()}
+        return {name: {op: weight * shares.get(name, 1.0) for op, weight in options.items()}
+                for name, options in alphas.items()}
+
+
+def inputs_by_node(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The sources of each node with several inputs, from the names `node<source` of edges."""
+    inputs: dict[str, tuple[str, ...]] = {}
+    for node, on_edge, source in (name.partition("<") for name in names):
+        if on_edge:
+            inputs[node] = (*inputs.get(node, ()), source)
+    return {node: sources for node, sources in inputs.items() if len(sources) > 1}
