@@ -16,6 +16,10 @@ from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
 from nas.small import small
+from nas.strategies import STRATEGIES
+from nas.strategies.base import Strategy
+from nas.strategies.darts import DARTS
+from nas.suggest import near_misses
 from nas.tuning.file import tuned
 
 SHORT = {
@@ -48,12 +52,15 @@ def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str, comma
               ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
-    `--on NAME` puts another data set into the recipe, `--teacher None` and the like take a part out. `--small` makes it
-    small, then `--tuned FILE` changes it, both before the fields are read.
+    `--on NAME` puts another data set into the recipe, `--strategy NAME` another strategy, `--teacher None` and the like
+    take a part out. `--small` makes it small, then `--tuned FILE` changes it, both before the fields are read.
     """
     hints = typing.get_type_hints(Recipe)
     parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
     without, arguments = _taken_out(parts, arguments)
+    if "--strategy" in arguments:
+        name, arguments = _behind("--strategy", arguments)
+        recipe = dataclasses.replace(recipe, strategy=strategy_named(name, recipe.strategy))
     recipe = dataclasses.replace(small(recipe) if "--small" in arguments else recipe, **dict.fromkeys(without))
     file, arguments = _behind("--tuned", arguments)
     recipe = tuned(recipe, Path(file)) if file else recipe
@@ -65,6 +72,19 @@ def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str, comma
         del values["data"]
     given, options = _parsed(kinds, values, arguments, prog, about, command)
     return dataclasses.replace(recipe, **given), options
+
+
+def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
+    """The strategy with its defaults; if both search by gradient, over as many epochs as the one it stands in for.
+
+    Raises ValueError with near misses for an unknown name.
+    """
+    if name not in STRATEGIES:
+        hint = near_misses(name, STRATEGIES)
+        raise ValueError(f"no strategy is named {name!r}{hint}; there are {', '.join(STRATEGIES)}")
+    kind = STRATEGIES[name]
+    both = issubclass(kind, DARTS) and isinstance(instead_of, DARTS)
+    return kind(epochs=instead_of.epochs) if both else kind()
 
 
 def is_other(subject: str) -> bool:

@@ -19,6 +19,7 @@ from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.stage import Machine
+from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional, Ensemble
@@ -35,7 +36,8 @@ from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
 KINDS = (*SETS.values(), HeldOut, Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2,
-         KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss, DARTS)
+         KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss,
+         *STRATEGIES.values())
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 

@@ -54,9 +54,9 @@ class DARTS(Strategy):
     """The exact mixed operation that keeps less for the backward pass."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs:
+        if self.epochs < 1 or not 0 <= self.num_resting < self.epochs:
             raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
-                             f"{self.warmup_epochs}")
+                             f"{self.num_resting}")
         if self.order == 2 and not isinstance(self.weights, SGD):
             raise ValueError("order=2 differentiates through a step of SGD: use SGD for the weights, or order=1")
         if self.eigenvalue_every < 0 or self.eigenvalue_window < 1:
@@ -65,6 +65,11 @@ class DARTS(Strategy):
         if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
             raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
                              f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
+
+    @property
+    def num_resting(self) -> int:
+        """Epochs at the start in which the alphas rest."""
+        return self.warmup_epochs
 
     def supernet(self, space: SearchSpace) -> Supernet:
         """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
@@ -86,12 +91,12 @@ class DARTS(Strategy):
                     objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True)):
                 self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
                 self.alphas.set_rate(bilevel.alpha_optimiser, loop.now, self.epochs)
-                if epoch >= self.warmup_epochs and self.order == 2:
+                if epoch >= self.num_resting and self.order == 2:
                     loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
                 loop.add(bilevel.weight_step(train, epoch), "weight")
-                if epoch >= self.warmup_epochs and self.order == 1:
+                if epoch >= self.num_resting and self.order == 1:
                     loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
-            if epoch >= self.warmup_epochs and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
+            if epoch >= self.num_resting and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
                 record["eigenvalue"] = bilevel.eigenvalue(epoch)
             self._end_epoch(loop, supernet, lr=current_rate(bilevel.weight_optimiser), **record,
                             **objective.record(epoch))
@@ -114,7 +119,7 @@ class DARTS(Strategy):
             loop.stop(f"the eigenvalue has grown by {self.eigenvalue_growth}: derived from epoch {before['epoch']}")
         predicted = derive(supernet, self.max_skips)
         most = max(skips_by_cell(predicted).values(), default=0)
-        if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.warmup_epochs:
+        if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.num_resting:
             loop.stop(f"a predicted cell has {most} identities")
         loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,
                        decisions=predicted.to_dict()["decisions"], alphas=supernet.alphas())

@@ -19,13 +19,14 @@ from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
 class PCDARTS(DARTS):
     """Searches by gradient with `1 / num_parts` of each edge's channels, in a space whose `channels` can be divided.
 
-    The alphas' Adam, the share of epochs in which they rest and `num_parts` are the paper's (section 4.2, CIFAR-10);
+    The epochs, the alphas' Adam and rest, and `num_parts` are the paper's (section 4.2, CIFAR-10);
     the weights' SGD is DARTS's here.
     """
 
     epochs: int = 50
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3))
-    warmup_epochs: int = 15
+    warmup_epochs: int | None = None
+    """Epochs at the start in which the alphas rest; None: 3 of 10 (the paper: 15 of 50)."""
     num_parts: int = 4
     """K: the candidates see the first 1/K of the channels, the rest passes by."""
 
@@ -33,6 +34,10 @@ class PCDARTS(DARTS):
         super().__post_init__()
         if self.num_parts < 1:
             raise ValueError(f"num_parts must be at least 1, not {self.num_parts}")
+
+    @property
+    def num_resting(self) -> int:
+        return 3 * self.epochs // 10 if self.warmup_epochs is None else self.warmup_epochs
 
     def supernet(self, space: SearchSpace) -> PartialSupernet:
         narrow = Asked()

@@ -12,12 +12,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.arguments import of_recipe
 from nas.optimisers import SGD, Adam
 from nas.stage import Machine, Stage
+from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Objective
 from nas.strategies.darts import DARTS, POOLS, Bilevel, health, only, skips_by_cell
+from runs.recipes.demo import toy
 from search_spaces.base import SearchSpace, parse_edge
 from search_spaces.cell import Cells
+from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.relaxed import derive
 from students.losses import triplet
 from students.reid import ReID
@@ -335,6 +339,70 @@ def test_only_gives_back_what_it_took_even_after_an_error():
         assert [p.requires_grad for p in net.parameters()] == [False, False, True, False]
         _ = 1 / 0
     assert [p.requires_grad for p in net.parameters()] == before
+
+
+class Mortal(Classify):
+    """Ends the process's life at its `die_at`-th step of the weights."""
+
+    def __init__(self, die_at: int | None = None) -> None:
+        super().__init__()
+        self.die_at, self.num_losses = die_at, 0
+
+    def loss(self, net, pictures, epoch):
+        self.num_losses += 1
+        if self.num_losses == self.die_at:
+            raise KeyboardInterrupt
+        return super().loss(net, pictures, epoch)
+
+
+GRADIENT = {name: kind for name, kind in STRATEGIES.items() if issubclass(kind, DARTS)}
+BY_GRADIENT = {**{name: kind(epochs=3, alphas=Adam(lr=0.5)) for name, kind in GRADIENT.items()},
+               "second order": DARTS(epochs=3, order=2)}
+ONE_CELL = ReID(backbone=Cells(channels=4, cells=1, reductions=()), num_ids=4, embedding_dim=6)
+EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)
+
+
+@pytest.mark.parametrize("strategy", BY_GRADIENT.values(), ids=BY_GRADIENT)
+class TestContract:
+    """What every search by gradient keeps to."""
+
+    def search(self, strategy: DARTS, stage: Stage, objective: Objective, seed: int = 0) -> Found:
+        torch.manual_seed(seed)
+        return strategy.search(ONE_CELL, objective, stage)
+
+    def test_a_search_killed_and_gone_on_with_is_a_whole_one(self, tmp_path, fabric, strategy):
+        whole = self.search(strategy, Stage(tmp_path / "whole", "search", "", EACH_STEP, fabric), Mortal())
+        for seed, die_at in ((0, 4), (1, 2)):
+            with pytest.raises(KeyboardInterrupt):
+                self.search(strategy, Stage(tmp_path / "killed", "search", "", EACH_STEP, fabric), Mortal(die_at), seed)
+        last = self.search(strategy, Stage(tmp_path / "killed", "search", "", EACH_STEP, fabric), Mortal(), seed=2)
+        assert last.history == whole.history and last.ranked == whole.ranked
+        assert len(whole.history) == 3 and whole.history[0]["alphas"] != whole.history[2]["alphas"]
+
+    def test_what_is_found_can_be_built_and_is_in_order(self, stage, strategy):
+        found = self.search(strategy, stage, Classify())
+        scores = [score for score, _ in found.ranked]
+        assert scores == sorted(scores, reverse=True) and len(scores) == strategy.num_ranked
+        for _, architecture in found.ranked:
+            ONE_CELL.check(architecture)
+        assert found.best.hash == found.history[-1]["predicted"]
+
+    def test_a_width_cannot_be_decided_by_gradient(self, stage, strategy):
+        with pytest.raises(ValueError, match="strategy that samples|PC-DARTS takes a part"):
+            strategy.search(ReID(backbone=MobileNetV2(other_widths=(0.5,)), num_ids=4), Classify(), stage)
+
+
+@pytest.mark.parametrize(("name", "kind"), GRADIENT.items(), ids=GRADIENT)
+def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, kind):
+    recipe, _ = of_recipe(toy(), ["--strategy", name, "--strategy.num-ranked", "3"], "nas", "")
+    assert type(recipe.strategy) is kind
+    assert recipe.strategy == kind(epochs=toy().strategy.epochs, num_ranked=3)
+
+
+@pytest.mark.parametrize("arguments", [["--strategy", "dart"], ["--strategy"]])
+def test_an_unknown_name_is_said(arguments):
+    with pytest.raises(ValueError, match="no strategy is named '(dart'; did you mean 'darts'|'; there are darts)"):
+        of_recipe(toy(), arguments, "nas", "")
 
 
 class TestSearch:
