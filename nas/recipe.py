@@ -173,14 +173,17 @@ class Recipe:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
         data = self.data.load()
         check_cameras(data, self.evaluation)
-        trainings = [self.retrain, *([self.teacher.training] if self.teacher else [])]
-        needed = max(part.sampling.num_ids for part in [self.search, *trainings])
+        teaches = self.teacher and not (self.teacher.weights or self.teacher.members)
+        parts = [self.retrain, *([self.teacher.training] if teaches else []), *([self.search] if self.strategy else [])]
+        needed = max(part.sampling.num_ids for part in parts)
         if len(data.identities) < needed:
             raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
                              "lower the sampling's num_ids, or take more identities")
         for space, loss, num_epochs in self._trained():
             space.with_ids(len(data.identities)).published()
             check_loss(space, loss, num_epochs)
+        if self.strategy and self.search.alpha_loss:
+            self.search.alpha_loss.at(0, self.strategy.epochs)
         return data
 
     def _trained(self) -> Iterator[tuple[ReIDSpace, Loss, int]]:

@@ -2,11 +2,13 @@
 
 import inspect
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nas.data.sampling import ClassBalanced
 from nas.ksl_objective import KSLLoss
 from nas.losses import HintLoss, KDLoss
 from nas.recipe import Evaluation, Images, Recipe, Training, check_loss
@@ -182,3 +184,22 @@ def test_branches_need_a_loss_that_trains_them_whatever_is_around_both():
         for loss in (KDLoss(), HintLoss(hints=("layer3",))):
             with pytest.raises(ValueError, match=r"need a loss that trains them: KSLLoss\(each=KDLoss"):
                 check_loss(space, loss, 2)
+
+
+def test_stages_that_do_not_run_ask_nothing_of_the_data():
+    recipe = small(RECIPES["kdas"])
+    many = replace(recipe.teacher.training, sampling=ClassBalanced(num_ids=9, images_per_id=2))
+    taught = replace(recipe, teacher=replace(recipe.teacher, training=many))
+    with pytest.raises(ValueError, match="draws 9 identities"):
+        taught.load()
+    replace(taught, teacher=replace(taught.teacher, weights=Path("teacher.safetensors"))).load()
+    searched = replace(recipe, search=replace(recipe.search, sampling=ClassBalanced(num_ids=9, images_per_id=2)))
+    with pytest.raises(ValueError, match="draws 9 identities"):
+        searched.load()
+    replace(searched, strategy=None).load()
+
+
+def test_a_loss_of_the_alphas_that_is_never_complete_is_named_before_work():
+    recipe = small(RECIPES["kdas"])
+    with pytest.raises(ValueError, match="the triplet losses join at epoch 150"):
+        replace(recipe, search=replace(recipe.search, alpha_loss=KSLLoss())).load()
