@@ -230,7 +230,7 @@ TOOLS = {
 
 def _overview() -> str:
     words = COMMANDS | TOOLS
-    lines = [f"  nas {word:<9}{command.subject:<8}{command.help}" for word, command in words.items()]
+    lines = [f"  nas {word:<10}{command.subject:<12}{command.help}" for word, command in words.items()]
     return "\n".join(["Finds small, fast re-identification networks.", "", *lines, "", "Examples:",
                       *(f"  {command.example}" for command in words.values()), "",
                       "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",

@@ -27,6 +27,8 @@ from search_spaces.cost import cost
 FORMAT = 1
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
+TIMED = ((1, 2, 5), (128, 1, 3))
+"""Batch sizes, and how many passes of each warm up and count: a pass of 128 images is an average already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
     with stage.autocast():
         times = {f"ms_per_image_{size}": latency(net, images.height, images.width, size, stage.fabric.device,
-                                                 num_warmup=2, num_runs=5) for size in (1, 128)}
+                                                 num_warmup, num_runs) for size, num_warmup, num_runs in TIMED}
     return spent | times
 
 

@@ -144,7 +144,7 @@ def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog:
     wanted = [row for row in rows if not ours.rows or any(part.lower() in row.name.lower() for part in ours.rows)]
     if not wanted:
         raise ValueError(f"no row's name has {' or '.join(map(repr, ours.rows))} in it; the rows are "
-                         f"{', '.join(row.name for row in rows)}")
+                         f"{'; '.join(row.name for row in rows)}")
     if ours.data is not None:
         wanted = [replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data)))
                   for row in wanted]

@@ -39,13 +39,16 @@ def teach(run: Run, overwrite: bool = False) -> None:
         raise ValueError(f"the recipe {run.name!r} takes its teacher from {recipe.teacher.weights}: nothing to teach")
     data = recipe.load()
     teacher = recipe.teacher
+    space = teacher.net.with_ids(len(data.identities))
+    if not teacher.members and (maps := _maps(recipe)):
+        with torch.device("meta"):
+            _rehearse(recipe, space.student(), len(data.identities), maps)
     stage = run.begin("teach", overwrite, *(digest(_existing(path)) for path in teacher.members))
     if stage is None:
         return
     if teacher.members:
         _save(run, stage, joined(teacher.members, data))
         return
-    space = teacher.net.with_ids(len(data.identities))
     network = started(space, None, data, teacher.training, recipe.seed)
     finish(run, stage, network, data, teacher.training, teacher.loss)
 
@@ -106,23 +109,27 @@ def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
         return None
     network = Network.load(path)
     check_identities("the teacher", network.identities, data.identities, data.name)
-    losses = [loss for loss in (run.recipe.loss, run.recipe.search.alpha_loss) if loss]
-    maps = tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
-    if maps:
-        _rehearse(run.recipe, network, maps)
+    if maps := _maps(run.recipe):
+        _rehearse(run.recipe, network.net, len(network.identities), maps)
     return Teacher(stage.prepare(network.net), stage.teacher_autocast, maps)
 
 
-def _rehearse(recipe: Recipe, network: Network, maps: tuple[str, ...]) -> None:
+def _maps(recipe: Recipe) -> tuple[str, ...]:
+    """The teacher's maps that the recipe's losses ask for."""
+    losses = [loss for loss in (recipe.loss, recipe.search.alpha_loss) if loss]
+    return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
+
+
+def _rehearse(recipe: Recipe, teacher_net: nn.Module, num_ids: int, maps: tuple[str, ...]) -> None:
     """One step of the recipe's losses on the meta device, where nothing is computed.
 
     Raises ValueError for a map that does not exist or fit, before any work.
     """
-    num_ids, (height, width) = len(network.identities), (recipe.images.height, recipe.images.width)
+    height, width = recipe.images.height, recipe.images.width
     searched = [(recipe.space, loss) for loss in (recipe.loss, recipe.search.alpha_loss) if loss and recipe.strategy]
     with torch.device("meta"):
         images, labels = torch.empty(2, 3, height, width), torch.empty(2, dtype=torch.int64)
-        teacher = Teacher(copy.deepcopy(network.net).to("meta"), nullcontext, maps)
+        teacher = Teacher(copy.deepcopy(teacher_net).to("meta"), nullcontext, maps)
         batch = Batch(images, labels, teacher(images))
         for space, loss in [*searched, (recipe.retrained, recipe.loss)]:
             loss(space.with_ids(num_ids).student()(images), batch, loss.temperature.at(0, 1))

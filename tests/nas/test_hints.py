@@ -76,11 +76,20 @@ def test_adapters_are_no_part_of_the_student(run):
     assert student.net.state_dict().keys() == student.space.student(student.architecture).state_dict().keys()
 
 
-@pytest.mark.parametrize(("recipe", "message"), [
+WRONG = pytest.mark.parametrize(("recipe", "message"), [
     ("unadapted", "no map hint.layer3; it has"),
     ("unknown", "the teacher has no map layer7; it has layer1, layer2, layer3, layer4, map"),
     ("narrow", "have the same channels, got [2, 9"),
 ])
+
+
+@WRONG
+def test_what_does_not_fit_is_found_before_the_teacher_is_trained(recipes, tmp_path, capsys, recipe, message):
+    assert nas("run", f"{recipes}:{recipe}", "--out", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@WRONG
 def test_what_does_not_fit_is_found_before_any_work(run, recipes, tmp_path, capsys, recipe, message):
     weights = run / "teacher.safetensors"
     assert nas("search", f"{recipes}:{recipe}", "--teacher.weights", weights, "--out", tmp_path) == 2
