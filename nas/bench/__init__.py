@@ -3,5 +3,7 @@
 from nas.bench.loader import loader
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
+from nas.bench.strategies import strategies
 
-BENCHES = {"search": search, "loader": loader, "evaluate": evaluate, "rerank": rerank}
+BENCHES = {"search": search, "loader": loader, "evaluate": evaluate, "rerank": rerank,
+           "strategies": strategies}

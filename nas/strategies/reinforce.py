@@ -20,7 +20,7 @@ class Reinforce(DiscreteSearch):
     is plain ascent, not Adam.
     """
 
-    lr: float = 0.5
+    lr: float = 0.2
     """Of the logits, for each spread that a reward is above the baseline."""
     memory: float = 0.9
     """Share of the old baseline that each trial keeps; the rest is its own reward."""

@@ -1,0 +1,155 @@
+"""`nas bench strategies`: discrete strategies on tables whose best networks are known."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import product, starmap
+from multiprocessing import get_context
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import mannwhitneyu
+
+from nas.bench.tables import Memory, Table, read_tables
+from nas.checkpoint import write_bytes, write_json, write_text
+from nas.draw import MUTED
+from nas.metrics.retrieval import check_counts
+from nas.report.style import SERIES_COLOURS, STYLE, WIDTH, png, svg
+from nas.strategies.evolution import Evolution
+from nas.strategies.optuna_search import OptunaSearch
+from nas.strategies.random_search import RandomSearch
+from nas.strategies.reinforce import Reinforce
+from nas.suggest import near_misses
+
+Row = dict[str, float]
+BASELINE = "random"
+STRATEGIES = {BASELINE: RandomSearch(), "reinforce": Reinforce(), "evolution": Evolution(), "tpe": OptunaSearch(),
+              "nsga2": OptunaSearch(sampler="nsga2"), "gp": OptunaSearch(sampler="gp")}
+FAST = ("reinforce", "evolution", "tpe", "nsga2")
+"""A search by Gaussian process takes half a minute, the others a second or two."""
+OUT = Path("runs/out/bench-strategies")
+
+
+def strategies(tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str, ...] = FAST, processes: int = 2,
+               out: Path = OUT) -> dict[str, Row]:
+    """The best accuracy (%, on the test set) found by so many trials, on every table in the folder `tables`.
+
+    A trial is one look into a table: the clock counts trials, as the tables give no times.
+
+    `mean`, `std`: over the seeds; `regret`: the optimum less the mean; `optimal`: the share of seeds that found it;
+    `p`: of random search being as good (one-sided Mann-Whitney test). `front`: the area under accuracy over
+    multiply-adds, as a share of the table's; `p_front`: the same test. `published`: the authors' figure;
+    `published_after`: trials until the mean reaches it. `only`: strategies beside random search (`gp` is slow). The
+    curves of best so far go to `out`, as pictures and data.
+
+    Raises ValueError for counts below 1, an unknown strategy, and tables that are missing or do not fit.
+    """
+    check_counts(seeds=seeds, trials=trials, processes=processes)
+    for name in only:
+        if name not in STRATEGIES:
+            raise ValueError(f"there is no strategy {name!r} here{near_misses(name, STRATEGIES)}; there are "
+                             f"{', '.join(STRATEGIES)}")
+    names = list(dict.fromkeys((BASELINE, *only)))
+    known = read_tables(tables)
+    jobs = list(product([tables], range(len(known)), names, range(seeds), [trials]))
+    curves, fronts = zip(*_worked(jobs, processes), strict=True)
+    curves = np.reshape(curves, (len(known), len(names), seeds, trials))
+    fronts = np.reshape(fronts, curves.shape[:3])
+    rows = {f"{table.name}: {name}": _row(table, name, curves[i, [0, j]], fronts[i, [0, j]])
+            for i, table in enumerate(known) for j, name in enumerate(names)}
+    _write(out, known, names, curves, rows)
+    return rows
+
+
+def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tuple[list[float], float]:
+    """One search in the table at `place`: the best accuracy after each trial, and the front's share.
+
+    No two strategies share their draws.
+    """
+    torch.manual_seed(10**6 * list(STRATEGIES).index(name) + seed)
+    table = read_tables(folder)[place]
+    history = replace(STRATEGIES[name], trials=trials).search(table.space, table, Memory()).history
+    return [line["best"] for line in history], front_share(table, *zip(*((line["score"], line["cost"])
+                                                                          for line in history), strict=True))
+
+
+def front_share(table: Table, accuracies: Sequence[float], costs: Sequence[float]) -> float:
+    """The hypervolume of these networks as a share of the whole table's.
+
+    The reference point has the table's median accuracy and its largest cost.
+    """
+    whole = np.array([(accuracy, table.multiply_adds[key]) for key, accuracy in table.accuracies.items()])
+    reference = np.median(whole[:, 0]), whole[:, 1].max()
+    return hypervolume(np.array(accuracies), np.array(costs), *reference) / hypervolume(*whole.T, *reference)
+
+
+def hypervolume(values: np.ndarray, costs: np.ndarray, least: float, most: float) -> float:
+    """The area of all pairs (value above `least`, cost below `most`) that one of the points is as good as."""
+    order = np.argsort(costs, kind="stable")
+    best = np.maximum.accumulate(np.maximum(values[order] - least, 0))
+    return float(best @ np.diff(costs[order], append=most))
+
+
+def _worked(jobs: Sequence[tuple], processes: int) -> Iterator[tuple[list[float], float]]:
+    """What the jobs found, in their order."""
+    bar = {"description": "searches", "total": len(jobs), "disable": not sys.stderr.isatty()}
+    if processes == 1:
+        yield from track(starmap(searched, jobs), console=Console(stderr=True), **bar)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        found = pool.map(searched, *zip(*jobs, strict=True), chunksize=5)
+        yield from track(found, console=Console(stderr=True), **bar)
+
+
+def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row:
+    """`curves` `[2, seeds, trials]` and `fronts` `[2, seeds]` are random search's and the strategy's."""
+    chance, final = curves[:, :, -1]
+    row = {"mean": final.mean(), "std": final.std(), "regret": table.optimum - final.mean(),
+           "optimal": (final == table.optimum).mean(), "front": fronts[1].mean()}
+    if name != BASELINE:
+        row["p"] = mannwhitneyu(final, chance, alternative="greater").pvalue
+        row["p_front"] = mannwhitneyu(fronts[1], fronts[0], alternative="greater").pvalue
+    if name in table.published:
+        row["published"] = table.published[name]
+        reached = curves[1].mean(axis=0) >= table.published[name]
+        if reached.any():
+            row["published_after"] = reached.argmax() + 1
+    return {key: float(value) for key, value in row.items()}
+
+
+def _write(out: Path, known: Sequence[Table], names: Sequence[str], curves: np.ndarray, rows: dict[str, Row]) -> None:
+    means = {table.name: dict(zip(names, of.mean(axis=1).tolist(), strict=True))
+             for table, of in zip(known, curves, strict=True)}
+    write_json(out / "strategies.json", {"rows": rows, "optimum": {table.name: table.optimum for table in known},
+                                         "mean_best_so_far": means})
+    figure = _drawn(known, names, curves)
+    write_text(out / "strategies.svg", svg(figure, transparent=False))
+    write_bytes(out / "strategies.png", png(figure))
+
+
+def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> Figure:
+    """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        for axes, table, of in zip(figure.subplots(1, len(known), squeeze=False)[0], known, curves, strict=True):
+            trials = np.arange(1, of.shape[2] + 1)
+            for name, curve, colour in zip(names, of, SERIES_COLOURS, strict=False):
+                quarters = np.quantile(curve, (0.25, 0.75), axis=0)
+                axes.plot(trials, curve.mean(axis=0), color=colour, label=name)
+                axes.fill_between(trials, *quarters, color=colour, alpha=0.12, linewidth=0)
+            axes.axhline(table.optimum, color=MUTED, linestyle=":", linewidth=1, label="optimum")
+            low = of[:, :, len(trials) // 10].mean(axis=1).min()  # the first tenth of the trials climbs too steeply
+            axes.set_ylim(low, table.optimum + 0.05 * (table.optimum - low) + 1e-3)
+            axes.set(xlabel="trials")
+            axes.set_title(table.name, loc="left")
+        figure.axes[0].set_ylabel("best test accuracy so far (%)")
+        figure.axes[-1].legend(fontsize=8, loc="lower right")
+        return figure
