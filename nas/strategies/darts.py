@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from search_spaces.base import Architecture, SearchSpace, parse_edge
-from search_spaces.relaxed import Supernet, derive, ranked, skips_by_cell
+from search_spaces.relaxed import MultiplyAdds, Supernet, derive, ranked, skips_by_cell
 
 POOLS = ("max3", "avg3")
 
@@ -48,6 +49,10 @@ class DARTS(Strategy):
     before (RobustDARTS: 1.3)."""
     eigenvalue_window: int = 5
     """Measurements in a window (RobustDARTS)."""
+    cost_weight: float = 0.0
+    """Weight in the alphas' loss of the expected multiply-adds of one image, in 10^9."""
+    target_multiply_adds: float | None = None
+    """With it, `cost_weight` is the weight of their relative distance from this."""
     num_ranked: int = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
@@ -66,6 +71,11 @@ class DARTS(Strategy):
             raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
                              f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
 
+        if self.cost_weight < 0 or (self.target_multiply_adds is not None
+                                    and not (self.target_multiply_adds > 0 and self.cost_weight)):
+            raise ValueError("cost_weight must be at least 0, and target_multiply_adds above 0 with a cost_weight "
+                             f"above 0, not {self.cost_weight} and {self.target_multiply_adds}")
+
     @property
     def num_resting(self) -> int:
         """Epochs at the start in which the alphas rest."""
@@ -81,7 +91,7 @@ class DARTS(Strategy):
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
         supernet = stage.prepare(self.supernet(space))
-        bilevel = Bilevel(self, supernet, objective, stage)
+        bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective))
         loop = stage.loop(self.epochs, objective.num_steps, {
             "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
         for epoch in loop.epochs():
@@ -98,13 +108,19 @@ class DARTS(Strategy):
                     loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
             if epoch >= self.num_resting and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
                 record["eigenvalue"] = bilevel.eigenvalue(epoch)
-            self._end_epoch(loop, supernet, lr=current_rate(bilevel.weight_optimiser), **record,
+            self._end_epoch(loop, bilevel, lr=current_rate(bilevel.weight_optimiser), **record,
                             **objective.record(epoch))
         before = self._before_growth(loop.history)
         if before is not None:
             supernet.set_alphas(before["alphas"])
         best = islice(ranked(supernet, self.max_skips), self.num_ranked)
         return Found(list(best), loop.history)
+
+    def _price(self, space: SearchSpace, objective: Objective) -> Price | None:
+        if not self.cost_weight:
+            return None
+        height, width = next(iter(objective.alpha_batches(0))).images.shape[2:]
+        return Price(MultiplyAdds(space, height, width), self.cost_weight, self.target_multiply_adds)
 
     def _before_growth(self, history: list[dict]) -> dict | None:
         """The line of history before the eigenvalue grew; None when it has not."""
@@ -113,7 +129,8 @@ class DARTS(Strategy):
             [line["eigenvalue"] for line in measured], self.eigenvalue_window, self.eigenvalue_growth)
         return measured[-1 - self.eigenvalue_window] if grown else None
 
-    def _end_epoch(self, loop: Loop, supernet: Supernet, **record: object) -> None:
+    def _end_epoch(self, loop: Loop, bilevel: Bilevel, **record: object) -> None:
+        supernet = bilevel.supernet
         before = self._before_growth([*loop.history, record])
         if before is not None:
             loop.stop(f"the eigenvalue has grown by {self.eigenvalue_growth}: derived from epoch {before['epoch']}")
@@ -121,14 +138,42 @@ class DARTS(Strategy):
         most = max(skips_by_cell(predicted).values(), default=0)
         if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.num_resting:
             loop.stop(f"a predicted cell has {most} identities")
+        if bilevel.price:
+            record["multiply_adds"] = bilevel.price.record(supernet, predicted)
         loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,
                        decisions=predicted.to_dict()["decisions"], alphas=supernet.alphas())
+
+
+class Price:
+    """What a supernet's expected multiply-adds add to the alphas' loss.
+
+    `weight` for each 10^9 of them; with a `target`, `weight` times their relative distance from it. A target that no
+    network can have gives way to the closest, with a warning.
+    """
+
+    def __init__(self, costs: MultiplyAdds, weight: float, target: float | None) -> None:
+        self.costs, self.weight, self.target = costs, weight, target
+        fewest, most = costs.bounds()
+        if target is not None and not fewest <= target <= most:
+            self.target = min(max(target, fewest), most)
+            warn(f"no network of this space has {target:g} multiply-adds, they have {fewest:g} to {most:g}: the search "
+                 f"goes for {self.target:g}", stacklevel=2)
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        expected = self.costs.expected(supernet)
+        return self.weight * (expected / 1e9 if self.target is None else (expected / self.target - 1).abs())
+
+    def record(self, supernet: Supernet, predicted: Architecture) -> dict[str, float]:
+        """The expected multiply-adds, and those of the predicted student."""
+        return {"expected": self.costs.expected(supernet).item(), "predicted": self.costs.exact(predicted)}
 
 
 class Bilevel:
     """The two steps of the bilevel problem on one supernet. Each computes only the gradients that it uses."""
 
-    def __init__(self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage) -> None:
+    def __init__(self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage,
+                 price: Price | None = None) -> None:
+        self.price = price
         self.strategy = strategy
         self.supernet = supernet
         self.objective = objective
@@ -136,6 +181,14 @@ class Bilevel:
         self.weights = list(supernet.net.parameters())
         self.weight_optimiser = strategy.weights.build(self.weights)
         self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
+
+    def alpha_loss(self, net: Supernet, batch: Batch, epoch: int) -> Losses:
+        """The objective's loss for the alphas, and the price of the expected multiply-adds."""
+        losses = self.objective.alpha_loss(net, batch, epoch)
+        if self.price is None:
+            return losses
+        price = self.price(net)
+        return {**losses, "price": price, "total": losses["total"] + price}
 
     def weight_step(self, batch: Batch, epoch: int) -> Losses:
         """One step of the weights on a training batch."""
@@ -150,7 +203,7 @@ class Bilevel:
         """
         with running_statistics_kept(self.supernet):
             if self.strategy.order == 1:
-                losses, gradients = self._gradients(self.objective.alpha_loss, validation, epoch, [self.supernet.alpha])
+                losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:
                 losses, gradients = self.hypergradient(
                     train, validation, epoch, current_rate(self.weight_optimiser))
@@ -173,7 +226,7 @@ class Bilevel:
         stepped = torch._foreach_sub([w.detach() for w in self.weights], torch._foreach_mul(direction, lr))
         with holding(self.weights, stepped):
             losses, (direct, *vector) = self._gradients(
-                self.objective.alpha_loss, validation, epoch, [alpha, *self.weights])
+                self.alpha_loss, validation, epoch, [alpha, *self.weights])
         curved = [(gradient, v) for gradient, v in zip(graph, vector, strict=True) if gradient.requires_grad]
         through = torch.autograd.grad([gradient for gradient, _ in curved], [alpha], [v for _, v in curved],
                                       materialize_grads=True)
@@ -184,7 +237,7 @@ class Bilevel:
         alpha, validation = self.supernet.alpha, next(iter(self.objective.alpha_batches(epoch)))
         with running_statistics_kept(self.supernet), only([alpha], self.supernet):
             with self.stage.autocast():
-                total = self.objective.alpha_loss(self.supernet, validation, epoch)["total"]
+                total = self.alpha_loss(self.supernet, validation, epoch)["total"]
             gradient, = torch.autograd.grad(total, [alpha], create_graph=True)
             return largest_eigenvalue(lambda v: self.stage.mean(list(torch.autograd.grad(
                 gradient, [alpha], v, retain_graph=True)))[0], torch.ones_like(alpha))
