@@ -55,7 +55,7 @@ def narrowed(space: SearchSpace, num_parts: int) -> SearchSpace:
     if hasattr(space, "channels"):
         if space.channels % num_parts:
             raise ValueError(f"PC-DARTS takes 1/{num_parts} of the channels, which must be a multiple of {num_parts}: "
-                             f"{type(space).__name__} has {space.channels}")
+                             f"{type(space).__name__} has {space.channels}. Change them, or num_parts")
         return replace(space, channels=space.channels // num_parts)
     inner = {f.name: getattr(space, f.name) for f in fields(space) if isinstance(getattr(space, f.name), SearchSpace)}
     if not inner:
