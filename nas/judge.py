@@ -126,7 +126,8 @@ def write_metrics(folder: Path, data_name: str, sizes: dict[str, int], found: Se
                   **further: object) -> dict[str, Any]:
     """Writes `metrics.json`: the table's rows, their CMC curves, and the protocol they were measured by."""
     rules = found[0][1].summary()
-    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": {key: rules[key] for key in PROTOCOL} | sizes,
+    protocol = {key: rules[key] for key in PROTOCOL} | sizes
+    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": protocol,
                "rows": [row for row, _ in found], "cmc": {row["name"]: result.cmc.tolist() for row, result in found}}
     write_json(folder / "metrics.json", metrics)
     return metrics

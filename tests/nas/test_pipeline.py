@@ -170,6 +170,12 @@ class TestArchitecture:
         assert message in capfd.readouterr().err
         assert not (folder / "student.safetensors").exists()
 
+    def test_one_that_does_not_fit_is_refused_before_a_teacher_is_trained(self, tmp_path, capfd):
+        path = tmp_path / "theirs.json"
+        path.write_text(json.dumps({"decisions": {"block1.stride": 2}}))
+        assert nas("run", "toy", "--architecture", path, "--out", tmp_path / "run") == 2
+        assert "does not decide 'backbone." in capfd.readouterr().err and not (tmp_path / "run").exists()
+
 
 def copied(recipes: Path, name: str, folder: Path) -> Path:
     """A run's folder that holds a recipe and nothing else."""
