@@ -22,7 +22,7 @@ demo: install
 	$(VENV)/bin/nas run demo
 
 test: install
-	$(VENV)/bin/python -m pytest -q -m "not slow"
+	$(VENV)/bin/python -m pytest -q -m "not slow" -n auto --maxprocesses 8 --dist loadscope
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -q -m slow

@@ -170,7 +170,7 @@ def _bench(arguments: list[str]) -> int:
     as_json = "--json" in rest
     measured = tyro.cli(BENCHES[what], args=[word for word in rest if word != "--json"], prog=f"nas bench {what}")
     print(json.dumps(measured, indent=2) if as_json else
-          "\n".join(f"{name:<24}" + "  ".join(f"{k} {v:.3g}" for k, v in row.items()) for name, row in measured.items()))
+          "\n".join(f"{name:<40}" + "  ".join(f"{k} {v:.4g}" for k, v in row.items()) for name, row in measured.items()))
     return 0
 
 

@@ -106,7 +106,7 @@ class TestToy:
     def test_environment_says_where_and_how_long(self, toy):
         environment = json.loads((toy / "environment.json").read_text())
         assert set(environment["minutes"]) == {"teach", "search", "retrain", "rival"}
-        assert environment["torch"] == torch.__version__ and environment["command"].startswith("nas ")
+        assert environment["torch"] == torch.__version__ and environment["command"].startswith("nas")
 
     def test_the_best_of_the_ranked_is_the_found(self, toy):
         found = json.loads((toy / "architecture.json").read_text())
