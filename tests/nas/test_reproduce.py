@@ -103,7 +103,7 @@ def test_through_the_command(tmp_path, calls, capsys):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["fast_red", "table2"], "no paper 'fast_red'; did you mean 'fast_reid'"),
     (["fast_reid", "tabel2"], "no table 'tabel2'; did you mean 'table2'"),
-    (["fast_reid", "table3", "--small", "--rows", "VGG"], "the rows are MobileNetV2, MobileNetV2 + distillation, "),
+    (["fast_reid", "table3", "--small", "--rows", "VGG"], "the rows are MobileNetV2; MobileNetV2 + distillation; "),
     (["fast_reid", "table3", "--small", "--seeds", "0"], "seeds must be at least 1, not 0"),
     (["fast_reid", "table3", "--data", "nowhere"], "nowhere"),
 ])
