@@ -37,8 +37,8 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
         known, function, where = recipes(), name, "the toolkit"
     if function not in known:
         raise ValueError(f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
-                         f"toolkit's. A recipe is a function that returns a nas.recipe.Recipe; found: "
-                         f"{', '.join(sorted(known)) or 'none'}")
+                         "toolkit's. A recipe is a function without arguments that returns a nas.recipe.Recipe; "
+                         f"found: {', '.join(sorted(known)) or 'none'}")
     recipe = known[function]()
     if not isinstance(recipe, Recipe):
         raise ValueError(f"the recipe {name!r} must return a nas.recipe.Recipe, not {type(recipe).__name__}")

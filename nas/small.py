@@ -25,7 +25,7 @@ def small(recipe: Recipe) -> Recipe:
     everything runs; its result means nothing."""
     vehicles = isinstance(recipe.data, VEHICLES)
     height, width = (48, 48) if vehicles else (64, 32)
-    drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=8,
+    drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6,
                                                     height=height, width=width)
     how = recipe.search
     search = replace(how, sampling=_sampling(how.sampling), augment=_augment(how.augment),

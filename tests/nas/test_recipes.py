@@ -83,7 +83,7 @@ def test_fast_reids_recipes_are_the_papers():
 def test_every_recipe_has_a_small_variant_that_loads(name):
     recipe = small(RECIPES[name])
     data = recipe.load()
-    assert len(data.identities) == 8 and len(data.train) == 64
+    assert len(data.identities) == 8 and len(data.train) == 48
     assert recipe.retrained == RECIPES[name].retrained and recipe.retrain.epochs == 2
     assert small(recipe) == recipe
 
