@@ -24,7 +24,7 @@ def small(recipe: Recipe) -> Recipe:
     """The recipe on drawn people or vehicles, with small images and batches and two epochs of each stage. It shows that
     everything runs; its result means nothing."""
     vehicles = isinstance(recipe.data, VEHICLES)
-    height, width = (48, 48) if vehicles else (64, 32)
+    height, width = (40, 40) if vehicles else (64, 32)
     drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6,
                                                     height=height, width=width)
     how = recipe.search
@@ -61,7 +61,7 @@ def _sampling(sampling: Sampling) -> Sampling:
         return Shuffled(batch_size=8)
     if isinstance(sampling, Switched):
         return Switched(first=_sampling(sampling.first), then=_sampling(sampling.then), at=min(sampling.at, 1))
-    return ClassBalanced(num_ids=4, images_per_id=2, num_batches=3)
+    return ClassBalanced(num_ids=4, images_per_id=2, num_batches=2)
 
 
 def _augment(augment: Augment) -> Augment:
