@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -105,10 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"nas: warning: {message}", file=sys.stderr)
-            return _main(arguments)
+            status = _main(arguments)
+            sys.stdout.flush()
+            return status
     except (ValueError, SaveError, NonFiniteLoss) as error:
         print(f"nas: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads has gone, as `| head` does; what is still buffered is not to be written at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("nas: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

@@ -103,13 +103,18 @@ def _present_name(name: str) -> str:
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
+def check_there(source: str) -> None:
+    """Raises ValueError when `source`, what a training starts from, is a file that does not exist."""
+    if source not in ("", "imagenet") and not Path(source).is_file():
+        raise ValueError(f"the pretrained weights {source} do not exist: give the path of a torchvision checkpoint")
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """A state dict from a safetensors file, or from a torch checkpoint read without running anything in it.
 
     What trainers put around it is taken off: an outer mapping, and `module.` in front of the names.
     """
-    if not path.is_file():
-        raise ValueError(f"the pretrained weights {path} do not exist: give the path of a torchvision checkpoint")
+    check_there(str(path))
     if path.suffix == ".safetensors":
         return load_weights(path)[0]
     state = load_state(path)

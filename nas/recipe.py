@@ -18,6 +18,7 @@ from nas.metrics.rerank import Rerank
 from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.optimisers import Adam, CosineRate, Optimiser
+from nas.pretrained import check_there
 from nas.stage import Machine
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
@@ -174,8 +175,10 @@ class Recipe:
         data = self.data.load()
         check_cameras(data, self.evaluation)
         teaches = self.teacher and not (self.teacher.weights or self.teacher.members)
-        parts = [self.retrain, *([self.teacher.training] if teaches else []), *([self.search] if self.strategy else [])]
-        needed = max(part.sampling.num_ids for part in parts)
+        trainings = [self.retrain, *([self.teacher.training] if teaches else [])]
+        for training in trainings:
+            check_there(training.pretrained)
+        needed = max(part.sampling.num_ids for part in [*trainings, *([self.search] if self.strategy else [])])
         if len(data.identities) < needed:
             raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
                              "lower the sampling's num_ids, or take more identities")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -240,3 +242,12 @@ def test_interrupted_by_the_user(monkeypatch, capfd, finished):
     monkeypatch.setattr("nas.cli.report", stop)
     assert nas("report", finished) == 130
     assert "the same command goes on from the last checkpoint" in capfd.readouterr().err
+
+
+def test_a_reader_that_goes_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        command = [sys.executable, "-m", "nas.cli", "recipes"]
+        ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.stderr == "" and ended.returncode == 141

@@ -203,3 +203,11 @@ def test_a_loss_of_the_alphas_that_is_never_complete_is_named_before_work():
     recipe = small(RECIPES["kdas"])
     with pytest.raises(ValueError, match="the triplet losses join at epoch 150"):
         replace(recipe, search=replace(recipe.search, alpha_loss=KSLLoss())).load()
+
+
+def test_weights_that_do_not_exist_are_named_before_work():
+    recipe = small(RECIPES["kdas"])
+    absent = replace(recipe.retrain, pretrained="nowhere.pth")
+    for wrong in (replace(recipe, retrain=absent), replace(recipe, teacher=replace(recipe.teacher, training=absent))):
+        with pytest.raises(ValueError, match=r"the pretrained weights nowhere.pth do not exist"):
+            wrong.load()
