@@ -115,9 +115,7 @@ class DenseNetNet(nn.Module):
         self.features = features
         self.relu = nn.ReLU(inplace=True)
         self.out_channels = out_channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        ops.kaiming(self, "fan_in")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = {}

@@ -68,7 +68,7 @@ class MobileNetV2Net(nn.Module):
         self.features = features
         self.stage_ends = stage_ends
         self.out_channels = out_channels
-        ops.kaiming_fan_out(self)
+        ops.kaiming(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,11 @@ def scaled_norm(norm: nn.BatchNorm2d, weight: Tensor, y: Tensor) -> Tensor:
     return F.batch_norm(y, norm.running_mean, norm.running_var, scale, shift, norm.training, norm.momentum, norm.eps)
 
 
-def kaiming_fan_out(net: nn.Module) -> None:
-    """Draws all convolutions anew as torchvision does for ResNet and MobileNetV2 (He et al. 2015, fan-out)."""
+def kaiming(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Draws all convolutions anew (He et al. 2015) as torchvision does: for DenseNet by fan-in, else by fan-out."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # a generator takes its time there too
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
 
 
 def conv_norm(c_in: int, c_out: int, affine: bool = True) -> Op:

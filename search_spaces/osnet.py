@@ -177,7 +177,7 @@ class OSNetNet(nn.Module):
         self.conv2, self.conv3, self.conv4 = stages
         self.conv5 = ConvNorm(c_out, c_out)
         self.out_channels = c_out
-        ops.kaiming_fan_out(self)
+        ops.kaiming(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.maxpool(self.conv1(x))

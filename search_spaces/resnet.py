@@ -136,7 +136,7 @@ class ResNetNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.out_channels = out_channels
-        ops.kaiming_fan_out(self)
+        ops.kaiming(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -42,7 +42,7 @@ class StageNet(nn.Module):
         super().__init__()
         self.parts = nn.ModuleDict(stages)
         self.out_channels = out_channels
-        ops.kaiming_fan_out(self)
+        ops.kaiming(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = {}
