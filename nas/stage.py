@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.checkpoint import load_state, save_state, write_text
+from nas.journal import FileJournal
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -114,6 +115,10 @@ class Stage:
         """Epochs and steps from where the last checkpoint left `parts` (modules, optimisers)."""
         return Loop(self, num_epochs, num_steps, parts)
 
+    def journal(self) -> FileJournal:
+        """What several processes that do this stage together tell each other."""
+        return FileJournal(self.folder / f"{self.name}.trials.jsonl")
+
 
 class Loop:
     """Counts epochs and steps, sums losses without waiting for the device, and saves after epochs and minutes."""
@@ -176,6 +181,7 @@ class Loop:
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts = {}, {}
         self.save()
+        self._show()
         self._publish(self.history[-1:])
 
     def stop(self, why: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from nas.checkpoint import read_json
-from nas.strategies.base import Score
+from nas.strategies.base import Report, Score
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.base import Architecture, Fixed, Pick, SearchSpace, Value
 from search_spaces.cost import cost
@@ -47,7 +48,7 @@ class Table:
     def optimum(self) -> float:
         return max(self.accuracies.values())
 
-    def score(self, architecture: Architecture, epochs: int) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
         key = self.key(architecture)
         return Score(self.accuracies[key], self.multiply_adds[key], 0.0)
 
@@ -84,11 +85,15 @@ class Questions(SearchSpace):
 
 
 class Memory:
-    """A stage whose loop is kept in memory; used again, it goes on."""
+    """A stage whose loop and journal are kept in memory; used again, it goes on."""
 
     def __init__(self) -> None:
         self.history: list[dict] = []
+        self.lines: list[dict] = []
         self.stopped = False
+
+    def journal(self) -> MemoryJournal:
+        return MemoryJournal(self.lines)
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Memory:
         self.num_epochs = num_epochs
@@ -103,6 +108,30 @@ class Memory:
 
     def stop(self, why: str) -> None:
         self.stopped = True
+
+
+class MemoryJournal:
+    """A journal that one worker alone reads and writes."""
+
+    def __init__(self, lines: list[dict]) -> None:
+        self.lines, self.read = lines, 0
+
+    def alone(self) -> nullcontext:
+        return nullcontext()
+
+    def news(self) -> list[dict]:
+        new, self.read = self.lines[self.read:], len(self.lines)
+        return new
+
+    def add(self, line: dict) -> None:
+        self.lines.append(line)
+        self.read += 1
+
+    def take(self, number: int) -> bool:
+        return True
+
+    def release(self, number: int) -> None:
+        """Nobody else waits for it."""
 
 
 @cache

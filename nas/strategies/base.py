@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -32,13 +34,28 @@ class Score:
     """Of the network, less is better (multiply-adds)."""
     seconds: float
     """What it took to find out."""
+    pruned: bool = False
+    """Whether the training was stopped before its end, so that `value` is of then."""
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.value, self.cost, self.seconds))):
             raise ValueError(f"a score must be finite, not {self}")
 
 
-class Objective(Protocol):
+Report = Callable[[int, float], bool]
+"""Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
+
+
+class Scores(Protocol):
+    """The objective of a strategy that tries one architecture after the other."""
+
+    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+        """Trains the architecture's network from scratch for `epochs` epochs and measures it; with a report after each
+        epoch, too.
+        """
+
+
+class Objective(Scores, Protocol):
     """What the network should become good at; built from data, task losses and the teacher."""
 
     num_steps: int
@@ -57,12 +74,11 @@ class Objective(Protocol):
     def record(self, epoch: int) -> Mapping[str, object]:
         """What the history should say of `epoch` beside the losses, such as the teacher's temperature."""
 
+    def value(self, net: nn.Module) -> float:
+        """How good a network is as it stands, on the alphas' half: more is better (mAP)."""
 
-class Scores(Protocol):
-    """The objective of a strategy that tries one architecture after the other."""
-
-    def score(self, architecture: Architecture, epochs: int) -> Score:
-        """Trains the architecture's network for `epochs` epochs and measures it."""
+    def cost(self, architecture: Architecture) -> float:
+        """Of the architecture's network; less is better (multiply-adds)."""
 
 
 class Loop(Protocol):
@@ -79,8 +95,30 @@ class Loop(Protocol):
     def stop(self, why: str) -> None: ...
 
 
+class Journal(Protocol):
+    """What the workers of one search have told each other, in its order (`nas.journal`)."""
+
+    def alone(self) -> AbstractContextManager:
+        """While inside, no other worker is."""
+
+    def news(self) -> list[dict]:
+        """The lines that this reader has not seen. Ask for it alone."""
+
+    def add(self, line: dict) -> None:
+        """Writes a line, which is no news to this reader. Only alone, and after the news."""
+
+    def take(self, number: int) -> bool:
+        """Whether trial `number` is now this worker's: no other one that lives has it."""
+
+    def release(self, number: int) -> None:
+        """Gives up a trial that was taken."""
+
+
 class Stage(Protocol):
     """The run's side of a search: where it computes, and what survives (`nas.stage.Stage`)."""
+
+    folder: Path
+    """The run's."""
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """The network on the stage's device, in its memory format."""
@@ -91,6 +129,8 @@ class Stage(Protocol):
         """Gradients averaged over the processes that search together."""
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
+
+    def journal(self) -> Journal: ...
 
 
 @dataclass(frozen=True)
@@ -111,6 +151,9 @@ class Strategy(ABC):
     """A way to search: a frozen dataclass of its constants, and one method."""
 
     epochs: int
+
+    def check(self, space: SearchSpace) -> None:
+        """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
 
     @abstractmethod
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found: ...

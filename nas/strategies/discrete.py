@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 
-from nas.strategies.base import Found, Score, Scores, Stage, Strategy
+from nas.strategies.base import Found, Loop, Scores, Stage, Strategy
+from nas.strategies.board import Board, Proposer, Tried
+from nas.strategies.halving import Halving
 from search_spaces.base import Architecture, SearchSpace
 
-
-@dataclass(frozen=True)
-class Tried:
-    """An architecture with its score."""
-
-    architecture: Architecture
-    score: Score
-
-    def to_dict(self) -> dict:
-        return {"score": self.score.value, "cost": self.score.cost, "seconds": self.score.seconds,
-                "architecture": self.architecture.to_dict()}
-
-    @classmethod
-    def from_dict(cls, line: dict) -> Tried:
-        return cls(Architecture.from_dict(line["architecture"]), Score(line["score"], line["cost"], line["seconds"]))
-
-
-Proposals = Generator[Architecture, Tried, None]
-"""Yields an architecture, is sent how it did, and so on without end."""
+POLL_S = 1.0
+"""Between looks at whether other workers are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +26,7 @@ class DiscreteSearch(Strategy):
     """A strategy that asks the objective for scores. A subclass says what to try next.
 
     A trial is what the stage's loop calls an epoch. An architecture that comes up again counts as a trial, but keeps
-    its score and takes no time.
+    its score and takes no time. Several processes with the same journal share the trials; alone, the seed decides all.
     """
 
     epochs: int = 10
@@ -47,6 +35,10 @@ class DiscreteSearch(Strategy):
     """The most architectures to try."""
     minutes: float | None = None
     """No trial begins after the trials took that long together."""
+    pruning: Literal["none", "halving", "hyperband"] = "none"
+    """Whether a trial that is poor on its way stops early. Its value of then is what the strategy learns from."""
+    factor: int = 3
+    """Of successive halving: one of so many trials goes on."""
     num_ranked: int = 20
     """Length of the ranked list that a search ends with."""
 
@@ -54,59 +46,72 @@ class DiscreteSearch(Strategy):
         if min(self.epochs, self.trials, self.num_ranked) < 1 or not (self.minutes is None or self.minutes > 0):
             raise ValueError("epochs, trials and num_ranked must be at least 1, and minutes above 0 or None, not "
                              f"{self.epochs}, {self.trials}, {self.num_ranked} and {self.minutes}")
+        if self.pruning != "none" and self.epochs < 2:
+            raise ValueError(f"--strategy.pruning {self.pruning} stops trials after their first epoch or later, and "
+                             "each has one: give --strategy.epochs 2 or more")
+        self._halving()
 
     @abstractmethod
-    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
-        """What to try. The same `rng` and the same scores must give the same: a killed search is replayed."""
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
+        """What says which architecture to try. All its chance must come from `rng`."""
 
-    def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> Found:
-        """Seeded by the seed that torch was given. Raises ValueError when the space leaves nothing open."""
+    def check(self, space: SearchSpace) -> None:
         if not space.published().decisions:
             raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
-        proposals = self.proposals(space, np.random.default_rng(torch.initial_seed()))
+
+    def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> Found:
+        """Seeded by the seed that torch was given."""
+        self.check(space)
+        proposer = self.proposer(space, np.random.default_rng(torch.initial_seed()))
+        journal = stage.journal()
+        board = Board(proposer, journal, self.trials, self.minutes, self._halving())
         loop = stage.loop(self.trials, 1, {})
-        tried = _replayed(proposals, loop.history)
-        scores = {trial.architecture: trial.score for trial in tried}
+        board.catch_up()
+        self._publish(board, loop)
         for _ in loop.epochs():
-            architecture = _next(proposals, tried)
-            if architecture in scores:
-                score = replace(scores[architecture], seconds=0.0)
+            claimed = board.claim()
+            if claimed is None:
+                time.sleep(POLL_S)
             else:
-                score = scores[architecture] = objective.score(architecture, self.epochs)
-            tried.append(Tried(architecture, score))
-            if self.minutes is not None and sum(trial.score.seconds for trial in tried) >= 60 * self.minutes:
+                number, architecture = claimed
+                try:
+                    report = partial(board.report, number) if board.halving else None
+                    board.tell(number, board.known(architecture) or objective.score(architecture, self.epochs, report))
+                finally:
+                    journal.release(number)
+            self._publish(board, loop)
+        return Found(ranked(board.tried)[: self.num_ranked], loop.history, front(board.tried))
+
+    def _halving(self) -> Halving | None:
+        return None if self.pruning == "none" else Halving(kind=self.pruning, factor=self.factor, epochs=self.epochs)
+
+    def _publish(self, board: Board, loop: Loop) -> None:
+        """Gives the history the trials that have ended since."""
+        if len(loop.history) > len(board.tried):
+            raise ValueError(f"the search has {len(loop.history)} trials in its history and {len(board.tried)} in its "
+                             "journal, which belong together: bring the journal back, or --overwrite to start again")
+        for place in range(len(loop.history), len(board.tried)):
+            so_far = board.tried[: place + 1]
+            if self.minutes is not None and sum(tried.score.seconds for tried in so_far) >= 60 * self.minutes:
                 loop.stop(f"the trials took {self.minutes:g} minutes")
-            loop.end_epoch(**tried[-1].to_dict(), best=max(score.value for score in scores.values()))
-        return Found(ranked(tried)[: self.num_ranked], loop.history, front(tried))
+            loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
 
 
 def ranked(tried: Iterable[Tried]) -> list[tuple[float, Architecture]]:
-    """Each architecture once, best first; of equally good ones the cheaper, then the earlier."""
+    """Each architecture once, best first; of equally good ones the cheaper, then the earlier.
+
+    Those that were stopped early come behind all others, as their values are of then.
+    """
     scores = {trial.architecture: trial.score for trial in tried}
-    best = sorted(scores, key=lambda architecture: (-scores[architecture].value, scores[architecture].cost))
+    best = sorted(scores, key=lambda each: (scores[each].pruned, -scores[each].value, scores[each].cost))
     return [(scores[architecture].value, architecture) for architecture in best]
 
 
 def front(tried: Iterable[Tried]) -> list[tuple[float, float, Architecture]]:
-    """Score, cost and architecture of those that no other beats in both, the cheapest first."""
+    """Score, cost and architecture of those that no other beats in both, the cheapest first; none was stopped early."""
     kept: list[tuple[float, float, Architecture]] = []
-    for trial in sorted(tried, key=lambda trial: (trial.score.cost, -trial.score.value)):
+    whole = [trial for trial in tried if not trial.score.pruned]
+    for trial in sorted(whole, key=lambda trial: (trial.score.cost, -trial.score.value)):
         if not kept or trial.score.value > kept[-1][0]:
             kept.append((trial.score.value, trial.score.cost, trial.architecture))
     return kept
-
-
-def _next(proposals: Proposals, tried: list[Tried]) -> Architecture:
-    return proposals.send(tried[-1] if tried else None)
-
-
-def _replayed(proposals: Proposals, history: Iterable[dict]) -> list[Tried]:
-    """The trials of `history`, told to `proposals` one by one. Raises ValueError when it would have tried others."""
-    tried: list[Tried] = []
-    for line in history:
-        trial = Tried.from_dict(line)
-        if _next(proposals, tried) != trial.architecture:
-            raise ValueError(f"the search cannot go on: trial {len(tried)} would be another one now, as if libraries "
-                             "had other versions than before. Bring these back, or --overwrite to start again")
-        tried.append(trial)
-    return tried

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.discrete import DiscreteSearch, Proposals, Tried
+from nas.strategies.board import Tried
+from nas.strategies.discrete import DiscreteSearch
 from search_spaces.base import Architecture, SearchSpace
 
 DRAWS = 100
@@ -32,14 +33,26 @@ class Evolution(DiscreteSearch):
             raise ValueError(f"sample must be from 1 to population, not {self.sample} with a population of "
                              f"{self.population}")
 
-    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
-        population: deque[Tried] = deque(maxlen=self.population)
-        while len(population) < self.population:
-            population.append((yield space.sample(rng)))
-        while True:
-            rivals = [population[place] for place in rng.choice(self.population, self.sample, replace=False)]
-            parent = max(rivals, key=lambda rival: rival.score.value)
-            population.append((yield mutated(space, parent.architecture, rng)))
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Generations:
+        return Generations(space, rng, self.population, self.sample)
+
+
+class Generations:
+    """Proposes the first population by chance, and then children of it."""
+
+    def __init__(self, space: SearchSpace, rng: np.random.Generator, size: int, sample: int) -> None:
+        self.space, self.rng, self.size, self.sample = space, rng, size, sample
+        self.population: deque[Tried] = deque(maxlen=size)
+
+    def ask(self, number: int) -> Architecture:
+        if number < self.size or not self.population:
+            return self.space.sample(self.rng)
+        places = self.rng.choice(len(self.population), min(self.sample, len(self.population)), replace=False)
+        parent = max((self.population[place] for place in places), key=lambda rival: rival.score.value)
+        return mutated(self.space, parent.architecture, self.rng)
+
+    def tell(self, number: int, tried: Tried) -> None:
+        self.population.append(tried)
 
 
 def mutated(space: SearchSpace, parent: Architecture, rng: np.random.Generator) -> Architecture:

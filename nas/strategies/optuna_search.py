@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nas.strategies.discrete import DiscreteSearch, Proposals
-from search_spaces.base import SearchSpace
+from nas.strategies.board import Tried
+from nas.strategies.discrete import DiscreteSearch
+from search_spaces.base import Architecture, SearchSpace
 from search_spaces.trial import proposed
 
 if TYPE_CHECKING:
+    from optuna import Study, Trial
     from optuna.samplers import BaseSampler
 
 
@@ -35,18 +37,17 @@ class OptunaSearch(DiscreteSearch):
         if self.population < 2:
             raise ValueError(f"NSGA-II needs a population of at least 2, not {self.population}")
 
-    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
+    def check(self, space: SearchSpace) -> None:
         if find_spec("optuna") is None:
             raise ValueError(f"the strategy {self.sampler} needs Optuna: pip install 'nas-reid[tune]'")
+        super().check(space)
+
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Asking:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
-        study = optuna.create_study(directions=directions, sampler=self._sampler(int(rng.integers(2**32))))
-        while True:
-            trial = study.ask()
-            score = (yield proposed(space, trial)).score
-            study.tell(trial, [score.value, score.cost][: len(directions)])
+        return Asking(space, optuna.create_study(directions=directions, sampler=self._sampler(int(rng.integers(2**32)))))
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna.exceptions import ExperimentalWarning
@@ -61,3 +62,19 @@ class OptunaSearch(DiscreteSearch):
                     return GPSampler(seed=seed, deterministic_objective=True)
                 case "nsga2":
                     return NSGAIISampler(seed=seed, population_size=self.population)
+
+
+class Asking:
+    """Proposes what a study's sampler suggests."""
+
+    def __init__(self, space: SearchSpace, study: Study) -> None:
+        self.space, self.study = space, study
+        self.asked: dict[int, Trial] = {}
+
+    def ask(self, number: int) -> Architecture:
+        self.asked[number] = self.study.ask()
+        return proposed(self.space, self.asked[number])
+
+    def tell(self, number: int, tried: Tried) -> None:
+        values = [tried.score.value, tried.score.cost][: len(self.study.directions)]
+        self.study.tell(self.asked.pop(number), values)

@@ -6,14 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.discrete import DiscreteSearch, Proposals
-from search_spaces.base import SearchSpace
+from nas.strategies.board import Tried
+from nas.strategies.discrete import DiscreteSearch
+from search_spaces.base import Architecture, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSearch(DiscreteSearch):
     """Each trial draws every decision anew, all its options alike."""
 
-    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
-        while True:
-            yield space.sample(rng)
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Chance:
+        return Chance(space, rng)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Proposes by chance alone."""
+
+    space: SearchSpace
+    rng: np.random.Generator
+
+    def ask(self, number: int) -> Architecture:
+        return self.space.sample(self.rng)
+
+    def tell(self, number: int, tried: Tried) -> None:
+        """Learns nothing."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.discrete import DiscreteSearch, Proposals
-from search_spaces.base import SearchSpace, Value
+from nas.strategies.board import Tried
+from nas.strategies.discrete import DiscreteSearch
+from search_spaces.base import Architecture, SearchSpace, Value
 from search_spaces.trial import proposed
 
 
@@ -30,15 +31,32 @@ class Reinforce(DiscreteSearch):
         if self.lr <= 0 or not 0 <= self.memory < 1:
             raise ValueError(f"lr must be above 0 and memory in [0, 1), not {self.lr} and {self.memory}")
 
-    def proposals(self, space: SearchSpace, rng: np.random.Generator) -> Proposals:
-        policy, rewards, baseline = Policy(rng), [], None
-        while True:
-            policy.drawn = {}
-            reward = (yield proposed(space, policy)).score.value
-            rewards.append(reward)
-            if baseline is not None:
-                policy.ascend(self.lr * (reward - baseline) / max(float(np.std(rewards)), 1e-12))
-            baseline = reward if baseline is None else self.memory * baseline + (1 - self.memory) * reward
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Learner:
+        return Learner(space, Policy(rng), self.lr, self.memory)
+
+
+class Learner:
+    """Proposes by a policy, which climbs with each reward."""
+
+    def __init__(self, space: SearchSpace, policy: Policy, lr: float, memory: float) -> None:
+        self.space, self.policy, self.lr, self.memory = space, policy, lr, memory
+        self.drawn: dict[int, dict[str, int]] = {}
+        self.rewards: list[float] = []
+        self.baseline = 0.0
+
+    def ask(self, number: int) -> Architecture:
+        self.policy.drawn = self.drawn[number] = {}
+        return proposed(self.space, self.policy)
+
+    def tell(self, number: int, tried: Tried) -> None:
+        reward = tried.score.value
+        self.rewards.append(reward)
+        drawn = self.drawn.pop(number)
+        if len(self.rewards) == 1:
+            self.baseline = reward
+            return
+        self.policy.ascend(drawn, self.lr * (reward - self.baseline) / max(float(np.std(self.rewards)), 1e-12))
+        self.baseline = self.memory * self.baseline + (1 - self.memory) * reward
 
 
 class Policy:
@@ -54,9 +72,9 @@ class Policy:
         self.drawn[name] = int(self.rng.choice(len(choices), p=odds))
         return choices[self.drawn[name]]
 
-    def ascend(self, step: float) -> None:
-        """`step` times the gradient of the log-probability of what was drawn last."""
-        for name, place in self.drawn.items():
+    def ascend(self, drawn: Mapping[str, int], step: float) -> None:
+        """`step` times the gradient of the log-probability of the answers `drawn`, by their places."""
+        for name, place in drawn.items():
             gradient = -softmax(self.logits[name])
             gradient[place] += 1
             self.logits[name] = self.logits[name] + step * gradient

@@ -11,7 +11,8 @@ import torch
 from nas.bench.tables import Memory
 from nas.stage import Machine, Stage
 from nas.strategies.base import Score
-from nas.strategies.discrete import Tried, front, ranked
+from nas.strategies.board import Tried
+from nas.strategies.discrete import front, ranked
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
@@ -50,7 +51,7 @@ class Agrees:
         self.asked: list[tuple[Architecture, int]] = []
         self.dies_after = dies_after
 
-    def score(self, architecture: Architecture, epochs: int) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report=None) -> Score:
         if len(self.asked) == self.dies_after:
             raise KeyboardInterrupt
         self.asked.append((architecture, epochs))
@@ -200,7 +201,7 @@ def test_the_policy_climbs_the_log_probability():
     np.testing.assert_allclose(np.bincount(drawn) / 4000, softmax(policy.logits["a"]), atol=0.03)
     logits = torch.tensor([0.3, -0.2, 1.0], dtype=torch.float64, requires_grad=True)
     torch.log_softmax(logits, 0)[drawn[-1]].backward()
-    policy.ascend(0.7)
+    policy.ascend(policy.drawn, 0.7)
     np.testing.assert_allclose(policy.logits["a"], (logits + 0.7 * logits.grad).detach().numpy(), rtol=1e-12)
 
 

@@ -1,0 +1,72 @@
+"""The journal of a search whose workers are several processes on one file system."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from nas.checkpoint import SaveError
+
+
+class FileJournal:
+    """Lines of JSON in `path`, and for each trial that somebody works at a lock that the kernel takes from the dead.
+
+    A line that a kill or a full disk cut short counts as not written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0
+        self._file: FileIO | None = None
+        self._taken: dict[int, int] = {}
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b", buffering=0) as self._file:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            yield
+        self._file = None
+
+    def news(self) -> list[dict]:
+        self._file.seek(self._read)
+        text = self._file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        if len(whole) < len(text):
+            self._file.truncate(self._read)
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.path} must have a JSON object in each line: {error}. --overwrite starts the search "
+                             "again") from None
+
+    def add(self, line: dict) -> None:
+        text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        if self._file.write(text) < len(text):
+            raise SaveError(f"could not write all of a line to {self.path}: is the disk full? The same command goes on")
+        os.fsync(self._file.fileno())
+        self._read += len(text)
+
+    def take(self, number: int) -> bool:
+        path = self._lock(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._taken[number] = lock
+        return True
+
+    def release(self, number: int) -> None:
+        os.close(self._taken.pop(number))
+
+    def _lock(self, number: int) -> Path:
+        return self.path.with_suffix("") / f"{number}.lock"

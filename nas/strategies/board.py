@@ -1,0 +1,144 @@
+"""Trials of a search that several workers share: each replays one journal, and so all know and propose the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from nas.strategies.base import Journal, Score
+from nas.strategies.halving import Halving
+from search_spaces.base import Architecture
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An architecture with its score."""
+
+    architecture: Architecture
+    score: Score
+
+    def to_dict(self) -> dict:
+        pruned = {"pruned": True} if self.score.pruned else {}
+        return {"score": self.score.value, "cost": self.score.cost, "seconds": self.score.seconds, **pruned,
+                "architecture": self.architecture.to_dict()}
+
+    @classmethod
+    def from_dict(cls, line: dict) -> Tried:
+        score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
+        return cls(Architecture.from_dict(line["architecture"]), score)
+
+
+class Proposer(Protocol):
+    """Says what to try next. The same calls must lead to the same proposals: a search goes on by being replayed."""
+
+    def ask(self, number: int) -> Architecture:
+        """What trial `number` tries. Earlier ones may still be under way."""
+
+    def tell(self, number: int, tried: Tried) -> None:
+        """How trial `number` did."""
+
+
+@dataclass
+class Board:
+    """What is known of all trials, and what is to be tried next."""
+
+    proposer: Proposer
+    journal: Journal
+    num_trials: int
+    minutes: float | None = None
+    halving: Halving | None = None
+    asked: list[Architecture] = field(default_factory=list)
+    told: dict[int, Tried] = field(default_factory=dict)
+    """By number, in the order in which the trials ended."""
+    reports: dict[int, dict[int, float]] = field(default_factory=dict)
+    """By epoch and number, the values of trials on their way."""
+
+    def claim(self) -> tuple[int, Architecture] | None:
+        """A trial that is now this worker's; None when none is left, or what is left is with the others.
+
+        What a dead worker had taken comes first. An architecture that another trial is at waits for that one's score.
+        """
+        with self.journal.alone():
+            self._catch_up()
+            if self.is_over:
+                return None
+            first: dict[Architecture, int] = {}
+            waiting = []
+            for number in self._open():
+                if first.setdefault(self.asked[number], number) != number:
+                    waiting.append(number)
+                elif self.journal.take(number):
+                    return number, self.asked[number]
+            if waiting or len(self.asked) == self.num_trials:
+                return None
+            number, architecture = len(self.asked), self.proposer.ask(len(self.asked))
+            self.asked.append(architecture)
+            self.journal.add({"ask": number, "architecture": architecture.to_dict()})
+            return (number, architecture) if architecture not in first and self.journal.take(number) else None
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Notes how trial `number` does after `epoch` epochs; whether it is to stop."""
+        with self.journal.alone():
+            self._catch_up()
+            self._report(number, epoch, value)
+            self.journal.add({"report": number, "epoch": epoch, "value": value})
+        return self.halving is not None and self.halving.stops(number, epoch, self.reports[epoch].items())
+
+    def tell(self, number: int, score: Score) -> None:
+        """Ends trial `number`, which this worker has taken."""
+        tried = Tried(self.asked[number], score)
+        with self.journal.alone():
+            self._catch_up()
+            self._tell(number, tried)
+            self.journal.add({"tell": number, **tried.to_dict()})
+
+    def known(self, architecture: Architecture) -> Score | None:
+        """The score of an architecture that was tried before: it takes no time now."""
+        for tried in self.told.values():
+            if tried.architecture == architecture:
+                return replace(tried.score, seconds=0.0)
+        return None
+
+    @property
+    def tried(self) -> list[Tried]:
+        """In the order in which they ended."""
+        return list(self.told.values())
+
+    @property
+    def seconds(self) -> float:
+        """What all trials took together."""
+        return sum(tried.score.seconds for tried in self.told.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return len(self.told) == self.num_trials or (self.minutes is not None and self.seconds >= 60 * self.minutes)
+
+    def catch_up(self) -> None:
+        """Takes in what other workers, or this one before it was killed, have written."""
+        with self.journal.alone():
+            self._catch_up()
+
+    def _open(self) -> list[int]:
+        return [number for number in range(len(self.asked)) if number not in self.told]
+
+    def _catch_up(self) -> None:
+        for line in self.journal.news():
+            match line:
+                case {"ask": number, "architecture": noted}:
+                    self.asked.append(self.proposer.ask(number))
+                    if self.asked[number] != Architecture.from_dict(noted):
+                        raise ValueError(f"the search cannot go on: trial {number} would be another one now, as if "
+                                         "libraries had other versions than before. Bring these back, or --overwrite to "
+                                         "start again")
+                case {"report": number, "epoch": epoch, "value": value}:
+                    self._report(number, epoch, value)
+                case {"tell": number}:
+                    self._tell(number, Tried.from_dict(line))
+
+    def _report(self, number: int, epoch: int, value: float) -> None:
+        self.reports.setdefault(epoch, {})[number] = value
+
+    def _tell(self, number: int, tried: Tried) -> None:
+        self.told[number] = tried
+        self.proposer.tell(number, tried)
