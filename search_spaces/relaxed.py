@@ -274,12 +274,22 @@ def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[f
 
 def skips_by_cell(architecture: Architecture) -> dict[str, int]:
     """Identities on the edges of each kind of cell."""
-    counts: dict[str, int] = {}
+    return {cell: len(edges) for cell, edges in _skips(architecture).items()}
+
+
+def _skips(architecture: Architecture) -> dict[str, list[str]]:
+    """By kind of cell, the edges with an identity, each as `node<input`.
+
+    Edges are what a node answers, or questions of their own that have such a name (NAS-Bench-201).
+    """
+    skips: dict[str, list[str]] = {}
     for name, answer in architecture.decisions.items():
-        if isinstance(answer, tuple):
-            cell = name.rpartition(".")[0]
-            counts[cell] = counts.get(cell, 0) + sum(parse_edge(edge)[0] == "skip" for edge in answer)
-    return counts
+        if isinstance(answer, tuple) or "<" in name:
+            ops = {f"{name}<{source}": op for op, source in map(parse_edge, answer)} if isinstance(answer, tuple) \
+                else {name: answer}
+            edges = skips.setdefault(name.partition("<")[0].rpartition(".")[0], [])
+            edges.extend(edge for edge, op in ops.items() if op == "skip")
+    return skips
 
 
 def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> Iterator[tuple[float, Architecture]]:
@@ -328,15 +338,11 @@ def _capped(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet,
     """The alphas with the weakest chosen identities at 0, until no kind of cell derives more than `max_skips`."""
     alphas = {name: dict(options) for name, options in alphas.items()}
     while True:
-        decisions = next(_ranked(alphas, supernet))[1].decisions
-        skips: dict[str, list[str]] = {}
-        for name, (rows, _) in supernet.nodes.items():
-            chosen = [rows[source] for op, source in map(parse_edge, decisions[name]) if op == "skip"]
-            skips.setdefault(name.rpartition(".")[0], []).extend(chosen)
+        skips = _skips(next(_ranked(alphas, supernet))[1])
         over = [edge for edges in skips.values() if len(edges) > max_skips for edge in edges]
         if not over:
             return alphas
-        weakest = min(over, key=lambda edge: alphas[edge]["skip"])
-        if alphas[weakest]["skip"] == 0:
-            raise ValueError(f"no architecture has at most {max_skips} identities: {weakest} offers nothing else")
-        alphas[weakest]["skip"] = 0.0
+        strengths = {edge: alphas[edge]["skip"] for edge in over if edge in alphas and alphas[edge]["skip"] > 0}
+        if not strengths:
+            raise ValueError(f"no architecture has at most {max_skips} identities: {over[0]} offers nothing else")
+        alphas[min(strengths, key=strengths.get)]["skip"] = 0.0

@@ -22,6 +22,7 @@ from runs.recipes.demo import toy
 from search_spaces.base import SearchSpace, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import derive
 from students.losses import triplet
 from students.reid import ReID
@@ -438,6 +439,12 @@ class TestSearch:
         found = self.search(stage, Draw("skip"), epochs=6, warmup_epochs=1, collapse_skips=3)
         assert len(found.history) == 2
         assert max(skips_by_cell(found.best).values()) >= 3
+
+    def test_collapse_is_seen_where_each_edge_is_a_question(self, stage):
+        space = ReID(backbone=NASBench201(channels=2, cells=1), num_ids=4, embedding_dim=6)
+        found = self.search(stage, Draw("skip"), space, epochs=6, warmup_epochs=1, collapse_skips=3)
+        assert [line.get("stopped") for line in found.history] == [None, "a predicted cell has 6 identities"]
+        assert found.history[-1]["health"]["skip_share"] == 1.0
 
     def test_no_collapse_no_end(self, stage):
         assert len(self.search(stage, Draw("sep3"), epochs=4, collapse_skips=3).history) == 4

@@ -11,9 +11,11 @@ from torch import nn
 from search_spaces.base import Architecture, SearchSpace, all_edges, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.nas_bench_201 import NASBench201, from_table_key
 from search_spaces.ops import DARTS, KDAS
-from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked
+from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked, skips_by_cell
 from search_spaces.resnet import ResNet
+from students.reid import ReID
 
 DARTS_CELLS = Cells(channels=2, cells=2, reductions=(2,), candidates="darts", stem="cifar")
 KEYS = ("sep3", "max3", "skip")
@@ -147,6 +149,39 @@ def test_the_weakest_identity_is_given_up_first():
 def test_a_cap_that_nothing_can_meet_is_refused():
     with pytest.raises(ValueError, match="at most 0 identities: .* offers nothing else"):
         derive(random_supernet(TwoNodes(keys=("skip",)), 0), max_skips=0)
+
+
+def test_identities_that_are_decided_already_count_and_the_others_give_way():
+    decided = Architecture("TwoNodes", {"node": ("skip@0", "skip@1")})
+    net = random_supernet(TwoNodes(keys=("sep3", "skip")), 0, decided)
+    with torch.no_grad():
+        net.alpha[:, 1] += 20
+    assert skips_by_cell(derive(net)) == {"": 3}
+    assert skips_by_cell(derive(net, max_skips=2)) == {"": 2}
+    with pytest.raises(ValueError, match="at most 1 identities: node<0 offers nothing else"):
+        derive(net, max_skips=1)
+
+
+BENCH = NASBench201(channels=2, cells=1)
+
+
+def test_edges_that_are_questions_of_their_own_count():
+    key = "|skip_connect~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|skip_connect~2|"
+    assert skips_by_cell(from_table_key(key)) == {"cell": 3}
+    assert skips_by_cell(ReID(backbone=BENCH, num_ids=3).published()) == {"backbone.cell": 0}
+    assert skips_by_cell(ResNet(width=1 / 16).published()) == {}
+
+
+@pytest.mark.parametrize("max_skips", [0, 2, 5])
+def test_the_weakest_identities_of_such_edges_are_given_up(max_skips):
+    net = random_supernet(BENCH, 0)
+    with torch.no_grad():
+        net.alpha[:, list(net.options["cell.1<0"]).index("skip")] += 8
+    alphas = net.alphas()
+    kept = sorted(alphas, key=lambda edge: -alphas[edge]["skip"])[:max_skips]
+    assert set(derive(net).decisions.values()) == {"skip"}
+    assert {edge for edge, op in derive(net, max_skips).decisions.items() if op == "skip"} == set(kept)
+    assert all(skips_by_cell(found)["cell"] <= max_skips for _, found in islice(ranked(net, max_skips), 20))
 
 
 def test_alphas_are_softmax_weights_and_padding_has_none():
