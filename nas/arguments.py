@@ -82,9 +82,9 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
     if name not in STRATEGIES:
         hint = near_misses(name, STRATEGIES)
         raise ValueError(f"no strategy is named {name!r}{hint}; there are {', '.join(STRATEGIES)}")
-    kind = STRATEGIES[name]
-    both = issubclass(kind, DARTS) and isinstance(instead_of, DARTS)
-    return kind(epochs=instead_of.epochs) if both else kind()
+    strategy = STRATEGIES[name]
+    both = isinstance(strategy, DARTS) and isinstance(instead_of, DARTS)
+    return dataclasses.replace(strategy, epochs=instead_of.epochs) if both else strategy
 
 
 def is_other(subject: str) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nas.checkpoint import load_weights, write_whole
 from nas.data.augment import normalise
 from nas.data.base import Split
-from nas.data.cache import ImageCache
+from nas.data.cache import Cache
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
 from nas.recipe import Evaluation
@@ -98,7 +98,7 @@ class Features:
                                   same_camera=how.same_camera, rerank=rerank)
 
 
-def extract(net: nn.Module, query: ImageCache, gallery: ImageCache, stage: Stage, how: Evaluation,
+def extract(net: nn.Module, query: Cache, gallery: Cache, stage: Stage, how: Evaluation,
             progress: bool = False) -> Features:
     """The retrieval features (float32, on the stage's device) of a test split's images.
 
@@ -109,7 +109,7 @@ def extract(net: nn.Module, query: ImageCache, gallery: ImageCache, stage: Stage
     return Features.of(*found, query.split, gallery.split)
 
 
-def _features(net: nn.Module, cache: ImageCache, stage: Stage, how: Evaluation, title: str) -> Tensor:
+def _features(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title: str) -> Tensor:
     training, parts = net.training, []
     net.eval()
     starts = range(0, len(cache), how.batch_size)
@@ -129,7 +129,7 @@ def _feature(net: nn.Module, images: Tensor) -> Tensor:
     return getattr(output, "feature", output)
 
 
-def _ahead(cache: ImageCache, starts: range, batch_size: int) -> Iterator[Tensor]:
+def _ahead(cache: Cache, starts: range, batch_size: int) -> Iterator[Tensor]:
     """The images batch by batch; while one is in use, the next is being read."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque = deque()

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from nas.data.batches import Batch, Batches
 from nas.losses import Loss
-from nas.strategies.base import Losses
+from nas.strategies.base import Losses, Report, Score
+from search_spaces.base import Architecture
 from teachers.teacher import Teacher
+
+if TYPE_CHECKING:
+    from nas.trials import Trials
 
 
 def heard(batches: Iterable[Batch], teacher: Teacher | None) -> Iterator[Batch]:
@@ -31,6 +36,8 @@ class SearchObjective:
     num_epochs: int
     alpha_loss_function: Loss | None = None
     """What the alphas minimise; None: the weights' loss (the paper)."""
+    trials: Trials | None = None
+    """What gives architectures their scores."""
 
     @property
     def num_steps(self) -> int:
@@ -54,6 +61,15 @@ class SearchObjective:
 
     def alpha_loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses:
         return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
+
+    def value(self, net: nn.Module) -> float:
+        return self.trials.value(net)
+
+    def cost(self, architecture: Architecture) -> float:
+        return self.trials.cost(architecture)
+
+    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+        return self.trials.score(architecture, epochs, report)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Batch, epoch: int) -> Losses:
         temperature = function.temperature.at(epoch, self.num_epochs)

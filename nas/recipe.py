@@ -38,7 +38,7 @@ from students.reid import ReID, ReIDSpace
 
 KINDS = (*SETS.values(), HeldOut, Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2,
          KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss,
-         *STRATEGIES.values())
+         *map(type, STRATEGIES.values()))
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -92,6 +92,14 @@ class Search:
     """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
     alpha_loss: Loss | None = None
     """What the alphas minimise; None: what the weights do (the paper)."""
+    cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
+    """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
+    num_measured_ids: int | None = None
+    """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
+
+    def __post_init__(self) -> None:
+        if self.num_measured_ids is not None and self.num_measured_ids < 2:
+            raise ValueError(f"at least 2 identities must be measured on, not {self.num_measured_ids}")
 
 
 @dataclass(frozen=True, kw_only=True)

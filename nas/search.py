@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from nas.checkpoint import write_json
 from nas.data import splits
-from nas.data.base import ReIDData
+from nas.data.base import ReIDData, Split
+from nas.data.cache import CachePart
+from nas.data.held_out import findable, queries_of
 from nas.objective import SearchObjective
 from nas.run import RESULTS, Run, digest
 from nas.stage import Stage
-from nas.strategies.base import Found
+from nas.strategies import STRATEGIES
+from nas.strategies.base import Found, Strategy
+from nas.strategies.discrete import DiscreteSearch
 from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
-from search_spaces.base import Architecture
+from nas.trials import Trials
+from search_spaces.base import Architecture, SearchSpace
 
 FORMAT = 1
 
@@ -26,17 +33,39 @@ def search(run: Run, overwrite: bool = False) -> None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     data = recipe.load()
     space = recipe.space.with_ids(len(data.identities))
+    check_served(recipe.strategy, space, recipe.machine.devices)
     recipe.retrained.with_ids(len(data.identities)).check(space.published())
     weights = teacher_path(run)
     stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None)
     if stage is None:
         return
     torch.manual_seed(recipe.seed)
-    found = recipe.strategy.search(space, objective(run, data, stage), stage)
+    what_for = objective(run, data, stage)
+    found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
-        write_found(run, found)
+        write_found(run, found, what_for.cost)
         run.end(stage)
     stage.fabric.barrier()
+
+
+def check_served(strategy: Strategy, space: SearchSpace, devices: int) -> None:
+    """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
+    try:
+        strategy.check(space)
+    except ValueError as error:
+        able = [name for name, other in STRATEGIES.items() if _serves(other, space)]
+        raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
+    if devices > 1 and isinstance(strategy, DiscreteSearch):
+        raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command once for "
+                         "each device, with CUDA_VISIBLE_DEVICES; they share the trials")
+
+
+def _serves(strategy: Strategy, space: SearchSpace) -> bool:
+    try:
+        strategy.check(space)
+    except ValueError:
+        return False
+    return True
 
 
 def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
@@ -45,18 +74,41 @@ def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     halves = {"image": splits.by_image, "identity": splits.by_identity}[recipe.search.split]
     teacher = load_teacher(run, data, stage)
     cache = cached(data.train, recipe.images)
-    weights, alphas = (
-        batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
-        for seed, indices in enumerate(halves(data.train_labels, np.random.default_rng(recipe.seed)), 2 * recipe.seed))
+    parts = halves(data.train_labels, np.random.default_rng(recipe.seed))
+    weights, alphas = (batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
+                       for seed, indices in enumerate(parts, 2 * recipe.seed))
+    measured = _measured(data.train, parts[1], recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
+    trials = Trials(recipe, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
     return SearchObjective(recipe.loss, weights, alphas, teacher, recipe.strategy.epochs,
-                           recipe.search.alpha_loss)
+                           recipe.search.alpha_loss, trials)
 
 
-def write_found(run: Run, found: Found) -> None:
-    """The ranked list, then the best: with it the search counts as finished."""
-    ranked = [{"score": score, "architecture": _described(architecture)} for score, architecture in found.ranked]
-    write_json(run.folder / "architectures.json", {"format": FORMAT, "ranked": ranked})
+def _measured(train: Split, half: np.ndarray, most: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Of the images in `half` the queries and the gallery, of at most so many identities."""
+    identities = np.sort(rng.permutation(findable(train.take(half)))[:most])
+    half = half[np.isin(train.ids[half], identities)]
+    queries = queries_of(train.take(half), identities, rng) if len(identities) else np.arange(0)
+    return half[queries], np.delete(half, queries)
+
+
+def write_found(run: Run, found: Found, costs: Callable[[Architecture], float]) -> None:
+    """The ranked list and the front, then the best: with it the search counts as finished.
+
+    `costs` gives those that the search did not measure.
+    """
+    def cost(architecture: Architecture) -> float:
+        known = found.costs.get(architecture)
+        return costs(architecture) if known is None else known
+
+    write_json(run.folder / "architectures.json", {
+        "format": FORMAT, "value": found.score, "cost": run.recipe.search.cost,
+        "ranked": [_entry(score, cost(architecture), architecture) for score, architecture in found.ranked],
+        "front": [_entry(*point) for point in found.front], "notes": dict(found.notes)})
     write_json(run.folder / RESULTS["search"], _described(found.best))
+
+
+def _entry(score: float, cost: float, architecture: Architecture) -> dict:
+    return {"score": score, "cost": cost, "architecture": _described(architecture)}
 
 
 def _described(architecture: Architecture) -> dict:

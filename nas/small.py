@@ -15,9 +15,12 @@ from nas.losses import BranchesLoss, HintLoss, Loss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
+from nas.strategies.discrete import DiscreteSearch
+from nas.strategies.single_path import SinglePath
 
 VEHICLES = (VehicleID, VeRi776, Vehicles)
 EPOCHS = 2
+TRIALS = 3
 
 
 def small(recipe: Recipe) -> Recipe:
@@ -38,6 +41,10 @@ def small(recipe: Recipe) -> Recipe:
 def _strategy(strategy: Strategy | None) -> Strategy | None:
     if isinstance(strategy, DARTS):
         return replace(strategy, epochs=EPOCHS, warmup_epochs=0)
+    if isinstance(strategy, DiscreteSearch):
+        return replace(strategy, epochs=EPOCHS, trials=TRIALS)
+    if isinstance(strategy, SinglePath):
+        return replace(strategy, epochs=EPOCHS, trials=TRIALS, recalibration=2)
     return strategy and replace(strategy, epochs=EPOCHS)
 
 

@@ -68,14 +68,16 @@ class Stage:
     """One stage (`teach`, `search`, `retrain`, `rival`) in a run's folder.
 
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
-    one is refused.
+    one is refused. `quiet`: it shows no bar, as it is part of a stage that has one.
     """
 
-    def __init__(self, folder: Path, name: str, fingerprint: str, machine: Machine, fabric: Fabric | None = None):
+    def __init__(self, folder: Path, name: str, fingerprint: str, machine: Machine, fabric: Fabric | None = None,
+                 quiet: bool = False):
         self.folder = folder
         self.name = name
         self.fingerprint = fingerprint
         self.machine = machine
+        self.quiet = quiet
         self.fabric = fabric or machine.fabric()
         self.state = self._restore()
         self.seconds = self.state["seconds"] if self.state else 0.0
@@ -271,7 +273,7 @@ class Loop:
 
 def _progress(stage: Stage) -> Progress | None:
     """A bar on the terminal of the first process; nothing elsewhere."""
-    if not (stage.fabric.is_global_zero and sys.stderr.isatty()):
+    if stage.quiet or not (stage.fabric.is_global_zero and sys.stderr.isatty()):
         return None
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -21,6 +21,7 @@ from nas.objective import heard
 from nas.optimisers import current_rate, step
 from nas.recipe import Images, Training
 from nas.stage import Loop, Stage
+from nas.strategies.base import Report
 from teachers.teacher import Teacher
 
 
@@ -43,10 +44,12 @@ def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: A
 
 
 def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stage: Stage,
-          teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None) -> Loop:
+          teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None,
+          report: Report | None = None) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.
 
-    What the loss leaves out (adapters without a teacher) has a gradient of 0.
+    `report` is told each validation's mAP and may end the training. What the loss leaves out (adapters without a
+    teacher) has a gradient of 0.
     """
     net = stage.prepare(net)
     parameters = list(net.parameters())
@@ -63,6 +66,10 @@ def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stag
             gradients = torch.autograd.grad(losses["total"], parameters, materialize_grads=True)
             step(optimiser, stage.mean(list(gradients)), training.clip)
             loop.add(losses)
-        due = validate and training.validate_every and (epoch + 1) % training.validate_every == 0
-        loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **({"mAP": validate(net)} if due else {}))
+        found = {}
+        if validate and training.validate_every and (epoch + 1) % training.validate_every == 0:
+            found["mAP"] = validate(net)
+            if report and report(epoch + 1, found["mAP"]):
+                loop.stop("pruned")
+        loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **found)
     return loop

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,16 @@ from nas.data.memory import spare_bytes
 SHARE = 0.75  # of the memory that is free; networks and what is read ahead need some too
 
 logger = logging.getLogger(__name__)
+
+
+class Cache(Protocol):
+    """Images of a split at one size."""
+
+    split: Split
+
+    def __len__(self) -> int: ...
+
+    def get(self, indices: np.ndarray) -> Tensor: ...
 
 
 class ImageCache:
@@ -108,3 +119,18 @@ class ImageCache:
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
         return np.asarray(image).transpose(2, 0, 1)
+
+
+class CachePart:
+    """The images at `indices` of another cache, in that order, read from there."""
+
+    def __init__(self, cache: ImageCache, indices: np.ndarray) -> None:
+        self.split = cache.split.take(indices)
+        self.cache, self.indices = cache, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def get(self, indices: np.ndarray) -> Tensor:
+        """See `ImageCache.get`."""
+        return self.cache.get(self.indices[indices])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.data.base import DataSource, ReIDData
+from nas.data.base import DataSource, ReIDData, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +41,37 @@ def held_out(data: ReIDData, share: float, rng: np.random.Generator) -> ReIDData
     from another camera. Without cameras an identity has one gallery image, as in VehicleID.
     """
     train = data.train
-    cameras = np.arange(len(train)) if train.cameras is None else train.cameras
-    identities = [i for i in np.unique(train.ids) if len(np.unique(cameras[(train.ids == i) & (cameras >= 0)])) > 1]
+    identities = findable(train)
     count = round(share * len(np.unique(train.ids)))
     if not 2 <= count <= len(identities):
         raise ValueError(f"{data.name}: {share:g} of its training identities are {count}, and 2 to {len(identities)} "
                          "can be held out (those that two cameras see): change --held-out, or take more identities")
     chosen = np.sort(rng.permutation(identities)[:count])
-    queries = np.sort(np.concatenate([_queries(np.flatnonzero(train.ids == i), cameras, rng) for i in chosen]))
+    queries = queries_of(train, chosen, rng)
     held = np.isin(train.ids, chosen)
     gallery = held.copy()
     gallery[queries] = False
     return replace(data, name=f"{data.name} (held out of training)", train=train.take(~held), query=train.take(queries),
                    gallery=train.take(gallery), partitions=())
+
+
+def queries_of(split: Split, identities: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Ascending indices of images to look for: of each identity one from every camera but one.
+
+    Where the other images are the gallery, each has a match there from another camera.
+    """
+    cameras = _cameras(split)
+    return np.sort(np.concatenate([_queries(np.flatnonzero(split.ids == i), cameras, rng) for i in identities]))
+
+
+def findable(split: Split) -> list[int]:
+    """The identities that two cameras see (without cameras: that have two images)."""
+    cameras = _cameras(split)
+    return [i for i in np.unique(split.ids) if len(np.unique(cameras[(split.ids == i) & (cameras >= 0)])) > 1]
+
+
+def _cameras(split: Split) -> np.ndarray:
+    return np.arange(len(split)) if split.cameras is None else split.cameras
 
 
 def _queries(images: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,24 @@
-"""The strategies by the names that the command line gives them."""
+"""The strategies by the names that the command line gives them, each with its defaults."""
 
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
+from nas.strategies.evolution import Evolution
 from nas.strategies.gdas import GDAS
+from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.random_search import RandomSearch
+from nas.strategies.reinforce import Reinforce
+from nas.strategies.single_path import SinglePath
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    "darts": DARTS,
-    "pc_darts": PCDARTS,
-    "gdas": GDAS,
+STRATEGIES: dict[str, Strategy] = {
+    "darts": DARTS(),
+    "pc_darts": PCDARTS(),
+    "gdas": GDAS(),
+    "random": RandomSearch(),
+    "evolution": Evolution(),
+    "reinforce": Reinforce(),
+    "single_path": SinglePath(),
+    "tpe": OptunaSearch(sampler="tpe"),
+    "gp": OptunaSearch(sampler="gp"),
+    "nsga2": OptunaSearch(sampler="nsga2"),
 }

@@ -141,6 +141,12 @@ class Found:
     history: list[dict]
     front: list[tuple[float, float, Architecture]] = field(default_factory=list)
     """Score, cost and architecture of all that no other beats in both, the cheapest first; empty without costs."""
+    score: str = "log weight"
+    """What the scores are."""
+    costs: Mapping[Architecture, float] = field(default_factory=dict)
+    """As far as the search measured them."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What else a user should know of the result, as plain data."""
 
     @property
     def best(self) -> Architecture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -80,7 +80,7 @@ class DiscreteSearch(Strategy):
                 finally:
                     journal.release(number)
             self._publish(board, loop)
-        return Found(ranked(board.tried)[: self.num_ranked], loop.history, front(board.tried))
+        return found(board.tried, loop.history, self.num_ranked)
 
     def _halving(self) -> Halving | None:
         return None if self.pruning == "none" else Halving(kind=self.pruning, factor=self.factor, epochs=self.epochs)
@@ -95,6 +95,12 @@ class DiscreteSearch(Strategy):
             if self.minutes is not None and sum(tried.score.seconds for tried in so_far) >= 60 * self.minutes:
                 loop.stop(f"the trials took {self.minutes:g} minutes")
             loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
+
+
+def found(tried: Sequence[Tried], history: list[dict], num_ranked: int) -> Found:
+    """The end of a search that tried these."""
+    costs = {trial.architecture: trial.score.cost for trial in tried}
+    return Found(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs)
 
 
 def ranked(tried: Iterable[Tried]) -> list[tuple[float, Architecture]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +12,12 @@ from nas.features import extract
 from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
-from nas.stage import Loop, Stage
+from nas.stage import Stage
+from nas.strategies.base import Report
 from nas.teach import load_teacher, started
 from nas.training import batches_of, cached, train
 from search_spaces.base import Architecture
 from search_spaces.cost import cost
-
-Report = Callable[[int, float], bool]
-"""Told the epochs done and the mAP by then; whether it is to be pruned."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -48,17 +44,12 @@ class Trainer:
     def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: Report) -> Score:
         """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""
         shutil.rmtree(folder, ignore_errors=True)
-        stage, training = _TrialStage(folder, "retrain", "", recipe.machine), recipe.retrain
+        stage, training = Stage(folder, "retrain", "", recipe.machine), recipe.retrain
         network = started(recipe.retrained.with_ids(self.num_ids), architecture, self.data, training, recipe.seed)
         batches = batches_of(self.data, self.train, training.sampling, training.augment, recipe.seed, stage)
 
-        def validate(net: nn.Module) -> float:
-            mAP = self._mAP(net, recipe, stage)
-            if report(stage.current.epoch + 1, mAP):
-                stage.current.stop("pruned")
-            return mAP
-
-        loop = train(network.net, batches, recipe.loss, training, stage, self.teacher, validate)
+        loop = train(network.net, batches, recipe.loss, training, stage, self.teacher,
+                     lambda net: self._mAP(net, recipe, stage), report)
         stage.checkpoint.unlink()
         mAP = loop.history[-1].get("mAP")
         counted = cost(feature_net(network.net.inference()), recipe.images.height, recipe.images.width)
@@ -68,13 +59,3 @@ class Trainer:
     def _mAP(self, net: nn.Module, recipe: Recipe, stage: Stage) -> float:
         how = recipe.evaluation
         return extract(net.inference(), self.query, self.gallery, stage, how).evaluate(how).mAP
-
-
-class _TrialStage(Stage):
-    """A stage whose training can be stopped by what its validation finds."""
-
-    current: Loop
-
-    def loop(self, *args: object) -> Loop:
-        self.current = super().loop(*args)
-        return self.current

@@ -3,7 +3,7 @@
 import copy
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pytest
@@ -356,8 +356,8 @@ class Mortal(Classify):
         return super().loss(net, pictures, epoch)
 
 
-GRADIENT = {name: kind for name, kind in STRATEGIES.items() if issubclass(kind, DARTS)}
-BY_GRADIENT = {**{name: kind(epochs=3, alphas=Adam(lr=0.5)) for name, kind in GRADIENT.items()},
+GRADIENT = {name: strategy for name, strategy in STRATEGIES.items() if isinstance(strategy, DARTS)}
+BY_GRADIENT = {**{name: replace(strategy, epochs=3, alphas=Adam(lr=0.5)) for name, strategy in GRADIENT.items()},
                "second order": DARTS(epochs=3, order=2)}
 ONE_CELL = ReID(backbone=Cells(channels=4, cells=1, reductions=()), num_ids=4, embedding_dim=6)
 EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)

@@ -1,0 +1,83 @@
+"""What an architecture is worth in a search: it is trained on the weights' half and measured on the alphas'."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from nas.config import fingerprint
+from nas.data.base import ReIDData
+from nas.data.batches import Batches
+from nas.data.cache import CachePart
+from nas.features import extract
+from nas.network import feature_net
+from nas.recipe import Recipe
+from nas.stage import NonFiniteLoss, Stage
+from nas.strategies.base import Report, Score
+from nas.teach import started
+from nas.training import train
+from search_spaces.base import Architecture
+from search_spaces.cost import cost
+from search_spaces.latency import latency
+from teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of one search. A trial trains as the recipe retrains, with the search's batches."""
+
+    recipe: Recipe
+    data: ReIDData
+    stage: Stage
+    teacher: Teacher | None
+    batches: Batches
+    query: CachePart
+    gallery: CachePart
+
+    def value(self, net: nn.Module) -> float:
+        """The mAP of a network as it stands."""
+        how = self.recipe.evaluation
+        return extract(net, self.query, self.gallery, self.stage, how).evaluate(how).mAP
+
+    def cost(self, architecture: Architecture) -> float:
+        """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
+        images, space = self.recipe.images, self._space
+        if self.recipe.search.cost == "multiply_adds":
+            with torch.device("meta"):
+                net = feature_net(space.student(architecture).inference())
+            return cost(net, images.height, images.width).multiply_adds
+        net = self.stage.prepare(feature_net(space.student(architecture).inference()))
+        with self.stage.autocast():
+            return latency(net, images.height, images.width, device=self.stage.fabric.device)
+
+    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+        """A network whose training diverges has the value 0, with a warning."""
+        training = replace(self.recipe.retrain, epochs=epochs, validate_every=int(report is not None))
+        stage = self._stage(architecture, epochs)
+        network = started(self._space, architecture, self.data, training, self.recipe.seed)
+        value, since, before = 0.0, time.monotonic(), stage.seconds
+        try:
+            loop = train(network.net, self.batches, self.recipe.loss, training, stage, self.teacher,
+                         lambda net: self.value(net.inference()), report)
+            value = loop.history[-1].get("mAP")
+            if value is None:
+                value = self.value(network.net.inference())
+        except NonFiniteLoss as error:
+            warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
+        stage.checkpoint.unlink(missing_ok=True)
+        return Score(value, self.cost(architecture), before + time.monotonic() - since,
+                     pruned=value > 0 and bool(loop.stopped))
+
+    @property
+    def _space(self):
+        return self.recipe.space.with_ids(len(self.data.identities))
+
+    def _stage(self, architecture: Architecture, epochs: int) -> Stage:
+        """Of a trial's own, so that a killed one goes on."""
+        folder = self.stage.folder / f"{self.stage.name}.trials" / architecture.hash
+        return Stage(folder, "retrain", fingerprint(self.stage.fingerprint, epochs), self.stage.machine,
+                     self.stage.fabric, quiet=True)
