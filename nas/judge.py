@@ -14,7 +14,6 @@ from nas.checkpoint import write_json
 from nas.data.base import ReIDData
 from nas.features import Features, extract
 from nas.foreign import OnnxNet
-from nas.metrics.latency import latency
 from nas.metrics.retrieval import Retrieval
 from nas.network import feature_net
 from nas.pictures import draw_plots, draw_strips
@@ -23,6 +22,7 @@ from nas.recipe import Evaluation, Images
 from nas.stage import Stage
 from nas.training import cached
 from search_spaces.cost import cost
+from search_spaces.latency import latency
 
 FORMAT = 1
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import copy
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces.base import (Answer, Architecture, Edges, Fixed, Make, Pick, SearchSpace, Value, all_edges,
-                                parse_edge)
-from search_spaces.cost import cost
+from search_spaces.base import Answer, Architecture, Edges, Fixed, Make, Pick, Value, all_edges, parse_edge
 
 NONE = "none"
 """DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
@@ -200,56 +197,6 @@ class Supernet(nn.Module):
     def strengths(self) -> dict[str, dict[str, float]]:
         """What an architecture is derived by: in DARTS the softmax weights."""
         return self.alphas()
-
-
-class MultiplyAdds:
-    """The multiply-adds of one `height x width` image in a space's networks, as a function of a supernet's alphas.
-
-    Each candidate is counted once, wherever it stands; zero costs nothing.
-    """
-
-    def __init__(self, space: SearchSpace, height: int, width: int) -> None:
-        self.space, self.height, self.width = space, height, width
-        counter = FlopCounterMode(display=False)
-        with torch.device("meta"), torch.no_grad():
-            supernet = space.supernet(folded=False).eval()
-            with counter:
-                supernet(torch.empty(1, 3, height, width))
-        names, flops = list(supernet.options), counter.get_flop_counts()
-        self.nodes = supernet.nodes
-        self.of = {name: dict.fromkeys(options, 0) for name, options in supernet.options.items()}
-        """By decision and option."""
-        for path, module in supernet.named_modules():
-            if isinstance(module, MixedOp):
-                row = self.of[names[module.row]]
-                for place, option in zip(range(len(module.ops)), row, strict=False):
-                    row[option] += sum(flops.get(f"Supernet.{path}.ops.{place}", {}).values()) // 2
-        self.fixed = counter.get_total_flops() // 2 - sum(sum(row.values()) for row in self.of.values())
-        """What all networks of the space share."""
-
-    def expected(self, supernet: Supernet) -> Tensor:
-        """The mean under the alphas' softmax weights, every edge counted, also those that a derivation drops."""
-        costs = [self.of.get(name, {}) for name in supernet.options]
-        table = torch.tensor([[*row.values(), *[0] * (supernet.alpha.shape[1] - len(row))] for row in costs])
-        return self.fixed + (supernet.weights() * table.to(supernet.alpha)).sum()
-
-    def exact(self, architecture: Architecture) -> int:
-        """Those of the architecture's student."""
-        with torch.device("meta"):
-            student = self.space.student(architecture)
-        return cost(student, self.height, self.width).multiply_adds
-
-    def bounds(self) -> tuple[int, int]:
-        """The fewest and the most of any architecture."""
-        return self._extreme(min), self._extreme(max)
-
-    def _extreme(self, best: Callable[[Iterable[int]], int]) -> int:
-        of = {name: dict(row) for name, row in self.of.items()}
-        total = self.fixed
-        for rows, keep in self.nodes.values():
-            edges = [best(count for op, count in of.pop(row).items() if op != NONE) for row in rows.values()]
-            total += sum(sorted(edges, reverse=best is max)[:keep])
-        return total + sum(best(row.values()) for row in of.values())
 
 
 def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:

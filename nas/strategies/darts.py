@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Literal
-from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
 from nas.strategies.hessian import has_grown, largest_eigenvalue
+from nas.strategies.price import TABLE, Price, latency_table
 from search_spaces.base import Architecture, SearchSpace, parse_edge
-from search_spaces.relaxed import MultiplyAdds, Supernet, derive, ranked, skips_by_cell
+from search_spaces.candidate_costs import MultiplyAdds
+from search_spaces.relaxed import Supernet, derive, ranked, skips_by_cell
 
 POOLS = ("max3", "avg3")
 
@@ -49,10 +51,17 @@ class DARTS(Strategy):
     before (RobustDARTS: 1.3)."""
     eigenvalue_window: int = 5
     """Measurements in a window (RobustDARTS)."""
+    cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
+    """What `cost_weight` is for: multiply-adds, or the time for one image as measured on this machine."""
     cost_weight: float = 0.0
-    """Weight in the alphas' loss of the expected multiply-adds of one image, in 10^9."""
+    """Weight in the alphas' loss of the expected cost of one image, for each 10^9 multiply-adds or each ms."""
     target_multiply_adds: float | None = None
     """With it, `cost_weight` is the weight of their relative distance from this."""
+    target_latency_ms: float | None = None
+    """The same for the time."""
+    latency_table: Path | None = None
+    """Where the times of the candidates are read from, or written to if no file is there, so that several runs share
+    them; None: each run measures its own."""
     num_ranked: int = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
@@ -70,11 +79,23 @@ class DARTS(Strategy):
         if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
             raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
                              f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
+        self._check_cost()
 
-        if self.cost_weight < 0 or (self.target_multiply_adds is not None
-                                    and not (self.target_multiply_adds > 0 and self.cost_weight)):
-            raise ValueError("cost_weight must be at least 0, and target_multiply_adds above 0 with a cost_weight "
-                             f"above 0, not {self.cost_weight} and {self.target_multiply_adds}")
+    def _check_cost(self) -> None:
+        needed = {"target_multiply_adds": "multiply_adds", "target_latency_ms": "latency_ms",
+                  "latency_table": "latency_ms"}
+        for name, cost in needed.items():
+            if getattr(self, name) is not None and self.cost != cost:
+                raise ValueError(f"{name} needs cost={cost!r}, not {self.cost!r}")
+        if self.cost_weight < 0 or (self._target is not None and not (self._target > 0 and self.cost_weight)):
+            raise ValueError(f"cost_weight must be at least 0, and target_{self.cost} above 0 with a cost_weight "
+                             f"above 0, not {self.cost_weight} and {self._target}")
+        if self.cost == "latency_ms" and not self.cost_weight:
+            raise ValueError("cost='latency_ms' needs a cost_weight above 0: without it no time is measured")
+
+    @property
+    def _target(self) -> float | None:
+        return self.target_latency_ms if self.cost == "latency_ms" else self.target_multiply_adds
 
     @property
     def num_resting(self) -> int:
@@ -85,13 +106,18 @@ class DARTS(Strategy):
         """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
         return space.supernet(folded=self.folded)
 
+    def check(self, space: SearchSpace) -> None:
+        with torch.device("meta"):
+            self.supernet(space)
+
     def begin_epoch(self, supernet: Supernet, epoch: int) -> dict[str, float]:
         """Sets what changes from epoch to epoch, and says it for the history; in DARTS nothing does."""
         return {}
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
         supernet = stage.prepare(self.supernet(space))
-        bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective))
+        bilevel = Bilevel(self, supernet, objective, stage,
+                           self._price(space, objective, stage, supernet.alpha.device))
         loop = stage.loop(self.epochs, objective.num_steps, {
             "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
         for epoch in loop.epochs():
@@ -113,14 +139,17 @@ class DARTS(Strategy):
         before = self._before_growth(loop.history)
         if before is not None:
             supernet.set_alphas(before["alphas"])
-        best = islice(ranked(supernet, self.max_skips), self.num_ranked)
-        return Found(list(best), loop.history)
+        best = list(islice(ranked(supernet, self.max_skips), self.num_ranked))
+        notes = {"cost": bilevel.price.notes(supernet, best[0][1])} if bilevel.price else {}
+        return Found(best, loop.history, notes=notes)
 
-    def _price(self, space: SearchSpace, objective: Objective) -> Price | None:
+    def _price(self, space: SearchSpace, objective: Objective, stage: Stage, device: torch.device) -> Price | None:
         if not self.cost_weight:
             return None
-        height, width = next(iter(objective.alpha_batches(0))).images.shape[2:]
-        return Price(MultiplyAdds(space, height, width), self.cost_weight, self.target_multiply_adds)
+        size = next(iter(objective.alpha_batches(0))).images.shape[2:]
+        costs = (MultiplyAdds.counted(space, *size) if self.cost == "multiply_adds" else
+                 latency_table(space, *size, device, stage.folder / TABLE, self.latency_table))
+        return Price(costs, self.cost_weight, self._target)
 
     def _before_growth(self, history: list[dict]) -> dict | None:
         """The line of history before the eigenvalue grew; None when it has not."""
@@ -139,33 +168,9 @@ class DARTS(Strategy):
         if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.num_resting:
             loop.stop(f"a predicted cell has {most} identities")
         if bilevel.price:
-            record["multiply_adds"] = bilevel.price.record(supernet, predicted)
+            record |= bilevel.price.record(supernet, predicted)
         loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,
                        decisions=predicted.to_dict()["decisions"], alphas=supernet.alphas())
-
-
-class Price:
-    """What a supernet's expected multiply-adds add to the alphas' loss.
-
-    `weight` for each 10^9 of them; with a `target`, `weight` times their relative distance from it. A target that no
-    network can have gives way to the closest, with a warning.
-    """
-
-    def __init__(self, costs: MultiplyAdds, weight: float, target: float | None) -> None:
-        self.costs, self.weight, self.target = costs, weight, target
-        fewest, most = costs.bounds()
-        if target is not None and not fewest <= target <= most:
-            self.target = min(max(target, fewest), most)
-            warn(f"no network of this space has {target:g} multiply-adds, they have {fewest:g} to {most:g}: the search "
-                 f"goes for {self.target:g}", stacklevel=2)
-
-    def __call__(self, supernet: Supernet) -> Tensor:
-        expected = self.costs.expected(supernet)
-        return self.weight * (expected / 1e9 if self.target is None else (expected / self.target - 1).abs())
-
-    def record(self, supernet: Supernet, predicted: Architecture) -> dict[str, float]:
-        """The expected multiply-adds, and those of the predicted student."""
-        return {"expected": self.costs.expected(supernet).item(), "predicted": self.costs.exact(predicted)}
 
 
 class Bilevel:
@@ -183,7 +188,7 @@ class Bilevel:
         self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
 
     def alpha_loss(self, net: Supernet, batch: Batch, epoch: int) -> Losses:
-        """The objective's loss for the alphas, and the price of the expected multiply-adds."""
+        """The objective's loss for the alphas, and the price of the expected cost."""
         losses = self.objective.alpha_loss(net, batch, epoch)
         if self.price is None:
             return losses

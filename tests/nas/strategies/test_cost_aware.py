@@ -1,128 +1,126 @@
-"""The expected multiply-adds against real students, and searches that they steer."""
+"""Searches that a cost steers, by each strategy that has alphas."""
 
-from itertools import product
+from math import prod
 
-import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
 
 from nas.optimisers import Adam
 from nas.stage import Machine, Stage
-from nas.strategies.darts import DARTS, Price
+from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
-from search_spaces.base import all_edges
-from search_spaces.cell import Cells
-from search_spaces.cost import cost
-from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.relaxed import MultiplyAdds
-from students.reid import ReID
+from search_spaces.base import all_edges, parse_edge
+from search_spaces.candidate_costs import MultiplyAdds
+from search_spaces.candidate_latency import CandidateLatency
+from search_spaces.relaxed import NONE
 from tests.nas.test_darts import Classify
-from tests.search_spaces.test_contract import prefer
+from tests.search_spaces.test_candidate_costs import CELLS
+from tests.search_spaces.test_candidate_latency import clock  # noqa: F401
 from tests.search_spaces.test_relaxed import TwoNodes
 
-CELLS = ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), num_ids=4, embedding_dim=6)
-SPACES = {"cells": CELLS, "mobilenet_v2": MobileNetV2(width=0.25), "two nodes": TwoNodes()}
 STRATEGIES = {"darts": DARTS(), "pc_darts": PCDARTS(), "gdas": GDAS()}
 
 
-@pytest.fixture(scope="module", params=SPACES)
-def counted(request):
-    space = SPACES[request.param]
-    return space, MultiplyAdds(space, 32, 16)
-
-
-def test_alphas_that_prefer_one_student_expect_its_cost(counted):
-    space, costs = counted
-    for seed in range(3):
-        architecture = space.sample(np.random.default_rng(seed))
-        supernet = space.supernet().double()
-        prefer(supernet, architecture, strength=800.0)
-        real = cost(space.student(architecture), 32, 16).multiply_adds
-        assert costs.expected(supernet).item() == real == costs.exact(architecture)
-
-
-def test_the_gradient_is_that_of_differences(counted):
-    space, costs = counted
-    torch.manual_seed(0)
-    supernet = space.supernet().double()
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_every_strategy_expects_what_it_would_derive(kind):
+    """Not what its own supernet does, which sees a part of the channels or one path."""
+    costs = MultiplyAdds.counted(CELLS, 32, 16)
+    supernet = STRATEGIES[kind].supernet(CELLS).double()
     with torch.no_grad():
         supernet.alpha.normal_()
-    gradient, = torch.autograd.grad(costs.expected(supernet), [supernet.alpha])
-    assert gradient.any() and not gradient[supernet.absent].any()
-    direction = torch.randn_like(gradient)
-    with torch.no_grad():
-        supernet.alpha.add_(direction, alpha=1e-5)
-        more = costs.expected(supernet)
-        supernet.alpha.sub_(direction, alpha=2e-5)
-        slope = (more - costs.expected(supernet)) / 2e-5
-    assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-6)
-
-
-def test_bounds_are_those_of_all_networks():
-    space, costs = TwoNodes(), MultiplyAdds(TwoNodes(), 8, 8)
-    offered = {source: space.keys for source in range(2)}
-    every = [costs.fixed + costs.of["op"][op] + sum(costs.of[f"{name}<{edge[-1]}"][edge[:-2]] for name, answer in
-                                                    (("node", node), ("last", last)) for edge in answer)
-             for op, node, last in product(space.keys, all_edges(offered, 2), all_edges(offered, 1))]
-    assert costs.bounds() == (min(every), max(every)) and min(every) < max(every)
-
-
-@pytest.mark.parametrize("kind", STRATEGIES)
-def test_every_strategy_expects_what_the_students_of_the_space_cost(kind):
-    """Not what its own supernet does, which sees a part of the channels or one path."""
-    costs = MultiplyAdds(CELLS, 32, 16)
-    supernet = STRATEGIES[kind].supernet(CELLS).double()
-    weights = supernet.alphas()
-    expected = sum(weights[name][op] * count for name, row in costs.of.items() for op, count in row.items())
-    assert costs.expected(supernet).item() == pytest.approx(costs.fixed + expected)
+    strengths, expected = supernet.strengths(), costs.fixed
+    for rows, keep in supernet.nodes.values():
+        offered = {source: [op for op in costs.of[row] if op != NONE] for source, row in rows.items()}
+        answers = [[(op, rows[source]) for op, source in map(parse_edge, answer)]
+                   for answer in all_edges(offered, keep)]
+        weights = [prod(strengths[row][op] for op, row in answer) for answer in answers]
+        totals = [sum(costs.of[row][op] for op, row in answer) for answer in answers]
+        expected += sum(w * c for w, c in zip(weights, totals, strict=True)) / sum(weights)
+    assert costs.expected(supernet).item() == pytest.approx(expected)
 
 
 class Nothing(Classify):
-    """An objective without any wish for the alphas."""
+    """An objective without any wish for the alphas, which dies in epoch `die_at`."""
+
+    die_at = None
 
     def loss(self, net, pictures, epoch):
         return {"total": net(pictures.images)["map"].square().mean()}
 
     def alpha_loss(self, net, pictures, epoch):
+        if epoch == self.die_at:
+            raise KeyboardInterrupt
         return {"total": 0.0 * net.weights().sum()}
 
 
-class TestSearch:
-    costs = MultiplyAdds(TwoNodes(), 32, 16)
+def search(folder, die_at=None, **options):
+    stage = Stage(folder, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    torch.manual_seed(0)
+    objective = Nothing(num_steps=4)
+    objective.die_at = die_at
+    alphas = Adam(lr=0.2, weight_decay=0.0)
+    return DARTS(epochs=10, alphas=alphas, **options).search(TwoNodes(), objective, stage)
 
-    def search(self, folder, **options):
-        stage = Stage(folder, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
-        torch.manual_seed(0)
-        alphas = Adam(lr=0.2, weight_decay=0.0)
-        return DARTS(epochs=10, alphas=alphas, **options).search(TwoNodes(), Nothing(num_steps=4), stage)
+
+class TestMultiplyAdds:
+    costs = MultiplyAdds.counted(TwoNodes(), 32, 16)
 
     def test_a_weight_alone_makes_the_network_cheap(self, tmp_path):
-        found = self.search(tmp_path, cost_weight=1e4)
+        found = search(tmp_path, cost_weight=1e4)
         first, last = (found.history[i]["multiply_adds"] for i in (0, -1))
         fewest, most = self.costs.bounds()
         assert last["expected"] < first["expected"] / 4 and last["expected"] < most / 10
-        assert last["predicted"] == fewest == self.costs.exact(found.best)
+        assert last["predicted"] == fewest == self.costs.real(found.best)
         assert found.history[-1]["alpha"]["total"] == found.history[-1]["alpha"]["price"] > 0
+        assert found.notes["cost"] == {"multiply_adds": {**last, "real": fewest}}
 
     def test_a_target_is_come_near(self, tmp_path):
         target = 3 * sum(self.costs.bounds()) / 4
-        found = self.search(tmp_path, cost_weight=1.0, target_multiply_adds=target)
+        found = search(tmp_path, cost_weight=1.0, target_multiply_adds=target)
         assert self.costs.expected(TwoNodes().supernet()).item() < target / 2
         assert found.history[-1]["multiply_adds"]["expected"] == pytest.approx(target, rel=0.1)
 
-    def test_a_target_out_of_reach_is_said(self):
-        costs = MultiplyAdds(CELLS, 32, 16)
-        fewest, most = costs.bounds()
-        with pytest.warns(UserWarning, match=f"no network of this space has 1 multiply-adds, .* goes for {fewest:g}"):
-            assert Price(costs, 1.0, 1.0).target == fewest
-        with pytest.warns(UserWarning, match=f"no network of this space has 1e.12 multiply-adds, .* goes for {most:g}"):
-            assert Price(costs, 1.0, 1e12).target == most
+
+class TestLatency:
+    def test_a_weight_alone_makes_the_network_fast(self, tmp_path, clock):  # noqa: F811
+        found = search(tmp_path, cost="latency_ms", cost_weight=1.0)
+        first, last = (found.history[i]["latency_ms"] for i in (0, -1))
+        least, most = CandidateLatency.measured(TwoNodes(), 32, 16, torch.device("cpu")).bounds()
+        assert least < last["expected"] < first["expected"] < most
+        assert last["predicted"] == pytest.approx(least)
+        noted = found.notes["cost"]
+        assert noted["latency_ms"]["real"] == pytest.approx(least) and noted["latency_ms"].items() >= last.items()
+        assert noted["multiply_adds"]["real"] == MultiplyAdds.counted(TwoNodes(), 32, 16).real(found.best)
+
+    def test_a_search_gone_on_with_keeps_its_cost(self, tmp_path, clock):  # noqa: F811
+        options = {"cost": "latency_ms", "cost_weight": 1.0, "target_latency_ms": 15.0}
+        whole = search(tmp_path / "whole", **options)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "killed", die_at=5, **options)
+        clock.per_layer *= 3
+        last = search(tmp_path / "killed", **options)
+        assert last.history == whole.history and last.ranked == whole.ranked
+        assert last.notes["cost"]["latency_ms"]["real"] > whole.notes["cost"]["latency_ms"]["real"]
+
+    def test_a_table_at_hand_changes_nothing_else(self, tmp_path, clock):  # noqa: F811
+        options = {"cost": "latency_ms", "cost_weight": 1.0, "latency_table": tmp_path / "table.json"}
+        measuring, reading = search(tmp_path / "a", **options), search(tmp_path / "b", **options)
+        assert measuring.history == reading.history and not (tmp_path / "b" / "latency.json").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"cost_weight": -1.0}, {"target_multiply_adds": 1e9},
-                                   {"cost_weight": 1.0, "target_multiply_adds": 0.0}])
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match="cost_weight must be at least 0"):
+@pytest.mark.parametrize(("wrong", "says"), [
+    ({"cost_weight": -1.0}, "cost_weight must be at least 0"),
+    ({"target_multiply_adds": 1e9}, "target_multiply_adds above 0 with a cost_weight above 0, not 0.0 and 1"),
+    ({"cost_weight": 1.0, "target_multiply_adds": 0.0}, "target_multiply_adds above 0"),
+    ({"cost": "latency_ms", "target_latency_ms": 2.0}, "target_latency_ms above 0 with a cost_weight above 0"),
+    ({"cost": "latency_ms"}, "needs a cost_weight above 0"),
+    ({"cost_weight": 1.0, "target_latency_ms": 2.0}, "target_latency_ms needs cost='latency_ms', not 'multiply_adds'"),
+    ({"latency_table": "table.json"}, "latency_table needs cost='latency_ms'"),
+    ({"cost": "latency_ms", "cost_weight": 1.0, "target_multiply_adds": 1e9},
+     "target_multiply_adds needs cost='multiply_adds', not 'latency_ms'"),
+])
+def test_contradictory_settings_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
         DARTS(**wrong)

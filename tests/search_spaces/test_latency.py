@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas.metrics import latency as latency_module
-from nas.metrics.latency import latency
+from search_spaces import latency as latency_module
+from search_spaces.latency import latency
 
 
 class Slow(nn.Module):

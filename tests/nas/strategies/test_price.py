@@ -1,0 +1,95 @@
+"""Where a latency table comes from: the user's file, the run's, or the clock."""
+
+import json
+
+import pytest
+import torch
+
+from nas.strategies import price
+from nas.strategies.price import Price, latency_table
+from search_spaces.candidate_costs import MultiplyAdds
+from search_spaces.candidate_latency import CandidateLatency
+from tests.search_spaces.test_candidate_costs import CELLS
+from tests.search_spaces.test_relaxed import TwoNodes
+
+CPU = torch.device("cpu")
+SPACE = TwoNodes()
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Each measurement is noted, and says how many there were before."""
+    measured = []
+
+    def count(space, height, width, device):
+        costs = MultiplyAdds.counted(space, height, width)
+        measured.append(space)
+        return CandidateLatency(space=space, height=height, width=width, nodes=costs.nodes, of=costs.of,
+                                fixed=float(len(measured)), device=device, error=0.0)
+
+    monkeypatch.setattr(price.CandidateLatency, "measured", count)
+    return measured
+
+
+def table(folder, shared=None, space=SPACE):
+    return latency_table(space, 16, 8, CPU, folder / "latency.json", shared)
+
+
+def from_elsewhere(path):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "abacus"}))
+
+
+def test_a_table_is_measured_once(tmp_path, runs):
+    assert table(tmp_path) == table(tmp_path)
+    assert len(runs) == 1 and [path.name for path in tmp_path.iterdir()] == ["latency.json"]
+
+
+def test_runs_share_a_file(tmp_path, runs):
+    shared = tmp_path / "shared.json"
+    first = table(tmp_path / "a", shared)
+    assert table(tmp_path / "b", shared) == first and len(runs) == 1
+    assert (tmp_path / "a" / "latency.json").read_text() == shared.read_text()
+
+
+def test_another_machines_table_in_the_runs_folder_is_replaced(tmp_path, runs):
+    table(tmp_path)
+    from_elsewhere(tmp_path / "latency.json")
+    with pytest.warns(UserWarning, match="latency.json does not hold here .device abacus, here .*measured anew"):
+        assert table(tmp_path).fixed == 2
+    assert table(tmp_path).fixed == 2
+
+
+def test_another_machines_file_of_the_user_is_left_alone(tmp_path, runs):
+    shared = tmp_path / "shared.json"
+    table(tmp_path / "a", shared)
+    from_elsewhere(shared)
+    kept = shared.read_text()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="shared.json does not hold here .device abacus"):
+            assert table(tmp_path / "b", shared).fixed == 2
+    assert shared.read_text() == kept and len(runs) == 2
+
+
+def test_another_spaces_table_is_not_used(tmp_path, runs):
+    table(tmp_path)
+    with pytest.warns(UserWarning, match="other decisions"):
+        table(tmp_path, space=TwoNodes(keys=("sep3", "skip")))
+    assert runs == [SPACE, TwoNodes(keys=("sep3", "skip"))]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"device": "here"}', None])
+def test_a_file_without_a_table_is_named(tmp_path, runs, content):
+    shared = tmp_path / "shared.json"
+    shared.mkdir() if content is None else shared.write_text(content)
+    with pytest.raises(ValueError, match="shared.json must hold a latency table: .*Delete it, or name another"):
+        table(tmp_path, shared)
+    assert not runs
+
+
+def test_a_target_out_of_reach_is_said():
+    costs = MultiplyAdds.counted(CELLS, 32, 16)
+    fewest, most = costs.bounds()
+    with pytest.warns(UserWarning, match=f"no network of this space has 1 multiply-adds, .* goes for {fewest:g}"):
+        assert Price(costs, 1.0, 1.0).target == fewest
+    with pytest.warns(UserWarning, match=f"no network of this space has 1e.12 multiply-adds, .* goes for {most:g}"):
+        assert Price(costs, 1.0, 1e12).target == most
