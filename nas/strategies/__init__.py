@@ -4,6 +4,7 @@ from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.evolution import Evolution
 from nas.strategies.gdas import GDAS
+from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
@@ -21,4 +22,14 @@ STRATEGIES: dict[str, Strategy] = {
     "tpe": OptunaSearch(sampler="tpe"),
     "gp": OptunaSearch(sampler="gp"),
     "nsga2": OptunaSearch(sampler="nsga2"),
+    "nni:DARTS": NNIOneShot(algorithm="DARTS"),
+    "nni:GumbelDARTS": NNIOneShot(algorithm="GumbelDARTS"),
+    "nni:Proxyless": NNIOneShot(algorithm="Proxyless"),
+    "nni:RandomOneShot": NNIOneShot(algorithm="RandomOneShot"),
+    "nni:ENAS": NNIOneShot(algorithm="ENAS"),
+    "nni:Random": NNIMultiTrial(algorithm="Random"),
+    "nni:GridSearch": NNIMultiTrial(algorithm="GridSearch"),
+    "nni:RegularizedEvolution": NNIMultiTrial(algorithm="RegularizedEvolution"),
+    "nni:TPE": NNIMultiTrial(algorithm="TPE"),
+    "nni:PolicyBasedRL": NNIMultiTrial(algorithm="PolicyBasedRL"),
 }

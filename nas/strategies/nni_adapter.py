@@ -1,0 +1,475 @@
+"""The one file that knows NNI: its choices in the place of a space's questions, its supernets, steps and proposals.
+
+To import it takes seconds, as NNI does: `nas.strategies.nni_search` waits until a search begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import combinations, islice
+from operator import add
+from time import monotonic
+
+import nni
+import nni.nas.strategy  # before nni.nas.oneshot, which imports it in a circle
+import numpy as np
+import torch
+from nni.mutable import Categorical, MutableDict
+from nni.nas.execution import ExecutionEngine
+from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
+from nni.nas.nn.pytorch import LayerChoice, ModelSpace
+from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
+from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from nas.optimisers import current_rate
+from nas.strategies.base import Batch, Found, Loop, Objective, Score, Stage
+from nas.strategies.board import Tried
+from nas.strategies.darts import health
+from nas.strategies.discrete import found
+from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, quiet
+from nas.strategies.single_path import statistics_of
+from search_spaces.base import Architecture, Edges, Make, Pick, SearchSpace, Value
+from search_spaces.relaxed import NONE, Mixture, Supernet, derive, ranked, zeros_of
+from search_spaces.trial import Published, proposed
+
+nni.silence_stdout()
+logging.getLogger("nni").setLevel(logging.ERROR)
+
+Edge = Callable[[int], Tensor]
+"""From the index of a state to what comes out of the edge from there."""
+
+
+class NNIChoices(Pick):
+    """Answers with NNI's layer choices, labelled as the questions are named.
+
+    `summed`: a node adds up all its edges, each a choice among its operations and zero, as in DARTS. Otherwise it adds
+    up some of its edges, by one more choice `NODE.inputs` among sets of inputs (`"0+1"`), asked as in
+    `search_spaces.trial`: NNI's controllers know no choice of several inputs.
+    """
+
+    def __init__(self, summed: bool) -> None:
+        super().__init__()
+        self.summed = summed
+        self.affine = not summed
+        self.mixture = Mixture()
+        self.nodes: dict[str, tuple[dict[int, str], int]] = {}
+
+    def value(self, name: str, options: Sequence[Value]) -> Value:
+        if len(options) == 1:
+            return options[0]
+        raise ValueError(f"a supernet of NNI cannot keep all of {self.prefix}{name} = {list(options)}: search with a "
+                         "strategy that tries one architecture after the other, such as nni:TPE")
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        modules = {key: make() for key, make in makers.items()}
+        choice = self._choice(self.prefix + name, modules)
+        choice.out_channels = next(iter(modules.values())).out_channels
+        return choice
+
+    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+        full = self.prefix + name
+        rows = {source: f"{full}<{source}" for source in makers}
+        self.nodes[full] = (rows, keep)
+        edges = {source: self._edge(rows[source], ops) for source, ops in makers.items()}
+        sets = [tuple(makers)] if self.summed else combinations(makers, keep)
+        sums = {"+".join(map(str, sources)): SumOf(sources) for sources in sets}
+        return ChosenEdges(edges, self._choice(f"{full}.inputs", sums))
+
+    def _edge(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        ops = {key: make() for key, make in makers.items()}
+        return self._choice(name, ops | {NONE: Zero(next(reversed(ops.values())))} if self.summed else ops)
+
+    def _choice(self, name: str, modules: dict[str, nn.Module]) -> nn.Module:
+        if len(modules) == 1:
+            return next(iter(modules.values()))
+        self.mixture.row(name, tuple(modules))
+        return LayerChoice(modules, label=name)
+
+
+class Zero(nn.Module):
+    """DARTS's zero operation as a module, which NNI needs. Its map has the shape of `like`'s."""
+
+    def __init__(self, like: nn.Module) -> None:
+        super().__init__()
+        self._like = (like,)  # in a tuple, so that its weights are not this module's
+        self._shapes: dict[torch.Size, torch.Size] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] not in self._shapes:
+            self._shapes[x.shape[1:]] = zeros_of(*self._like, x).shape[1:]
+        return x.new_zeros(len(x), *self._shapes[x.shape[1:]])
+
+
+class SumOf(nn.Module):
+    """The sum of certain edges."""
+
+    def __init__(self, sources: Sequence[int]) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def forward(self, edge: Edge) -> Tensor:
+        return reduce(add, map(edge, self.sources))
+
+
+class ChosenEdges(nn.Module):
+    """A node: what `chosen` makes of its edges. An edge that it leaves out is not computed."""
+
+    def __init__(self, edges: Mapping[int, nn.Module], chosen: nn.Module) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict({str(source): edge for source, edge in edges.items()})
+        self.chosen = chosen
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        return self.chosen(lambda source: self.edges[str(source)](states[source]))
+
+
+class Opened(ModelSpace):
+    """A space's network with its questions open, as NNI's strategies want it."""
+
+    def __init__(self, space: SearchSpace, pick: NNIChoices) -> None:
+        super().__init__()
+        self.net = space.build(pick)
+
+
+class NNISupernet(Supernet):
+    """The supernet that one of NNI's strategies makes of a space. Its alphas, if it has any, are NNI's parameters."""
+
+    def __init__(self, space: SearchSpace, strategy: NNIOneShot) -> None:
+        nn.Module.__init__(self)  # Supernet's own makes alphas
+        pick = NNIChoices(strategy.learns_alphas)
+        warmup = {} if strategy.algorithm == "RandomOneShot" else {"warmup_epochs": strategy.warmup_epochs}
+        self.nni = getattr(nni.nas.strategy, strategy.algorithm)(**warmup)
+        self.opened = self.nni.mutate_model(Opened(space, pick))
+        if not pick.mixture.options:
+            raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
+        self.space = type(space).__name__
+        self.decided = {}
+        self.nodes = pick.nodes
+        self.options = pick.mixture.options
+        lengths = [len(options) for options in self.options.values()]
+        absent = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+        self.register_buffer("absent", absent, persistent=False)
+
+    def forward(self, x: Tensor) -> object:
+        return self.opened.net(x)
+
+    def choices(self) -> dict[str, list[BaseSuperNetModule]]:
+        """By decision, the modules that follow it."""
+        choices: dict[str, list[BaseSuperNetModule]] = {name: [] for name in self.options}
+        for module in self.modules():
+            if isinstance(module, BaseSuperNetModule):
+                choices[module.label].append(module)
+        return choices
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """In the order of the decisions: NNI's own list has another one each time."""
+        return [first._arch_alpha for first, *_ in self.choices().values() if hasattr(first, "_arch_alpha")]
+
+    @property
+    def alpha(self) -> Tensor:
+        return pad_sequence(self.architecture_parameters(), batch_first=True)
+
+    def take(self, sample: Mapping[str, str]) -> dict[str, str]:
+        """Lets the passes that follow compute the option that `sample` has for each decision."""
+        for modules in self.choices().values():
+            for module in modules:
+                module.resample(memo=sample)
+        return sample
+
+    def take_by_chance(self) -> dict[str, str]:
+        """The same with options that torch's generator draws, which checkpoints keep; NNI's own has no seed."""
+        return self.take({name: options[torch.randint(len(options), ())] for name, options in self.options.items()})
+
+
+class Task(nn.Module):
+    """Our objective, as NNI's steps see it: even batches are the alphas', odd ones the weights'."""
+
+    automatic_optimization = True
+
+    def __init__(self, supernet: NNISupernet, objective: Objective, stage: Stage, clip: float | None) -> None:
+        super().__init__()
+        self.supernet, self.objective, self.stage, self.clip = supernet, objective, stage, clip
+        self.epoch = 0
+        self.loop: Loop | None = None
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        name, loss = ("alpha", self.objective.alpha_loss) if index % 2 == 0 else ("weight", self.objective.loss)
+        with self.stage.autocast():
+            losses = loss(self.supernet, batch, self.epoch)
+        if self.loop:
+            self.loop.add(losses, name)
+        return losses["total"]
+
+    def set_model(self, model: nn.Module) -> None:
+        """The model is the supernet's already."""
+
+    def on_train_epoch_start(self) -> None:
+        """Nothing to do."""
+
+    def optimizer_zero_grad(self, epoch: int, index: int, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.zero_grad()
+
+    def configure_gradient_clipping(self, optimiser: torch.optim.Optimizer, *_: object) -> None:
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], self.clip)
+
+    def optimizer_step(self, epoch: int, index: int, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.step()
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """The reward of NNI's controller: the alphas' loss, negative."""
+        with torch.no_grad():
+            self.reward = -self.stage.mean([self.training_step(batch, index)])[0]
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of all processes' means."""
+        loss.backward()
+        reached = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        for parameter, mean in zip(reached, self.stage.mean([p.grad for p in reached]), strict=True):
+            parameter.grad = mean
+
+
+class Trainer:
+    """What NNI's steps ask of Lightning's trainer."""
+
+    is_last_batch = False
+    lr_scheduler_configs = ()
+
+    def __init__(self, task: Task, max_epochs: int) -> None:
+        self.task, self.max_epochs = task, max_epochs
+
+    @property
+    def current_epoch(self) -> int:
+        return self.task.epoch
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        return {"reward": self.task.reward}
+
+
+class Steps:
+    """NNI's own steps on its supernet, called by our loop in the place of Lightning's trainer."""
+
+    def __init__(self, strategy: NNIOneShot, supernet: NNISupernet, objective: Objective, stage: Stage) -> None:
+        self.strategy, self.supernet, self.objective = strategy, supernet, objective
+        self.task = Task(supernet, objective, stage, strategy.clip)
+        alphas = supernet.architecture_parameters()
+        of_alphas = {id(alpha) for alpha in alphas}
+        self.optimisers = {"weights": strategy.weights.build(p for p in supernet.parameters() if id(p) not in of_alphas)}
+        if alphas:
+            self.optimisers["alphas"] = strategy.alphas.build(alphas)
+            self.optimisers["alphas"].is_arch_optimizer = True  # by this NNI knows it
+        self.module = self._module()
+
+    def _module(self) -> nn.Module:
+        """NNI's steps without Lightning: its trainer, optimisers and logs are ours."""
+        module = self.supernet.nni.configure_oneshot_module(self.task)
+        module.trainer = Trainer(self.task, self.strategy.epochs)
+        module.optimizers = lambda: list(self.optimisers.values())
+        module.manual_backward = self.task.backward
+        module.log = module.log_dict = lambda *_: None
+        module.log_prob_every_n_step = math.inf
+        module._optimizer_progress = 0
+        if self.strategy.algorithm == "RandomOneShot":
+            module.resample = self.supernet.take_by_chance
+        if self.strategy.algorithm == "ENAS":
+            module.set_model(self.supernet.opened)
+        return module
+
+    @property
+    def parts(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        controller = {"controller": self.module.policy} if self.strategy.algorithm == "ENAS" else {}
+        return {"supernet": self.supernet, **self.optimisers, **controller}
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.task.epoch = epoch
+        self.supernet.train()
+        self.module.on_train_epoch_start()
+
+    def batches(self, epoch: int, start: int) -> Iterator[tuple[Batch, Batch | None]]:
+        weights = self.objective.weight_batches(epoch, start)
+        if self.strategy.algorithm == "RandomOneShot":
+            return ((batch, None) for batch in weights)
+        return zip(weights, self.objective.alpha_batches(epoch, start), strict=True)
+
+    def set_rates(self, now: float) -> None:
+        for name, optimiser in self.optimisers.items():
+            getattr(self.strategy, name).set_rate(optimiser, now, self.strategy.epochs)
+
+    def step(self, train: Batch, validation: Batch | None) -> None:
+        match self.strategy.algorithm:
+            case "RandomOneShot":
+                self._descend(self.module.training_step(train, 1))
+            case "ENAS":
+                self.module.training_step((train, 1, 0), 1)
+                self.module.training_step((validation, 2, 1), 2)
+            case _:
+                self.module.training_step({"train": train, "val": validation}, 1)
+
+    def _descend(self, loss: Tensor) -> None:
+        """What Lightning does where NNI leaves the step to it."""
+        optimiser = self.optimisers["weights"]
+        optimiser.zero_grad()
+        self.task.backward(loss)
+        self.task.configure_gradient_clipping(optimiser)
+        optimiser.step()
+
+    def record(self, epoch: int) -> dict[str, object]:
+        """What the history says of an epoch, as that of our DARTS does."""
+        record = {"lr": current_rate(self.optimisers["weights"]), **self.objective.record(epoch)}
+        if not self.strategy.learns_alphas:
+            return record
+        predicted = derive(self.supernet)
+        return record | {"health": health(self.supernet, predicted), "predicted": predicted.hash,
+                         "decisions": predicted.to_dict()["decisions"], "alphas": self.supernet.alphas()}
+
+
+def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+    """A search in one of NNI's supernets, seeded by the seed that torch was given."""
+    supernet = stage.prepare(NNISupernet(space, strategy))
+    steps = Steps(strategy, supernet, objective, stage)
+    loop = steps.task.loop = stage.loop(strategy.epochs, objective.num_steps, steps.parts)
+    for epoch in loop.epochs():
+        steps.begin_epoch(epoch)
+        for train, validation in loop.steps(lambda start, epoch=epoch: steps.batches(epoch, start)):
+            steps.set_rates(loop.now)
+            steps.step(train, validation)
+        loop.end_epoch(**steps.record(epoch))
+    if strategy.learns_alphas:
+        return Found(list(islice(ranked(supernet), strategy.num_ranked)), loop.history)
+    result = found(candidates(steps, space), loop.history, strategy.num_ranked)
+    return replace(result, score="mAP with shared weights")
+
+
+def candidates(steps: Steps, space: SearchSpace) -> list[Tried]:
+    """Architectures that the supernet draws, with their mAP by its weights and their own BatchNorm statistics."""
+    strategy, supernet, objective = steps.strategy, steps.supernet, steps.objective
+    images = [batch.images for batch in islice(objective.weight_batches(0), strategy.recalibration)]
+    tried = []
+    for _ in range(strategy.num_candidates):
+        since = monotonic()
+        architecture = proposed(space, Answers(steps.module.resample()))
+        with statistics_of(supernet, images):
+            value = objective.value(supernet)
+        tried.append(Tried(architecture, Score(value, objective.cost(architecture), monotonic() - since)))
+    return tried
+
+
+@dataclass(frozen=True)
+class Answers:
+    """In an Optuna trial's place: suggests what is in a sample of NNI's."""
+
+    sample: Mapping[str, Value]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        if name not in self.sample:
+            raise ValueError(f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "
+                             "evolution or tpe")
+        return self.sample[name]
+
+
+class Questions(Published):
+    """In an Optuna trial's place: keeps what is asked, with all choices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.choices: dict[str, Sequence[Value]] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        self.choices[name] = choices
+        return super().suggest_categorical(name, choices)
+
+
+class Submitted(Exception):
+    """A strategy wants `model` to be trained."""
+
+    def __init__(self, model: ExecutableModelSpace) -> None:
+        super().__init__()
+        self.model = model
+
+
+class Interruption(ExecutionEngine):
+    """Leaves a strategy at each model that it submits. What it knows is all in its attributes: it can be run again."""
+
+    def submit_models(self, *models: ExecutableModelSpace) -> None:
+        model, = models
+        raise Submitted(model)
+
+    def idle_worker_available(self) -> bool:
+        return True
+
+    def budget_available(self) -> bool:
+        return True
+
+
+class NNIProposer:
+    """Proposes what one of NNI's strategies submits, and reports to it as NNI's engines do."""
+
+    def __init__(self, search: NNIMultiTrial, space: SearchSpace, rng: np.random.Generator) -> None:
+        self.space = space
+        self.models: dict[int, ExecutableModelSpace] = {}
+        self.engine = Interruption()
+        questions = Questions()
+        proposed(space, questions)
+        self.chance = Chance(int(rng.integers(2**31)))
+        with self.chance:
+            self.strategy = nni_strategy(search, int(rng.integers(2**31)))
+            self.strategy.initialize(RawFormatModelSpace(MutableDict({
+                name: Categorical(choices, label=name) for name, choices in questions.choices.items()}), None), self.engine)
+
+    def ask(self, number: int) -> Architecture:
+        try:
+            with quiet(), self.chance:
+                self.strategy._run()
+        except Submitted as submitted:
+            self.models[number] = submitted.model
+            return proposed(self.space, Answers(submitted.model.sample))
+        return self.space.published()  # there is nothing else that was not tried
+
+    def tell(self, number: int, tried: Tried) -> None:
+        model = self.models.pop(number, None)
+        if model is not None:
+            self.engine.dispatch_model_event(FinalMetricEvent(model, tried.score.value))
+            self.engine.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
+
+
+def nni_strategy(search: NNIMultiTrial, seed: int) -> nni.nas.strategy.base.Strategy:
+    kind = getattr(nni.nas.strategy, search.algorithm)
+    match search.algorithm:
+        case "GridSearch":
+            return kind(shuffle=False, seed=seed)
+        case "RegularizedEvolution":
+            return kind(population_size=search.population, sample_size=search.sample, seed=seed)
+        case "TPE":
+            return kind(optimize_mode="maximize", seed=seed)
+        case "PolicyBasedRL":
+            return kind()
+        case _:
+            return kind(seed=seed)
+
+
+class Chance:
+    """The global generators of torch and NumPy as NNI's controllers find them: seeded, and theirs alone."""
+
+    def __init__(self, seed: int) -> None:
+        self.torch = torch.Generator().manual_seed(seed).get_state()
+        self.numpy = np.random.RandomState(seed).get_state()
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+    def _swap(self) -> None:
+        theirs = self.torch, self.numpy
+        self.torch, self.numpy = torch.get_rng_state(), np.random.get_state()
+        torch.set_rng_state(theirs[0])
+        np.random.set_state(theirs[1])

@@ -1,0 +1,140 @@
+"""NNI 3.0's strategies on our spaces, with our objective. NNI itself is imported when it is needed, and not before."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from nas.optimisers import SGD, Adam, CosineRate, Optimiser
+from nas.strategies.base import Found, Objective, Stage, Strategy
+from nas.strategies.board import Proposer
+from nas.strategies.discrete import DiscreteSearch
+from search_spaces.base import SearchSpace
+
+VERSION = "3.0"
+OneShot = Literal["DARTS", "GumbelDARTS", "Proxyless", "RandomOneShot", "ENAS"]
+MultiTrial = Literal["Random", "GridSearch", "RegularizedEvolution", "TPE", "PolicyBasedRL"]
+BY_CONTROLLER = ("ENAS", "PolicyBasedRL")
+"""A network proposes, which learns by reinforcement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NNIOneShot(Strategy):
+    """One of NNI's searches in a supernet: its supernet and its steps on our batches, losses and optimisers.
+
+    DARTS, GumbelDARTS and Proxyless learn alphas, from which our rule derives (NNI's ranks edges by raw alphas).
+    RandomOneShot and ENAS draw paths; what they found are the best of `num_candidates` architectures, drawn by chance or
+    by ENAS's controller, by their mAP with the supernet's weights. First order only, and the gradients of weights and
+    alphas are both computed in every step, as in NNI.
+    """
+
+    algorithm: OneShot = "DARTS"
+    epochs: int = 200
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
+    alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
+    """NNI's own are lr 3e-4 and weight decay 1e-3."""
+    warmup_epochs: int = 0
+    """Epochs at the start in which the alphas, or the controller, rest."""
+    clip: float | None = 5.0
+    """Largest norm of the weights' gradient."""
+    num_candidates: int = 20
+    """Of RandomOneShot and ENAS."""
+    recalibration: int = 10
+    """Training batches from which a candidate's BatchNorms take their statistics."""
+    num_ranked: int = 20
+    """Length of the ranked list that a search ends with."""
+
+    def __post_init__(self) -> None:
+        check_algorithm(self.algorithm, OneShot)
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
+                             f"{self.warmup_epochs}")
+        if min(self.num_candidates, self.recalibration, self.num_ranked) < 1:
+            raise ValueError("num_candidates, recalibration and num_ranked must be at least 1, not "
+                             f"{self.num_candidates}, {self.recalibration} and {self.num_ranked}")
+
+    @property
+    def learns_alphas(self) -> bool:
+        return self.algorithm not in ("RandomOneShot", "ENAS")
+
+    def check(self, space: SearchSpace) -> None:
+        check_installed(self.algorithm)
+        nni = adapter()
+        with torch.device("meta"), quiet():
+            nni.NNISupernet(space, self)
+
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+        check_installed(self.algorithm)
+        return adapter().search(self, space, objective, stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NNIMultiTrial(DiscreteSearch):
+    """One of NNI's searches that try one architecture after the other, each trained from scratch.
+
+    GridSearch goes through the space in its order, which is not shuffled as in NNI, where a shuffle mixes no more than
+    a hundred neighbours. When all of a space is tried, the first architecture comes up again.
+    """
+
+    algorithm: MultiTrial = "Random"
+    population: int = 20
+    """Of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
+    sample: int = 5
+    """How many of the population compete to be a parent; NNI's own is 25."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_algorithm(self.algorithm, MultiTrial)
+        if not 1 <= self.sample <= self.population:
+            raise ValueError(f"sample must be from 1 to population, not {self.sample} with a population of "
+                             f"{self.population}")
+
+    def check(self, space: SearchSpace) -> None:
+        super().check(space)
+        check_installed(self.algorithm)
+
+    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
+        return adapter().NNIProposer(self, space, rng)
+
+
+def check_algorithm(algorithm: str, known: object) -> None:
+    if algorithm not in get_args(known):
+        raise ValueError(f"the algorithm must be one of {', '.join(get_args(known))}, not {algorithm!r}")
+
+
+def check_installed(algorithm: str) -> None:
+    """Raises ValueError unless NNI is here in the version that this adapter knows, with all that `algorithm` needs."""
+    try:
+        found = version("nni")
+    except PackageNotFoundError:
+        found = "none"
+    if found != VERSION:
+        raise ValueError(f"nni:{algorithm} needs NNI {VERSION} (found {found}): pip install 'nas-reid[nni]'")
+    missing = [name for name in ("tianshou", "gym") if algorithm in BY_CONTROLLER and find_spec(name) is None]
+    if missing:
+        raise ValueError(f"nni:{algorithm} needs {' and '.join(missing)}, which NNI does not bring along: "
+                         "pip install tianshou==0.4.11 gym, or search with reinforce")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings, which NNI raises by the dozen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def adapter() -> ModuleType:
+    """The module that imports NNI."""
+    with quiet():
+        return import_module("nas.strategies.nni_adapter")
