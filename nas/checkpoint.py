@@ -29,8 +29,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in path.parent.glob(f".{path.name}.*.tmp"):
-            left_by_a_kill.unlink(missing_ok=True)
+        for other in path.parent.glob(f".{path.name}.*.tmp"):
+            if not _is_alive(other.suffixes[-2][1:]):
+                other.unlink(missing_ok=True)
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -44,6 +45,17 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process of this number is running here."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

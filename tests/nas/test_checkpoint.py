@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -66,10 +68,14 @@ class TestWhole:
         assert read_json(path) == {"old": 1} and [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
     def test_what_a_killed_process_left_is_cleared_away(self, tmp_path):
-        (tmp_path / ".x.json.12345.tmp").write_text("half")
-        (tmp_path / ".y.json.12345.tmp").write_text("another's")
+        with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+            dead.wait()
+        left, living = tmp_path / f".x.json.{dead.pid}.tmp", tmp_path / f".x.json.{os.getppid()}.tmp"
+        another = tmp_path / f".y.json.{dead.pid}.tmp"
+        for path in (left, living, another):
+            path.write_text("half")
         write_json(tmp_path / "x.json", 1)
-        assert {p.name for p in tmp_path.iterdir()} == {"x.json", ".y.json.12345.tmp"}
+        assert {p.name for p in tmp_path.iterdir()} == {"x.json", living.name, another.name}
 
     def test_folders_are_made(self, tmp_path):
         assert read_json(write_json(tmp_path / "a/b/c.json", ["é"])) == ["é"]

@@ -1,7 +1,10 @@
 """What every discrete strategy must do. A new one joins with one line in STRATEGIES."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import lightning.fabric
 import numpy as np
@@ -9,9 +12,10 @@ import pytest
 import torch
 
 from nas.bench.tables import Memory
+from nas.journal import FileJournal
 from nas.stage import Machine, Stage
 from nas.strategies.base import Score
-from nas.strategies.board import Tried
+from nas.strategies.board import Board, Tried
 from nas.strategies.discrete import front, ranked
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.optuna_search import OptunaSearch
@@ -217,3 +221,66 @@ def test_optuna_can_be_absent(monkeypatch):
     monkeypatch.setattr("nas.strategies.optuna_search.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"tpe needs Optuna: pip install 'nas-reid\[tune\]'"):
         search(STRATEGIES["tpe"])
+
+
+class Shared(Memory):
+    """A stage in memory of its own whose journal is a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def journal(self) -> FileJournal:
+        return FileJournal(self.path)
+
+
+class Slow(Agrees):
+    """Lets other workers come by while it scores."""
+
+    def score(self, architecture, epochs, report=None):
+        time.sleep(0.01)
+        return super().score(architecture, epochs)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # which the strategy silences, but for one thread
+def test_workers_share_the_trials(strategy, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.strategies.discrete.POLL_S", 0.001)
+    objectives = [Slow(SMALL) for _ in range(3)]
+    torch.manual_seed(0)
+    with ThreadPoolExecutor(3) as pool:
+        works = [pool.submit(strategy.search, SMALL, objective, Shared(tmp_path / "trials.jsonl"))
+                 for objective in objectives]
+    found = [work.result() for work in works]
+    assert all(one.history == found[0].history and one.ranked == found[0].ranked for one in found)
+    asked = [architecture for objective in objectives for architecture, _ in objective.asked]
+    assert len(found[0].history) == TRIALS and sorted(a.hash for a in asked) == sorted(a.hash for a in tried_once(found[0]))
+    assert sum(bool(objective.asked) for objective in objectives) > 1
+
+
+def test_a_dead_workers_trial_is_tried_again(strategy, tmp_path):
+    def board() -> Board:
+        return Board(strategy.proposer(SMALL, np.random.default_rng(0)), FileJournal(tmp_path / "trials.jsonl"), TRIALS)
+
+    dead, living = board(), board()
+    lost, own = dead.claim(), living.claim()
+    assert (lost[0], own[0]) == (0, 1)
+    living.tell(1, Score(0.5, 1.0, 1.0))
+    dead.journal.release(0)  # as the kernel does when it dies
+    assert living.claim() == lost
+
+
+def test_poor_trials_stop_early_and_rank_last(strategy):
+    """Of nine epochs the objective reports each; what it says at a stop is not compared with what others reached."""
+    class Climbs(Agrees):
+        def score(self, architecture, epochs, report=None):
+            whole = super().score(architecture, epochs)
+            trained = next((epoch for epoch in range(1, 10) if report(epoch, whole.value + epoch)), 9)
+            return replace(whole, value=whole.value + trained, pruned=trained < 9)
+
+    found = search(replace(strategy, epochs=9, pruning="halving"), objective=Climbs(SMALL))
+    stopped = [line.get("pruned", False) for line in found.history]
+    assert 0 < sum(stopped) < TRIALS and not stopped[0]
+    best = max(line["score"] for line, early in zip(found.history, stopped, strict=True) if not early)
+    assert found.ranked[0][0] == best == found.history[-1]["best"] and all(value > 9 for value, *_ in found.front)
+    with pytest.raises(ValueError, match="--strategy.epochs 2 or more"):
+        replace(strategy, epochs=1, pruning="hyperband")
