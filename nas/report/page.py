@@ -42,6 +42,10 @@ def finding(metrics: dict, history: list[dict]) -> str:
         name = str(student.get("name"))
         sentence = f"{name[:1].upper()}{name[1:]} reaches mAP {_reached(student)} parameters"
         return f"{sentence}; its {teacher['name']} {_reached(teacher)}." if teacher else f"{sentence}."
+    tried = sum("score" in line for line in history)
+    if tried:
+        architectures = "1 architecture" if tried == 1 else f"{tried} architectures"
+        return f"The search has tried {architectures}; nothing is evaluated yet."
     if history:
         epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
         return f"The search has run for {epochs}; nothing is evaluated yet."
@@ -53,6 +57,7 @@ def _content(folder: Path) -> dict:
     metrics = _read_json(folder / "metrics.json") or {}
     config = _read_json(folder / "config.json")
     environment = _read_json(folder / "environment.json")
+    architectures = _read_json(folder / "architectures.json") or {}
     histories = {stage: _read_lines(folder / f"{stage}.history.jsonl") for stage in STAGES}
     return {
         "title": _title(config, folder),
@@ -62,11 +67,12 @@ def _content(folder: Path) -> dict:
         "protocol": metrics.get("protocol"),
         "result_figures": _result_figures(metrics),
         **_architecture(_read_json(folder / "architecture.json")),
-        **_search(histories["search"]),
+        **_search(histories["search"], architectures),
         "stages": [(title, _training_figure(stage, histories[stage])) for stage, title in STAGES.items()],
         "retrieval_figures": _retrieval_figures(folder),
         "strips": [_bitmap(path) for path in sorted((folder / "strips").glob("*.png"))],
-        "ranked": _ranked(_read_json(folder / "architectures.json")),
+        "ranked": _ranked(architectures),
+        "notes": _shortened(architectures.get("notes") or {}),
         "config": config,
         "environment": environment,
         "reproduce": _reproduce(environment or {}),
@@ -163,16 +169,21 @@ def _architecture(architecture: dict | None) -> dict:
     }
 
 
-def _search(history: list[dict]) -> dict:
+def _search(history: list[dict], architectures: dict) -> dict:
     """The curves only a search has, and when its prediction came to rest."""
     grids = plots.alphas(history)
-    health = plots.health(history)
+    trials = plots.trials(history, architectures.get("value", "score"), architectures.get("cost", "cost"))
+    figures = [
+        ("trials", "Architectures tried", trials),
+        ("measures", "Costs and curvature", plots.measures(history)),
+        ("health", "Health", plots.health(history)),
+    ]
     return {
         "alphas": [
             (kind, inline_svg(svg, f"alphas{number}", f"Softmax weights of {kind} over the epochs"))
             for number, (kind, svg) in enumerate(grids.items())
         ],
-        "health": inline_svg(health, "health", "Health of the search over the epochs") if health else "",
+        "search_figures": [(title, inline_svg(svg, name, title)) for name, title, svg in figures if svg],
         "settled": _settled(history),
     }
 
@@ -191,7 +202,7 @@ def _training_figure(stage: str, history: list[dict]) -> Markup | str:
     return inline_svg(svg, stage, f"{STAGES[stage]}: losses and schedules over the epochs") if svg else ""
 
 
-def _ranked(architectures: dict | None) -> list[dict]:
+def _ranked(architectures: dict) -> list[dict]:
     """The best architectures with what they decide, as text."""
     return [
         {
@@ -199,8 +210,15 @@ def _ranked(architectures: dict | None) -> list[dict]:
             "hash": entry["architecture"].get("hash", table.MISSING),
             "listing": draw.as_text(entry["architecture"]),
         }
-        for entry in (architectures or {}).get("ranked", [])[:MOST_RANKED]
+        for entry in architectures.get("ranked", [])[:MOST_RANKED]
     ]
+
+
+def _shortened(value: object) -> object:
+    """The same with few digits of each number that is not whole."""
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    return table.general(value) if isinstance(value, float) else value
 
 
 def _reproduce(environment: dict) -> str:

@@ -9,17 +9,21 @@ import re
 from collections.abc import Iterable, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from nas.draw import MUTED, OPERATION_COLOURS, operation_name
+from nas.report.pareto import front
 from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label, svg
 
 DASHES = ("-", "--", "-.", ":")
 ALPHA_COLUMNS = 5
 LONGEST_TITLE = 26
 OTHER = "other decisions"
+COSTS = {"multiply_adds": ("multiply-adds (M)", 1e-6), "latency_ms": ("ms per image", 1.0)}
+VALUES = {"mAP": ("mAP (%)", 100.0)}
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 
 _EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
@@ -47,6 +51,49 @@ def health(history: Sequence[dict]) -> str:
     return _panels([("", "", _drawable(curves))], ylim=(-0.03, 1.03))
 
 
+def measures(history: Sequence[dict]) -> str:
+    """What a gradient search keeps an eye on beside its losses: the costs, the Hessian and what it draws by."""
+    panels = []
+    for key, (title, unit) in COSTS.items():
+        curves = [(name, x, [unit * each for each in y])
+                  for name, x, y in (_over_epochs(history, key, name) for name in ("expected", "predicted"))]
+        panels.append((title, "", _drawable(curves)))
+    for key, title in (("eigenvalue", "largest eigenvalue of the Hessian"), ("tau", "tau of the Gumbel softmax")):
+        _, *curve = _over_epochs(history, key)
+        panels.append((title, "", _drawable([("", *curve)])))
+    return _panels(panels)
+
+
+def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") -> str:
+    """Architectures that were tried one after the other: the best score so far, and all scores against cost.
+
+    `value` and `cost` say what the scores and costs are. Hollow markers are trials that were stopped early; the line
+    through the others is their front.
+    """
+    tried = [line for line in history if math.isfinite(_number(line.get("score")))]
+    if not tried:
+        return ""
+    (value_title, per_value), (cost_title, per_cost) = VALUES.get(value, (value, 1.0)), COSTS.get(cost, (cost, 1.0))
+    score, best, price = (per * np.array(_numbers(line.get(key) for line in tried))
+                          for key, per in (("score", per_value), ("best", per_value), ("cost", per_cost)))
+    whole = np.array([not line.get("pruned") for line in tried])
+    number = np.arange(1, len(tried) + 1)
+    known = np.isfinite(price)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH if known.any() else SMALL[0], SMALL[1]), layout="constrained")
+        panels = figure.subplots(1, 2 if known.any() else 1, squeeze=False)[0]
+        _scatter(panels[0], number, score, whole)
+        panels[0].plot(number, best, drawstyle="steps-post", color=SERIES_COLOURS[1], label="best so far")
+        panels[0].set(xlabel="trial", ylabel=value_title)
+        panels[0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panels[0].legend(fontsize=8, loc="best")
+        if known.any():
+            _scatter(panels[1], price[known], score[known], whole[known])
+            _plot_front(panels[1], price[known & whole], score[known & whole])
+            panels[1].set(xlabel=cost_title, ylabel=value_title)
+        return svg(figure)
+
+
 def training(history: Sequence[dict]) -> str:
     """Losses, temperature and validated mAP of one stage, a panel for each that the history has."""
     panels = []
@@ -67,6 +114,18 @@ def cmc(curves: dict[str, Sequence[float]]) -> str:
         for name, values in curves.items()
     ]
     return _panels([("", "matching rate (%)", _drawable(lines))], xlabel="rank", dashed=True)
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:
+    for chosen, face in ((filled, SERIES_COLOURS[0]), (~filled, "none")):
+        axes.plot(x[chosen], y[chosen], "o", markersize=4, markerfacecolor=face, markeredgecolor=SERIES_COLOURS[0])
+
+
+def _plot_front(axes: Axes, costs: np.ndarray, scores: np.ndarray) -> None:
+    best = front(costs, scores)
+    order = np.argsort(costs[best], kind="stable")
+    axes.plot(costs[best][order], scores[best][order], "o-", color=SERIES_COLOURS[1], markersize=4.5, label="front")
+    axes.legend(fontsize=8, loc="best")
 
 
 def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:

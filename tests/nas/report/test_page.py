@@ -118,6 +118,25 @@ def test_a_run_that_has_only_searched(run_folder):
     assert "The predicted architecture has not changed since epoch 25." in page.text
 
 
+def test_a_search_by_trials_shows_them_and_its_notes(run_folder):
+    trials = [{"epoch": epoch, "score": 0.3, "cost": 4e7, "best": 0.3} for epoch in range(3)]
+    (run_folder / "search.history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in trials))
+    change(run_folder, "architectures.json", value="mAP", cost="multiply_adds",
+           notes={"cost": {"latency_ms": {"real": 7.1234567}}, "weird": HOSTILE})
+    (run_folder / "metrics.json").unlink()
+    page = read(run_folder)
+    assert "The search has tried 3 architectures; nothing is evaluated yet." in page.text
+    assert all(word in page.text for word in ("Architectures tried", "best so far", "multiply-adds (M)", "7.1235"))
+    assert "Costs and curvature" not in page.text and HOSTILE in page.text and "script" not in page.tags
+
+
+def test_a_search_by_gradient_shows_what_it_kept_an_eye_on(run_folder):
+    line = {"epoch": 0, "tau": 10.0, "latency_ms": {"expected": 3.0, "predicted": 2.0}}
+    (run_folder / "search.history.jsonl").write_text(json.dumps(line))
+    page = read(run_folder)
+    assert "Costs and curvature" in page.text and "ms per image" in page.text and "search" in sections(page)
+
+
 def test_an_empty_folder_still_has_a_page(tmp_path):
     (tmp_path / "my <run>").mkdir()
     page = read(tmp_path / "my <run>")

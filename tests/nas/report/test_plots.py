@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from nas.report import plots
+from nas.report.pareto import front
 
 HOSTILE = "<script>$x^{</script>&_\N{CJK UNIFIED IDEOGRAPH-4EBA}"
 
@@ -84,8 +85,51 @@ def test_names_are_shown_as_they_are():
 
 def test_nothing_to_draw_is_no_picture():
     assert plots.alphas([]) == {}
-    assert plots.training([]) == plots.health([]) == plots.cmc({}) == ""
+    assert plots.training([]) == plots.health([]) == plots.cmc({}) == plots.measures([]) == plots.trials([]) == ""
 
 
 def test_the_same_data_give_the_same_bytes():
     assert plots.training(search(3)) == plots.training(search(3))
+    assert plots.trials(tried(0.2, 0.5)) == plots.trials(tried(0.2, 0.5))
+
+
+def steered(num_epochs):
+    return [{"epoch": epoch, "eigenvalue": 0.1 * epoch, "tau": 10.0 - epoch,
+             "multiply_adds": {"expected": 2e7 - 1e6 * epoch, "predicted": 1e7},
+             "latency_ms": {"expected": 9.0 - epoch, "predicted": 7.5}} for epoch in range(num_epochs)]
+
+
+@pytest.mark.parametrize("num_epochs", [1, 30])
+def test_measures_are_those_that_the_search_had(num_epochs):
+    shown = text(plots.measures(steered(num_epochs)))
+    for word in ("multiply-adds (M)", "ms per image", "eigenvalue", "tau", "expected", "predicted"):
+        assert word in shown
+    shown = text(plots.measures([{"epoch": 0, "tau": 10.0}]))
+    assert "tau" in shown and "eigenvalue" not in shown and "expected" not in shown
+
+
+def tried(*scores, **others):
+    return [{"epoch": epoch, "score": score, "cost": 1e7 * (epoch + 1), "best": max(scores[:epoch + 1]), **others}
+            for epoch, score in enumerate(scores)]
+
+
+def test_trials_say_what_scores_and_costs_are():
+    shown = text(plots.trials(tried(0.2, 0.5, 0.4), "mAP", "multiply_adds"))
+    assert all(word in shown for word in ("best so far", "front", "mAP (%)", "multiply-adds (M)", "trial"))
+    shown = text(plots.trials(tried(0.2, 0.5, 0.4)))
+    assert "score" in shown and "cost" in shown and "mAP" not in shown
+    assert "front" not in text(plots.trials([{"epoch": 0, "score": 0.2}]))
+
+
+def test_epochs_that_try_nothing_are_no_trials():
+    trials = tried(0.2, 0.5)
+    assert plots.trials([{"epoch": 0, "weight": {"total": 1.0}}, *trials, {"epoch": 9, "score": math.nan}]) \
+        == plots.trials(trials)
+
+
+def test_a_trial_that_was_stopped_early_is_not_on_the_front(monkeypatch):
+    fronts = []
+    monkeypatch.setattr(plots, "front", lambda *points: fronts.append(points) or front(*points))
+    plots.trials([*tried(0.2, 0.5), *tried(0.9, pruned=True)], "mAP", "multiply_adds")
+    (costs, scores), = fronts
+    assert list(costs) == [10, 20] and list(scores) == [20, 50]
