@@ -1,190 +1,38 @@
-"""The one file that knows NNI: its choices in the place of a space's questions, its supernets, steps and proposals.
+"""NNI's steps and proposals, called by our loops in the place of its trainer and engine.
 
-To import it takes seconds, as NNI does: `nas.strategies.nni_search` waits until a search begins.
+This file and `nas.strategies.nni_choices` are all that knows NNI. To import them takes seconds, as NNI does:
+`nas.strategies.nni_search` waits until a search begins.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import reduce
-from itertools import combinations, islice
-from operator import add
+from itertools import islice
 from time import monotonic
 
-import nni
-import nni.nas.strategy  # before nni.nas.oneshot, which imports it in a circle
+import nni.nas.strategy
 import numpy as np
 import torch
 from nni.mutable import Categorical, MutableDict
 from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
-from nni.nas.nn.pytorch import LayerChoice, ModelSpace
-from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from nas.optimisers import current_rate
 from nas.strategies.base import Batch, Found, Loop, Objective, Score, Stage
 from nas.strategies.board import Tried
 from nas.strategies.darts import health
 from nas.strategies.discrete import found
+from nas.strategies.nni_choices import NNISupernet
 from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, quiet
 from nas.strategies.single_path import statistics_of
-from search_spaces.base import Architecture, Edges, Make, Pick, SearchSpace, Value
-from search_spaces.relaxed import NONE, Mixture, Supernet, derive, ranked, zeros_of
+from search_spaces.base import Architecture, SearchSpace, Value
+from search_spaces.relaxed import derive, ranked
 from search_spaces.trial import Published, proposed
-
-nni.silence_stdout()
-logging.getLogger("nni").setLevel(logging.ERROR)
-
-Edge = Callable[[int], Tensor]
-"""From the index of a state to what comes out of the edge from there."""
-
-
-class NNIChoices(Pick):
-    """Answers with NNI's layer choices, labelled as the questions are named.
-
-    `summed`: a node adds up all its edges, each a choice among its operations and zero, as in DARTS. Otherwise it adds
-    up some of its edges, by one more choice `NODE.inputs` among sets of inputs (`"0+1"`), asked as in
-    `search_spaces.trial`: NNI's controllers know no choice of several inputs.
-    """
-
-    def __init__(self, summed: bool) -> None:
-        super().__init__()
-        self.summed = summed
-        self.affine = not summed
-        self.mixture = Mixture()
-        self.nodes: dict[str, tuple[dict[int, str], int]] = {}
-
-    def value(self, name: str, options: Sequence[Value]) -> Value:
-        if len(options) == 1:
-            return options[0]
-        raise ValueError(f"a supernet of NNI cannot keep all of {self.prefix}{name} = {list(options)}: search with a "
-                         "strategy that tries one architecture after the other, such as nni:TPE")
-
-    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        modules = {key: make() for key, make in makers.items()}
-        choice = self._choice(self.prefix + name, modules)
-        choice.out_channels = next(iter(modules.values())).out_channels
-        return choice
-
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
-        full = self.prefix + name
-        rows = {source: f"{full}<{source}" for source in makers}
-        self.nodes[full] = (rows, keep)
-        edges = {source: self._edge(rows[source], ops) for source, ops in makers.items()}
-        sets = [tuple(makers)] if self.summed else combinations(makers, keep)
-        sums = {"+".join(map(str, sources)): SumOf(sources) for sources in sets}
-        return ChosenEdges(edges, self._choice(f"{full}.inputs", sums))
-
-    def _edge(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        ops = {key: make() for key, make in makers.items()}
-        return self._choice(name, ops | {NONE: Zero(next(reversed(ops.values())))} if self.summed else ops)
-
-    def _choice(self, name: str, modules: dict[str, nn.Module]) -> nn.Module:
-        if len(modules) == 1:
-            return next(iter(modules.values()))
-        self.mixture.row(name, tuple(modules))
-        return LayerChoice(modules, label=name)
-
-
-class Zero(nn.Module):
-    """DARTS's zero operation as a module, which NNI needs. Its map has the shape of `like`'s."""
-
-    def __init__(self, like: nn.Module) -> None:
-        super().__init__()
-        self._like = (like,)  # in a tuple, so that its weights are not this module's
-        self._shapes: dict[torch.Size, torch.Size] = {}
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] not in self._shapes:
-            self._shapes[x.shape[1:]] = zeros_of(*self._like, x).shape[1:]
-        return x.new_zeros(len(x), *self._shapes[x.shape[1:]])
-
-
-class SumOf(nn.Module):
-    """The sum of certain edges."""
-
-    def __init__(self, sources: Sequence[int]) -> None:
-        super().__init__()
-        self.sources = sources
-
-    def forward(self, edge: Edge) -> Tensor:
-        return reduce(add, map(edge, self.sources))
-
-
-class ChosenEdges(nn.Module):
-    """A node: what `chosen` makes of its edges. An edge that it leaves out is not computed."""
-
-    def __init__(self, edges: Mapping[int, nn.Module], chosen: nn.Module) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict({str(source): edge for source, edge in edges.items()})
-        self.chosen = chosen
-
-    def forward(self, states: Sequence[Tensor]) -> Tensor:
-        return self.chosen(lambda source: self.edges[str(source)](states[source]))
-
-
-class Opened(ModelSpace):
-    """A space's network with its questions open, as NNI's strategies want it."""
-
-    def __init__(self, space: SearchSpace, pick: NNIChoices) -> None:
-        super().__init__()
-        self.net = space.build(pick)
-
-
-class NNISupernet(Supernet):
-    """The supernet that one of NNI's strategies makes of a space. Its alphas, if it has any, are NNI's parameters."""
-
-    def __init__(self, space: SearchSpace, strategy: NNIOneShot) -> None:
-        nn.Module.__init__(self)  # Supernet's own makes alphas
-        pick = NNIChoices(strategy.learns_alphas)
-        warmup = {} if strategy.algorithm == "RandomOneShot" else {"warmup_epochs": strategy.warmup_epochs}
-        self.nni = getattr(nni.nas.strategy, strategy.algorithm)(**warmup)
-        self.opened = self.nni.mutate_model(Opened(space, pick))
-        if not pick.mixture.options:
-            raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
-        self.space = type(space).__name__
-        self.decided = {}
-        self.nodes = pick.nodes
-        self.options = pick.mixture.options
-        lengths = [len(options) for options in self.options.values()]
-        absent = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-        self.register_buffer("absent", absent, persistent=False)
-
-    def forward(self, x: Tensor) -> object:
-        return self.opened.net(x)
-
-    def choices(self) -> dict[str, list[BaseSuperNetModule]]:
-        """By decision, the modules that follow it."""
-        choices: dict[str, list[BaseSuperNetModule]] = {name: [] for name in self.options}
-        for module in self.modules():
-            if isinstance(module, BaseSuperNetModule):
-                choices[module.label].append(module)
-        return choices
-
-    def architecture_parameters(self) -> list[nn.Parameter]:
-        """In the order of the decisions: NNI's own list has another one each time."""
-        return [first._arch_alpha for first, *_ in self.choices().values() if hasattr(first, "_arch_alpha")]
-
-    @property
-    def alpha(self) -> Tensor:
-        return pad_sequence(self.architecture_parameters(), batch_first=True)
-
-    def take(self, sample: Mapping[str, str]) -> dict[str, str]:
-        """Lets the passes that follow compute the option that `sample` has for each decision."""
-        for modules in self.choices().values():
-            for module in modules:
-                module.resample(memo=sample)
-        return sample
-
-    def take_by_chance(self) -> dict[str, str]:
-        """The same with options that torch's generator draws, which checkpoints keep; NNI's own has no seed."""
-        return self.take({name: options[torch.randint(len(options), ())] for name, options in self.options.items()})
 
 
 class Task(nn.Module):
@@ -265,7 +113,8 @@ class Steps:
         if alphas:
             self.optimisers["alphas"] = strategy.alphas.build(alphas)
             self.optimisers["alphas"].is_arch_optimizer = True  # by this NNI knows it
-        self.module = self._module()
+        with quiet():
+            self.module = self._module()
 
     def _module(self) -> nn.Module:
         """NNI's steps without Lightning: its trainer, optimisers and logs are ours."""
@@ -308,8 +157,9 @@ class Steps:
             case "RandomOneShot":
                 self._descend(self.module.training_step(train, 1))
             case "ENAS":
-                self.module.training_step((train, 1, 0), 1)
-                self.module.training_step((validation, 2, 1), 2)
+                with seeded(int(torch.randint(2**31, ()))):
+                    self.module.training_step((train, 1, 0), 1)
+                    self.module.training_step((validation, 2, 1), 2)
             case _:
                 self.module.training_step({"train": train, "val": validation}, 1)
 
@@ -413,25 +263,27 @@ class NNIProposer:
     """Proposes what one of NNI's strategies submits, and reports to it as NNI's engines do."""
 
     def __init__(self, search: NNIMultiTrial, space: SearchSpace, rng: np.random.Generator) -> None:
-        self.space = space
-        self.models: dict[int, ExecutableModelSpace] = {}
+        self.space, self.rng = space, rng
         self.engine = Interruption()
+        self.models: dict[int, ExecutableModelSpace] = {}
         questions = Questions()
         proposed(space, questions)
-        self.chance = Chance(int(rng.integers(2**31)))
-        with self.chance:
-            self.strategy = nni_strategy(search, int(rng.integers(2**31)))
-            self.strategy.initialize(RawFormatModelSpace(MutableDict({
-                name: Categorical(choices, label=name) for name, choices in questions.choices.items()}), None), self.engine)
+        choices = {name: Categorical(options, label=name) for name, options in questions.choices.items()}
+        with quiet(), seeded(self._seed()):
+            self.strategy = nni_strategy(search, self._seed())
+            self.strategy.initialize(RawFormatModelSpace(MutableDict(choices), None), self.engine)
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(2**31))
 
     def ask(self, number: int) -> Architecture:
         try:
-            with quiet(), self.chance:
+            with quiet(), seeded(self._seed()):
                 self.strategy._run()
         except Submitted as submitted:
             self.models[number] = submitted.model
             return proposed(self.space, Answers(submitted.model.sample))
-        return self.space.published()  # there is nothing else that was not tried
+        return self.space.published()  # all of the space is tried
 
     def tell(self, number: int, tried: Tried) -> None:
         model = self.models.pop(number, None)
@@ -455,21 +307,14 @@ def nni_strategy(search: NNIMultiTrial, seed: int) -> nni.nas.strategy.base.Stra
             return kind(seed=seed)
 
 
-class Chance:
-    """The global generators of torch and NumPy as NNI's controllers find them: seeded, and theirs alone."""
-
-    def __init__(self, seed: int) -> None:
-        self.torch = torch.Generator().manual_seed(seed).get_state()
-        self.numpy = np.random.RandomState(seed).get_state()
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    def _swap(self) -> None:
-        theirs = self.torch, self.numpy
-        self.torch, self.numpy = torch.get_rng_state(), np.random.get_state()
-        torch.set_rng_state(theirs[0])
-        np.random.set_state(theirs[1])
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of torch and NumPy, by which NNI's controllers draw and learn, seeded for a while."""
+    numpy = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)

@@ -35,7 +35,8 @@ class NNIOneShot(Strategy):
     DARTS, GumbelDARTS and Proxyless learn alphas, from which our rule derives (NNI's ranks edges by raw alphas).
     RandomOneShot and ENAS draw paths; what they found are the best of `num_candidates` architectures, drawn by chance or
     by ENAS's controller, by their mAP with the supernet's weights. First order only, and the gradients of weights and
-    alphas are both computed in every step, as in NNI.
+    alphas are both computed in every step, as in NNI. What ENAS's controller is about to learn from, a checkpoint does
+    not keep; all else goes on after a kill as if there had been none.
     """
 
     algorithm: OneShot = "DARTS"
@@ -82,8 +83,8 @@ class NNIOneShot(Strategy):
 class NNIMultiTrial(DiscreteSearch):
     """One of NNI's searches that try one architecture after the other, each trained from scratch.
 
-    GridSearch goes through the space in its order, which is not shuffled as in NNI, where a shuffle mixes no more than
-    a hundred neighbours. When all of a space is tried, the first architecture comes up again.
+    GridSearch goes through the space in its order, without NNI's shuffle, which mixes a hundred neighbours at most. When
+    all of a space is tried, the published architecture comes up again.
     """
 
     algorithm: MultiTrial = "Random"

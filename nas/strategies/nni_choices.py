@@ -1,0 +1,169 @@
+"""NNI's choices in the place of a space's questions, and the supernets that NNI makes of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from itertools import combinations
+from operator import add
+
+import nni
+import nni.nas.strategy  # before nni.nas.oneshot, which imports it in a circle
+import torch
+from nni.nas.nn.pytorch import LayerChoice, ModelSpace
+from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from nas.strategies.nni_search import NNIOneShot
+from search_spaces.base import Edges, Make, Pick, SearchSpace, Value
+from search_spaces.relaxed import NONE, Mixture, Supernet, zeros_of
+
+nni.silence_stdout()
+logging.getLogger("nni").setLevel(logging.ERROR)
+
+Edge = Callable[[int], Tensor]
+"""From the index of a state to what comes out of the edge from there."""
+
+
+class NNIChoices(Pick):
+    """Answers with NNI's layer choices, labelled as the questions are named.
+
+    `summed`: a node adds up all its edges, each a choice among its operations and zero, as in DARTS. Otherwise it adds
+    up some of its edges, by one more choice `NODE.inputs` among sets of inputs (`"0+1"`), asked as in
+    `search_spaces.trial`: NNI's controllers know no choice of several inputs.
+    """
+
+    def __init__(self, summed: bool) -> None:
+        super().__init__()
+        self.summed = summed
+        self.affine = not summed
+        self.mixture = Mixture()
+        self.nodes: dict[str, tuple[dict[int, str], int]] = {}
+
+    def value(self, name: str, options: Sequence[Value]) -> Value:
+        if len(options) == 1:
+            return options[0]
+        raise ValueError(f"a supernet of NNI cannot keep all of {self.prefix}{name} = {list(options)}: search with a "
+                         "strategy that tries one architecture after the other, such as nni:TPE")
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        modules = {key: make() for key, make in makers.items()}
+        choice = self._choice(self.prefix + name, modules)
+        choice.out_channels = next(iter(modules.values())).out_channels
+        return choice
+
+    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+        full = self.prefix + name
+        rows = {source: f"{full}<{source}" for source in makers}
+        self.nodes[full] = (rows, keep)
+        edges = {source: self._edge(rows[source], ops) for source, ops in makers.items()}
+        sets = [tuple(makers)] if self.summed else combinations(makers, keep)
+        sums = {"+".join(map(str, sources)): SumOf(sources) for sources in sets}
+        return ChosenEdges(edges, self._choice(f"{full}.inputs", sums))
+
+    def _edge(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        ops = {key: make() for key, make in makers.items()}
+        return self._choice(name, ops | {NONE: Zero(next(reversed(ops.values())))} if self.summed else ops)
+
+    def _choice(self, name: str, modules: dict[str, nn.Module]) -> nn.Module:
+        if len(modules) == 1:
+            return next(iter(modules.values()))
+        self.mixture.row(name, tuple(modules))
+        return LayerChoice(modules, label=name)
+
+
+class Zero(nn.Module):
+    """DARTS's zero operation as a module, which NNI needs. Its map has the shape of `like`'s."""
+
+    def __init__(self, like: nn.Module) -> None:
+        super().__init__()
+        self._like = (like,)  # in a tuple, so that its weights are not this module's
+        self._shapes: dict[torch.Size, torch.Size] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] not in self._shapes:
+            self._shapes[x.shape[1:]] = zeros_of(*self._like, x).shape[1:]
+        return x.new_zeros(len(x), *self._shapes[x.shape[1:]])
+
+
+class SumOf(nn.Module):
+    """The sum of certain edges."""
+
+    def __init__(self, sources: Sequence[int]) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def forward(self, edge: Edge) -> Tensor:
+        return reduce(add, map(edge, self.sources))
+
+
+class ChosenEdges(nn.Module):
+    """A node: what `chosen` makes of its edges. An edge that it leaves out is not computed."""
+
+    def __init__(self, edges: Mapping[int, nn.Module], chosen: nn.Module) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict({str(source): edge for source, edge in edges.items()})
+        self.chosen = chosen
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        return self.chosen(lambda source: self.edges[str(source)](states[source]))
+
+
+class Opened(ModelSpace):
+    """A space's network with its questions open, as NNI's strategies want it."""
+
+    def __init__(self, space: SearchSpace, pick: NNIChoices) -> None:
+        super().__init__()
+        self.net = space.build(pick)
+
+
+class NNISupernet(Supernet):
+    """The supernet that one of NNI's strategies makes of a space. Its alphas, if it has any, are NNI's parameters."""
+
+    def __init__(self, space: SearchSpace, strategy: NNIOneShot) -> None:
+        nn.Module.__init__(self)  # Supernet's own makes alphas
+        pick = NNIChoices(strategy.learns_alphas)
+        warmup = {} if strategy.algorithm == "RandomOneShot" else {"warmup_epochs": strategy.warmup_epochs}
+        self.nni = getattr(nni.nas.strategy, strategy.algorithm)(**warmup)
+        self.opened = self.nni.mutate_model(Opened(space, pick))
+        if not pick.mixture.options:
+            raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
+        self.space = type(space).__name__
+        self.decided = {}
+        self.nodes = pick.nodes
+        self.options = pick.mixture.options
+        lengths = [len(options) for options in self.options.values()]
+        absent = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+        self.register_buffer("absent", absent, persistent=False)
+
+    def forward(self, x: Tensor) -> object:
+        return self.opened.net(x)
+
+    def choices(self) -> dict[str, list[BaseSuperNetModule]]:
+        """By decision, the modules that follow it."""
+        choices: dict[str, list[BaseSuperNetModule]] = {name: [] for name in self.options}
+        for module in self.modules():
+            if isinstance(module, BaseSuperNetModule):
+                choices[module.label].append(module)
+        return choices
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """In the order of the decisions: NNI's own list has another one each time."""
+        return [first._arch_alpha for first, *_ in self.choices().values() if hasattr(first, "_arch_alpha")]
+
+    @property
+    def alpha(self) -> Tensor:
+        return pad_sequence(self.architecture_parameters(), batch_first=True)
+
+    def take(self, sample: Mapping[str, str]) -> dict[str, str]:
+        """Lets the passes that follow compute the option that `sample` has for each decision."""
+        for modules in self.choices().values():
+            for module in modules:
+                module.resample(memo=sample)
+        return sample
+
+    def take_by_chance(self) -> dict[str, str]:
+        """The same with options that torch's generator draws, which checkpoints keep; NNI's own has no seed."""
+        return self.take({name: options[torch.randint(len(options), ())] for name, options in self.options.items()})
