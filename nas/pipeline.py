@@ -11,7 +11,7 @@ from nas.evaluate import evaluate
 from nas.report import write_report
 from nas.retrain import retrain
 from nas.run import Run
-from nas.search import search
+from nas.search import check_search, search
 from nas.teach import teach
 
 
@@ -23,6 +23,8 @@ def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
     recipe = run.recipe
     if recipe.architecture is not None:
         recipe.retrained.with_ids(1).check(run.architecture())  # before the time for a teacher is spent
+    elif recipe.strategy is not None:
+        check_search(recipe)
     if recipe.teacher is not None and recipe.teacher.weights is None:
         teach(run, overwrite)
     if recipe.strategy is not None and recipe.architecture is None:

@@ -11,15 +11,15 @@ from nas.teach import finish, load_teacher, started, teacher_path
 
 def retrain(run: Run, overwrite: bool = False) -> None:
     """Trains the student into `student.safetensors` and, where the recipe has one, its rival from the labels alone."""
-    recipe = run.recipe
+    architecture, recipe = run.architecture(), run.settled()
     data = recipe.load()
-    architecture = run.architecture()
     space = recipe.retrained.with_ids(len(data.identities))
     if architecture is not None:
         space.check(architecture)
     weights = teacher_path(run)
+    settings = [] if recipe == run.recipe else [recipe.loss, recipe.retrain]
     stage = run.begin("retrain", overwrite, len(data.identities), architecture.hash if architecture else None,
-                      digest(weights) if weights else None)
+                      digest(weights) if weights else None, *settings)
     if stage is not None:
         network = started(space, architecture, data, recipe.retrain, recipe.seed)
         finish(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))

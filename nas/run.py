@@ -19,6 +19,7 @@ from nas.checkpoint import read_json, write_json
 from nas.config import decode, differences, encode, fingerprint, portable
 from nas.recipe import Recipe
 from nas.stage import Stage
+from nas.tuning.file import changed
 from search_spaces.base import Architecture
 
 FORMAT = 1
@@ -94,6 +95,13 @@ class Run:
         if not (self.folder / RESULTS["search"]).exists():
             raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
         return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
+
+    def settled(self) -> Recipe:
+        """The recipe with what a joint search decided beside the architecture."""
+        path = self.folder / RESULTS["search"]
+        if self.recipe.architecture or self.recipe.strategy is None or not path.exists():
+            return self.recipe
+        return changed(self.recipe, read_json(path).get("changes", {}))
 
     def _changes(self, stage: str) -> list[str]:
         """The fields that decide `stage` and differ from those in the folder."""

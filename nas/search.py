@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -12,7 +10,9 @@ from nas.data import splits
 from nas.data.base import ReIDData, Split
 from nas.data.cache import CachePart
 from nas.data.held_out import findable, queries_of
+from nas.joint_space import JointSpace
 from nas.objective import SearchObjective
+from nas.recipe import Recipe
 from nas.run import RESULTS, Run, digest
 from nas.stage import Stage
 from nas.strategies import STRATEGIES
@@ -22,40 +22,48 @@ from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
 from nas.trials import Trials
 from search_spaces.base import Architecture, SearchSpace
+from students.reid import ReIDSpace
 
 FORMAT = 1
 
 
 def search(run: Run, overwrite: bool = False) -> None:
-    """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list)."""
+    """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front)."""
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
+    check_search(recipe)
     data = recipe.load()
-    space = recipe.space.with_ids(len(data.identities))
-    check_served(recipe.strategy, space, recipe.machine.devices)
-    recipe.retrained.with_ids(len(data.identities)).check(space.published())
+    space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
     stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None)
     if stage is None:
         return
     torch.manual_seed(recipe.seed)
-    what_for = objective(run, data, stage)
+    what_for = objective(run, space, data, stage)
     found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
-        write_found(run, found, what_for.cost)
+        write_found(run, found, what_for.trials)
         run.end(stage)
     stage.fabric.barrier()
 
 
-def check_served(strategy: Strategy, space: SearchSpace, devices: int) -> None:
+def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
+    """The recipe's space, with its settings where they are searched, too."""
+    space = recipe.space.with_ids(num_ids)
+    recipe.retrained.with_ids(num_ids).check(space.published())
+    return JointSpace(space, recipe, recipe.search.settings) if recipe.search.settings else space
+
+
+def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
+    strategy, space = recipe.strategy, searched_space(recipe, 1)
     try:
         strategy.check(space)
     except ValueError as error:
-        able = [name for name, other in STRATEGIES.items() if _serves(other, space)]
+        able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
-    if devices > 1 and isinstance(strategy, DiscreteSearch):
+    if recipe.machine.devices > 1 and isinstance(strategy, DiscreteSearch):
         raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command once for "
                          "each device, with CUDA_VISIBLE_DEVICES; they share the trials")
 
@@ -68,7 +76,7 @@ def _serves(strategy: Strategy, space: SearchSpace) -> bool:
     return True
 
 
-def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
+def objective(run: Run, space: ReIDSpace | JointSpace, data: ReIDData, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
     recipe = run.recipe
     halves = {"image": splits.by_image, "identity": splits.by_identity}[recipe.search.split]
@@ -78,7 +86,7 @@ def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     weights, alphas = (batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
                        for seed, indices in enumerate(parts, 2 * recipe.seed))
     measured = _measured(data.train, parts[1], recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
-    trials = Trials(recipe, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
+    trials = Trials(recipe, space, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
     return SearchObjective(recipe.loss, weights, alphas, teacher, recipe.strategy.epochs,
                            recipe.search.alpha_loss, trials)
 
@@ -91,25 +99,19 @@ def _measured(train: Split, half: np.ndarray, most: int | None, rng: np.random.G
     return half[queries], np.delete(half, queries)
 
 
-def write_found(run: Run, found: Found, costs: Callable[[Architecture], float]) -> None:
-    """The ranked list and the front, then the best: with it the search counts as finished.
+def write_found(run: Run, found: Found, trials: Trials) -> None:
+    """The ranked list and the front, then the best: with it the search counts as finished."""
+    def entry(score: float, cost: float, architecture: Architecture) -> dict:
+        return {"score": score, "cost": cost, "architecture": described(architecture)}
 
-    `costs` gives those that the search did not measure.
-    """
-    def cost(architecture: Architecture) -> float:
-        known = found.costs.get(architecture)
-        return costs(architecture) if known is None else known
+    def described(architecture: Architecture) -> dict:
+        _, own, changes = trials.parted(architecture)
+        return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
 
+    costs = {architecture: trials.cost(architecture) for _, architecture in found.ranked
+             if architecture not in found.costs} | dict(found.costs)
     write_json(run.folder / "architectures.json", {
         "format": FORMAT, "value": found.score, "cost": run.recipe.search.cost,
-        "ranked": [_entry(score, cost(architecture), architecture) for score, architecture in found.ranked],
-        "front": [_entry(*point) for point in found.front], "notes": dict(found.notes)})
-    write_json(run.folder / RESULTS["search"], _described(found.best))
-
-
-def _entry(score: float, cost: float, architecture: Architecture) -> dict:
-    return {"score": score, "cost": cost, "architecture": _described(architecture)}
-
-
-def _described(architecture: Architecture) -> dict:
-    return {**architecture.to_dict(), "hash": architecture.hash}
+        "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
+        "front": [entry(*point) for point in found.front], "notes": dict(found.notes)})
+    write_json(run.folder / RESULTS["search"], described(found.best))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,15 +15,18 @@ from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
 from nas.features import extract
+from nas.joint_space import JointSpace
 from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.stage import NonFiniteLoss, Stage
 from nas.strategies.base import Report, Score
 from nas.teach import started
 from nas.training import train
+from nas.tuning.file import changed
 from search_spaces.base import Architecture
 from search_spaces.cost import cost
 from search_spaces.latency import latency
+from students.reid import ReIDSpace
 from teachers.teacher import Teacher
 
 
@@ -31,6 +35,7 @@ class Trials:
     """The trials of one search. A trial trains as the recipe retrains, with the search's batches."""
 
     recipe: Recipe
+    space: ReIDSpace | JointSpace
     data: ReIDData
     stage: Stage
     teacher: Teacher | None
@@ -45,7 +50,7 @@ class Trials:
 
     def cost(self, architecture: Architecture) -> float:
         """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
-        images, space = self.recipe.images, self._space
+        images, (space, architecture, _) = self.recipe.images, self.parted(architecture)
         if self.recipe.search.cost == "multiply_adds":
             with torch.device("meta"):
                 net = feature_net(space.student(architecture).inference())
@@ -56,12 +61,14 @@ class Trials:
 
     def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
         """A network whose training diverges has the value 0, with a warning."""
-        training = replace(self.recipe.retrain, epochs=epochs, validate_every=int(report is not None))
+        space, own, changes = self.parted(architecture)
+        recipe = changed(self.recipe, changes)
+        training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
         stage = self._stage(architecture, epochs)
-        network = started(self._space, architecture, self.data, training, self.recipe.seed)
+        network = started(space, own, self.data, training, recipe.seed)
         value, since, before = 0.0, time.monotonic(), stage.seconds
         try:
-            loop = train(network.net, self.batches, self.recipe.loss, training, stage, self.teacher,
+            loop = train(network.net, self.batches, recipe.loss, training, stage, self.teacher,
                          lambda net: self.value(net.inference()), report)
             value = loop.history[-1].get("mAP")
             if value is None:
@@ -72,9 +79,11 @@ class Trials:
         return Score(value, self.cost(architecture), before + time.monotonic() - since,
                      pruned=value > 0 and bool(loop.stopped))
 
-    @property
-    def _space(self):
-        return self.recipe.space.with_ids(len(self.data.identities))
+    def parted(self, architecture: Architecture) -> tuple[ReIDSpace, Architecture, dict[str, Any]]:
+        """The network's space and architecture, and what a joint search changes of the recipe beside them."""
+        if isinstance(self.space, JointSpace):
+            return self.space.main, *self.space.parted(architecture)
+        return self.space, architecture, {}
 
     def _stage(self, architecture: Architecture, epochs: int) -> Stage:
         """Of a trial's own, so that a killed one goes on."""

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import product
-from typing import Any
-
-from optuna import Trial
+from typing import TYPE_CHECKING, Any
 
 from nas.config import encode
 from nas.recipe import Recipe
@@ -16,6 +14,9 @@ from nas.suggest import near_misses
 from search_spaces.base import Architecture, Value
 from search_spaces.trial import proposed
 from teachers.temperature import Constant, Cosine, Linear, Temperature
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Architecture and distillation in one search: a space that asks for settings of the recipe, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from nas.recipe import Recipe
+from nas.tuning.spaces import Space
+from search_spaces.base import Architecture, Fixed, Pick, SearchSpace, Value
+from students.reid import ReIDSpace
+
+PREFIX = "settings"
+NUM_POINTS = 5
+
+
+@dataclass(frozen=True)
+class Questions:
+    """In a trial's place: passes questions on to a Pick. Of a range it offers some points, its ends among them."""
+
+    pick: Pick
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        return self.pick.value(name, list(choices))
+
+    def suggest_float(self, name: str, low: float, high: float, log: bool = False) -> float:
+        points = np.geomspace(low, high, NUM_POINTS) if log else np.linspace(low, high, NUM_POINTS)
+        return self.pick.value(name, [float(f"{point:.4g}") for point in points])
+
+
+@dataclass(frozen=True)
+class JointSpace(SearchSpace):
+    """What `main` asks, after what the settings ask (`settings.` before their names).
+
+    `settings`: a space of `nas tune` by name, such as `distillation`: temperature, schedule and weights of the recipe's
+    loss, and the learning rate.
+    """
+
+    main: ReIDSpace
+    recipe: Recipe
+    settings: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown name, and for settings that the recipe does not have."""
+        if self._space.has_architecture:
+            raise ValueError(f"--search.settings {self.settings} asks for an architecture, which the search does anyway: "
+                             "give distillation, fast_reid or vrkd")
+
+    @property
+    def title(self) -> str:
+        return f"{self.main.title} with settings ({self.settings})"
+
+    def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
+        self._ask(pick)
+        return self.main.build(pick, c_in)
+
+    def parted(self, architecture: Architecture) -> tuple[Architecture, dict[str, Any]]:
+        """The network's own decisions, and the settings as encoded values of the recipe's fields."""
+        own = {name: answer for name, answer in architecture.decisions.items() if not name.startswith(f"{PREFIX}.")}
+        return Architecture(type(self.main).__name__, own), self._ask(Fixed(architecture))
+
+    @property
+    def _space(self) -> Space:
+        return Space.named(self.settings, self.recipe)
+
+    def _ask(self, pick: Pick) -> dict[str, Any]:
+        return self._space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).changes
