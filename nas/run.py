@@ -110,9 +110,10 @@ class Run:
                 for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)]
 
     def _remove(self, stage: str) -> None:
-        for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl"):
+        for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "tensorboard" / stage, ignore_errors=True)
+        for name in (f"tensorboard/{stage}", f"{stage}.trials"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 def digest(path: Path) -> str:

@@ -1,0 +1,234 @@
+"""Searches of whole recipes by strategies that try one architecture after the other, and what they refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.cli import main
+from nas.data.base import Split
+from nas.data.held_out import findable
+from nas.joint_space import JointSpace
+from nas.losses import KDASLoss
+from nas.recipe import Search
+from nas.retrain import retrain
+from nas.run import Run
+from nas.search import _measured, check_search, objective, search, searched_space
+from nas.stage import Machine, NonFiniteLoss
+from nas.strategies.evolution import Evolution
+from nas.strategies.optuna_search import OptunaSearch
+from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.random_search import RandomSearch
+from nas.strategies.single_path import SinglePath
+from nas.trials import Trials
+from nas.tuning.spaces import TEMPERATURES
+from runs.recipes.demo import toy
+from search_spaces.base import Architecture
+from search_spaces.mobilenet_v2 import MobileNetV2
+from students.reid import ReID
+
+RECIPE = replace(toy(), teacher=None, rival=None, strategy=RandomSearch(epochs=1, trials=2), machine=Machine(device="cpu"),
+                 retrain=replace(toy().retrain, epochs=1, validate_every=0))
+TAUGHT = replace(toy(), strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=3, population=2), rival=None,
+                 search=replace(toy().search, settings="distillation"), machine=Machine(device="cpu"))
+
+
+def trials_of(folder: Path, recipe=RECIPE) -> Trials:
+    run, data = Run(folder, "toy", recipe), recipe.load()
+    torch.manual_seed(0)
+    return objective(run, searched_space(recipe, len(data.identities)), data, run.begin("search", False)).trials
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    return trials_of(tmp_path_factory.mktemp("trials"))
+
+
+@pytest.fixture(scope="module")
+def drawn(trials):
+    return trials.space.sample(np.random.default_rng(0))
+
+
+class TestTrials:
+    def test_measured_are_images_that_the_weights_do_not_see(self, trials):
+        queries, gallery = set(trials.query.indices), set(trials.gallery.indices)
+        assert queries and gallery and not queries & gallery
+        assert not (queries | gallery) & set(trials.batches.indices)
+
+    def test_every_query_has_a_match_from_another_camera(self, trials):
+        ids, cameras = trials.gallery.split.ids, trials.gallery.split.cameras
+        for identity, camera in zip(trials.query.split.ids, trials.query.split.cameras, strict=True):
+            assert set(cameras[ids == identity]) - {camera}
+
+    def test_a_score_is_a_function_of_the_architecture(self, trials, drawn):
+        one, again = trials.score(drawn, 2), trials.score(drawn, 2)
+        assert (one.value, one.cost) == (again.value, again.cost) and 0 < one.value <= 1 and one.seconds > 0
+        assert not (trials.stage.folder / "search.trials" / drawn.hash / "retrain.ckpt").exists()
+
+    def test_a_report_comes_after_each_epoch_and_may_stop_it(self, trials, drawn):
+        told = []
+        whole = trials.score(drawn, 3, lambda epoch, value: told.append((epoch, value)))
+        assert [epoch for epoch, _ in told] == [1, 2, 3] and told[-1][1] == whole.value and not whole.pruned
+        stopped = trials.score(drawn, 3, lambda epoch, value: epoch == 2)
+        assert stopped.pruned and stopped.value == told[1][1]
+
+    def test_a_killed_trial_goes_on(self, tmp_path, drawn):
+        whole = trials_of(tmp_path / "whole").score(drawn, 3, lambda *_: False)
+        killed = trials_of(tmp_path / "killed")
+
+        def dies(epoch, value):
+            if epoch == 2:
+                raise KeyboardInterrupt
+            return False
+
+        with pytest.raises(KeyboardInterrupt):
+            killed.score(drawn, 3, dies)
+        told = []
+        rest = trials_of(tmp_path / "killed").score(drawn, 3, lambda epoch, value: told.append(epoch))
+        assert rest.value == whole.value and told == [2, 3]
+
+    def test_a_training_that_diverges_is_worth_nothing(self, trials, drawn, monkeypatch):
+        def diverges(*_):
+            raise NonFiniteLoss("loss.total became nan")
+
+        monkeypatch.setattr("nas.trials.train", diverges)
+        with pytest.warns(UserWarning, match="counts as mAP 0: loss.total became nan"):
+            score = trials.score(drawn, 1)
+        assert score.value == 0 and score.cost > 0 and not score.pruned
+
+    def test_milliseconds_instead_of_multiply_adds(self, tmp_path, drawn, monkeypatch):
+        recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
+        asked = []
+        monkeypatch.setattr("nas.trials.latency", lambda net, *size, **_: asked.append(size) or 1.5)
+        assert trials_of(tmp_path, recipe).cost(drawn) == 1.5 and asked == [(32, 16)]
+
+
+def test_so_many_identities_are_measured():
+    train = Split(images=range(60), ids=np.repeat(np.arange(10), 6), cameras=np.tile([0, 1, 2], 20))
+    half = np.arange(1, 60, 2)
+    for most, expected in ((3, 3), (None, len(findable(train.take(half))))):
+        queries, gallery = _measured(train, half, most, np.random.default_rng(0))
+        assert len(set(train.ids[gallery])) == len(set(train.ids[queries])) == expected
+        assert set(queries) | set(gallery) <= set(half)
+    with pytest.raises(ValueError, match="at least 2"):
+        Search(num_measured_ids=1)
+
+
+STRATEGIES = {
+    "random": RandomSearch(epochs=1, trials=2),
+    "evolution with halving": Evolution(epochs=2, trials=3, population=2, sample=1, pruning="halving", factor=2),
+    "tpe": OptunaSearch(sampler="tpe", epochs=1, trials=2),
+    "single path": SinglePath(epochs=1, trials=2, population=2, sample=1, recalibration=1, num_retrained=2,
+                              retrained_epochs=1),
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+def test_a_recipe_is_searched_and_its_best_retrained(strategy, tmp_path):
+    run = Run(tmp_path, "toy", replace(RECIPE, strategy=strategy))
+    search(run)
+    found = json.loads((tmp_path / "architectures.json").read_text())
+    best = json.loads((tmp_path / "architecture.json").read_text())
+    assert found["ranked"][0]["architecture"] == best and found["cost"] == "multiply_adds" and found["front"]
+    assert found["ranked"][0]["cost"] > 1000 and found["value"].startswith("mAP")
+    assert ("kendall_tau" in found["notes"]) == isinstance(strategy, SinglePath)
+    retrain(run)
+    assert (tmp_path / "student.safetensors").exists()
+
+
+def test_overwriting_forgets_the_trials(tmp_path):
+    run = Run(tmp_path, "toy", RECIPE)
+    search(run)
+    journal = tmp_path / "search.trials.jsonl"
+    asked, told, *rest = map(json.loads, journal.read_text().splitlines())
+    journal.write_text("".join(json.dumps(line) + "\n" for line in (asked, told | {"score": 0.99}, *rest)))
+    search(run, overwrite=True)
+    again = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len(again) == 4 and again[0] == asked and again[1]["score"] == told["score"]
+
+
+class TestRefusals:
+    def test_what_a_strategy_cannot_decide_is_named_with_those_that_can(self):
+        wide = ReID(backbone=MobileNetV2(other_widths=(0.5,)), embedding_dim=8)
+        with pytest.raises(ValueError, match=r"width.*Of the strategies, random, evolution, .*tpe.* can search this") as said:
+            check_search(replace(toy(), space=wide, student=None))
+        assert "darts" not in str(said.value).partition("Of the strategies")[2]
+        check_search(replace(toy(), space=wide, student=None, strategy=RandomSearch()))
+        with pytest.raises(ValueError, match="MobileNetV2 has none.*darts, gdas, "):
+            check_search(replace(toy(), space=ReID(backbone=MobileNetV2()), student=None, strategy=PCDARTS()))
+
+    def test_several_devices_for_one_trial(self):
+        with pytest.raises(ValueError, match="once for each device"):
+            check_search(replace(RECIPE, machine=Machine(devices=2)))
+
+    def test_before_a_teacher_is_taught(self, tmp_path, capsys):
+        assert main(["run", "toy", "--search.settings", "distillation", "--out", str(tmp_path / "run")]) == 2
+        assert "settings.schedule" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+class TestJoint:
+    def test_settings_are_asked_beside_the_architecture(self):
+        space = searched_space(TAUGHT, 6)
+        drawn = [space.sample(np.random.default_rng(seed)) for seed in range(12)]
+        assert {architecture.decisions["settings.schedule"] for architecture in drawn} == set(TEMPERATURES)
+        for architecture in drawn:
+            own, changes = space.parted(architecture)
+            TAUGHT.space.with_ids(6).check(own)
+            schedule = TEMPERATURES[architecture.decisions["settings.schedule"]].__name__
+            assert changes["loss.temperature"]["kind"] == schedule
+            assert ("settings.temperature_end" in architecture.decisions) == (schedule != "Constant")
+
+    def test_ranges_become_points(self):
+        drawn = {searched_space(TAUGHT, 6).sample(np.random.default_rng(seed)).decisions["settings.temperature"]
+                 for seed in range(60)}
+        assert drawn == {1.0, 1.778, 3.162, 5.623, 10.0}
+
+    def test_the_student_is_retrained_with_what_was_found(self, tmp_path):
+        run = Run(tmp_path, "toy", TAUGHT)
+        assert main(["teach", "toy", "--rival", "None", "--teacher.training.epochs", "1", "--machine.device", "cpu",
+                     "--out", str(tmp_path / "teacher")]) == 0
+        recipe = replace(TAUGHT, teacher=replace(TAUGHT.teacher, weights=tmp_path / "teacher" / "teacher.safetensors"))
+        run = Run(tmp_path / "run", "toy", recipe)
+        search(run)
+        best = json.loads((tmp_path / "run" / "architecture.json").read_text())
+        assert not any(name.startswith("settings") for name in best["decisions"])
+        Architecture.from_dict(best)
+        settled = run.settled()
+        assert settled.loss != recipe.loss and isinstance(settled.loss, KDASLoss)
+        retrain(run)
+        lines = [json.loads(line) for line in (tmp_path / "run" / "retrain.history.jsonl").read_text().splitlines()]
+        assert [line["temperature"] for line in lines] == [
+            settled.loss.temperature.at(epoch, settled.retrain.epochs) for epoch in range(settled.retrain.epochs)]
+
+    @pytest.mark.parametrize(("settings", "named"), [("distilation", "did you mean 'distillation'"),
+                                                     ("joint", "asks for an architecture"), ("fast_reid", "loss.alpha")])
+    def test_wrong_settings_are_named(self, settings, named):
+        with pytest.raises(ValueError, match=named):
+            JointSpace(TAUGHT.space.with_ids(6), TAUGHT, settings)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
+    """The killed one's trial is done again by the other; together they try as many as were asked for."""
+    command = [sys.executable, "-m", "nas.cli", "search", "toy", "--strategy", "random", "--strategy.trials", "12",
+               "--strategy.epochs", "8", "--teacher", "None", "--machine.device", "cpu", "--out", str(tmp_path / "run")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+               for _ in range(2)]
+    journal, end = tmp_path / "run" / "search.trials.jsonl", time.monotonic() + 120
+    while time.monotonic() < end and (not journal.exists() or journal.read_text().count('"ask"') < 4):
+        time.sleep(0.05)
+    workers[0].send_signal(signal.SIGKILL)
+    said = [worker.communicate(timeout=200)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0], said
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    told = [line["tell"] for line in lines if "tell" in line]
+    assert sorted(told) == list(range(12)) and len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 12
