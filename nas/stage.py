@@ -190,6 +190,11 @@ class Loop:
         """Ends the loop after this epoch."""
         self.stopped = why
 
+    def limit(self, minutes: float | None) -> None:
+        """Ends the loop after this epoch when the stage has taken so many minutes; None: never."""
+        if minutes is not None and self.stage.seconds + time.monotonic() - self._since >= 60 * minutes:
+            self.stop(f"it took {minutes:g} minutes")
+
     def save(self) -> None:
         """Writes the checkpoint. Raises NonFiniteLoss before anything bad is saved."""
         self._means()

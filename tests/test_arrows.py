@@ -11,7 +11,7 @@ ALLOWED = {
     "search_spaces": ("search_spaces",),
     "teachers": ("teachers", "search_spaces"),
     "students": ("students", "search_spaces"),
-    "nas/strategies": ("nas.strategies", "nas.optimisers", "search_spaces"),
+    "nas/strategies": ("nas.strategies", "nas.optimisers", "nas.checkpoint", "search_spaces"),
     "nas/data": ("nas.data", "nas.checkpoint", "nas.suggest"),
     "nas/metrics": ("nas.metrics",),
     "nas": ("nas", "teachers", "students", "search_spaces"),

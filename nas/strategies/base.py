@@ -94,6 +94,8 @@ class Loop(Protocol):
 
     def stop(self, why: str) -> None: ...
 
+    def limit(self, minutes: float | None) -> None: ...
+
 
 class Journal(Protocol):
     """What the workers of one search have told each other, in its order (`nas.journal`)."""
@@ -153,10 +155,17 @@ class Found:
         return self.ranked[0][1]
 
 
+def check_minutes(minutes: float | None) -> None:
+    """Raises ValueError for a budget of no time."""
+    if minutes is not None and minutes <= 0:
+        raise ValueError(f"minutes must be above 0, or None for no limit, not {minutes}")
+
+
 class Strategy(ABC):
     """A way to search: a frozen dataclass of its constants, and one method."""
 
     epochs: int
+    minutes: float | None
 
     def check(self, space: SearchSpace) -> None:
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""

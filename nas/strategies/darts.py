@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
-from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy
+from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy, check_minutes
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from nas.strategies.price import TABLE, Price, latency_table
 from search_spaces.base import Architecture, SearchSpace, parse_edge
@@ -32,6 +32,8 @@ class DARTS(Strategy):
     """
 
     epochs: int = 200
+    minutes: float | None = None
+    """The search ends with the epoch in which it has taken that long. Rates and temperatures are those of `epochs`."""
     order: Literal[1, 2] = 1
     """2: the gradient of the validation loss through one weight step (DARTS, Eq. 7)."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
@@ -79,6 +81,7 @@ class DARTS(Strategy):
         if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
             raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
                              f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
+        check_minutes(self.minutes)
         self._check_cost()
 
     def _check_cost(self) -> None:
@@ -167,6 +170,7 @@ class DARTS(Strategy):
         most = max(skips_by_cell(predicted).values(), default=0)
         if self.collapse_skips is not None and most >= self.collapse_skips and loop.epoch >= self.num_resting:
             loop.stop(f"a predicted cell has {most} identities")
+        loop.limit(self.minutes)
         if bilevel.price:
             record |= bilevel.price.record(supernet, predicted)
         loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,

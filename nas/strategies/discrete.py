@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from nas.strategies.base import Found, Loop, Scores, Stage, Strategy
+from nas.strategies.base import Found, Loop, Scores, Stage, Strategy, check_minutes
 from nas.strategies.board import Board, Proposer, Tried
 from nas.strategies.halving import Halving
 from search_spaces.base import Architecture, SearchSpace
@@ -43,9 +43,10 @@ class DiscreteSearch(Strategy):
     """Length of the ranked list that a search ends with."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.trials, self.num_ranked) < 1 or not (self.minutes is None or self.minutes > 0):
-            raise ValueError("epochs, trials and num_ranked must be at least 1, and minutes above 0 or None, not "
-                             f"{self.epochs}, {self.trials}, {self.num_ranked} and {self.minutes}")
+        if min(self.epochs, self.trials, self.num_ranked) < 1:
+            raise ValueError("epochs, trials and num_ranked must be at least 1, not "
+                             f"{self.epochs}, {self.trials} and {self.num_ranked}")
+        check_minutes(self.minutes)
         if self.pruning != "none" and self.epochs < 2:
             raise ValueError(f"--strategy.pruning {self.pruning} stops trials after their first epoch or later, and "
                              "each has one: give --strategy.epochs 2 or more")

@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 from nas.optimisers import SGD, CosineRate, Optimiser, current_rate, step
-from nas.strategies.base import Found, Losses, Objective, Score, Stage, Strategy
+from nas.strategies.base import Batch, Found, Losses, Objective, Score, Stage, Strategy, check_minutes
 from nas.strategies.board import Tried
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
@@ -41,6 +41,9 @@ class SinglePath(Strategy):
     Chu et al. 2021). Where a node keeps some of its inputs, these are drawn by chance for each path."""
     trials: int = 200
     """Architectures that evolution scores."""
+    minutes: float | None = None
+    """No trial begins after the search has taken that long, but for the first, and none is retrained; the weights train
+    all their epochs."""
     population: int = 20
     sample: int = 5
     """How many of the population compete to be the parent."""
@@ -54,6 +57,7 @@ class SinglePath(Strategy):
     """Length of the ranked list that a search ends with."""
 
     def __post_init__(self) -> None:
+        check_minutes(self.minutes)
         counts = ("epochs", "trials", "recalibration", "retrained_epochs", "num_ranked")
         if wrong := [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
             raise ValueError(f"{', '.join(counts)} must be at least 1, not {', '.join(wrong)}")
@@ -93,6 +97,7 @@ class SinglePath(Strategy):
                 trial = Tried(*shared.tried(generations.ask(len(tried)), tried))
                 generations.tell(len(tried), trial)
                 tried.append(trial)
+                loop.limit(self.minutes)
                 loop.end_epoch(**trial.to_dict(), best=ranked(tried)[0][0])
             else:
                 chosen = self.retrained(tried)[epoch - self.epochs - self.trials]
@@ -193,7 +198,7 @@ class Shared:
         self.optimiser = strategy.weights.build(self.parameters)
         self._images: list[Tensor] = []
 
-    def train(self, batch, epoch: int, at: int) -> Losses:
+    def train(self, batch: Batch, epoch: int, at: int) -> Losses:
         """One step, of the weights on the drawn path or paths alone; the others rest."""
         rng = np.random.default_rng((self.seed, epoch, at))
         paths = self.supernet.draw_fairly(rng) if self.strategy.fair else [self.supernet.draw(rng)]

@@ -393,11 +393,11 @@ class TestContract:
             strategy.search(ReID(backbone=MobileNetV2(other_widths=(0.5,)), num_ids=4), Classify(), stage)
 
 
-@pytest.mark.parametrize(("name", "kind"), GRADIENT.items(), ids=GRADIENT)
-def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, kind):
+@pytest.mark.parametrize(("name", "strategy"), STRATEGIES.items(), ids=STRATEGIES)
+def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, strategy):
     recipe, _ = of_recipe(toy(), ["--strategy", name, "--strategy.num-ranked", "3"], "nas", "")
-    assert type(recipe.strategy) is kind
-    assert recipe.strategy == kind(epochs=toy().strategy.epochs, num_ranked=3)
+    epochs = toy().strategy.epochs if name in GRADIENT else strategy.epochs
+    assert recipe.strategy == replace(strategy, epochs=epochs, num_ranked=3)
 
 
 @pytest.mark.parametrize("arguments", [["--strategy", "dart"], ["--strategy"]])
@@ -434,6 +434,12 @@ class TestSearch:
         found = self.search(stage, Draw("sep3"))
         assert {parse_edge(edge)[0] for answer in found.best.decisions.values() for edge in answer} == {"sep3"}
         assert found.history[-1]["health"]["entropy"] < found.history[0]["health"]["entropy"]
+
+    def test_minutes_are_a_budget(self, stage):
+        found = DARTS(epochs=5, minutes=1e-6).search(ONE_CELL, Classify(), stage)
+        assert [line["stopped"] for line in found.history] == ["it took 1e-06 minutes"]
+        with pytest.raises(ValueError, match="minutes must be above 0"):
+            DARTS(minutes=0.0)
 
     def test_collapse_ends_the_search(self, stage):
         found = self.search(stage, Draw("skip"), epochs=6, warmup_epochs=1, collapse_skips=3)

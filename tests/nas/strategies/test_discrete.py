@@ -145,7 +145,7 @@ def test_what_comes_up_again_is_not_trained_again():
 
 
 @pytest.mark.parametrize(("wrong", "named"), [
-    ({"trials": 0}, "at least 1"), ({"epochs": 0}, "at least 1"), ({"minutes": 0.0}, "above 0")])
+    ({"trials": 0}, "at least 1"), ({"epochs": 0}, "at least 1"), ({"minutes": 0.0}, "minutes must be above 0")])
 def test_a_budget_of_zero_is_refused(strategy, wrong, named):
     with pytest.raises(ValueError, match=named):
         replace(strategy, **wrong)

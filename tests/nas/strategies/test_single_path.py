@@ -243,6 +243,12 @@ def test_kendalls_tau_of_what_was_retrained(stage):
     assert correlation([{"inherited": i, "retrained": -i} for i in range(3)])["kendall_tau"] == -1
 
 
+def test_minutes_are_a_budget_of_trials(stage):
+    torch.manual_seed(0)
+    found = replace(BRIEF, minutes=1e-6, num_retrained=2).search(CELLS, Classify(), stage)
+    assert len(found.history) == 3 and found.history[2]["stopped"] == "it took 1e-06 minutes" and len(found.ranked) == 1
+
+
 def test_widths_are_refused_by_name():
     space = ReID(backbone=MobileNetV2(other_widths=(0.5,)), num_ids=4)
     with pytest.raises(ValueError, match="a supernet cannot keep all of backbone"):
@@ -250,7 +256,7 @@ def test_widths_are_refused_by_name():
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"trials": 0}, {"recalibration": 0}, {"sample": 9}, {"num_retrained": 1},
-                                   {"num_retrained": 6}])
+                                   {"num_retrained": 6}, {"minutes": 0.0}])
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match="must be"):
         replace(BRIEF, **wrong)
