@@ -17,6 +17,7 @@ from search_spaces.candidate_latency import CandidateLatency, OtherConditions
 from search_spaces.relaxed import Supernet
 
 TABLE = "latency.json"
+LARGE_ERROR = 0.1
 
 
 class Price:
@@ -58,6 +59,7 @@ def latency_table(space: SearchSpace, height: int, width: int, device: torch.dev
     """The table in the file `shared`, or else in `own`, or else measured and written there.
 
     A table of another device, number of threads, size or space is left out with a warning; that in `own` is replaced.
+    A new one that predicts whole networks poorly is used, with a warning.
     A new one is written to `shared` too where no file is yet. Processes that search together have the first one's.
     Raises ValueError naming a file that holds no table.
     """
@@ -67,11 +69,14 @@ def latency_table(space: SearchSpace, height: int, width: int, device: torch.dev
             table = _read(path, space, height, width, device) if path.exists() else None
             if table is not None:
                 return table.to_dict()
-        table = CandidateLatency.measured(space, height, width, device).to_dict()
+        table = CandidateLatency.measured(space, height, width, device)
+        if table.error > LARGE_ERROR:
+            warn(f"the latency table in {own} is off by {table.error:.0%} for whole networks, as when a machine has "
+                 "other work to do: delete it and search again when it has none", stacklevel=3)
         for path in paths:
             if path == own or not path.exists():
-                write_json(path, table)
-        return table
+                write_json(path, table.to_dict())
+        return table.to_dict()
 
     return CandidateLatency.from_dict(_of_the_first(found), space, height, width, device)
 

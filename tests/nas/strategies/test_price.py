@@ -1,6 +1,7 @@
 """Where a latency table comes from: the user's file, the run's, or the clock."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,6 +76,14 @@ def test_another_spaces_table_is_not_used(tmp_path, runs):
     with pytest.warns(UserWarning, match="other decisions"):
         table(tmp_path, space=TwoNodes(keys=("sep3", "skip")))
     assert runs == [SPACE, TwoNodes(keys=("sep3", "skip"))]
+
+
+def test_a_table_that_is_far_off_is_said(tmp_path, runs, monkeypatch):
+    poor = replace(table(tmp_path / "good"), error=0.31)
+    monkeypatch.setattr(price.CandidateLatency, "measured", lambda *_: poor)
+    with pytest.warns(UserWarning, match="bad/latency.json is off by 31% for whole networks"):
+        assert table(tmp_path / "bad") == poor
+    assert table(tmp_path / "bad") == poor
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"device": "here"}', None])
