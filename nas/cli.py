@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -17,7 +17,9 @@ from rich.console import Console
 from nas import draw
 from nas.arguments import Options, is_other, of_other, of_recipe
 from nas.checkpoint import SaveError
+from nas.entries import entry_run
 from nas.evaluate import evaluate, evaluate_other
+from nas.export import export
 from nas.pipeline import architecture, draw_architecture, report, run_all
 from nas.recipes import recipe_named, recipes
 from nas.report import write_report
@@ -33,6 +35,21 @@ OUT = Path("runs/out")
 
 
 @dataclass(frozen=True)
+class OfEntry(Options):
+    """The options of a command that can work on one of the architectures that a search has found."""
+
+    entry: Annotated[str, tyro.conf.arg(help="of what the search found, in RUN/entry-N: N of the ranked list (1 is the "
+                                             "best), or front:N of the front; `nas show` lists them")] = ""
+
+
+@dataclass(frozen=True)
+class OfExport(OfEntry):
+    """The options of `nas export`."""
+
+    out: Annotated[Path | None, tyro.conf.arg(help="the file; by default student.onnx in the run's folder")] = None
+
+
+@dataclass(frozen=True)
 class Command:
     """One word of the program: what it works on, what it does, and what it says afterwards."""
 
@@ -40,6 +57,7 @@ class Command:
     help: str
     call: Callable[[Run, Options], Any]
     example: str
+    options: type[Options] = Options
 
 
 def _teach(run: Run, options: Options) -> dict:
@@ -88,13 +106,23 @@ def _report(run: Run, options: Options) -> dict:
     return {"run": str(run.folder), "report": str(report(run))}
 
 
+def _export(run: Run, options: OfExport) -> dict:
+    written = export(run, options.out, options.overwrite)
+    if not options.json:
+        print(f"opset {written['opset']}, features within {written['largest_difference']:.1e} of the network's")
+    return {"run": str(run.folder)} | written
+
+
 COMMANDS = {
     "teach": Command("RECIPE", "train the teacher", _teach, "nas teach kdas --data.root data"),
     "search": Command("RECIPE", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors"),
-    "retrain": Command("RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0"),
+    "retrain": Command("RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0",
+                       OfEntry),
     "evaluate": Command("SUBJECT", "measure a run, a recipe's teacher, any network, saved features", _evaluate,
                         "nas evaluate runs/out/demo-seed0 --rerank"),
-    "draw": Command("RUN", "draw the cells", _draw, "nas draw runs/out/demo-seed0"),
+    "draw": Command("RUN", "draw the cells", _draw, "nas draw runs/out/demo-seed0 --entry 2", OfEntry),
+    "export": Command("RUN", "write the retrained student as ONNX", _export, "nas export runs/out/demo-seed0",
+                      OfExport),
     "report": Command("RUN", "write report.html", _report, "nas report runs/out/demo-seed0"),
     "run": Command("RECIPE", "all of it, from teacher to report", _run, "nas run demo --seed 1"),
 }
@@ -153,8 +181,10 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
-    recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about)
+    recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about, command.options)
     run = Run(run.folder if run else options.out or OUT / f"{name}{'-small' * options.small}-seed{recipe.seed}", name, recipe)
+    if isinstance(options, OfEntry) and options.entry:
+        run = entry_run(run, options.entry, options.overwrite)
     return command.call(run, options), options
 
 
@@ -204,6 +234,12 @@ def _cost(arguments: list[str]) -> int:
     return cost_command(arguments)
 
 
+def _show(arguments: list[str]) -> int:
+    from nas.show_command import show_command
+
+    return show_command(arguments)
+
+
 def _compare(arguments: list[str]) -> int:
     from nas.compare import compare_command
 
@@ -229,6 +265,7 @@ TOOLS = {
                  "nas tune fast_reid --space fast_reid --sampler grid"),
     "cost": Tool("STUDENT", "parameters, multiply-adds, and the layers they are in", _cost,
                  "nas cost osnet --size 256x128"),
+    "show": Tool("RUN", "what a search found: its ranked list and front", _show, "nas show runs/out/demo-seed0"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
 }

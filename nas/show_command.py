@@ -1,0 +1,164 @@
+"""`nas show RUN`: what a search has found, and how to go on with any of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from nas.checkpoint import read_json
+from nas.entries import Entries, Entry, entries, search_history
+from nas.network import feature_net
+from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
+from nas.run import Run
+from nas.strategies import STRATEGIES
+from nas.strategies.base import Strategy
+from nas.strategies.discrete import DiscreteSearch
+from search_spaces.base import Architecture, parse_edge
+from search_spaces.cost import Cost, cost
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `nas show` takes."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder of a run whose search has ended, or is on its way."""
+    top: int = 10
+    """Entries of the ranked list that are shown."""
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"--top must be at least 1, not {self.top}")
+
+
+def show_command(arguments: Sequence[str]) -> int:
+    """Prints what a search has found. Raises ValueError for what is no run, or has no search."""
+    given = tyro.cli(Arguments, args=arguments, prog="nas show", description=(
+        "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"),
+        config=(tyro.conf.FlagCreatePairsOff,))
+    shown = show(Run.open(given.run), given.top)
+    if given.json:
+        print(json.dumps(shown, indent=2))
+    else:
+        _print(shown)
+    return 0
+
+
+def show(run: Run, top: int = 10) -> dict[str, Any]:
+    """What the search has found, as plain data.
+
+    `ranked` (the first `top`) and `front` have for each entry its `entry` name, `score` (of the kind `value`), `cost`
+    (of the kind `cost`, of the network as it was searched), the `parameters` and `multiply_adds` of the student that it
+    is retrained as, without classifier, and its `architecture`. Of a search that has not ended they say what it has
+    found so far.
+    """
+    history = search_history(run)
+    found = entries(run, history)
+    return {"run": str(run.folder), "finished": found.finished, **_progress(run, history, found),
+            "value": found.value, "cost": found.cost, "num_ranked": len(found.ranked),
+            "ranked": [_described(entry, run) for entry in found.ranked[:top]],
+            "front": [_described(entry, run) for entry in found.front], "notes": dict(found.notes)}
+
+
+def _progress(run: Run, history: Sequence[Mapping], found: Entries) -> dict[str, Any]:
+    """The strategy, what of its budget is used, and the minutes it took, as far as they are known."""
+    strategy = run.recipe.strategy
+    trials = [line for line in history if "score" in line]
+    by_trials = isinstance(strategy, DiscreteSearch)
+    environment = run.folder / "environment.json"
+    minutes = read_json(environment).get("minutes", {}).get("search") if environment.exists() else None
+    if not found.finished:
+        minutes = sum(line["seconds"] for line in trials) / 60 if by_trials else None
+    return {"strategy": strategy_name(strategy),
+            "done": {"epochs": sum("architecture" not in line for line in history), "trials": len(trials)},
+            "budget": {"epochs": 0 if by_trials else strategy.epochs, "trials": getattr(strategy, "trials", 0)},
+            "minutes": minutes, "stopped": next((line["stopped"] for line in history if "stopped" in line), "")}
+
+
+def strategy_name(strategy: Strategy) -> str:
+    """As `--strategy` takes it, or its class's of one that has no such name."""
+    which = [getattr(strategy, field, None) for field in ("sampler", "algorithm")]
+    names = [name for name, other in STRATEGIES.items() if type(other) is type(strategy)
+             and [getattr(other, field, None) for field in ("sampler", "algorithm")] == which]
+    return names[0] if names else type(strategy).__name__
+
+
+def _described(entry: Entry, run: Run) -> dict[str, Any]:
+    counted = _student_cost(entry.architecture, run)
+    return {"entry": entry.name, "score": entry.score, "cost": entry.cost, "parameters": counted.parameters,
+            "multiply_adds": counted.multiply_adds,
+            "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash}}
+
+
+def _student_cost(architecture: Architecture, run: Run) -> Cost:
+    images = run.recipe.images
+    with torch.device("meta"):
+        student = feature_net(run.recipe.retrained.with_ids(1).student(architecture).inference())
+    return cost(student, images.height, images.width)
+
+
+def _print(shown: Mapping[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)  # a file is not narrow
+    used = [f"{shown['done'][unit]} of {most} {unit}" for unit, most in shown["budget"].items() if most]
+    minutes = [] if shown["minutes"] is None else [f"{shown['minutes']:.1f} minutes"]
+    console.print(", ".join([shown["strategy"], *used, *minutes]))
+    if shown["stopped"]:
+        console.print(f"stopped: {shown['stopped']}")
+    if not shown["finished"]:
+        console.print(f"It has not ended. So far it has {'this' if shown['ranked'] else 'nothing to show'}:")
+    for rows in (shown["ranked"], shown["front"]):
+        if rows:
+            console.print(_table(rows, shown["value"], shown["cost"]))
+    for name, value in shown["notes"].items():
+        console.print(f"{name}: {value}")
+    console.print(_how_to_go_on(shown))
+
+
+def _how_to_go_on(shown: Mapping[str, Any]) -> str:
+    run = shown["run"]
+    if not shown["finished"]:
+        return "The same command that began the search goes on with it."
+    return (f"{len(shown['ranked'])} of {shown['num_ranked']} ranked, all in {run}/architectures.json. Parameters and "
+            "multiply-adds are the retrained student's, without classifier.\n"
+            f"`nas draw|retrain|export {run} --entry 2` works in {run}/entry-2, with the architecture in its "
+            "architecture.json.")
+
+
+def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTable:
+    """Without the columns that would be empty, or say twice what a network costs."""
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"entry": lambda row: row["entry"]}
+    if any(row["score"] is not None for row in rows):
+        columns[value] = lambda row: (percent if value.startswith("mAP") else general)(row["score"])
+    if any(row["cost"] not in (None, row["multiply_adds"]) for row in rows):
+        name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("multiply-adds", multiply_adds))
+        columns[f"{name}, searched"] = lambda row: text(row["cost"])
+    columns |= {"parameters": lambda row: millions(row["parameters"]),
+                "multiply-adds": lambda row: multiply_adds(row["multiply_adds"]),
+                "hash": lambda row: row["architecture"]["hash"],
+                "decisions": lambda row: in_short(row["architecture"]["decisions"])}
+    cells = [Row(tuple(text(row) for text in columns.values())) for row in rows]
+    rich = as_rich(Table(tuple(columns), tuple(cells)))
+    rich.columns[-1].justify = "left"
+    return rich
+
+
+def in_short(decisions: Mapping[str, Any]) -> str:
+    """How often each operation is chosen, and each value that is no operation, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for name, answer in decisions.items():
+        if isinstance(answer, list):
+            counts.update(parse_edge(edge)[0] for edge in answer)
+        else:
+            counts[answer if isinstance(answer, str) else f"{name.rpartition('.')[2]} {answer}"] += 1
+    return ", ".join(f"{count} {answer}" for answer, count in counts.most_common())
