@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nas.checkpoint import read_json, write_json
+from nas.joint_space import parted
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.strategies.board import Tried
 from nas.strategies.discrete import front, ranked
+from nas.tuning.file import changed
 from search_spaces.base import Architecture
 
 FORMAT = 1
@@ -24,6 +27,8 @@ class Entry:
     name: str
     """As `--entry` takes it: `1` is the best of the ranked list, `front:1` the cheapest of the front."""
     architecture: Architecture
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What a joint search decided beside it: encoded values of the recipe's fields."""
     score: float | None = None
     cost: float | None = None
 
@@ -83,7 +88,7 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
     if held != entry.architecture and not overwrite:
         raise ValueError(f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "
                          "now: --overwrite replaces it")
-    own = Run(run.folder / entry.folder_name, run.name, _of_entry(run, path))
+    own = Run(run.folder / entry.folder_name, run.name, changed(_of_entry(run, path), entry.changes))
     write_json(path, {**entry.architecture.to_dict(), "hash": entry.architecture.hash})
     own.note_recipe()
     return own
@@ -113,7 +118,8 @@ def _of_file(path: Path) -> Entries:
         if data.get("format", FORMAT) > FORMAT:
             raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}: update it")
         lists = {prefix: [Entry(name=f"{prefix}{place}", architecture=Architecture.from_dict(line["architecture"]),
-                                score=line.get("score"), cost=line.get("cost"))
+                                changes=line["architecture"].get("changes", {}), score=line.get("score"),
+                                cost=line.get("cost"))
                           for place, line in enumerate(data.get(key, []), start=1)]
                  for key, prefix in (("ranked", ""), ("front", "front:"))}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -126,12 +132,15 @@ def _of_history(history: Sequence[Mapping], run: Run) -> Entries:
     """The trials that ended; of a search by gradient, which has none, what it would derive now."""
     tried = [Tried.from_dict(line) for line in history if "score" in line]
     if tried:
+        def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:
+            own, changes = parted(architecture, run.recipe)
+            return Entry(name=name, architecture=own, changes=changes, score=score, cost=cost)
+
         costs = {trial.architecture: trial.score.cost for trial in tried}
         return Entries(
-            ranked=[Entry(name=str(place), architecture=architecture, score=score, cost=costs[architecture])
+            ranked=[entry(str(place), score, costs[architecture], architecture)
                     for place, (score, architecture) in enumerate(ranked(tried), start=1)],
-            front=[Entry(name=f"front:{place}", architecture=architecture, score=score, cost=cost)
-                   for place, (score, cost, architecture) in enumerate(front(tried), start=1)],
+            front=[entry(f"front:{place}", *point) for place, point in enumerate(front(tried), start=1)],
             value="mAP", cost=run.recipe.search.cost, finished=False)
     predicted = [{"space": type(run.recipe.space).__name__, **line} for line in history if "decisions" in line]
     return Entries(ranked=[Entry(name="1", architecture=Architecture.from_dict(line)) for line in predicted[-1:]],

@@ -18,6 +18,21 @@ PREFIX = "settings"
 NUM_POINTS = 5
 
 
+def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
+    """The recipe's space, with its settings where they are searched, too."""
+    space = recipe.space.with_ids(num_ids)
+    return JointSpace(space, recipe, recipe.search.settings) if recipe.search.settings else space
+
+
+def parted(architecture: Architecture, recipe: Recipe) -> tuple[Architecture, dict[str, Any]]:
+    """Of what a search of `recipe` tried the network's own decisions, and what it changes of the recipe beside them."""
+    space = searched_space(recipe, 1)
+    if not isinstance(space, JointSpace):
+        return architecture, {}
+    own = {name: answer for name, answer in architecture.decisions.items() if not name.startswith(f"{PREFIX}.")}
+    return Architecture(type(space.main).__name__, own), space.changes(architecture)
+
+
 @dataclass(frozen=True)
 class Questions:
     """In a trial's place: passes questions on to a Pick. Of a range it offers some points, its ends among them."""
@@ -58,10 +73,9 @@ class JointSpace(SearchSpace):
         self._ask(pick)
         return self.main.build(pick, c_in)
 
-    def parted(self, architecture: Architecture) -> tuple[Architecture, dict[str, Any]]:
-        """The network's own decisions, and the settings as encoded values of the recipe's fields."""
-        own = {name: answer for name, answer in architecture.decisions.items() if not name.startswith(f"{PREFIX}.")}
-        return Architecture(type(self.main).__name__, own), self._ask(Fixed(architecture))
+    def changes(self, architecture: Architecture) -> dict[str, Any]:
+        """The settings that `architecture` decides, as encoded values of the recipe's fields."""
+        return self._ask(Fixed(architecture))
 
     @property
     def _space(self) -> Space:

@@ -10,7 +10,7 @@ from nas.data import splits
 from nas.data.base import ReIDData, Split
 from nas.data.cache import CachePart
 from nas.data.held_out import findable, queries_of
-from nas.joint_space import JointSpace
+from nas.joint_space import parted, searched_space
 from nas.objective import SearchObjective
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run, digest
@@ -22,7 +22,6 @@ from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
 from nas.trials import Trials
 from search_spaces.base import Architecture, SearchSpace
-from students.reid import ReIDSpace
 
 FORMAT = 1
 
@@ -40,7 +39,7 @@ def search(run: Run, overwrite: bool = False) -> None:
     if stage is None:
         return
     torch.manual_seed(recipe.seed)
-    what_for = objective(run, space, data, stage)
+    what_for = objective(run, data, stage)
     found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
         write_found(run, found, what_for.trials)
@@ -48,16 +47,10 @@ def search(run: Run, overwrite: bool = False) -> None:
     stage.fabric.barrier()
 
 
-def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
-    """The recipe's space, with its settings where they are searched, too."""
-    space = recipe.space.with_ids(num_ids)
-    recipe.retrained.with_ids(num_ids).check(space.published())
-    return JointSpace(space, recipe, recipe.search.settings) if recipe.search.settings else space
-
-
 def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
     strategy, space = recipe.strategy, searched_space(recipe, 1)
+    recipe.retrained.with_ids(1).check(recipe.space.with_ids(1).published())
     try:
         strategy.check(space)
     except ValueError as error:
@@ -76,7 +69,7 @@ def _serves(strategy: Strategy, space: SearchSpace) -> bool:
     return True
 
 
-def objective(run: Run, space: ReIDSpace | JointSpace, data: ReIDData, stage: Stage) -> SearchObjective:
+def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
     recipe = run.recipe
     halves = {"image": splits.by_image, "identity": splits.by_identity}[recipe.search.split]
@@ -86,7 +79,7 @@ def objective(run: Run, space: ReIDSpace | JointSpace, data: ReIDData, stage: St
     weights, alphas = (batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
                        for seed, indices in enumerate(parts, 2 * recipe.seed))
     measured = _measured(data.train, parts[1], recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
-    trials = Trials(recipe, space, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
+    trials = Trials(recipe, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
     return SearchObjective(recipe.loss, weights, alphas, teacher, recipe.strategy.epochs,
                            recipe.search.alpha_loss, trials)
 
@@ -105,7 +98,7 @@ def write_found(run: Run, found: Found, trials: Trials) -> None:
         return {"score": score, "cost": cost, "architecture": described(architecture)}
 
     def described(architecture: Architecture) -> dict:
-        _, own, changes = trials.parted(architecture)
+        own, changes = parted(architecture, run.recipe)
         return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
 
     costs = {architecture: trials.cost(architecture) for _, architecture in found.ranked

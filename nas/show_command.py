@@ -98,7 +98,8 @@ def _described(entry: Entry, run: Run) -> dict[str, Any]:
     counted = _student_cost(entry.architecture, run)
     return {"entry": entry.name, "score": entry.score, "cost": entry.cost, "parameters": counted.parameters,
             "multiply_adds": counted.multiply_adds,
-            "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash}}
+            "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
+            **({"changes": dict(entry.changes)} if entry.changes else {})}
 
 
 def _student_cost(architecture: Architecture, run: Run) -> Cost:
@@ -147,10 +148,19 @@ def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTabl
                 "multiply-adds": lambda row: multiply_adds(row["multiply_adds"]),
                 "hash": lambda row: row["architecture"]["hash"],
                 "decisions": lambda row: in_short(row["architecture"]["decisions"])}
+    if any("changes" in row for row in rows):
+        columns["settings"] = lambda row: ", ".join(f"{name} {_value(value)}" for name, value in row["changes"].items())
     cells = [Row(tuple(text(row) for text in columns.values())) for row in rows]
     rich = as_rich(Table(tuple(columns), tuple(cells)))
-    rich.columns[-1].justify = "left"
+    rich.columns[list(columns).index("decisions")].justify = "left"
     return rich
+
+
+def _value(encoded: Any) -> str:
+    """An encoded setting: a number as it is, a schedule by its name and numbers."""
+    if isinstance(encoded, Mapping):
+        return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in encoded.values())
+    return f"{encoded:g}" if isinstance(encoded, float) else str(encoded)
 
 
 def in_short(decisions: Mapping[str, Any]) -> str:

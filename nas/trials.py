@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
 from nas.features import extract
-from nas.joint_space import JointSpace
+from nas.joint_space import parted
 from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.stage import NonFiniteLoss, Stage
@@ -35,7 +34,6 @@ class Trials:
     """The trials of one search. A trial trains as the recipe retrains, with the search's batches."""
 
     recipe: Recipe
-    space: ReIDSpace | JointSpace
     data: ReIDData
     stage: Stage
     teacher: Teacher | None
@@ -50,7 +48,7 @@ class Trials:
 
     def cost(self, architecture: Architecture) -> float:
         """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
-        images, (space, architecture, _) = self.recipe.images, self.parted(architecture)
+        images, space, (architecture, _) = self.recipe.images, self._space, parted(architecture, self.recipe)
         if self.recipe.search.cost == "multiply_adds":
             with torch.device("meta"):
                 net = feature_net(space.student(architecture).inference())
@@ -61,11 +59,11 @@ class Trials:
 
     def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
         """A network whose training diverges has the value 0, with a warning."""
-        space, own, changes = self.parted(architecture)
+        own, changes = parted(architecture, self.recipe)
         recipe = changed(self.recipe, changes)
         training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
         stage = self._stage(architecture, epochs)
-        network = started(space, own, self.data, training, recipe.seed)
+        network = started(self._space, own, self.data, training, recipe.seed)
         value, since, before = 0.0, time.monotonic(), stage.seconds
         try:
             loop = train(network.net, self.batches, recipe.loss, training, stage, self.teacher,
@@ -79,11 +77,9 @@ class Trials:
         return Score(value, self.cost(architecture), before + time.monotonic() - since,
                      pruned=value > 0 and bool(loop.stopped))
 
-    def parted(self, architecture: Architecture) -> tuple[ReIDSpace, Architecture, dict[str, Any]]:
-        """The network's space and architecture, and what a joint search changes of the recipe beside them."""
-        if isinstance(self.space, JointSpace):
-            return self.space.main, *self.space.parted(architecture)
-        return self.space, architecture, {}
+    @property
+    def _space(self) -> ReIDSpace:
+        return self.recipe.space.with_ids(len(self.data.identities))
 
     def _stage(self, architecture: Architecture, epochs: int) -> Stage:
         """Of a trial's own, so that a killed one goes on."""

@@ -16,12 +16,13 @@ import torch
 from nas.cli import main
 from nas.data.base import Split
 from nas.data.held_out import findable
-from nas.joint_space import JointSpace
+from nas.entries import entry_run
+from nas.joint_space import JointSpace, parted, searched_space
 from nas.losses import KDASLoss
 from nas.recipe import Search
 from nas.retrain import retrain
 from nas.run import Run
-from nas.search import _measured, check_search, objective, search, searched_space
+from nas.search import _measured, check_search, objective, search
 from nas.stage import Machine, NonFiniteLoss
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
@@ -29,6 +30,7 @@ from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.single_path import SinglePath
 from nas.trials import Trials
+from nas.tuning.file import changed
 from nas.tuning.spaces import TEMPERATURES
 from runs.recipes.demo import toy
 from search_spaces.base import Architecture
@@ -44,7 +46,7 @@ TAUGHT = replace(toy(), strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=
 def trials_of(folder: Path, recipe=RECIPE) -> Trials:
     run, data = Run(folder, "toy", recipe), recipe.load()
     torch.manual_seed(0)
-    return objective(run, searched_space(recipe, len(data.identities)), data, run.begin("search", False)).trials
+    return objective(run, data, run.begin("search", False)).trials
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def trials(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(trials):
-    return trials.space.sample(np.random.default_rng(0))
+    return trials.recipe.space.with_ids(6).sample(np.random.default_rng(0))
 
 
 class TestTrials:
@@ -180,7 +182,7 @@ class TestJoint:
         drawn = [space.sample(np.random.default_rng(seed)) for seed in range(12)]
         assert {architecture.decisions["settings.schedule"] for architecture in drawn} == set(TEMPERATURES)
         for architecture in drawn:
-            own, changes = space.parted(architecture)
+            own, changes = parted(architecture, TAUGHT)
             TAUGHT.space.with_ids(6).check(own)
             schedule = TEMPERATURES[architecture.decisions["settings.schedule"]].__name__
             assert changes["loss.temperature"]["kind"] == schedule
@@ -203,6 +205,9 @@ class TestJoint:
         Architecture.from_dict(best)
         settled = run.settled()
         assert settled.loss != recipe.loss and isinstance(settled.loss, KDASLoss)
+        own = entry_run(run, "2").recipe
+        assert own.loss == changed(recipe, json.loads((tmp_path / "run" / "architectures.json").read_text())[
+            "ranked"][1]["architecture"]["changes"]).loss != recipe.loss
         retrain(run)
         lines = [json.loads(line) for line in (tmp_path / "run" / "retrain.history.jsonl").read_text().splitlines()]
         assert [line["temperature"] for line in lines] == [
