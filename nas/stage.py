@@ -244,7 +244,9 @@ class Loop:
             return
         task = self._progress.tasks[0]
         due = time.monotonic() - task.fields["shown"] > 1
-        losses = {"losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in self._means().items()),
+        last = self.history[-1] if self.history else {}
+        shown = self._means() or {key: last[key] for key in ("score", "best") if key in last}
+        losses = {"losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in shown.items()),
                   "shown": time.monotonic()} if due else {}
         self._progress.update(task.id, completed=self.epoch * self.num_steps + self.step,
                               total=self.num_epochs * self.num_steps, **losses)
