@@ -47,7 +47,7 @@ class Price:
                                   "predicted": self.costs.predicted(predicted)}}
 
     def notes(self, supernet: Supernet, found: Architecture) -> dict[str, dict[str, float]]:
-        """The record of the found student with its real cost, and its real multiply-adds in any case."""
+        """The record of the found student, classifier included, with its real cost, and its real multiply-adds."""
         notes = self.record(supernet, found)
         notes[self.costs.name]["real"] = self.costs.real(found)
         notes.setdefault(MultiplyAdds.name, {})["real"] = self.costs.multiply_adds(found)
@@ -59,9 +59,8 @@ def latency_table(space: SearchSpace, height: int, width: int, device: torch.dev
     """The table in the file `shared`, or else in `own`, or else measured and written there.
 
     A table of another device, number of threads, size or space is left out with a warning; that in `own` is replaced.
-    A new one that predicts whole networks poorly is used, with a warning.
-    A new one is written to `shared` too where no file is yet. Processes that search together have the first one's.
-    Raises ValueError naming a file that holds no table.
+    A new one is written to `shared` too where no file is yet; one that predicts whole networks poorly is used with a
+    warning. Processes that search together have the first one's. Raises ValueError naming a file that holds no table.
     """
     def found() -> dict[str, Any]:
         paths = [path for path in (shared, own) if path is not None]

@@ -86,6 +86,16 @@ def test_a_table_that_is_far_off_is_said(tmp_path, runs, monkeypatch):
     assert table(tmp_path / "bad") == poor
 
 
+def test_processes_that_search_together_have_the_first_ones_table(tmp_path, runs, monkeypatch):
+    sent = []
+    monkeypatch.setattr(price.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(price.distributed, "get_rank", lambda: len(sent))
+    monkeypatch.setattr(price.distributed, "broadcast_object_list",
+                        lambda box: box.__setitem__(0, sent[0]) if sent else sent.append(box[0]))
+    assert table(tmp_path / "first") == table(tmp_path / "second")
+    assert len(runs) == 1 and not (tmp_path / "second").exists()
+
+
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"device": "here"}', None])
 def test_a_file_without_a_table_is_named(tmp_path, runs, content):
     shared = tmp_path / "shared.json"
