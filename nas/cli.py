@@ -43,6 +43,14 @@ class OfEntry(Options):
 
 
 @dataclass(frozen=True)
+class OfSearch(Options):
+    """The options of `nas search`."""
+
+    workers: Annotated[int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole "
+                                               "architectures")] = 1
+
+
+@dataclass(frozen=True)
 class OfExport(OfEntry):
     """The options of `nas export`."""
 
@@ -65,8 +73,8 @@ def _teach(run: Run, options: Options) -> dict:
     return {"run": str(run.folder), "teacher": str(run.folder / "teacher.safetensors")}
 
 
-def _search(run: Run, options: Options) -> dict:
-    search(run, options.overwrite)
+def _search(run: Run, options: OfSearch) -> dict:
+    search(run, options.overwrite, options.workers)
     return _architecture(run, options)
 
 
@@ -115,7 +123,8 @@ def _export(run: Run, options: OfExport) -> dict:
 
 COMMANDS = {
     "teach": Command("RECIPE", "train the teacher", _teach, "nas teach kdas --data.root data"),
-    "search": Command("RECIPE", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors"),
+    "search": Command("RECIPE|RUN", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors",
+                      OfSearch),
     "retrain": Command("RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0",
                        OfEntry),
     "evaluate": Command("SUBJECT", "measure a run, a recipe's teacher, any network, saved features", _evaluate,
@@ -177,7 +186,7 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
         folder = options.out or OUT / other.folder_name
         said = _results(folder, options, evaluate_other(other, folder, options.overwrite))
         return said | {"report": str(write_report(folder))}, options
-    takes_run = command.subject == "RUN" or (command.subject == "SUBJECT" and Path(subject).is_dir())
+    takes_run = command.subject == "RUN" or (command.subject != "RECIPE" and Path(subject).is_dir())
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"

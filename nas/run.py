@@ -21,6 +21,7 @@ from nas.recipe import Recipe
 from nas.stage import Stage
 from nas.tuning.file import changed
 from search_spaces.base import Architecture
+from search_spaces.latency import processor
 
 FORMAT = 1
 RESULTS = {"teach": "teacher.safetensors", "search": "architecture.json", "retrain": "student.safetensors",
@@ -128,12 +129,5 @@ def environment() -> dict[str, Any]:
                             text=True, check=False).stdout.strip()
     return {"command": shlex.join(["nas", *sys.argv[1:]]), "commit": commit or "unknown",
             "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
-            "system": platform.system(), "processor": _processor(), "threads": torch.get_num_threads(),
+            "system": platform.system(), "processor": processor(), "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0]} x {len(models)}" if models else platform.processor() or "unknown"

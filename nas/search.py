@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 
@@ -21,17 +23,24 @@ from nas.strategies.discrete import DiscreteSearch
 from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
 from nas.trials import Trials
+from nas.workers import threads_of, working
 from search_spaces.base import Architecture, SearchSpace
 
 FORMAT = 1
 
 
-def search(run: Run, overwrite: bool = False) -> None:
-    """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front)."""
+def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
+    """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front).
+
+    Further workers are processes of their own, which share the trials with this one.
+    """
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     check_search(recipe)
+    if num_workers < 1 or (num_workers > 1 and not isinstance(recipe.strategy, DiscreteSearch)):
+        raise ValueError(f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
+                         f"with {type(recipe.strategy).__name__}")
     data = recipe.load()
     space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
@@ -40,11 +49,21 @@ def search(run: Run, overwrite: bool = False) -> None:
         return
     torch.manual_seed(recipe.seed)
     what_for = objective(run, data, stage)
-    found = recipe.strategy.search(space, what_for, stage)
+    with _helped(run, num_workers):
+        found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
         write_found(run, found, what_for.trials)
         run.end(stage)
     stage.fabric.barrier()
+
+
+def _helped(run: Run, num_workers: int) -> AbstractContextManager:
+    """All the workers but this one, beside what is inside."""
+    if num_workers == 1:
+        return nullcontext()
+    threads = threads_of(num_workers, run.recipe.machine.threads)
+    torch.set_num_threads(threads)
+    return working(["search", str(run.folder), "--machine.threads", str(threads)], num_workers - 1, run.folder)
 
 
 def check_search(recipe: Recipe) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,10 +17,9 @@ from nas.recipe import Recipe
 from nas.recipes import recipe_named
 from nas.report.table import as_rich
 from nas.run import Run
+from nas.workers import threads_of, working
 
 OUT = Path("runs/out")
-STOP_S = 10.0
-"""How long an interrupted worker has to give back its trial."""
 HOST = "127.0.0.1"
 WIDEST = 1000  # a table in a file is as wide as it needs to be
 EXAMPLE = "nas tune fast_reid --space fast_reid --sampler grid --data.root data"
@@ -97,7 +93,10 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     tuning = Tuning(space=options.space, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     if options.workers > 1:
-        _work_together(options.workers, arguments, recipe.machine.threads, place.folder)
+        threads = str(threads_of(options.workers, recipe.machine.threads))
+        taking_part = ["tune", *arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+        with working(taking_part, options.workers, place.folder):
+            pass
     else:
         tuner.work(taught)
     if options.work_only:
@@ -114,38 +113,6 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
         print("\n".join(f"{key}: {value}" for key, value in said.items()))
     return 0
-
-
-def _work_together(num_workers: int, arguments: Sequence[str], threads: int, folder: Path) -> None:
-    """Runs the same command in several processes until all have ended; each writes what it says into `workers/`.
-
-    Says which of them died. The others do their work, so that this is no error as long as one is left.
-    """
-    threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
-    command = [sys.executable, "-m", "nas.cli", "tune", *arguments, "--workers", "1", "--work-only",
-               "--machine.threads", str(threads)]
-    logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
-    logs[0].parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        processes = []
-        for log in logs:
-            file = stack.enter_context(log.open("w"))
-            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT))
-            stack.callback(_ended, processes[-1])
-        statuses = [process.wait() for process in processes]
-    for log, status in zip(logs, statuses, strict=True):
-        if status:
-            said = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            print(f"nas: a worker ended with status {status} ({log}): {said}", file=sys.stderr)
-
-
-def _ended(process: subprocess.Popen) -> None:
-    """Waits for a worker that was told to stop, and stops it when it takes too long."""
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
 
 
 @dataclasses.dataclass(frozen=True)

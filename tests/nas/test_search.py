@@ -220,6 +220,27 @@ class TestJoint:
             JointSpace(TAUGHT.space.with_ids(6), TAUGHT, settings)
 
 
+def test_workers_are_for_trials(tmp_path):
+    run = Run(tmp_path, "toy", replace(RECIPE, strategy=toy().strategy))
+    with pytest.raises(ValueError, match="--workers must be 1, or more .* not 2 with DARTS"):
+        search(run, num_workers=2)
+    with pytest.raises(ValueError, match="not 0 with RandomSearch"):
+        search(Run(tmp_path, "toy", RECIPE), num_workers=0)
+
+
+@pytest.mark.slow
+def test_workers_are_started_and_share_the_trials(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    assert main(["search", "toy", "--strategy", "random", "--strategy.trials", "16", "--strategy.epochs", "6", "--teacher",
+                 "None", "--machine.device", "cpu", "--workers", "2", "--json", "--out", str(tmp_path / "run")]) == 0
+    assert "architecture" in (tmp_path / "run" / "workers" / "0.log").read_text() or "cell" in (
+        tmp_path / "run" / "workers" / "0.log").read_text()
+    told = [json.loads(line)["tell"] for line in (tmp_path / "run" / "search.trials.jsonl").read_text().splitlines()
+            if "tell" in line]
+    assert sorted(told) == list(range(16))
+    assert len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 16
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     """The killed one's trial is done again by the other; together they try as many as were asked for."""
