@@ -191,6 +191,7 @@ def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage
         for train, validation in loop.steps(lambda start, epoch=epoch: steps.batches(epoch, start)):
             steps.set_rates(loop.now)
             steps.step(train, validation)
+        loop.limit(strategy.minutes)
         loop.end_epoch(**steps.record(epoch))
     if strategy.learns_alphas:
         return Found(list(islice(ranked(supernet), strategy.num_ranked)), loop.history)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser
-from nas.strategies.base import Found, Objective, Stage, Strategy
+from nas.strategies.base import Found, Objective, Stage, Strategy, check_minutes
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.base import SearchSpace
@@ -41,6 +41,8 @@ class NNIOneShot(Strategy):
 
     algorithm: OneShot = "DARTS"
     epochs: int = 200
+    minutes: float | None = None
+    """The search ends with the epoch in which it has taken that long."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     """NNI's own are lr 3e-4 and weight decay 1e-3."""
@@ -57,6 +59,7 @@ class NNIOneShot(Strategy):
 
     def __post_init__(self) -> None:
         check_algorithm(self.algorithm, OneShot)
+        check_minutes(self.minutes)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
                              f"{self.warmup_epochs}")
