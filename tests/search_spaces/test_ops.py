@@ -144,3 +144,16 @@ def test_weighted_is_the_weight_times_the_candidate(name, training):
     plain = outcome(op, lambda weight, x: weight * op(x))
     for mine, theirs in zip(folded, plain, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(8, 4), (7, 5), (2, 5), (3, 1), (1, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_what_is_computed_quickly_is_the_same(name, stride, size):
+    body = CANDIDATES[name](4, stride, False).body.double()
+    x = maps(3, 4, *size).requires_grad_()
+    plain, quick = body(x), ops.quickly(body, x)
+    torch.testing.assert_close(quick, plain)
+    of = [x, *body.parameters()]
+    gradients = [torch.autograd.grad(y, of, maps(*plain.shape, seed=1), materialize_grads=True) for y in (plain, quick)]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-9)
