@@ -154,10 +154,8 @@ class TestOneShot:
         whole = search(strategy, CELL, Flat(), stage("whole"))
         with pytest.raises(KeyboardInterrupt):
             search(strategy, CELL, Flat(die_at=2 if strategy.algorithm == "RandomOneShot" else 3), stage("killed"))
-        resumed = search(strategy, CELL, Flat(), stage("killed"), seed=1)
+        resumed = search(strategy, CELL, Flat(), stage("killed"), seed=1)  # which chance goes by only from the start
         assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
-        other = search(strategy, CELL, Flat(), stage("other"), seed=1)
-        assert other.history != whole.history
         self.check_result(strategy, whole)
 
     def check_result(self, strategy, found):
@@ -203,9 +201,10 @@ class TestOneShot:
     @pytest.mark.parametrize("strategy", ALPHAS.values(), ids=ALPHAS)
     def test_alphas_rest_while_warming_up(self, strategy):
         objective = Flat()
-        history = search(replace(strategy, epochs=3, warmup_epochs=2), CELL, objective, InMemory()).history
-        assert history[0]["alphas"] == history[1]["alphas"] != history[2]["alphas"]
-        assert {epoch for name, _, epoch in objective.asked if name == "alpha_loss"} == {2}
+        history = search(replace(strategy, warmup_epochs=1), CELL, objective, InMemory()).history
+        assert len(set(history[0]["alphas"]["normal.2<0"].values())) > 1
+        assert max(history[0]["alphas"]["normal.2<0"].values()) < 0.2 < max(history[1]["alphas"]["normal.2<0"].values())
+        assert {epoch for name, _, epoch in objective.asked if name == "alpha_loss"} == {1}
 
     def test_weights_are_clipped(self):
         moved = []
@@ -403,6 +402,7 @@ assert "nni" in sys.modules
 
 
 @needs_nni
+@pytest.mark.slow
 def test_nni_is_imported_late_says_nothing_and_leaves_no_files(tmp_path):
     """Not in this process, where NNI is imported already."""
     here, folders = Path(__file__), {name: tmp_path / name for name in ("home", "work", "plots")}
