@@ -1,10 +1,12 @@
-"""`nas bench search`: one bilevel step of DARTS against plainer ways to compute it."""
+"""`nas bench search`: one bilevel step of DARTS against plainer ways to compute it, and against NNI's."""
 
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -17,7 +19,9 @@ from nas.optimisers import step
 from nas.stage import Machine, Stage
 from nas.strategies.base import Losses
 from nas.strategies.darts import DARTS, Bilevel, only
+from nas.strategies.nni_search import NNIOneShot, adapter, check_installed
 from search_spaces.cell import Cells
+from search_spaces.relaxed import Supernet
 
 
 @dataclass(frozen=True)
@@ -48,46 +52,97 @@ class MeanSquare:
 
 def search(channels: int = 16, cells: int = 8, height: int = 96, width: int = 32, batch: int = 16, repeats: int = 5,
            machine: Machine = Machine()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """One bilevel step (weights, then alphas) of DARTS on the KDAS supernet, in four forms, one after the other in turn.
+    """One bilevel step (weights, alphas) of DARTS on the KDAS supernet, in several forms, one after the other in turn.
 
     `seconds`: median over `repeats`; `ratio`: median of the ratio to ours in the same turn; `saved_mib`: what autograd
-    keeps for the backward pass of a weight step. The first step of each form is not counted.
+    keeps for the backward pass of a weight step. The first step of each form is not counted. `NNI` is NNI 3.0's DARTS
+    with the same candidates, weights, batch and loss; without NNI it is left out.
     """
     space = Cells(channels=channels, cells=cells, reductions=tuple(p for p in (3, 5, 7) if p <= cells))
     with TemporaryDirectory() as folder:
         stage = Stage(Path(folder), "bench", "", machine)
         images = torch.randn(batch, 3, height, width).to(stage.fabric.device, memory_format=torch.channels_last)
-        steps, saved = {}, {}
-        for name, (form, strategy) in FORMS.items():
-            torch.manual_seed(0)
-            bilevel = Bilevel(strategy, stage.prepare(space.supernet(folded=strategy.folded)), MeanSquare(), stage)
-            saved[name] = _saved_mib(bilevel, Noise(images))
-            steps[name] = form(bilevel, Noise(images))
-            steps[name]()
-        turns = [{name: _seconds(run, stage.fabric.device) for name, run in steps.items()} for _ in range(repeats)]
+        forms = {name: form(space, stage, Noise(images)) for name, form in available().items()}
+        saved = {name: saved_mib(form.forward) for name, form in forms.items()}
+        for form in forms.values():
+            form.step()
+        turns = [{name: _seconds(form.step, stage.fabric.device) for name, form in forms.items()} for _ in range(repeats)]
     return {name: {"seconds": statistics.median(turn[name] for turn in turns),
                    "ratio": statistics.median(turn[name] / turn["ours"] for turn in turns),
-                   "saved_mib": saved[name]} for name in steps}
+                   "saved_mib": saved[name]} for name in forms}
 
 
-def _step(bilevel: Bilevel, batch: Noise) -> Callable[[], None]:
-    def run() -> None:
+@dataclass(frozen=True)
+class Form:
+    """A way to take the step."""
+
+    step: Callable[[], None]
+    forward: Callable[[], Tensor]
+    """The loss of the weights, with what their step differentiates."""
+
+
+def ours(space: Cells, stage: Stage, batch: Noise, strategy: DARTS = DARTS()) -> Form:  # noqa: B008 (frozen)
+    bilevel = _bilevel(space, stage, strategy)
+
+    def step() -> None:
         bilevel.weight_step(batch, 0)
         bilevel.alpha_step(batch, batch, 0)
-    return run
+
+    def forward() -> Tensor:
+        with only(bilevel.weights, bilevel.supernet), stage.autocast():
+            return bilevel.objective.loss(bilevel.supernet, batch, 0)["total"]
+    return Form(step, forward)
 
 
-def _greedy_step(bilevel: Bilevel, batch: Noise) -> Callable[[], None]:
+def every_gradient(space: Cells, stage: Stage, batch: Noise) -> Form:
     """The same step as most toolkits take it: each pass computes the gradients of weights and alphas."""
+    bilevel = _bilevel(space, stage, DARTS())
     of = [bilevel.supernet.alpha, *bilevel.weights]
 
-    def run() -> None:
+    def loss() -> Tensor:
+        with stage.autocast():
+            return bilevel.objective.loss(bilevel.supernet, batch, 0)["total"]
+
+    def both() -> None:
         for optimiser, used in ((bilevel.weight_optimiser, slice(1, None)), (bilevel.alpha_optimiser, slice(0, 1))):
-            with bilevel.stage.autocast():
-                losses = bilevel.objective.loss(bilevel.supernet, batch, 0)
-            gradients = torch.autograd.grad(losses["total"], of, materialize_grads=True)
-            step(optimiser, list(gradients[used]))
-    return run
+            step(optimiser, list(torch.autograd.grad(loss(), of, materialize_grads=True)[used]))
+    return Form(both, loss)
+
+
+def nni(space: Cells, stage: Stage, batch: Noise) -> Form:
+    """NNI's supernet and its own step, with the optimisers of ours."""
+    torch.manual_seed(0)
+    supernet = stage.prepare(adapter().NNISupernet(space, NNIOneShot()))
+    steps = adapter().Steps(NNIOneShot(), supernet, MeanSquare(), stage)
+    copy_weights(_bilevel(space, stage, DARTS()).supernet, supernet)
+    return Form(lambda: steps.step(batch, batch), lambda: steps.task.training_step(batch, 1))
+
+
+def _bilevel(space: Cells, stage: Stage, strategy: DARTS) -> Bilevel:
+    torch.manual_seed(0)
+    return Bilevel(strategy, stage.prepare(strategy.supernet(space)), MeanSquare(), stage)
+
+
+def copy_weights(ours: Supernet, theirs: Supernet) -> None:
+    """Lets NNI's supernet have our weights and alphas."""
+    alphas = theirs.architecture_parameters()
+    of_alphas = {id(alpha) for alpha in alphas}
+    weights = [parameter for parameter in theirs.parameters() if id(parameter) not in of_alphas]
+    with torch.no_grad():
+        for other, own in zip(weights, ours.net.parameters(), strict=True):
+            other.copy_(own)
+        for other, own in zip(alphas, ours.alpha, strict=True):
+            other.copy_(own[: len(other)])
+
+
+def available() -> dict[str, Callable[[Cells, Stage, Noise], Form]]:
+    """The forms by name; NNI's where NNI is."""
+    try:
+        check_installed("DARTS")
+    except ValueError as error:
+        warnings.warn(f"NNI is not measured: {error}", stacklevel=2)
+        return {name: form for name, form in FORMS.items() if name != "NNI"}
+    return FORMS
 
 
 def _seconds(run: Callable[[], None], device: torch.device) -> float:
@@ -98,8 +153,8 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
     return perf_counter() - start
 
 
-def _saved_mib(bilevel: Bilevel, batch: Noise) -> float:
-    """The bytes of the different tensors that a weight step keeps for its backward pass, in MiB."""
+def saved_mib(forward: Callable[[], Tensor]) -> float:
+    """The bytes of the different tensors that a forward pass keeps for its backward pass, in MiB."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -107,10 +162,10 @@ def _saved_mib(bilevel: Bilevel, batch: Noise) -> float:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with only(bilevel.weights, bilevel.supernet), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        bilevel.objective.loss(bilevel.supernet, batch, 0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
     return sum(kept.values()) / 2**20
 
 
-FORMS = {"ours": (_step, DARTS()), "plain mixed operation": (_step, DARTS(folded=False)),
-         "every gradient": (_greedy_step, DARTS()), "second order": (_step, DARTS(order=2))}
+FORMS = {"ours": ours, "plain mixed operation": partial(ours, strategy=DARTS(folded=False)),
+         "every gradient": every_gradient, "second order": partial(ours, strategy=DARTS(order=2)), "NNI": nni}
