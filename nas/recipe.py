@@ -27,6 +27,7 @@ from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.osnet import OSNet
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
@@ -38,7 +39,7 @@ from students.reid import ReID, ReIDSpace
 
 KINDS = (*SETS.values(), HeldOut, Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2,
          KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss,
-         *map(type, STRATEGIES.values()))
+         NASBench201, *map(type, STRATEGIES.values()))
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 

@@ -136,7 +136,9 @@ def _write(out: Path, known: Sequence[Table], names: Sequence[str], curves: np.n
 
 
 def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> Figure:
-    """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below."""
+    """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below. A diamond
+    at the right is the authors' figure.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         for axes, table, of in zip(figure.subplots(1, len(known), squeeze=False)[0], known, curves, strict=True):
@@ -145,11 +147,14 @@ def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> 
                 quarters = np.quantile(curve, (0.25, 0.75), axis=0)
                 axes.plot(trials, curve.mean(axis=0), color=colour, label=name)
                 axes.fill_between(trials, *quarters, color=colour, alpha=0.12, linewidth=0)
+                if name in table.published:
+                    axes.plot(trials[-1], table.published[name], marker="D", color=colour, zorder=3)
             axes.axhline(table.optimum, color=MUTED, linestyle=":", linewidth=1, label="optimum")
             low = of[:, :, len(trials) // 10].mean(axis=1).min()  # the first tenth of the trials climbs too steeply
             axes.set_ylim(low, table.optimum + 0.05 * (table.optimum - low) + 1e-3)
             axes.set(xlabel="trials")
             axes.set_title(table.name, loc="left")
         figure.axes[0].set_ylabel("best test accuracy so far (%)")
+        figure.axes[-1].plot([], [], linestyle="", marker="D", color=MUTED, label="published")
         figure.axes[-1].legend(fontsize=8, loc="lower right")
         return figure
