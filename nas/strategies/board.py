@@ -31,8 +31,8 @@ class Tried:
 class Proposer(Protocol):
     """Says what to try next. The same calls must lead to the same proposals: a search goes on by being replayed."""
 
-    def ask(self, number: int) -> Architecture:
-        """What trial `number` tries. Earlier ones may still be under way."""
+    def ask(self, number: int) -> Architecture | None:
+        """What trial `number` tries; None when all there is has been tried. Earlier ones may still be under way."""
 
     def tell(self, number: int, tried: Tried) -> None:
         """How trial `number` did."""
@@ -72,6 +72,9 @@ class Board:
             if waiting or len(self.asked) == self.num_trials:
                 return None
             number, architecture = len(self.asked), self.proposer.ask(len(self.asked))
+            if architecture is None:
+                self.num_trials = number
+                return None
             self.asked.append(architecture)
             self.journal.add({"ask": number, "architecture": architecture.to_dict()})
             return (number, architecture) if architecture not in first and self.journal.take(number) else None

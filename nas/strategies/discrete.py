@@ -64,36 +64,40 @@ class DiscreteSearch(Strategy):
         """Seeded by the seed that torch was given."""
         self.check(space)
         proposer = self.proposer(space, np.random.default_rng(torch.initial_seed()))
-        journal = stage.journal()
-        board = Board(proposer, journal, self.trials, self.minutes, self._halving())
+        board = Board(proposer, stage.journal(), self.trials, self.minutes, self._halving())
         loop = stage.loop(self.trials, 1, {})
         board.catch_up()
         self._publish(board, loop)
         for _ in loop.epochs():
             claimed = board.claim()
+            if claimed is not None:
+                self._try(*claimed, board, objective)
+            self._publish(board, loop)
+            if claimed is None and board.is_over:  # there was less to try than was asked for
+                break
             if claimed is None:
                 time.sleep(POLL_S)
-            else:
-                number, architecture = claimed
-                try:
-                    report = partial(board.report, number) if board.halving else None
-                    board.tell(number, board.known(architecture) or objective.score(architecture, self.epochs, report))
-                finally:
-                    journal.release(number)
-            self._publish(board, loop)
         return found(board.tried, loop.history, self.num_ranked)
+
+    def _try(self, number: int, architecture: Architecture, board: Board, objective: Scores) -> None:
+        report = partial(board.report, number) if board.halving else None
+        try:
+            board.tell(number, board.known(architecture) or objective.score(architecture, self.epochs, report))
+        finally:
+            board.journal.release(number)
 
     def _halving(self) -> Halving | None:
         return None if self.pruning == "none" else Halving(kind=self.pruning, factor=self.factor, epochs=self.epochs)
 
     def _publish(self, board: Board, loop: Loop) -> None:
         """Gives the history the trials that have ended since."""
-        if len(loop.history) > len(board.tried):
-            raise ValueError(f"the search has {len(loop.history)} trials in its history and {len(board.tried)} in its "
+        tried = board.tried
+        if len(loop.history) > len(tried):
+            raise ValueError(f"the search has {len(loop.history)} trials in its history and {len(tried)} in its "
                              "journal, which belong together: bring the journal back, or --overwrite to start again")
-        for place in range(len(loop.history), len(board.tried)):
-            so_far = board.tried[: place + 1]
-            if self.minutes is not None and sum(tried.score.seconds for tried in so_far) >= 60 * self.minutes:
+        for place in range(len(loop.history), len(tried)):
+            so_far = tried[: place + 1]
+            if self.minutes is not None and sum(trial.score.seconds for trial in so_far) >= 60 * self.minutes:
                 loop.stop(f"the trials took {self.minutes:g} minutes")
             loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
 

@@ -277,14 +277,14 @@ class NNIProposer:
     def _seed(self) -> int:
         return int(self.rng.integers(2**31))
 
-    def ask(self, number: int) -> Architecture:
+    def ask(self, number: int) -> Architecture | None:
         try:
             with quiet(), seeded(self._seed()):
                 self.strategy._run()
         except Submitted as submitted:
             self.models[number] = submitted.model
             return proposed(self.space, Answers(submitted.model.sample))
-        return self.space.published()  # all of the space is tried
+        return None
 
     def tell(self, number: int, tried: Tried) -> None:
         model = self.models.pop(number, None)

@@ -86,8 +86,7 @@ class NNIOneShot(Strategy):
 class NNIMultiTrial(DiscreteSearch):
     """One of NNI's searches that try one architecture after the other, each trained from scratch.
 
-    GridSearch goes through the space in its order, without NNI's shuffle, which mixes a hundred neighbours at most. When
-    all of a space is tried, the published architecture comes up again.
+    GridSearch goes through the space in its order, without NNI's shuffle, which mixes a hundred neighbours at most.
     """
 
     algorithm: MultiTrial = "Random"

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.fabric
 import numpy as np
@@ -133,6 +134,16 @@ def test_minutes_are_a_budget(strategy):
     found = search(replace(strategy, minutes=2.0))
     seconds = [line["seconds"] for line in found.history]
     assert sum(seconds) == 120 and sum(seconds[:-1]) < 120
+
+
+def test_a_search_ends_when_all_is_tried():
+    class Few(RandomSearch):
+        def proposer(self, space, rng):
+            chance = super().proposer(space, rng)
+            return SimpleNamespace(ask=lambda number: chance.ask(number) if number < 3 else None, tell=chance.tell)
+
+    found = search(Few(trials=8))
+    assert len(found.history) == len(found.ranked) == 3
 
 
 def test_what_comes_up_again_is_not_trained_again():
