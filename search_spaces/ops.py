@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import cache, reduce
 from typing import Literal
 
 import torch
@@ -50,14 +50,34 @@ def quickly(module: nn.Module, x: Tensor) -> Tensor:
     match module:
         case nn.Sequential():
             return reduce(lambda y, each: quickly(each, y), module, x)
-        case PartAware():
-            return module(x, quickly)
-        case nn.Conv1d() | nn.Conv2d() if x.device.type == "cpu":
-            if set(module.kernel_size) == set(module.stride) == {1} and module.groups == 1:
-                return F.linear(x.movedim(1, -1), module.weight.flatten(1), module.bias).movedim(-1, 1)
-            if isinstance(module, nn.Conv2d):
-                return convolved(module, x)
+        case PartAware() if x.device.type == "cpu":
+            return projected(module.project, x, *module.mixed_quickly(x))
+        case Halved() if x.device.type == "cpu":
+            return projected(module, x)
+        case nn.Conv2d() if x.device.type == "cpu":
+            pointwise = set(module.kernel_size) == set(module.stride) == {1} and module.groups == 1
+            return projected(module, x) if pointwise and module.bias is None else convolved(module, x)
     return module(x)
+
+
+def projected(project: nn.Conv2d | Halved, x: Tensor, of_parts: Tensor | None = None,
+              stripe: Tensor | None = None) -> Tensor:
+    """`project(x)` for 1x1 convolutions without bias as matrix products.
+
+    With `of_parts` `[B, P, h]` and the `stripe` of each row, `project` of `x` joined with each stripe's vector in all its
+    places, without building that map.
+    """
+    y, found = x.movedim(1, -1), []
+    convolutions = ((project, 0, 1),) if isinstance(project, nn.Conv2d) else ((project.even, 0, 2), (project.odd, 1, 2))
+    for conv, start, stride in convolutions:
+        weight = conv.weight.flatten(1)
+        z = F.linear(y[:, start::stride, start::stride], weight[:, : x.shape[1]])
+        if of_parts is not None:
+            given = F.linear(of_parts, weight[:, x.shape[1]:])
+            z = z + given.index_select(1, stripe[start::stride]).unsqueeze(2)
+        below, beside = (z.shape[1] - found[0].shape[1], z.shape[2] - found[0].shape[2]) if found else (0, 0)
+        found.append(F.pad(z, (0, 0, 0, -beside, 0, -below)) if below or beside else z)
+    return (torch.cat(found, dim=-1) if len(found) > 1 else found[0]).movedim(-1, 1)
 
 
 def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -70,10 +90,6 @@ def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
             weight = weight.narrow(place + 2, idle, taps - 2 * idle)
             padding[place] -= dilation * idle
     return F.conv2d(x, weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
-
-
-def plainly(module: nn.Module, x: Tensor) -> Tensor:
-    return module(x)
 
 
 def kaiming(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
@@ -158,18 +174,29 @@ class PartAware(nn.Module):
         self.key = nn.Linear(hidden, hidden, bias=False)
         self.project = nn.Conv2d(c + hidden, c, 1, bias=False) if stride == 1 else Halved(c + hidden, c)
 
-    def forward(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor] = plainly) -> Tensor:
-        """`run` computes the convolutions."""
-        height, width = x.shape[-2:]
-        stripe = stripe_of_row(height, self.num_parts, x.device)
-        places = torch.arange(min(self.num_parts, height), device=x.device)
+    def forward(self, x: Tensor) -> Tensor:
+        mixed, stripe = self.mixed(x)
+        spread = mixed.transpose(1, 2).index_select(2, stripe).unsqueeze(3).expand(-1, -1, -1, x.shape[3])
+        return self.project(torch.cat([x, spread.to(x.dtype)], dim=1))
+
+    def mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed vectors `[B, P, h]`, and the stripe of each row `[H]`."""
+        stripe = stripe_of_row(x.shape[2], self.num_parts, x.device)
+        places = torch.arange(min(self.num_parts, x.shape[2]), device=x.device)
         share = (stripe[:, None] == places).to(x.dtype)
         means = x.mean(dim=3) @ (share / share.sum(dim=0))
-        parts = self.norm(run(self.reduce, F.relu(means))).transpose(1, 2)
+        parts = self.norm(self.reduce(F.relu(means))).transpose(1, 2)
         attention = torch.softmax(self.key(parts) @ self.query(parts).transpose(1, 2), dim=2)
-        mixed = (attention @ parts).transpose(1, 2)
-        spread = mixed.index_select(2, stripe).unsqueeze(3).expand(-1, -1, -1, width)
-        return run(self.project, torch.cat([x, spread.to(x.dtype)], dim=1))
+        return attention @ parts, stripe
+
+    def mixed_quickly(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in fewer and smaller steps; BatchNorm takes its statistics over the same numbers."""
+        stripe, share = stripes(x.shape[2], self.num_parts, x.device, x.dtype)
+        means = share @ x.movedim(1, -1).mean(dim=2)
+        reduced = F.linear(F.relu(means), self.reduce.weight.squeeze(2))
+        parts = self.norm(reduced.flatten(0, 1)).view_as(reduced)
+        attention = torch.softmax(self.key(parts) @ self.query(parts).transpose(1, 2), dim=2)
+        return attention @ parts, stripe
 
 
 def stripe_of_row(height: int, num_parts: int, device: torch.device | None = None) -> Tensor:
@@ -177,6 +204,15 @@ def stripe_of_row(height: int, num_parts: int, device: torch.device | None = Non
     parts = min(num_parts, height)
     starts = torch.arange(1, parts, device=device) * height // parts
     return torch.bucketize(torch.arange(height, device=device), starts, right=True)
+
+
+@cache
+def stripes(height: int, num_parts: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The stripe of each row `[H]`, and the matrix that averages the rows of each stripe `[P, H]`."""
+    with torch.inference_mode(False):  # it is for trainings, too
+        stripe = stripe_of_row(height, num_parts, device)
+        share = F.one_hot(stripe).T.to(dtype)
+        return stripe, share / share.sum(dim=1, keepdim=True)
 
 
 def part_aware(c: int, stride: int, affine: bool) -> Op:
