@@ -265,6 +265,8 @@ class Bilevel:
         with only(of, self.supernet):
             with self.stage.autocast():
                 losses = loss(self.supernet, batch, epoch)
+            if not losses["total"].requires_grad:  # GDAS drew `none` wherever it mattered
+                return losses, self.stage.mean([torch.zeros_like(each) for each in of])
             gradients = torch.autograd.grad(losses["total"], of, materialize_grads=True)
         return losses, self.stage.mean(list(gradients))
 

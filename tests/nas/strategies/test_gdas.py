@@ -8,9 +8,12 @@ import torch
 from lightning.fabric import Fabric
 
 from nas.stage import Machine, Stage
+from nas.strategies.darts import Bilevel
 from nas.strategies.gdas import GDAS
+from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import NONE, MixedOp
-from tests.nas.test_darts import KDAS, Fit, Smooth, batch
+from students.reid import ReID
+from tests.nas.test_darts import KDAS, Classify, Fit, Smooth, batch
 
 IMAGES = batch(3, size=4, dtype=torch.float64).images
 
@@ -67,7 +70,7 @@ def test_only_drawn_operations_run():
     ran: Counter = Counter()
     for name, mixed in supernet.named_modules():
         for place, op in enumerate(mixed.ops) if isinstance(mixed, MixedOp) else ():
-            op.body.register_forward_pre_hook(lambda *_, key=(name, place): ran.update([key]))
+            op.weighted = lambda *inputs, key=(name, place), own=op.weighted: ran.update([key]) or own(*inputs)
     supernet(IMAGES)
     strongest = supernet.weights().argmax(dim=1).tolist()
     names = list(supernet.options.values())
@@ -105,3 +108,21 @@ def test_second_derivatives_of_a_draw_are_refused(wrong):
 def test_tau_is_above_zero(wrong):
     with pytest.raises(ValueError, match="must be above 0"):
         GDAS(**wrong)
+
+
+def test_a_draw_that_no_alpha_reaches_moves_none(tmp_path):
+    """NAS-Bench-201's cell may draw `none` on every edge: the loss is the same whatever the alphas."""
+    strategy = GDAS(epochs=1)
+    supernet = strategy.supernet(ReID(backbone=NASBench201(channels=2, cells=1), num_ids=4, embedding_dim=6))
+    with torch.no_grad():
+        for row, options in zip(supernet.alpha, supernet.options.values(), strict=True):
+            row[options.index("none")] = 1e4
+    before = supernet.alpha.detach().clone()
+    stage = Stage(tmp_path, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    bilevel = Bilevel(strategy, supernet, Classify(), stage)
+    weights = bilevel.weights[0].detach().clone()
+    bilevel.weight_step(batch(0), 0)
+    assert not torch.equal(weights, bilevel.weights[0])
+    bilevel.alpha_optimiser.param_groups[0]["weight_decay"] = 0.0
+    bilevel.alpha_step(batch(0), batch(1), 0)
+    assert torch.equal(supernet.alpha, before)
