@@ -30,7 +30,10 @@ class Op(nn.Module):
 
         `rectified()` is `relu(x)`, shared by all operations that read the same state.
         """
-        y = quickly(self.body, rectified() if self.relu else x)
+        return self.scaled(weight, quickly(self.body, rectified() if self.relu else x))
+
+    def scaled(self, weight: Tensor, y: Tensor) -> Tensor:
+        """The same, where `y` is what the body gives."""
         return weight * y if self.norm is None else scaled_norm(self.norm, weight, y)
 
 

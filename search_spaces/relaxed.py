@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.base import Answer, Architecture, Edges, Fixed, Make, Pick, Value, all_edges, parse_edge
+from search_spaces.ops import Op
 
 NONE = "none"
 """DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
@@ -82,24 +83,31 @@ class Relaxed(Pick):
 
 
 class States(list):
-    """The states of a cell so far; each one's ReLU is computed once, however many candidates read it."""
+    """The states of a cell so far; each one's ReLU and pools are computed once, however many candidates read them."""
 
     def __init__(self, states: Sequence[Tensor]) -> None:
         super().__init__(states)
         self._rectified: dict[int, Tensor] = {}
+        self._pooled: dict[tuple, Tensor] = {}
 
     def rectified(self, i: int) -> Tensor:
         if i not in self._rectified:
             self._rectified[i] = F.relu(self[i])
         return self._rectified[i]
 
+    def pooled(self, i: int, pool: nn.MaxPool2d | nn.AvgPool2d) -> Tensor:
+        key = (i, type(pool), pool.kernel_size, pool.stride)
+        if key not in self._pooled:
+            self._pooled[key] = pool(self[i])
+        return self._pooled[key]
+
 
 class MixedOp(nn.Module):
     """`sum_o weight_o * o(x)` (DARTS, Eq. 2); the zero operation adds nothing and is not computed.
 
     A candidate whose weight is None is not computed either; what comes out is None when none of them is. The folded
-    form puts each weight into its candidate's last BatchNorm and shares the leading ReLU: the same loss and gradients,
-    one map less to keep per candidate.
+    form puts each weight into its candidate's last BatchNorm and shares leading ReLUs and pools: the same loss and
+    gradients, one map less to keep per candidate.
     """
 
     def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
@@ -117,8 +125,28 @@ class MixedOp(nn.Module):
             return None
         if not self.folded:
             return reduce(add, (weight * op(x) for op, weight in kept))
-        states = States([x]) if states is None else states
-        return reduce(add, (op.weighted(weight, x, lambda: states.rectified(source)) for op, weight in kept))
+        states, source = (States([x]), 0) if states is None else (states, source)
+        return summed(self._weighted(op, weight, x, states, source) for op, weight in kept)
+
+    def _weighted(self, op: nn.Module, weight: Tensor, x: Tensor, states: States, source: int) -> Tensor:
+        if isinstance(op, Op) and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d):
+            return op.scaled(weight, states.pooled(source, op.body))
+        return op.weighted(weight, x, lambda: states.rectified(source))
+
+
+def summed(maps: Iterable[Tensor | None]) -> Tensor | None:
+    """The sum of those that are there: one new map, as a sum of two is nobody else's and takes up the others."""
+    total, own = None, False
+    for y in maps:
+        if y is None or total is None:
+            total = total if y is None else y
+        elif own and y.dtype == total.dtype:
+            total.add_(y)
+        else:
+            total, own = total + y, True
+    return total
+
+
 
 
 def zeros_of(op: nn.Module, x: Tensor) -> Tensor:
@@ -138,11 +166,11 @@ class MixedNode(nn.Module):
         self.edges = nn.ModuleDict({str(source): op for source, op in edges.items()})
 
     def forward(self, states: States) -> Tensor:
-        total = None
-        for source, op in self.edges.items():
-            y = op(states[int(source)], states, int(source))
-            total = y if total is None else total if y is None else total + y
-        return zeros_of(op.ops[-1], states[int(source)]) if total is None else total
+        total = summed(op(states[int(source)], states, int(source)) for source, op in self.edges.items())
+        if total is not None:
+            return total
+        source, op = next(iter(self.edges.items()))
+        return zeros_of(op.ops[-1], states[int(source)])
 
 
 class Supernet(nn.Module):

@@ -13,7 +13,7 @@ from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201, from_table_key
 from search_spaces.ops import DARTS, KDAS
-from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked, skips_by_cell
+from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked, skips_by_cell, summed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
@@ -201,6 +201,27 @@ def test_the_same_name_must_have_the_same_options():
     assert pick.op("same", makers).row == 0
     with pytest.raises(ValueError, match="'same' was asked with options"):
         pick.op("same", {"skip": makers["skip"], "sep3": makers["sep3"]})
+
+
+def test_a_sum_takes_up_what_is_there_and_leaves_it_as_it_is():
+    maps = [None, torch.ones(2), torch.full((2,), 2.0), None, torch.full((2,), 4.0), torch.full((2,), 8.0).double()]
+    before = [None if y is None else y.clone() for y in maps]
+    assert summed(iter(maps)).tolist() == [15.0, 15.0] and summed([None]) is None and summed(maps[:2]) is maps[1]
+    assert all(y is old is None or torch.equal(y, old) for y, old in zip(maps, before, strict=True))
+
+
+def test_a_state_is_pooled_once_for_all_that_read_it():
+    space = Cells(channels=4, cells=1, reductions=())
+    pools = {}
+    for folded in (True, False):
+        supernet = space.supernet(folded=folded)
+        calls = []
+        for module in supernet.modules():
+            if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+                module.register_forward_hook(lambda module, *_, calls=calls: calls.append(type(module)))
+        supernet(torch.randn(2, 3, 64, 32))
+        pools[folded] = len(calls)
+    assert pools[False] - pools[True] == 2 * (14 - 5)  # of each kind 14 edges, which read five states
 
 
 def saved_bytes(net, images):

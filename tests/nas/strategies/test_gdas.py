@@ -70,7 +70,7 @@ def test_only_drawn_operations_run():
     ran: Counter = Counter()
     for name, mixed in supernet.named_modules():
         for place, op in enumerate(mixed.ops) if isinstance(mixed, MixedOp) else ():
-            op.weighted = lambda *inputs, key=(name, place), own=op.weighted: ran.update([key]) or own(*inputs)
+            op.scaled = lambda *inputs, key=(name, place), own=op.scaled: ran.update([key]) or own(*inputs)
     supernet(IMAGES)
     strongest = supernet.weights().argmax(dim=1).tolist()
     names = list(supernet.options.values())

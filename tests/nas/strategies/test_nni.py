@@ -206,6 +206,11 @@ class TestOneShot:
         assert max(history[0]["alphas"]["normal.2<0"].values()) < 0.2 < max(history[1]["alphas"]["normal.2<0"].values())
         assert {epoch for name, _, epoch in objective.asked if name == "alpha_loss"} == {1}
 
+    def test_minutes_are_a_budget(self):
+        assert len(search(replace(ONE_SHOT["nni:DARTS"], minutes=1.0), CELL, Flat(), InMemory()).history) == 1
+        with pytest.raises(ValueError, match="minutes must be above 0"):
+            NNIOneShot(minutes=0.0)
+
     def test_weights_are_clipped(self):
         moved = []
         for clip in (1e-4, None):
@@ -242,6 +247,10 @@ class InMemory(Memory):
         assert losses["total"].isfinite()
 
     now = 0.0
+
+    def limit(self, minutes):
+        if minutes is not None:
+            self.stop("every minute is over at once")
 
     def steps(self, batches):
         return iter(batches(0))

@@ -21,6 +21,7 @@ from search_spaces.base import Architecture
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.relaxed import MixedOp
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
@@ -137,15 +138,20 @@ class TestPaths:
 
 
 def modules_in_use(net: nn.Module, images: torch.Tensor) -> list[nn.Module]:
-    """The modules with weights of their own that a forward pass calls, in their order; BatchNorms aside, which a path
-    may compute without calling them."""
+    """The convolutions and linear layers that a forward pass computes, in their order; the folded form does so without
+    calling them."""
     seen: list[nn.Module] = []
+    mixed = [module for module in net.modules() if isinstance(module, MixedOp)]
+    for module in mixed:
+        module.folded = False
     hooks = [module.register_forward_hook(lambda module, *_: seen.append(module)) for module in net.modules()
              if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)]
     with torch.no_grad():
         net(images)
     for hook in hooks:
         hook.remove()
+    for module in mixed:
+        module.folded = True
     return seen
 
 
