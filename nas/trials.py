@@ -42,7 +42,8 @@ class Trials:
     gallery: CachePart
 
     def value(self, net: nn.Module) -> float:
-        """The mAP of a network as it stands."""
+        """The mAP of a network as it stands. Raises ValueError when nothing can be measured."""
+        self._check()
         how = self.recipe.evaluation
         return extract(net, self.query, self.gallery, self.stage, how).evaluate(how).mAP
 
@@ -58,7 +59,11 @@ class Trials:
             return latency(net, images.height, images.width, device=self.stage.fabric.device)
 
     def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
-        """A network whose training diverges has the value 0, with a warning."""
+        """A network whose training diverges has the value 0, with a warning.
+
+        Raises ValueError when nothing can be measured.
+        """
+        self._check()
         own, changes = parted(architecture, self.recipe)
         recipe = changed(self.recipe, changes)
         training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
@@ -76,6 +81,11 @@ class Trials:
         stage.checkpoint.unlink(missing_ok=True)
         return Score(value, self.cost(architecture), before + time.monotonic() - since,
                      pruned=value > 0 and bool(loop.stopped))
+
+    def _check(self) -> None:
+        if not len(self.query):
+            raise ValueError(f"{self.data.name}: no identity of the half that trials are measured on is seen by two cameras "
+                             "there: take more images, or a strategy that measures nothing, such as darts or gdas")
 
     @property
     def _space(self) -> ReIDSpace:

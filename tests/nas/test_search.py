@@ -15,6 +15,7 @@ import torch
 
 from nas.cli import main
 from nas.data.base import Split
+from nas.data.cache import CachePart
 from nas.data.held_out import findable
 from nas.entries import entry_run
 from nas.joint_space import JointSpace, parted, searched_space
@@ -111,6 +112,12 @@ class TestTrials:
         asked = []
         monkeypatch.setattr("nas.trials.latency", lambda net, *size, **_: asked.append(size) or 1.5)
         assert trials_of(tmp_path, recipe).cost(drawn) == 1.5 and asked == [(32, 16)]
+
+
+def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, drawn, monkeypatch):
+    monkeypatch.delattr("nas.trials.train")
+    with pytest.raises(ValueError, match="is seen by two cameras there: take more images, or .* darts or gdas"):
+        replace(trials, query=CachePart(trials.query.cache, np.arange(0))).score(drawn, 1)
 
 
 def test_so_many_identities_are_measured():
