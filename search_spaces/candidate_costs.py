@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.base import Answer, Architecture, SearchSpace, parse_edge
 from search_spaces.cost import cost
-from search_spaces.relaxed import NONE, MixedOp, Supernet
+from search_spaces.relaxed import NONE, MixedOp, Supernet, rows_of_edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,7 @@ class CandidateCosts(ABC):
 
     @property
     def _on_edges(self) -> set[str]:
-        """The decisions that belong to a node."""
-        return {row for rows, _ in self.nodes.values() for row in rows.values()}
+        return rows_of_edges(self.nodes)
 
     def _none(self, supernet: Supernet) -> Tensor:
         """What no architecture chooses: padding, and `none` on the edges of nodes `[num_decisions, num_options]`."""

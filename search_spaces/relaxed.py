@@ -149,6 +149,11 @@ def summed(maps: Iterable[Tensor | None]) -> Tensor | None:
 
 
 
+def rows_of_edges(nodes: Mapping[str, tuple[Mapping[int, str], int]]) -> set[str]:
+    """The decisions that belong to a supernet's `nodes`."""
+    return {row for rows, _ in nodes.values() for row in rows.values()}
+
+
 def zeros_of(op: nn.Module, x: Tensor) -> Tensor:
     """Zeros in the shape of `op(x)`, found on one image; the running statistics stay as they are."""
     training = op.training
@@ -281,7 +286,7 @@ def _scored_answers(alphas: Mapping[str, Mapping[str, float]],
     log = {name: {op: math.log(weight) if weight > 0 else -math.inf for op, weight in options.items()}
            for name, options in alphas.items()}
     questions = {}
-    on_edges = {row for rows, _ in supernet.nodes.values() for row in rows.values()}
+    on_edges = rows_of_edges(supernet.nodes)
     for name in log:
         if name not in on_edges:
             questions[name] = [(score, op) for op, score in log[name].items()]

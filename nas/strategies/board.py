@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -26,6 +27,11 @@ class Tried:
     def from_dict(cls, line: dict) -> Tried:
         score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
         return cls(Architecture.from_dict(line["architecture"]), score)
+
+
+def known(architecture: Architecture, tried: Iterable[Tried]) -> Score | None:
+    """The score of an architecture that was tried before: it takes no time now."""
+    return next((replace(trial.score, seconds=0.0) for trial in tried if trial.architecture == architecture), None)
 
 
 class Proposer(Protocol):
@@ -94,13 +100,6 @@ class Board:
             self._catch_up()
             self._tell(number, tried)
             self.journal.add({"tell": number, **tried.to_dict()})
-
-    def known(self, architecture: Architecture) -> Score | None:
-        """The score of an architecture that was tried before: it takes no time now."""
-        for tried in self.told.values():
-            if tried.architecture == architecture:
-                return replace(tried.score, seconds=0.0)
-        return None
 
     @property
     def tried(self) -> list[Tried]:

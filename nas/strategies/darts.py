@@ -120,7 +120,7 @@ class DARTS(Strategy):
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
         supernet = stage.prepare(self.supernet(space))
         bilevel = Bilevel(self, supernet, objective, stage,
-                           self._price(space, objective, stage, supernet.alpha.device))
+                          self._price(space, objective, stage, supernet.alpha.device))
         loop = stage.loop(self.epochs, objective.num_steps, {
             "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
         for epoch in loop.epochs():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nas.strategies.base import Found, Loop, Scores, Stage, Strategy, check_minutes
-from nas.strategies.board import Board, Proposer, Tried
+from nas.strategies.board import Board, Proposer, Tried, known
 from nas.strategies.halving import Halving
 from search_spaces.base import Architecture, SearchSpace
 
@@ -82,7 +82,7 @@ class DiscreteSearch(Strategy):
     def _try(self, number: int, architecture: Architecture, board: Board, objective: Scores) -> None:
         report = partial(board.report, number) if board.halving else None
         try:
-            board.tell(number, board.known(architecture) or objective.score(architecture, self.epochs, report))
+            board.tell(number, known(architecture, board.tried) or objective.score(architecture, self.epochs, report))
         finally:
             board.journal.release(number)
 

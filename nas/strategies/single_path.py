@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from nas.optimisers import SGD, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Objective, Score, Stage, Strategy, check_minutes
-from nas.strategies.board import Tried
+from nas.strategies.board import Tried, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
 from search_spaces.base import Architecture, SearchSpace, parse_edge
-from search_spaces.relaxed import NONE, Relaxed, Supernet
+from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,9 @@ class PathSupernet(Supernet):
         super().__init__(net, relaxed, space)
         self.alpha.requires_grad_(False)
         self.path: Architecture | None = None
+        self.on_edges = rows_of_edges(self.nodes)
+        self.offered = {name: [option for option in options if not (option == NONE and name in self.on_edges)]
+                        for name, options in self.options.items()}
 
     def mixing(self) -> list[list[Tensor | None]]:
         """1 for what the path decides, None for everything else."""
@@ -157,25 +160,19 @@ class PathSupernet(Supernet):
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """A path by chance: every answer alike."""
-        return self._path({name: offered[rng.integers(len(offered))] for name, offered in self._offered()}, rng)
+        return self._path({name: offered[rng.integers(len(offered))] for name, offered in self.offered.items()},
+                          rng)
 
     def draw_fairly(self, rng: np.random.Generator) -> list[Architecture]:
         """As many paths as the widest decision has answers; each decision has all of its answers equally often, but
         for a rest that is drawn."""
-        offered = dict(self._offered())
-        count = max(map(len, offered.values()))
-        orders = {name: [options[place] for place in dealt(len(options), count, rng)] for name, options in offered.items()}
+        count = max(map(len, self.offered.values()))
+        orders = {name: [options[place] for place in dealt(len(options), count, rng)]
+                  for name, options in self.offered.items()}
         return [self._path({name: order[number] for name, order in orders.items()}, rng) for number in range(count)]
 
-    def _offered(self) -> Iterator[tuple[str, list[str]]]:
-        for name, options in self.options.items():
-            yield name, [option for option in options if not (option == NONE and self._is_edge(name))]
-
-    def _is_edge(self, row: str) -> bool:
-        return any(row in rows.values() for rows, _ in self.nodes.values())
-
     def _path(self, ops: dict[str, str], rng: np.random.Generator) -> Architecture:
-        decisions = {name: op for name, op in ops.items() if not self._is_edge(name)}
+        decisions = {name: op for name, op in ops.items() if name not in self.on_edges}
         for node, (rows, keep) in self.nodes.items():
             sources = rng.choice(list(rows), keep, replace=False)
             decisions[node] = tuple(f"{ops[rows[source]]}@{source}" for source in map(int, sources))
@@ -215,9 +212,8 @@ class Shared:
 
     def tried(self, architecture: Architecture, before: list[Tried]) -> tuple[Architecture, Score]:
         """What the shared weights say of an architecture; one that was tried before keeps its score."""
-        for trial in before:
-            if trial.architecture == architecture:
-                return architecture, replace(trial.score, seconds=0.0)
+        if score := known(architecture, before):
+            return architecture, score
         since = monotonic()
         value = self.value(architecture)
         return architecture, Score(value, self.objective.cost(architecture), monotonic() - since)
