@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.cli import main
 from nas.entries import entry_run
 from nas.network import Network, feature_net
 from nas.recipes import recipe_named
@@ -15,15 +14,9 @@ from nas.run import Run
 from nas.show_command import in_short
 from nas.strategies import STRATEGIES
 from search_spaces.base import Architecture
+from tests.nas.test_cli import nas
 
 CPU = ["--machine.device", "cpu"]
-
-
-def nas(*arguments: object) -> int:
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
 
 
 @pytest.fixture(scope="module")
