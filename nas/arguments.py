@@ -39,8 +39,12 @@ class Options:
     """What every command takes beside the fields of what it works on."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
-    overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = False
-    small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = False
+    overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = (
+        False
+    )
+    small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = (
+        False
+    )
     tuned: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
@@ -48,8 +52,13 @@ class Options:
 Given = TypeVar("Given", bound=Options)
 
 
-def of_recipe(recipe: Recipe, arguments: list[str], prog: str, about: str, command: type[Given] = Options,
-              ) -> tuple[Recipe, Given]:
+def of_recipe(
+    recipe: Recipe,
+    arguments: list[str],
+    prog: str,
+    about: str,
+    command: type[Given] = Options,
+) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
     `--on NAME` puts another data set into the recipe, `--strategy NAME` another strategy, `--teacher None` and the like
@@ -101,14 +110,19 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
     else:
         on, arguments = _behind("--on", arguments)
         if not on:
-            raise ValueError(f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
-                             "`--on NAME --help` lists its fields")
+            raise ValueError(
+                f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
+                "`--on NAME --help` lists its fields"
+            )
         kind, kinds = OtherNetwork, {"data": class_named(on)}
         prog += f" --on {on}"
     fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
     kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds
-    values = {field.name: field.default_factory() if callable(field.default_factory) else field.default
-              for field in fields if field.name != "data"}
+    values = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in fields
+        if field.name != "data"
+    }
     given, options = _parsed(kinds, values, arguments, prog, about)
     return kind(subject=subject, **given), options
 
@@ -121,19 +135,35 @@ def _behind(flag: str, arguments: list[str]) -> tuple[str, list[str]]:
 
 def _taken_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[str]]:
     """The parts of a recipe that `--PART None` takes out, and the arguments without these."""
-    places = [place for place, pair in enumerate(pairwise(arguments))
-              if pair[1] == "None" and pair[0].removeprefix("--") in parts]
+    places = [
+        place
+        for place, pair in enumerate(pairwise(arguments))
+        if pair[1] == "None" and pair[0].removeprefix("--") in parts
+    ]
     kept = [word for place, word in enumerate(arguments) if place not in places and place - 1 not in places]
     return [arguments[place].removeprefix("--") for place in places], kept
 
 
-def _parsed(kinds: dict[str, Any], values: dict[str, Any], arguments: list[str], prog: str, about: str,
-            command: type[Given] = Options) -> tuple[dict[str, Any], Given]:
+def _parsed(
+    kinds: dict[str, Any],
+    values: dict[str, Any],
+    arguments: list[str],
+    prog: str,
+    about: str,
+    command: type[Given] = Options,
+) -> tuple[dict[str, Any], Given]:
     """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
-    fields = [(name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
-              for name, kind in kinds.items()]
+    fields = [
+        (name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
+        for name, kind in kinds.items()
+    ]
     fields.append(("options", tyro.conf.OmitArgPrefixes[command], dataclasses.field(default=command())))
     arguments = [word for argument in arguments for word in SHORT.get(argument, (argument,))]
-    given = tyro.cli(make_dataclass("Given", fields, kw_only=True), args=arguments, prog=prog, description=about,
-                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
+    given = tyro.cli(
+        make_dataclass("Given", fields, kw_only=True),
+        args=arguments,
+        prog=prog,
+        description=about,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+    )
     return {name: getattr(given, name) for name in kinds}, given.options

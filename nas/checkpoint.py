@@ -40,8 +40,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     except (OSError, RuntimeError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else str(error)
-        raise SaveError(f"could not write {path}: {reason}; what was saved before is untouched, "
-                        "and the same command goes on from there") from error
+        raise SaveError(
+            f"could not write {path}: {reason}; what was saved before is untouched, "
+            "and the same command goes on from there"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -127,7 +129,9 @@ def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
         if name not in expected:
             raise ValueError(f"{what} has a tensor {name!r}, which the network does not have")
         if tensors[name].shape != expected[name].shape:
-            raise ValueError(f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, "
-                             f"the network's has {tuple(expected[name].shape)}")
+            raise ValueError(
+                f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, "
+                f"the network's has {tuple(expected[name].shape)}"
+            )
     expected.update(tensors)  # which keeps the versions of the modules' formats: a plain mapping has none
     net.load_state_dict(expected)

@@ -36,8 +36,10 @@ class ClassifierNet(nn.Module):
         try:
             features = self.net(x)
         except AssertionError as error:
-            raise ValueError(f"the classifier cannot take images of {x.shape[2]}x{x.shape[3]} ({error}): set "
-                             "--images.height and --images.width") from error
+            raise ValueError(
+                f"the classifier cannot take images of {x.shape[2]}x{x.shape[3]} ({error}): set "
+                "--images.height and --images.width"
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

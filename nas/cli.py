@@ -38,16 +38,22 @@ OUT = Path("runs/out")
 class OfEntry(Options):
     """The options of a command that can work on one of the architectures that a search has found."""
 
-    entry: Annotated[str, tyro.conf.arg(help="of what the search found, in RUN/entry-N: N of the ranked list (1 is the "
-                                             "best), or front:N of the front; `nas show` lists them")] = ""
+    entry: Annotated[
+        str,
+        tyro.conf.arg(
+            help="of what the search found, in RUN/entry-N: N of the ranked list (1 is the "
+            "best), or front:N of the front; `nas show` lists them"
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True)
 class OfSearch(Options):
     """The options of `nas search`."""
 
-    workers: Annotated[int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole "
-                                               "architectures")] = 1
+    workers: Annotated[
+        int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,9 @@ def _run(run: Run, options: Options) -> dict:
 
 def _results(folder: Path, options: Options, metrics: dict) -> dict:
     if not options.json:
-        Console(width=None if sys.stdout.isatty() else 160).print(as_rich(result_table(metrics)))  # a file is not narrow
+        Console(width=None if sys.stdout.isatty() else 160).print(
+            as_rich(result_table(metrics))
+        )  # a file is not narrow
     return {"run": str(folder), "metrics": metrics}
 
 
@@ -123,15 +131,22 @@ def _export(run: Run, options: OfExport) -> dict:
 
 COMMANDS = {
     "teach": Command("RECIPE", "train the teacher", _teach, "nas teach kdas --data.root data"),
-    "search": Command("RECIPE|RUN", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors",
-                      OfSearch),
-    "retrain": Command("RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0",
-                       OfEntry),
-    "evaluate": Command("SUBJECT", "measure a run, a recipe's teacher, any network, saved features", _evaluate,
-                        "nas evaluate runs/out/demo-seed0 --rerank"),
+    "search": Command(
+        "RECIPE|RUN", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors", OfSearch
+    ),
+    "retrain": Command(
+        "RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0", OfEntry
+    ),
+    "evaluate": Command(
+        "SUBJECT",
+        "measure a run, a recipe's teacher, any network, saved features",
+        _evaluate,
+        "nas evaluate runs/out/demo-seed0 --rerank",
+    ),
     "draw": Command("RUN", "draw the cells", _draw, "nas draw runs/out/demo-seed0 --entry 2", OfEntry),
-    "export": Command("RUN", "write the retrained student as ONNX", _export, "nas export runs/out/demo-seed0",
-                      OfExport),
+    "export": Command(
+        "RUN", "write the retrained student as ONNX", _export, "nas export runs/out/demo-seed0", OfExport
+    ),
     "report": Command("RUN", "write report.html", _report, "nas report runs/out/demo-seed0"),
     "run": Command("RECIPE", "all of it, from teacher to report", _run, "nas run demo --seed 1"),
 }
@@ -149,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, SaveError, NonFiniteLoss) as error:
         print(f"nas: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # who reads has gone, as `| head` does; what is still buffered is not to be written at the end
+    except (
+        BrokenPipeError
+    ):  # who reads has gone, as `| head` does; what is still buffered is not to be written at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
@@ -191,7 +208,9 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
     recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about, command.options)
-    run = Run(run.folder if run else options.out or OUT / f"{name}{'-small' * options.small}-seed{recipe.seed}", name, recipe)
+    run = Run(
+        run.folder if run else options.out or OUT / f"{name}{'-small' * options.small}-seed{recipe.seed}", name, recipe
+    )
     if isinstance(options, OfEntry) and options.entry:
         run = entry_run(run, options.entry, options.overwrite)
     return command.call(run, options), options
@@ -201,8 +220,11 @@ def _list_recipes(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     lines = {name: (function.__doc__ or "").strip().splitlines()[0] for name, function in recipes().items()}
     width = max(map(len, lines))
-    print(json.dumps(lines, indent=2) if as_json else
-          "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items()))
+    print(
+        json.dumps(lines, indent=2)
+        if as_json
+        else "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
+    )
     return 0
 
 
@@ -214,8 +236,13 @@ def _bench(arguments: list[str]) -> int:
         raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
     as_json = "--json" in rest
     measured = tyro.cli(BENCHES[what], args=[word for word in rest if word != "--json"], prog=f"nas bench {what}")
-    print(json.dumps(measured, indent=2) if as_json else
-          "\n".join(f"{name:<40}" + "  ".join(f"{k} {v:.4g}" for k, v in row.items()) for name, row in measured.items()))
+    print(
+        json.dumps(measured, indent=2)
+        if as_json
+        else "\n".join(
+            f"{name:<40}" + "  ".join(f"{k} {v:.4g}" for k, v in row.items()) for name, row in measured.items()
+        )
+    )
     return 0
 
 
@@ -268,12 +295,21 @@ class Tool:
 TOOLS = {
     "recipes": Tool("", "what exists, one line each", _list_recipes, "nas recipes"),
     "data": Tool("check", "whether a data set is whole", _data, "nas data check market1501 data"),
-    "reproduce": Tool("PAPER TABLE", "a paper's table, paper against measured", _reproduce,
-                      "nas reproduce fast_reid table3 --data data"),
-    "tune": Tool("RECIPE", "try settings of a recipe, on identities held out", _tune,
-                 "nas tune fast_reid --space fast_reid --sampler grid"),
-    "cost": Tool("STUDENT", "parameters, multiply-adds, and the layers they are in", _cost,
-                 "nas cost osnet --size 256x128"),
+    "reproduce": Tool(
+        "PAPER TABLE",
+        "a paper's table, paper against measured",
+        _reproduce,
+        "nas reproduce fast_reid table3 --data data",
+    ),
+    "tune": Tool(
+        "RECIPE",
+        "try settings of a recipe, on identities held out",
+        _tune,
+        "nas tune fast_reid --space fast_reid --sampler grid",
+    ),
+    "cost": Tool(
+        "STUDENT", "parameters, multiply-adds, and the layers they are in", _cost, "nas cost osnet --size 256x128"
+    ),
     "show": Tool("RUN", "what a search found: its ranked list and front", _show, "nas show runs/out/demo-seed0"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),
@@ -283,16 +319,27 @@ TOOLS = {
 def _overview() -> str:
     words = COMMANDS | TOOLS
     lines = [f"  nas {word:<10}{command.subject:<12}{command.help}" for word, command in words.items()]
-    return "\n".join(["Finds small, fast re-identification networks.", "", *lines, "", "Examples:",
-                      *(f"  {command.example}" for command in words.values()), "",
-                      "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",
-                      "A recipe of your own: nas run path/to/file.py:function"])
+    return "\n".join(
+        [
+            "Finds small, fast re-identification networks.",
+            "",
+            *lines,
+            "",
+            "Examples:",
+            *(f"  {command.example}" for command in words.values()),
+            "",
+            "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",
+            "A recipe of your own: nas run path/to/file.py:function",
+        ]
+    )
 
 
 def _usage(word: str, command: Command) -> str:
-    return (f"usage: nas {word} {command.subject} [--field value ...] [--out DIR] [--seed N] [--overwrite] [--json]\n\n"
-            f"{command.help}\n\nExample: {command.example}\n"
-            f"`nas {word} {command.subject} --help` lists every field, `nas recipes` the recipes.")
+    return (
+        f"usage: nas {word} {command.subject} [--field value ...] [--out DIR] [--seed N] [--overwrite] [--json]\n\n"
+        f"{command.help}\n\nExample: {command.example}\n"
+        f"`nas {word} {command.subject} --help` lists every field, `nas recipes` the recipes."
+    )
 
 
 if __name__ == "__main__":

@@ -46,8 +46,15 @@ class Entry:
     queries: Queries
 
 
-def compare(subjects: Sequence[str], *, role: str = "", all_rows: bool = False, resamples: int = 2000, seed: int = 0,
-            out: Path | None = None) -> dict[str, Any]:
+def compare(
+    subjects: Sequence[str],
+    *,
+    role: str = "",
+    all_rows: bool = False,
+    resamples: int = 2000,
+    seed: int = 0,
+    out: Path | None = None,
+) -> dict[str, Any]:
     """Compares rows of evaluated folders with the first of them, and writes pictures and tables into `out`.
 
     subjects: folders that `nas evaluate` wrote; `FOLDER:ROLE` picks a row (`teacher`, `student+rerank`), which is
@@ -66,8 +73,10 @@ def compare(subjects: Sequence[str], *, role: str = "", all_rows: bool = False, 
     if seed < 0:
         raise ValueError(f"the seed of the bootstrap must be 0 or more, got {seed}")
     if len(entries) < 2:
-        raise ValueError(f"a comparison needs two networks or more, got {len(entries)}: name another run, a run's row "
-                         "as RUN:ROLE, or --all-rows")
+        raise ValueError(
+            f"a comparison needs two networks or more, got {len(entries)}: name another run, a run's row "
+            "as RUN:ROLE, or --all-rows"
+        )
     for other in entries[1:]:
         _check_comparable(entries[0], other)
     _check_out(out, entries)
@@ -109,12 +118,19 @@ class Arguments:
 
 def compare_command(arguments: Sequence[str]) -> int:
     """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
-    given = tyro.cli(Arguments, args=arguments, prog="nas compare", description=(
-        "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"),
-        config=(tyro.conf.FlagCreatePairsOff,))
+    given = tyro.cli(
+        Arguments,
+        args=arguments,
+        prog="nas compare",
+        description=(
+            "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"
+        ),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     out = given.out or default_folder(given.runs)
-    comparison = compare(given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples,
-                         seed=given.seed, out=out)
+    comparison = compare(
+        given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples, seed=given.seed, out=out
+    )
     if given.json:
         print(json.dumps(comparison, indent=2))
         return 0
@@ -144,8 +160,10 @@ def _entries(subject: str, role: str, all_rows: bool) -> list[Entry]:
         plain = [key for key in rows if not key.endswith(RERANKED)]
         wanted = plain[0] if len(plain) == 1 else "student"
     if wanted not in rows:
-        raise ValueError(f"{folder} has no row {wanted!r}{near_misses(wanted, rows)}; it has {', '.join(rows)}: choose "
-                         f"one as {folder}:ROLE or with --role")
+        raise ValueError(
+            f"{folder} has no row {wanted!r}{near_misses(wanted, rows)}; it has {', '.join(rows)}: choose "
+            f"one as {folder}:ROLE or with --role"
+        )
     return [_entry(folder, wanted, metrics, rows[wanted])]
 
 
@@ -156,24 +174,34 @@ def _metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} has no metrics.json yet: `nas evaluate {folder}` comes first")
     metrics = read_json(folder / "metrics.json")
     if metrics.get("format", METRICS_FORMAT) > METRICS_FORMAT:
-        raise ValueError(f"{folder}/metrics.json has format {metrics['format']}, this version reads {METRICS_FORMAT}: "
-                         "update it")
+        raise ValueError(
+            f"{folder}/metrics.json has format {metrics['format']}, this version reads {METRICS_FORMAT}: update it"
+        )
     if not all("queries" in row for row in metrics["rows"]):
-        raise ValueError(f"{folder} was evaluated by an earlier version, which did not keep single queries: "
-                         f"`nas evaluate {folder}` again")
+        raise ValueError(
+            f"{folder} was evaluated by an earlier version, which did not keep single queries: "
+            f"`nas evaluate {folder}` again"
+        )
     return metrics
 
 
 def _entry(folder: Path, role: str, metrics: dict, row: dict) -> Entry:
     queries = Queries.load(folder / row["queries"])
     order = sorted(range(len(queries.names)), key=queries.names.__getitem__)
-    ordered = replace(queries, names=tuple(queries.names[i] for i in order), ids=queries.ids[order], cameras=None,
-                      average_precision=queries.average_precision[order],
-                      first_match_rank=queries.first_match_rank[order])
+    ordered = replace(
+        queries,
+        names=tuple(queries.names[i] for i in order),
+        ids=queries.ids[order],
+        cameras=None,
+        average_precision=queries.average_precision[order],
+        first_match_rank=queries.first_match_rank[order],
+    )
     found = float(np.nanmean(queries.average_precision))
     if "repeats" not in row and abs(found - row["mAP"]) > 1e-6:
-        raise ValueError(f"{folder}/{row['queries']} has an mAP of {found:.6f}, metrics.json one of {row['mAP']:.6f}: "
-                         f"they are of different evaluations; `nas evaluate {folder}` again")
+        raise ValueError(
+            f"{folder}/{row['queries']} has an mAP of {found:.6f}, metrics.json one of {row['mAP']:.6f}: "
+            f"they are of different evaluations; `nas evaluate {folder}` again"
+        )
     return Entry(folder=folder, role=role, row=row, metrics=metrics, queries=ordered)
 
 
@@ -184,8 +212,11 @@ def _check_comparable(first: Entry, other: Entry) -> None:
     names, others = (_short_names(entry.queries.names) for entry in (first, other))
     if names != others:
         missing, added = sorted(set(names) - set(others)), sorted(set(others) - set(names))
-        examples = [f"{len(some)} in {entry.folder} alone, such as {some[0]}"
-                    for entry, some in ((first, missing), (other, added)) if some]
+        examples = [
+            f"{len(some)} in {entry.folder} alone, such as {some[0]}"
+            for entry, some in ((first, missing), (other, added))
+            if some
+        ]
         differ.append(f"queries: {len(names)}, {len(others)}" + "".join(f"; {text}" for text in examples))
     elif changed := np.flatnonzero(first.queries.ids != other.queries.ids).tolist():
         ids = [entry.queries.ids[changed[0]] for entry in (first, other)]
@@ -193,8 +224,10 @@ def _check_comparable(first: Entry, other: Entry) -> None:
     elif ((first.queries.first_match_rank > 0) != (other.queries.first_match_rank > 0)).any():
         differ.append("queries that have a match in the gallery")
     if differ:
-        raise ValueError(f"{first.folder} and {other.folder} cannot be compared, they differ in {'; '.join(differ)}. "
-                         "Evaluate both on the same data set with the same --evaluation options")
+        raise ValueError(
+            f"{first.folder} and {other.folder} cannot be compared, they differ in {'; '.join(differ)}. "
+            "Evaluate both on the same data set with the same --evaluation options"
+        )
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -208,42 +241,73 @@ def _check_out(out: Path | None, entries: Sequence[Entry]) -> None:
         return
     held = [(row["run"], row["role"]) for row in read_json(out / "compare.json")["rows"]]
     if held != [(str(entry.folder.resolve()), entry.role) for entry in entries]:
-        raise ValueError(f"{out} holds a comparison of {', '.join(f'{run}:{role}' for run, role in held)}: "
-                         "give --out another folder")
+        raise ValueError(
+            f"{out} holds a comparison of {', '.join(f'{run}:{role}' for run, role in held)}: give --out another folder"
+        )
 
 
 def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
     answered = entries[0].queries.first_match_rank > 0
     ids = entries[0].queries.ids[answered]
-    values = np.array([[entry.queries.average_precision[answered], entry.queries.first_match_rank[answered] == 1]
-                       for entry in entries], dtype=np.float64)  # [network, measure, query]
+    values = np.array(
+        [
+            [entry.queries.average_precision[answered], entry.queries.first_match_rank[answered] == 1]
+            for entry in entries
+        ],
+        dtype=np.float64,
+    )  # [network, measure, query]
     found = values.mean(axis=2)
     flat, rng = values.reshape(-1, values.shape[2]).T, np.random.default_rng(seed)
-    samples = {over: resampled_means(flat, rng, resamples, clusters).reshape(-1, *found.shape)
-               for over, clusters in (("queries", None), ("identities", ids))}
+    samples = {
+        over: resampled_means(flat, rng, resamples, clusters).reshape(-1, *found.shape)
+        for over, clusters in (("queries", None), ("identities", ids))
+    }
     own = {over: percentile_interval(means) for over, means in samples.items()}
     paired = {over: percentile_interval(means - means[:, :1]) for over, means in samples.items()}
     rows = []
     for i, (entry, name) in enumerate(zip(entries, _labels(entries), strict=True)):
         difference = _by_measure(i, paired)
         for m, measure in enumerate(MEASURES):
-            difference[measure] |= {"value": float(found[i, m] - found[0, m]), "excludes_zero": {
-                over: low > 0 or high < 0 for over, (low, high) in difference[measure].items()}}
-        rows.append({"name": name, "run": str(entry.folder.resolve()), "role": entry.role, "network": entry.row["name"],
-                     **dict(zip(MEASURES, found[i].tolist(), strict=True)),
-                     **{key: entry.row.get(key) for key in COSTS},
-                     "intervals": _by_measure(i, own), "difference": difference if i else None})
-    drawn = {"resamples": resamples, "seed": seed, "level": 0.95, "num_queries": len(ids),
-             "num_identities": len(np.unique(ids))}
+            difference[measure] |= {
+                "value": float(found[i, m] - found[0, m]),
+                "excludes_zero": {over: low > 0 or high < 0 for over, (low, high) in difference[measure].items()},
+            }
+        rows.append(
+            {
+                "name": name,
+                "run": str(entry.folder.resolve()),
+                "role": entry.role,
+                "network": entry.row["name"],
+                **dict(zip(MEASURES, found[i].tolist(), strict=True)),
+                **{key: entry.row.get(key) for key in COSTS},
+                "intervals": _by_measure(i, own),
+                "difference": difference if i else None,
+            }
+        )
+    drawn = {
+        "resamples": resamples,
+        "seed": seed,
+        "level": 0.95,
+        "num_queries": len(ids),
+        "num_identities": len(np.unique(ids)),
+    }
     protocol = {key: value for key, value in entries[0].metrics["protocol"].items() if key in RULES}
-    return {"format": FORMAT, "protocol": protocol, "bootstrap": drawn, "rows": rows, "seeds": _seeds(entries, rows),
-            "notes": _notes(entries, rows)}
+    return {
+        "format": FORMAT,
+        "protocol": protocol,
+        "bootstrap": drawn,
+        "rows": rows,
+        "seeds": _seeds(entries, rows),
+        "notes": _notes(entries, rows),
+    }
 
 
 def _by_measure(network: int, ends: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """The intervals of one network by measure and by what they are over; `ends` are `[2, network, measure]`."""
-    return {measure: {over: both[:, network, m].tolist() for over, both in ends.items()}
-            for m, measure in enumerate(MEASURES)}
+    return {
+        measure: {over: both[:, network, m].tolist() for over, both in ends.items()}
+        for m, measure in enumerate(MEASURES)
+    }
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:
@@ -274,9 +338,16 @@ def _seeds(entries: Sequence[Entry], rows: Sequence[dict]) -> list[dict[str, Any
     for group in groups.values():
         seeds, (recipe, *_), (role, *_), of_seed = zip(*group, strict=True)
         if len(set(seeds)) > 1:
-            found.append({"recipe": recipe, "role": role, "seeds": list(seeds)} | {
-                measure: {"mean": float(np.mean([row[measure] for row in of_seed])),
-                          "sd": float(np.std([row[measure] for row in of_seed], ddof=1))} for measure in MEASURES})
+            found.append(
+                {"recipe": recipe, "role": role, "seeds": list(seeds)}
+                | {
+                    measure: {
+                        "mean": float(np.mean([row[measure] for row in of_seed])),
+                        "sd": float(np.std([row[measure] for row in of_seed], ddof=1)),
+                    }
+                    for measure in MEASURES
+                }
+            )
     return found
 
 
@@ -284,10 +355,16 @@ def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
     """What differs without making the numbers incomparable."""
     names = [row["name"] for row in rows]
     sizes = ["x".join(str(entry.metrics["protocol"].get(key, "?")) for key in ("height", "width")) for entry in entries]
-    facts = {"image sizes": sizes, "names of the data": [entry.metrics["data"] for entry in entries],
-             "uses of flip-averaging": [entry.metrics["protocol"].get("flip", False) for entry in entries]}
-    notes = [f"{what} differ: " + ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-             for what, values in facts.items() if len(set(values)) > 1]
+    facts = {
+        "image sizes": sizes,
+        "names of the data": [entry.metrics["data"] for entry in entries],
+        "uses of flip-averaging": [entry.metrics["protocol"].get("flip", False) for entry in entries],
+    }
+    notes = [
+        f"{what} differ: " + ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        for what, values in facts.items()
+        if len(set(values)) > 1
+    ]
     repeats = max(entry.row.get("repeats", 1) for entry in entries)
     if repeats > 1:
         notes.append(f"accuracy is that of the protocol's first repeat; metrics.json has the mean of {repeats}")

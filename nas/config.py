@@ -25,7 +25,9 @@ def encode(value: object) -> Any:
 
 def _encoded(value: object, path: Callable[[Path], str], wanted: Callable[[dataclasses.Field], bool]) -> Any:
     if dataclasses.is_dataclass(value):
-        fields = {f.name: _encoded(getattr(value, f.name), path, wanted) for f in dataclasses.fields(value) if wanted(f)}
+        fields = {
+            f.name: _encoded(getattr(value, f.name), path, wanted) for f in dataclasses.fields(value) if wanted(f)
+        }
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, Path):
         return path(value)
@@ -73,8 +75,10 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     known = {cls.__name__: cls for option in options if isinstance(option, type) for cls in _with_subclasses(option)}
     cls = known.get(data["kind"])
     if cls is None or not dataclasses.is_dataclass(cls):
-        raise ValueError(f"{where} is a {data['kind']!r}, which is not known here{near_misses(data['kind'], known)}; "
-                         "a class of your own is known when the command names the recipe's file again")
+        raise ValueError(
+            f"{where} is a {data['kind']!r}, which is not known here{near_misses(data['kind'], known)}; "
+            "a class of your own is known when the command names the recipe's file again"
+        )
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
     unknown = set(data) - names - {"kind"}
@@ -105,7 +109,9 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """The fields in which two encoded configurations differ, as `field: old, now new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("kind") == new.get("kind"):
         names = dict.fromkeys([*old, *new])
-        return [line for name in names for line in differences(old.get(name), new.get(name), f"{where}.{name}".strip("."))]
+        return [
+            line for name in names for line in differences(old.get(name), new.get(name), f"{where}.{name}".strip("."))
+        ]
     return [] if old == new else [f"{where}: {_short(old)}, now {_short(new)}"]
 
 

@@ -81,8 +81,13 @@ def cost_command(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     name, *rest = arguments
-    options = tyro.cli(Options, args=rest, prog=f"nas cost {name}", description="count parameters and multiply-adds",
-                       config=(tyro.conf.FlagCreatePairsOff,))
+    options = tyro.cli(
+        Options,
+        args=rest,
+        prog=f"nas cost {name}",
+        description="count parameters and multiply-adds",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     subject = subject_named(name, options.student)
     height, width = size_of(options.size) if options.size else subject.size
     if options.num_ids < 0:
@@ -109,8 +114,10 @@ def subject_named(name: str, student: str = "") -> Subject:
         return _of_recipe(run.recipe, run.architecture())
     if ".py" not in name and name not in recipes():
         known = [*STUDENTS, *recipes()]
-        raise ValueError(f"there is no student, run, recipe or architecture file {name!r}{near_misses(name, known)}; "
-                         f"the students are {', '.join(STUDENTS)}, `nas recipes` lists the recipes")
+        raise ValueError(
+            f"there is no student, run, recipe or architecture file {name!r}{near_misses(name, known)}; "
+            f"the students are {', '.join(STUDENTS)}, `nas recipes` lists the recipes"
+        )
     _, recipe = recipe_named(name)
     file = recipe.architecture
     return _of_recipe(recipe, Architecture.from_dict(read_json(file)) if file else None)
@@ -144,19 +151,24 @@ def _of_file(path: Path, student: str) -> Subject:
     """The architecture in `path`, whose decisions may be the backbone's alone, the whole student's, or a KSL's, whose
     branches are not deployed."""
     found = Architecture.from_dict(read_json(path))
-    decisions = {f"{BACKBONE}{name.removeprefix(BACKBONE)}": answer for name, answer in found.decisions.items()
-                 if not name.startswith(BRANCH)}
+    decisions = {
+        f"{BACKBONE}{name.removeprefix(BACKBONE)}": answer
+        for name, answer in found.decisions.items()
+        if not name.startswith(BRANCH)
+    }
     architecture = Architecture("ReID", decisions)
     if student and student not in STUDENTS:
-        raise ValueError(f"there is no student {student!r}{near_misses(student, STUDENTS)}; "
-                         f"the students are {', '.join(STUDENTS)}")
+        raise ValueError(
+            f"there is no student {student!r}{near_misses(student, STUDENTS)}; the students are {', '.join(STUDENTS)}"
+        )
     named = [name for name, space in STUDENTS.items() if type(space.backbone).__name__ == found.space]
     names = [student] if student else named or list(STUDENTS)
     fitting = [name for name in names if _builds(STUDENTS[name], architecture)] if len(names) > 1 else names
     if len(fitting) != 1:
         whose = " or ".join(fitting) or "no student known here"
-        raise ValueError(f"{path} is an architecture of {whose}: say whose it is with --student NAME, one of "
-                         f"{', '.join(STUDENTS)}")
+        raise ValueError(
+            f"{path} is an architecture of {whose}: say whose it is with --student NAME, one of {', '.join(STUDENTS)}"
+        )
     return Subject(STUDENTS[fitting[0]], architecture)
 
 
@@ -171,20 +183,37 @@ def _builds(space: ReID, architecture: Architecture) -> bool:
 def _as_json(subject: Subject, counted: Mapping[str, Cost]) -> dict[str, Any]:
     first = next(iter(counted.values()))
     size = ("height", "width")
-    parts = {part.replace(" ", "_"): {key: value for key, value in asdict(each).items() if key not in size}
-             for part, each in counted.items()}
-    return {"student": subject.space.title, "architecture": subject.architecture and subject.architecture.hash,
-            "height": first.height, "width": first.width, "embedding_dim": subject.space.embedding_dim, **parts}
+    parts = {
+        part.replace(" ", "_"): {key: value for key, value in asdict(each).items() if key not in size}
+        for part, each in counted.items()
+    }
+    return {
+        "student": subject.space.title,
+        "architecture": subject.architecture and subject.architecture.hash,
+        "height": first.height,
+        "width": first.width,
+        "embedding_dim": subject.space.embedding_dim,
+        **parts,
+    }
 
 
 def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> None:
     feature = counted["feature net"]
     which = f"architecture {subject.architecture.hash}" if subject.architecture else "as published"
-    console.print(f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False,
-                  markup=False)
+    console.print(
+        f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False, markup=False
+    )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
     console.print(as_rich(Table(("part", "parameters", "multiply-adds"), tuple(rows))))
     types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
-    shares = [Row((name, percent(feature.multiply_adds_by_type.get(name, 0.0)),
-                   percent(feature.parameters_by_type.get(name, 0.0)))) for name in types]
+    shares = [
+        Row(
+            (
+                name,
+                percent(feature.multiply_adds_by_type.get(name, 0.0)),
+                percent(feature.parameters_by_type.get(name, 0.0)),
+            )
+        )
+        for name in types
+    ]
     console.print(as_rich(Table(("layers of the feature net", "% of multiply-adds", "% of parameters"), tuple(shares))))

@@ -87,9 +87,13 @@ def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     asked = [field for field in dataclasses.fields(kind) if field.name not in NOT_ASKED]
     fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
     fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
-    given = tyro.cli(dataclasses.make_dataclass("Given", fields, kw_only=True), args=arguments,
-                     prog=f"nas data check {name} PATH", description=inspect.getdoc(kind),
-                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff))
+    given = tyro.cli(
+        dataclasses.make_dataclass("Given", fields, kw_only=True),
+        args=arguments,
+        prog=f"nas data check {name} PATH",
+        description=inspect.getdoc(kind),
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+    )
     return {field.name: getattr(given, field.name) for field in asked}, given.options
 
 
@@ -102,8 +106,10 @@ def allowed_sheet(sheet: Path, data: ReIDData, path: Path | None) -> Path:
         inside = [folder for folder in folders if folder.is_relative_to(path.resolve())]
         folders.add(Path(os.path.commonpath(inside)) if inside else path.resolve())
     if folders & set(sheet.resolve().parents):
-        raise ValueError("nothing is written into the data set's own folder, so the contact sheet cannot be "
-                         f'"{sheet}"; give another place with --sheet FILE')
+        raise ValueError(
+            "nothing is written into the data set's own folder, so the contact sheet cannot be "
+            f'"{sheet}"; give another place with --sheet FILE'
+        )
     return sheet
 
 
@@ -176,8 +182,10 @@ def camera_table(checked: Checked) -> Table | None:
     """How many images of each split come from each camera."""
     images = [split.images_per_camera or {} for split in checked.splits.values()]
     cameras = sorted(set().union(*images), key=int)
-    rows = [Row(("unknown" if camera == "-1" else camera, *(f"{of_split.get(camera, 0):,}" for of_split in images)))
-            for camera in cameras]
+    rows = [
+        Row(("unknown" if camera == "-1" else camera, *(f"{of_split.get(camera, 0):,}" for of_split in images)))
+        for camera in cameras
+    ]
     return Table(columns=("images of camera", *checked.splits), rows=tuple(rows)) if rows else None
 
 

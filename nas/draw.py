@@ -151,9 +151,7 @@ def draw(architecture: dict, folder: Path) -> list[Path]:
     if decisions:
         drawings["decisions"] = table_to_dot(decisions)
     return [
-        path
-        for name, dot in drawings.items()
-        for path in render(dot, Path(folder) / re.sub(r"[^\w.-]+", "_", name))
+        path for name, dot in drawings.items() for path in render(dot, Path(folder) / re.sub(r"[^\w.-]+", "_", name))
     ]
 
 

@@ -60,11 +60,13 @@ def entries(run: Run, history: Sequence[Mapping]) -> Entries:
     if (run.folder / RESULTS["search"]).exists() and path.exists():
         return _of_file(path)
     if run.recipe.strategy is None:
-        raise ValueError(f"{run.folder} has no search: its recipe takes "
-                         f"{run.recipe.architecture or 'the published architecture'}")
+        raise ValueError(
+            f"{run.folder} has no search: its recipe takes {run.recipe.architecture or 'the published architecture'}"
+        )
     if not history:
-        raise ValueError(f"{run.folder} has no result of a search yet: `nas search {run.name} --out {run.folder}` "
-                         "comes first")
+        raise ValueError(
+            f"{run.folder} has no result of a search yet: `nas search {run.name} --out {run.folder}` comes first"
+        )
     return _of_history(history, run)
 
 
@@ -79,15 +81,19 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
     by_name = {entry.name: entry for entry in (*found.ranked, *found.front)}
     if name not in by_name:
         on_front = f", or front:N with N from 1 to {len(found.front)}" if found.front else "; there is no front"
-        raise ValueError(f"--entry must be N from 1 to {len(found.ranked)}{on_front}, not {name!r}. "
-                         f"`nas show {run.folder}` lists them")
+        raise ValueError(
+            f"--entry must be N from 1 to {len(found.ranked)}{on_front}, not {name!r}. "
+            f"`nas show {run.folder}` lists them"
+        )
     entry = by_name[name]
     folder = run.folder.resolve() / entry.folder_name
     path = folder / RESULTS["search"]
     held = Architecture.from_dict(read_json(path)) if path.exists() else entry.architecture
     if held != entry.architecture and not overwrite:
-        raise ValueError(f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "
-                         "now: --overwrite replaces it")
+        raise ValueError(
+            f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "
+            "now: --overwrite replaces it"
+        )
     own = Run(run.folder / entry.folder_name, run.name, changed(_of_entry(run, path), entry.changes))
     write_json(path, {**entry.architecture.to_dict(), "hash": entry.architecture.hash})
     own.note_recipe()
@@ -117,31 +123,51 @@ def _of_file(path: Path) -> Entries:
     try:
         if data.get("format", FORMAT) > FORMAT:
             raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}: update it")
-        lists = {prefix: [Entry(name=f"{prefix}{place}", architecture=Architecture.from_dict(line["architecture"]),
-                                changes=line["architecture"].get("changes", {}), score=line.get("score"),
-                                cost=line.get("cost"))
-                          for place, line in enumerate(data.get(key, []), start=1)]
-                 for key, prefix in (("ranked", ""), ("front", "front:"))}
+        lists = {
+            prefix: [
+                Entry(
+                    name=f"{prefix}{place}",
+                    architecture=Architecture.from_dict(line["architecture"]),
+                    changes=line["architecture"].get("changes", {}),
+                    score=line.get("score"),
+                    cost=line.get("cost"),
+                )
+                for place, line in enumerate(data.get(key, []), start=1)
+            ]
+            for key, prefix in (("ranked", ""), ("front", "front:"))
+        }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not list what a search found: {error}") from None
-    return Entries(ranked=lists[""], front=lists["front:"], value=data.get("value", "log weight"),
-                   cost=data.get("cost", ""), notes=data.get("notes", {}))
+    return Entries(
+        ranked=lists[""],
+        front=lists["front:"],
+        value=data.get("value", "log weight"),
+        cost=data.get("cost", ""),
+        notes=data.get("notes", {}),
+    )
 
 
 def _of_history(history: Sequence[Mapping], run: Run) -> Entries:
     """The trials that ended; of a search by gradient, which has none, what it would derive now."""
     tried = [Tried.from_dict(line) for line in history if "score" in line]
     if tried:
+
         def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:
             own, changes = parted(architecture, run.recipe)
             return Entry(name=name, architecture=own, changes=changes, score=score, cost=cost)
 
         costs = {trial.architecture: trial.score.cost for trial in tried}
         return Entries(
-            ranked=[entry(str(place), score, costs[architecture], architecture)
-                    for place, (score, architecture) in enumerate(ranked(tried), start=1)],
+            ranked=[
+                entry(str(place), score, costs[architecture], architecture)
+                for place, (score, architecture) in enumerate(ranked(tried), start=1)
+            ],
             front=[entry(f"front:{place}", *point) for place, point in enumerate(front(tried), start=1)],
-            value="mAP", cost=run.recipe.search.cost, finished=False)
+            value="mAP",
+            cost=run.recipe.search.cost,
+            finished=False,
+        )
     predicted = [{"space": type(run.recipe.space).__name__, **line} for line in history if "decisions" in line]
-    return Entries(ranked=[Entry(name="1", architecture=Architecture.from_dict(line)) for line in predicted[-1:]],
-                   finished=False)
+    return Entries(
+        ranked=[Entry(name="1", architecture=Architecture.from_dict(line)) for line in predicted[-1:]], finished=False
+    )

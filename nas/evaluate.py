@@ -35,12 +35,17 @@ def trained(run: Run) -> list[Entrant]:
     """The run's networks by their roles. Raises ValueError when none is trained."""
     recipe = run.recipe
     has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
-    paths = {"teacher": teacher_path(run) if has_teacher else None, "hand-made": run.folder / RESULTS["rival"],
-             "student": run.folder / RESULTS["retrain"]}
+    paths = {
+        "teacher": teacher_path(run) if has_teacher else None,
+        "hand-made": run.folder / RESULTS["rival"],
+        "student": run.folder / RESULTS["retrain"],
+    }
     networks = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
     if not networks:
-        raise ValueError(f"{run.folder} has no student.safetensors and no teacher.safetensors yet: `nas retrain "
-                         f"{run.folder}` or `nas teach {run.name}` comes first")
+        raise ValueError(
+            f"{run.folder} has no student.safetensors and no teacher.safetensors yet: `nas retrain "
+            f"{run.folder}` or `nas teach {run.name}` comes first"
+        )
     return [Entrant(role=role, title=network.title, net=network.net) for role, network in networks.items()]
 
 
@@ -53,8 +58,9 @@ class OtherFeatures:
 
     def __post_init__(self) -> None:
         if self.evaluation.flip:
-            raise ValueError(f"{self.subject} holds features, of which there is no mirror image: leave --flip out, or "
-                             "give a network")
+            raise ValueError(
+                f"{self.subject} holds features, of which there is no mirror image: leave --flip out, or give a network"
+            )
 
     @property
     def title(self) -> str:
@@ -121,8 +127,9 @@ class OtherNetwork:
         if path.suffix == ".safetensors":
             return Network.load(path).net
         if not self.weights:
-            warnings.warn(f"the weights of {self.subject} are random: give a checkpoint as --weights, or imagenet",
-                          stacklevel=2)
+            warnings.warn(
+                f"the weights of {self.subject} are random: give a checkpoint as --weights, or imagenet", stacklevel=2
+            )
             torch.manual_seed(0)
         return classifier_features(self.subject, self.weights)
 
@@ -141,6 +148,8 @@ def evaluate_other(other: OtherNetwork | OtherFeatures, folder: Path, overwrite:
     path = folder / "metrics.json"
     before = read_json(path).get("subject", "a run's networks") if path.exists() else other.title
     if before != other.title and not overwrite:
-        raise ValueError(f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "
-                         "or --overwrite to replace them")
+        raise ValueError(
+            f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "
+            "or --overwrite to replace them"
+        )
     return other.measured(folder)

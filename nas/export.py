@@ -45,11 +45,18 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
     content = as_onnx(net, images.height, images.width)
     difference = largest_difference(content, net, images.height, images.width)
     if not difference <= LARGEST_DIFFERENCE:
-        raise ValueError(f"the ONNX file's features must be within {LARGEST_DIFFERENCE:g} of the network's, they differ "
-                         f"by {difference:.2g}: nothing is written")
+        raise ValueError(
+            f"the ONNX file's features must be within {LARGEST_DIFFERENCE:g} of the network's, they differ "
+            f"by {difference:.2g}: nothing is written"
+        )
     write_bytes(path, content)
-    return {"onnx": str(path), "opset": OPSET, "images": ["batch", 3, images.height, images.width],
-            "features": net.out_channels, "largest_difference": difference}
+    return {
+        "onnx": str(path),
+        "opset": OPSET,
+        "images": ["batch", 3, images.height, images.width],
+        "features": net.out_channels,
+        "largest_difference": difference,
+    }
 
 
 class Features(nn.Module):
@@ -74,9 +81,16 @@ def as_onnx(net: nn.Module, height: int, width: int) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # maps' sizes are fixed, and what follows from them
-        torch.onnx.export(net, (torch.zeros(2, 3, height, width),), file, dynamo=False, opset_version=OPSET,
-                          input_names=["images"], output_names=["features"],
-                          dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}})
+        torch.onnx.export(
+            net,
+            (torch.zeros(2, 3, height, width),),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+        )
     return file.getvalue()
 
 
@@ -89,7 +103,7 @@ def largest_difference(content: bytes, net: nn.Module, height: int, width: int) 
     differences = []
     for size in (1, 3):
         images = torch.randn(size, 3, height, width, generator=rng)
-        found, = session.run(None, {"images": images.numpy()})
+        (found,) = session.run(None, {"images": images.numpy()})
         with torch.no_grad():
             differences.append((net(images) - torch.from_numpy(found)).abs().max())
     return torch.stack(differences).max().item()

@@ -46,8 +46,11 @@ class Features:
         """Features with the identities and cameras of the splits they were computed from."""
         splits = {"query": query_split, "gallery": gallery_split}
         ids = {f"{name}_ids": torch.as_tensor(split.ids) for name, split in splits.items()}
-        cameras = {f"{name}_cameras": torch.as_tensor(split.cameras) for name, split in splits.items()
-                   if split.cameras is not None}
+        cameras = {
+            f"{name}_cameras": torch.as_tensor(split.cameras)
+            for name, split in splits.items()
+            if split.cameras is not None
+        }
         return cls(query=query, gallery=gallery, **ids, **cameras)
 
     @classmethod
@@ -58,16 +61,23 @@ class Features:
         """
         arrays = _arrays(path)
         if missing := [name for name in NEEDED if name not in arrays]:
-            raise ValueError(f"{path} must hold the arrays {', '.join(NEEDED)} (and {', '.join(CAMERAS)}); it lacks "
-                             f"{', '.join(missing)} and holds {', '.join(sorted(arrays)) or 'nothing'}")
+            raise ValueError(
+                f"{path} must hold the arrays {', '.join(NEEDED)} (and {', '.join(CAMERAS)}); it lacks "
+                f"{', '.join(missing)} and holds {', '.join(sorted(arrays)) or 'nothing'}"
+            )
         for name in (*NEEDED, *CAMERAS):
             if name in arrays and arrays[name].is_floating_point() != (name in NEEDED[:2]):
                 kind = "floating-point numbers" if name in NEEDED[:2] else "whole numbers"
                 raise ValueError(f"{path}: {name} must hold {kind}, not {arrays[name].dtype}")
             if name in arrays and name not in NEEDED[:2] and arrays[name].ndim != 1:
                 raise ValueError(f"{path}: {name} must be a row of numbers, not of shape {list(arrays[name].shape)}")
-        return cls(**{name: arrays[name].float() if name in NEEDED[:2] else arrays[name].long()
-                      for name in (*NEEDED, *CAMERAS) if name in arrays})
+        return cls(
+            **{
+                name: arrays[name].float() if name in NEEDED[:2] else arrays[name].long()
+                for name in (*NEEDED, *CAMERAS)
+                if name in arrays
+            }
+        )
 
     def save(self, path: Path) -> Path:
         """Writes safetensors that `load` reads."""
@@ -89,23 +99,32 @@ class Features:
         both = {"": torch.cat([self.query, self.gallery]), "_ids": torch.cat([self.query_ids, self.gallery_ids])}
         if self.has_cameras:
             both["_cameras"] = torch.cat([self.query_cameras, self.gallery_cameras])
-        return Features(**{f"{part}{name}": tensor[torch.as_tensor(indices, device=tensor.device)]
-                           for part, indices in parts.items() for name, tensor in both.items()})
+        return Features(
+            **{
+                f"{part}{name}": tensor[torch.as_tensor(indices, device=tensor.device)]
+                for part, indices in parts.items()
+                for name, tensor in both.items()
+            }
+        )
 
     def evaluate(self, how: Evaluation, rerank: Rerank | None = None) -> Retrieval:
         """How well they retrieve; see `evaluate_retrieval` for what raises ValueError."""
-        return evaluate_retrieval(*self.retrieval_arguments, distance=how.distance, ap=how.ap,
-                                  same_camera=how.same_camera, rerank=rerank)
+        return evaluate_retrieval(
+            *self.retrieval_arguments, distance=how.distance, ap=how.ap, same_camera=how.same_camera, rerank=rerank
+        )
 
 
-def extract(net: nn.Module, query: Cache, gallery: Cache, stage: Stage, how: Evaluation,
-            progress: bool = False) -> Features:
+def extract(
+    net: nn.Module, query: Cache, gallery: Cache, stage: Stage, how: Evaluation, progress: bool = False
+) -> Features:
     """The retrieval features (float32, on the stage's device) of a test split's images.
 
     net: gives a `ReIDOutput`, or the features `[B, D]` themselves. progress: show a bar on a terminal.
     """
-    found = [_features(net, cache, stage, how, f"{name} features" if progress else "")
-             for name, cache in (("query", query), ("gallery", gallery))]
+    found = [
+        _features(net, cache, stage, how, f"{name} features" if progress else "")
+        for name, cache in (("query", query), ("gallery", gallery))
+    ]
     return Features.of(*found, query.split, gallery.split)
 
 
@@ -113,8 +132,13 @@ def _features(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title
     training, parts = net.training, []
     net.eval()
     starts = range(0, len(cache), how.batch_size)
-    batches = track(_ahead(cache, starts, how.batch_size), title, total=len(starts), console=Console(stderr=True),
-                    disable=not (title and sys.stderr.isatty()))
+    batches = track(
+        _ahead(cache, starts, how.batch_size),
+        title,
+        total=len(starts),
+        console=Console(stderr=True),
+        disable=not (title and sys.stderr.isatty()),
+    )
     with torch.inference_mode(), stage.autocast():
         for images in batches:
             images = normalise(images.to(stage.fabric.device)).contiguous(memory_format=torch.channels_last)

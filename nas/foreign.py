@@ -68,8 +68,10 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
     try:
         net = torchvision.models.get_model(name, weights=weights, **extra)
     except OSError as error:
-        raise ValueError(f"could not download the weights of {name} ({error}): fetch {weights.url} on another machine "
-                         "and give the file's path as --weights") from error
+        raise ValueError(
+            f"could not download the weights of {name} ({error}): fetch {weights.url} on another machine "
+            "and give the file's path as --weights"
+        ) from error
     _without_last_layer(net)
     return net, IMAGENET_MEAN, IMAGENET_STD
 
@@ -77,8 +79,11 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
 def _without_last_layer(net: nn.Module) -> None:
     """Makes the last layer with weights of the classifier's head the identity."""
     head = next(head for head in HEADS if hasattr(net, head))
-    layers = [name for name, layer in net.named_modules()
-              if f"{name}.".startswith(f"{head}.") and isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [
+        name
+        for name, layer in net.named_modules()
+        if f"{name}.".startswith(f"{head}.") and isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
     net.set_submodule(layers[-1], nn.Identity())
 
 
@@ -92,8 +97,10 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"timm could not get the weights of {name} ({error}): fetch them on another machine and give "
-                         "the file's path as --weights") from error
+        raise ValueError(
+            f"timm could not get the weights of {name} ({error}): fetch them on another machine and give "
+            "the file's path as --weights"
+        ) from error
     return net, net.default_cfg["mean"], net.default_cfg["std"]
 
 
@@ -126,20 +133,25 @@ class OnnxNet(nn.Module):
         fits = len(shape) == 4 and all(a in (None, b) for a, b in zip(shape[1:], (3, height, width), strict=True))
         if others or not fits:
             inputs = ", ".join(f"{each.name} {each.shape}" for each in self.session.get_inputs())
-            raise ValueError(f"{path} must take one image [B, 3, {height}, {width}], its inputs are {inputs}: "
-                             "set --images.height and --images.width to its size")
+            raise ValueError(
+                f"{path} must take one image [B, 3, {height}, {width}], its inputs are {inputs}: "
+                "set --images.height and --images.width to its size"
+            )
         outputs = [output.name for output in self.session.get_outputs() if len(output.shape) == 2]
         if not outputs:
-            raise ValueError(f"{path} must have an output of features [B, D], its outputs are "
-                             f"{[(output.name, output.shape) for output in self.session.get_outputs()]}")
+            raise ValueError(
+                f"{path} must have an output of features [B, D], its outputs are "
+                f"{[(output.name, output.shape) for output in self.session.get_outputs()]}"
+            )
         self.input, self.output, self.batch_size = image.name, outputs[0], shape[0]
         self.num_parameters = _num_parameters(path)
 
     def forward(self, x: Tensor) -> Tensor:
         images = x.float().cpu().numpy()
         size = self.batch_size or len(images)
-        batches = [np.resize(images[start : start + size], (size, *images.shape[1:]))
-                   for start in range(0, len(images), size)]
+        batches = [
+            np.resize(images[start : start + size], (size, *images.shape[1:])) for start in range(0, len(images), size)
+        ]
         found = [self.session.run([self.output], {self.input: batch})[0] for batch in batches]
         return torch.from_numpy(np.concatenate(found)[: len(images)]).to(x.device)
 

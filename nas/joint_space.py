@@ -62,8 +62,10 @@ class JointSpace(SearchSpace):
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown name, and for settings that the recipe does not have."""
         if self._space.has_architecture:
-            raise ValueError(f"--search.settings {self.settings} asks for an architecture, which the search does anyway: "
-                             "give distillation, fast_reid or vrkd")
+            raise ValueError(
+                f"--search.settings {self.settings} asks for an architecture, which the search does anyway: "
+                "give distillation, fast_reid or vrkd"
+            )
 
     @property
     def title(self) -> str:

@@ -43,8 +43,9 @@ class FileJournal:
         try:
             return [json.loads(line) for line in whole.splitlines()]
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.path} must have a JSON object in each line: {error}. --overwrite starts the search "
-                             "again") from None
+            raise ValueError(
+                f"{self.path} must have a JSON object in each line: {error}. --overwrite starts the search again"
+            ) from None
 
     def add(self, line: dict) -> None:
         text = json.dumps(line, ensure_ascii=False).encode() + b"\n"

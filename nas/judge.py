@@ -44,8 +44,9 @@ class Entrant:
         return f"{self.role} ({self.title})"
 
 
-def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Evaluation, stage: Stage,
-            **further: object) -> dict[str, Any]:
+def measure(
+    entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Evaluation, stage: Stage, **further: object
+) -> dict[str, Any]:
     """Measures networks one after the other. `further` goes into `metrics.json` as it is.
 
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
@@ -68,8 +69,9 @@ def measure(entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Ev
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 
 
-def judged(features: Features, role: str, name: str, how: Evaluation,
-           partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> list[tuple[dict, Retrieval]]:
+def judged(
+    features: Features, role: str, name: str, how: Evaluation, partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+) -> list[tuple[dict, Retrieval]]:
     """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for."""
     parts = [features, *(features.parted(*part) for part in partitions[1 : how.repeats])]
     found = []
@@ -77,16 +79,22 @@ def judged(features: Features, role: str, name: str, how: Evaluation,
         results = [part.evaluate(how, rerank) for part in parts]
         row = {"name": name, "role": role, "queries": f"queries/{role}.csv"}
         if rerank is not None:
-            row = {"name": f"{name}, re-ranked", "role": role, "rerank": asdict(rerank),
-                   "queries": f"queries/{role}-reranked.csv"}
+            row = {
+                "name": f"{name}, re-ranked",
+                "role": role,
+                "rerank": asdict(rerank),
+                "queries": f"queries/{role}-reranked.csv",
+            }
         found.append((row | accuracy(results), results[0]))
     return found
 
 
 def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
     """The numbers of a table's row: of one evaluation, or means over a protocol's repeats and their deviations."""
-    numbers = [{"mAP": result.mAP, "mINP": result.mINP, **{f"rank{k}": result.rank(k) for k in TABLE_RANKS}}
-               for result in results]
+    numbers = [
+        {"mAP": result.mAP, "mINP": result.mINP, **{f"rank{k}": result.rank(k) for k in TABLE_RANKS}}
+        for result in results
+    ]
     row = {name: float(np.mean([each[name] for each in numbers])) for name in numbers[0]}
     if len(results) == 1:
         return row
@@ -106,28 +114,44 @@ def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
         counted = cost(net, images.height, images.width)
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
     with stage.autocast():
-        times = {f"ms_per_image_{size}": latency(net, images.height, images.width, size, stage.fabric.device,
-                                                 num_warmup, num_runs) for size, num_warmup, num_runs in TIMED}
+        times = {
+            f"ms_per_image_{size}": latency(
+                net, images.height, images.width, size, stage.fabric.device, num_warmup, num_runs
+            )
+            for size, num_warmup, num_runs in TIMED
+        }
     return spent | times
 
 
-def write_queries(folder: Path, results: Sequence[tuple[dict, Retrieval]], names: tuple[str, ...],
-                  features: Features) -> Sequence[tuple[dict, Retrieval]]:
+def write_queries(
+    folder: Path, results: Sequence[tuple[dict, Retrieval]], names: tuple[str, ...], features: Features
+) -> Sequence[tuple[dict, Retrieval]]:
     """Writes what each query found where the rows say; gives the results back."""
     ids, cameras = features.query_ids.numpy(), features.query_cameras
     for row, result in results:
-        Queries(names=names, ids=ids, cameras=None if cameras is None else cameras.numpy(),
-                average_precision=result.average_precision,
-                first_match_rank=result.first_match_rank).save(folder / row["queries"])
+        Queries(
+            names=names,
+            ids=ids,
+            cameras=None if cameras is None else cameras.numpy(),
+            average_precision=result.average_precision,
+            first_match_rank=result.first_match_rank,
+        ).save(folder / row["queries"])
     return results
 
 
-def write_metrics(folder: Path, data_name: str, sizes: dict[str, int], found: Sequence[tuple[dict, Retrieval]],
-                  **further: object) -> dict[str, Any]:
+def write_metrics(
+    folder: Path, data_name: str, sizes: dict[str, int], found: Sequence[tuple[dict, Retrieval]], **further: object
+) -> dict[str, Any]:
     """Writes `metrics.json`: the table's rows, their CMC curves, and the protocol they were measured by."""
     rules = found[0][1].summary()
     protocol = {key: rules[key] for key in PROTOCOL} | sizes
-    metrics = {"format": FORMAT, "data": data_name, **further, "protocol": protocol,
-               "rows": [row for row, _ in found], "cmc": {row["name"]: result.cmc.tolist() for row, result in found}}
+    metrics = {
+        "format": FORMAT,
+        "data": data_name,
+        **further,
+        "protocol": protocol,
+        "rows": [row for row, _ in found],
+        "cmc": {row["name"]: result.cmc.tolist() for row, result in found},
+    }
     write_json(folder / "metrics.json", metrics)
     return metrics

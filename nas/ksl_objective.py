@@ -49,8 +49,10 @@ class KSLLoss(Loss):
     def at(self, epoch: int, num_epochs: int) -> KSLLoss:
         """The loss of the 0-based `epoch`. Raises ValueError when the triplet losses would never join."""
         if self.triplet_from >= num_epochs:
-            raise ValueError(f"the triplet losses join at epoch {self.triplet_from}, but there are {num_epochs}: lower "
-                             "triplet_from (and the epoch of the sampling's switch), or train longer")
+            raise ValueError(
+                f"the triplet losses join at epoch {self.triplet_from}, but there are {num_epochs}: lower "
+                "triplet_from (and the epoch of the sampling's switch), or train longer"
+            )
         if epoch >= self.triplet_from:
             return self
         return replace(self, h=0.0, each=replace(self.each, triplet_weight=0.0))
@@ -61,14 +63,20 @@ class KSLLoss(Loss):
         own = self.each(out, batch, temperature)
         if not out.branches:
             return own
-        parts = {"aux": sum(self.each(branch, batch, temperature)["total"] for branch in out.branches),
-                 **{name: part() for name, part in self._agreements(out, batch).items() if getattr(self, name)}}
+        parts = {
+            "aux": sum(self.each(branch, batch, temperature)["total"] for branch in out.branches),
+            **{name: part() for name, part in self._agreements(out, batch).items() if getattr(self, name)},
+        }
         total = own["total"] + sum(getattr(self, name) * part for name, part in parts.items())
         return {**own, **parts, "total": total}
 
     def _agreements(self, out: ReIDOutput, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         branches = (out, *out.branches)
         logits, embeddings = [b.logits for b in branches], [b.embedding for b in branches]
-        return {"pp": lambda: ksl_pp(logits, self.detached), "pa": lambda: ksl_pa(logits, self.detached),
-                "ep": lambda: ksl_ep(embeddings), "ea": lambda: ksl_ea(embeddings, self.detached),
-                "h": lambda: ksl_h(embeddings, batch.labels, self.each.margin)}
+        return {
+            "pp": lambda: ksl_pp(logits, self.detached),
+            "pa": lambda: ksl_pa(logits, self.detached),
+            "ep": lambda: ksl_ep(embeddings),
+            "ea": lambda: ksl_ea(embeddings, self.detached),
+            "h": lambda: ksl_h(embeddings, batch.labels, self.each.margin),
+        }

@@ -82,8 +82,10 @@ class KDLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
-        parts = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-                 "triplet": triplet(out.embedding, batch.labels, self.margin)}
+        parts = {
+            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+            "triplet": triplet(out.embedding, batch.labels, self.margin),
+        }
         classify = parts["identity"]
         if batch.teacher is not None:
             parts["distill"] = kd(out.logits, batch.teacher.logits, temperature)
@@ -113,8 +115,10 @@ class VRKDLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
-        parts = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-                 "triplet": triplet(out.embedding, batch.labels, self.margin)}
+        parts = {
+            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+            "triplet": triplet(out.embedding, batch.labels, self.margin),
+        }
         total = parts["identity"] + self.triplet_weight * parts["triplet"]
         if batch.teacher is not None:
             parts["distill"] = vrkd(out.logits, batch.teacher.logits, temperature, self.direction)
@@ -159,8 +163,10 @@ class HintLoss(Loss):
 
     def __post_init__(self) -> None:
         if not self.teacher_maps:
-            raise ValueError("HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "
-                             f"teacher); without them take its each, {type(self.each).__name__}, alone")
+            raise ValueError(
+                "HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "
+                f"teacher); without them take its each, {type(self.each).__name__}, alone"
+            )
 
     @property
     def temperature(self) -> Temperature:
@@ -179,8 +185,11 @@ class HintLoss(Loss):
         if batch.teacher is None:
             return losses
         own, told, parts = out.maps, batch.teacher.maps, {}
-        check_names("student (hint.* has a Hinted one alone)",
-                    [*map(answering, self.hints), *(student for student, _ in self.attention)], own)
+        check_names(
+            "student (hint.* has a Hinted one alone)",
+            [*map(answering, self.hints), *(student for student, _ in self.attention)],
+            own,
+        )
         check_names("teacher", self.teacher_maps, told)
         if self.hints:
             parts["hint"] = sum(hint(own[answering(name)], told[name]) for name in self.hints)
@@ -194,5 +203,7 @@ class HintLoss(Loss):
 def check_stays_above_zero(temperature: Temperature) -> None:
     """Raises ValueError for a temperature that falls to 0, where a loss divides by it."""
     if isinstance(temperature, Falling) and temperature.end == 0:
-        raise ValueError(f"this loss needs a temperature above 0 in every epoch, and {temperature} ends at 0: set its "
-                         "end to 1, or take KDASLoss")
+        raise ValueError(
+            f"this loss needs a temperature above 0 in every epoch, and {temperature} ends at 0: set its "
+            "end to 1, or take KDASLoss"
+        )

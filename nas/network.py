@@ -34,16 +34,26 @@ class Network:
     def save(self, path: Path) -> Path:
         """Writes safetensors."""
         architecture = self.architecture.to_dict() if self.architecture else None
-        return save_weights(path, self.net, {"format": FORMAT, "space": encode(self.space),
-                                             "architecture": architecture, "identities": self.identities})
+        return save_weights(
+            path,
+            self.net,
+            {
+                "format": FORMAT,
+                "space": encode(self.space),
+                "architecture": architecture,
+                "identities": self.identities,
+            },
+        )
 
     @classmethod
     def load(cls, path: Path) -> Network:
         """Raises ValueError when the file is missing, damaged, or not written by this project."""
         tensors, metadata = load_weights(path)
         if "space" not in metadata:
-            raise ValueError(f"{path} was not written by this project (its header names no network): give a "
-                             "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`")
+            raise ValueError(
+                f"{path} was not written by this project (its header names no network): give a "
+                "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`"
+            )
         space = decode(metadata["space"], ReIDSpace, f"the header of {path}")
         architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
         net = space.student(architecture)

@@ -67,13 +67,15 @@ def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
 
 
 def _distances(features: Features, how: Evaluation) -> Figure:
-    return distance_histogram(pair_distances(*features.retrieval_arguments, distance=how.distance,
-                                             same_camera=how.same_camera))
+    return distance_histogram(
+        pair_distances(*features.retrieval_arguments, distance=how.distance, same_camera=how.same_camera)
+    )
 
 
 def _cameras(features: Features, how: Evaluation) -> Figure:
-    return camera_table(camera_pairs(*features.retrieval_arguments, distance=how.distance, ap=how.ap,
-                                     same_camera=how.same_camera))
+    return camera_table(
+        camera_pairs(*features.retrieval_arguments, distance=how.distance, ap=how.ap, same_camera=how.same_camera)
+    )
 
 
 def _tsne(features: Features, how: Evaluation) -> Figure:

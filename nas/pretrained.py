@@ -66,14 +66,18 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     classifier is left out, half precision is widened. Raises ValueError naming the first tensor that differs from the
     published point's, or, without a network, the file to fetch and where to put it.
     """
-    tensors = {_present_name(name): tensor.float() if tensor.is_floating_point() else tensor
-               for name, tensor in _found(space, source).items() if not name.startswith(HEADS)}
+    tensors = {
+        _present_name(name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in _found(space, source).items()
+        if not name.startswith(HEADS)
+    }
     own = backbone.state_dict()
     trained = backbone if _shapes(tensors) == _shapes(own) else _published(space)
     counters = {name: tensor for name, tensor in trained.state_dict().items() if name.endswith(COUNTER)}
     load_into(trained, counters | tensors, f"the pretrained file {source!r}")
-    fitting = {name: tensor for name, tensor in trained.state_dict().items()
-               if name in own and own[name].shape == tensor.shape}
+    fitting = {
+        name: tensor for name, tensor in trained.state_dict().items() if name in own and own[name].shape == tensor.shape
+    }
     load_into(backbone, own | fitting, str(source))
     inherited = Inherited(tuple(_shapes(fitting)), tuple(name for name in _shapes(own) if name not in fitting))
     if inherited.left:
@@ -128,12 +132,16 @@ def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:
     same_weights = replace(space, last_stride=2) if "last_stride" in vars(space) else space
     if same_weights not in IMAGENET:
         known = ", ".join(known.title for known in IMAGENET)
-        raise ValueError(f"there are no ImageNet weights for {space}: torchvision has them for {known}; "
-                         "leave `pretrained` empty to start from scratch, or give the path of a checkpoint")
+        raise ValueError(
+            f"there are no ImageNet weights for {space}: torchvision has them for {known}; "
+            "leave `pretrained` empty to start from scratch, or give the path of a checkpoint"
+        )
     weights = IMAGENET[same_weights]
     try:
         return weights.get_state_dict(progress=True)
     except (URLError, OSError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise ValueError(f"could not download the ImageNet weights ({error}): fetch {weights.url} on another machine "
-                         f"and put it into {folder}, or give the file's path as `pretrained`") from error
+        raise ValueError(
+            f"could not download the ImageNet weights ({error}): fetch {weights.url} on another machine "
+            f"and put it into {folder}, or give the file's path as `pretrained`"
+        ) from error

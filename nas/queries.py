@@ -35,8 +35,9 @@ class Queries:
         writer.writerow(COLUMNS)
         cameras = [""] * len(self.names) if self.cameras is None else self.cameras.tolist()
         precisions = ["" if np.isnan(value) else repr(value) for value in self.average_precision.tolist()]
-        writer.writerows(zip(self.names, self.ids.tolist(), cameras, precisions, self.first_match_rank.tolist(),
-                             strict=True))
+        writer.writerows(
+            zip(self.names, self.ids.tolist(), cameras, precisions, self.first_match_rank.tolist(), strict=True)
+        )
         return write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 
     @classmethod
@@ -47,7 +48,9 @@ class Queries:
         with path.open(encoding="utf-8", newline="") as text:
             header, *rows = [*csv.reader(text)] or [[]]
         if tuple(header) != COLUMNS:
-            raise ValueError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}, not {','.join(header) or 'none'}")
+            raise ValueError(
+                f"{path}, line 1: the columns must be {','.join(COLUMNS)}, not {','.join(header) or 'none'}"
+            )
         try:
             names, ids, cameras, precisions, ranks = zip(*rows, strict=True)
             return cls(

@@ -37,9 +37,31 @@ from students.hinted import Hinted
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
 
-KINDS = (*SETS.values(), HeldOut, Cells, Classifier, DenseNet, MobileNetV2, OSNet, ResNet, SDCCNN, ShallowCNN, ShuffleNetV2,
-         KSL, Hinted, Directional, Ensemble, KDASLoss, KDLoss, VRKDLoss, BranchesLoss, HintLoss, KSLLoss,
-         NASBench201, *map(type, STRATEGIES.values()))
+KINDS = (
+    *SETS.values(),
+    HeldOut,
+    Cells,
+    Classifier,
+    DenseNet,
+    MobileNetV2,
+    OSNet,
+    ResNet,
+    SDCCNN,
+    ShallowCNN,
+    ShuffleNetV2,
+    KSL,
+    Hinted,
+    Directional,
+    Ensemble,
+    KDASLoss,
+    KDLoss,
+    VRKDLoss,
+    BranchesLoss,
+    HintLoss,
+    KSLLoss,
+    NASBench201,
+    *map(type, STRATEGIES.values()),
+)
 """What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
 
 
@@ -120,8 +142,9 @@ class TeacherRecipe:
 
     def __post_init__(self) -> None:
         if self.weights and self.members:
-            raise ValueError("a teacher has weights or members, not both: leave out one of --teacher.weights and "
-                             "--teacher.members")
+            raise ValueError(
+                "a teacher has weights or members, not both: leave out one of --teacher.weights and --teacher.members"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +171,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if min(self.repeats, self.batch_size) < 1 or self.num_strips < 0:
-            raise ValueError("an evaluation needs repeats >= 1, batch_size >= 1 and num_strips >= 0, not "
-                             f"{self.repeats}, {self.batch_size} and {self.num_strips}")
+            raise ValueError(
+                "an evaluation needs repeats >= 1, batch_size >= 1 and num_strips >= 0, not "
+                f"{self.repeats}, {self.batch_size} and {self.num_strips}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +217,10 @@ class Recipe:
             check_there(training.pretrained)
         needed = max(part.sampling.num_ids for part in [*trainings, *([self.search] if self.strategy else [])])
         if len(data.identities) < needed:
-            raise ValueError(f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
-                             "lower the sampling's num_ids, or take more identities")
+            raise ValueError(
+                f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
+                "lower the sampling's num_ids, or take more identities"
+            )
         for space, loss, num_epochs in self._trained():
             space.with_ids(len(data.identities)).published()
             check_loss(space, loss, num_epochs)
@@ -221,8 +248,9 @@ def check_loss(space: ReIDSpace, loss: Loss, num_epochs: int) -> None:
         own = own.each
     if isinstance(inner, KSL) and not isinstance(own, KSLLoss):
         name = type(own).__name__
-        raise ValueError(f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), "
-                         f"not {name} alone")
+        raise ValueError(
+            f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), not {name} alone"
+        )
     loss.at(0, num_epochs)
 
 
@@ -230,5 +258,7 @@ def check_cameras(data: ReIDData, how: Evaluation) -> None:
     """Raises ValueError when the cameras that the evaluation needs are missing."""
     cameras = data.query.cameras is not None and data.gallery.cameras is not None
     if how.same_camera == "remove" and not cameras:
-        raise ValueError(f"{data.name} has no cameras, so the query's own camera cannot be taken out of its ranking: "
-                         "use --keep-same-camera, or give the images cameras")
+        raise ValueError(
+            f"{data.name} has no cameras, so the query's own camera cannot be taken out of its ranking: "
+            "use --keep-same-camera, or give the images cameras"
+        )

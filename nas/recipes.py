@@ -36,9 +36,11 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
     else:
         known, function, where = recipes(), name, "the toolkit"
     if function not in known:
-        raise ValueError(f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
-                         "toolkit's. A recipe is a function without arguments that returns a nas.recipe.Recipe; "
-                         f"found: {', '.join(sorted(known)) or 'none'}")
+        raise ValueError(
+            f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
+            "toolkit's. A recipe is a function without arguments that returns a nas.recipe.Recipe; "
+            f"found: {', '.join(sorted(known)) or 'none'}"
+        )
     recipe = known[function]()
     if not isinstance(recipe, Recipe):
         raise ValueError(f"the recipe {name!r} must return a nas.recipe.Recipe, not {type(recipe).__name__}")
@@ -47,10 +49,14 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
 
 def _recipes_of(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
     """The public functions of a module that can be called without arguments and say that they return a Recipe."""
-    return {name: function for name, function in inspect.getmembers(module, inspect.isfunction)
-            if function.__module__ == module.__name__ and not name.startswith("_")
-            and inspect.signature(function).return_annotation in (Recipe, "Recipe")
-            and not inspect.signature(function).parameters}
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and inspect.signature(function).return_annotation in (Recipe, "Recipe")
+        and not inspect.signature(function).parameters
+    }
 
 
 def _module(path: Path) -> ModuleType:

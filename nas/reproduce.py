@@ -97,8 +97,9 @@ def table_named(papers: Tables, paper: str, table: str) -> Sequence[Published]:
     return papers[paper][table]()
 
 
-def reproduce(rows: Sequence[Published], folder: Path, num_seeds: int = 1,
-              overwrite: bool = False) -> list[dict[str, Any]]:
+def reproduce(
+    rows: Sequence[Published], folder: Path, num_seeds: int = 1, overwrite: bool = False
+) -> list[dict[str, Any]]:
     """Runs the rows, of equal recipes one, and trains each teacher once; gives the results.
 
     `folder/table.json` and `table.md` hold them after each run. Raises ValueError when no row's data set is there.
@@ -111,8 +112,16 @@ def reproduce(rows: Sequence[Published], folder: Path, num_seeds: int = 1,
     runs: dict[Recipe, str] = {}
     for row in rows:
         runs.setdefault(row.recipe, _folder_name(row.name))
-    results = [{"name": row.name, "paper": dict(row.paper), "data": type(row.recipe.data).__name__,
-                "not_run": absent.get(row.recipe.data), "runs": []} for row in rows]
+    results = [
+        {
+            "name": row.name,
+            "paper": dict(row.paper),
+            "data": type(row.recipe.data).__name__,
+            "not_run": absent.get(row.recipe.data),
+            "runs": [],
+        }
+        for row in rows
+    ]
     for number in range(num_seeds):
         for row, result in zip(rows, results, strict=True):
             if row.recipe.data in absent:
@@ -132,8 +141,11 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     columns = [f"{label} {whose}" for label in METRICS.values() for whose in ("paper", "measured")]
     rows = []
     for result in results:
-        cells = [cell for metric in METRICS
-                 for cell in (percent(result["paper"].get(metric)), _over_seeds(result["runs"], metric))]
+        cells = [
+            cell
+            for metric in METRICS
+            for cell in (percent(result["paper"].get(metric)), _over_seeds(result["runs"], metric))
+        ]
         costs = [text(result["runs"][0].get(key)) if result["runs"] else MISSING for key, text in COSTS.items()]
         rows.append(Row((result["name"] + (" (no data)" if result["not_run"] else ""), *cells, *costs)))
     return Table(("network", *columns, "parameters", "multiply-adds"), tuple(rows))
@@ -143,11 +155,14 @@ def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog:
     """The rows that are wanted, their recipes with the data's place and what the command line changes of them."""
     wanted = [row for row in rows if not ours.rows or any(part.lower() in row.name.lower() for part in ours.rows)]
     if not wanted:
-        raise ValueError(f"no row's name has {' or '.join(map(repr, ours.rows))} in it; the rows are "
-                         f"{'; '.join(row.name for row in rows)}")
+        raise ValueError(
+            f"no row's name has {' or '.join(map(repr, ours.rows))} in it; the rows are "
+            f"{'; '.join(row.name for row in rows)}"
+        )
     if ours.data is not None:
-        wanted = [replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data)))
-                  for row in wanted]
+        wanted = [
+            replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted
+        ]
     given = [of_recipe(row.recipe, arguments, prog, "") for row in wanted]
     return [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)], given[0][1]
 

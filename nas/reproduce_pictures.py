@@ -24,16 +24,26 @@ VIEWS = Augment(flip=0.5, crop_padding=10, erase=0.5)
 
 def weights(results: Results, folder: Path) -> dict[str, Figure]:
     """The students' weights stage by stage, first seed (KSL, Figure 5)."""
-    networks = {result["name"]: stage_weights(Network.load(path / RESULTS["retrain"]).net.backbone)
-                for result, path in _first_runs(results, folder)}
+    networks = {
+        result["name"]: stage_weights(Network.load(path / RESULTS["retrain"]).net.backbone)
+        for result, path in _first_runs(results, folder)
+    }
     return {"weights": weight_histograms(networks)}
 
 
 def stage_weights(backbone: torch.nn.Module) -> dict[str, np.ndarray]:
     """The convolutions' and linear layers' weights of each stage, flat."""
-    return {name: torch.cat([parameter.detach().flatten() for module in modules for parameter in module.parameters()
-                             if parameter.dim() > 1]).numpy()
-            for name, modules in backbone.stages().items()}
+    return {
+        name: torch.cat(
+            [
+                parameter.detach().flatten()
+                for module in modules
+                for parameter in module.parameters()
+                if parameter.dim() > 1
+            ]
+        ).numpy()
+        for name, modules in backbone.stages().items()
+    }
 
 
 def label_noise(results: Results, folder: Path) -> dict[str, Figure]:

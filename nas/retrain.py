@@ -18,8 +18,14 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         space.check(architecture)
     weights = teacher_path(run)
     settings = [] if recipe == run.recipe else [recipe.loss, recipe.retrain]
-    stage = run.begin("retrain", overwrite, len(data.identities), architecture.hash if architecture else None,
-                      digest(weights) if weights else None, *settings)
+    stage = run.begin(
+        "retrain",
+        overwrite,
+        len(data.identities),
+        architecture.hash if architecture else None,
+        digest(weights) if weights else None,
+        *settings,
+    )
     if stage is not None:
         network = started(space, architecture, data, recipe.retrain, recipe.seed)
         finish(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))

@@ -24,13 +24,19 @@ from search_spaces.base import Architecture
 from search_spaces.latency import processor
 
 FORMAT = 1
-RESULTS = {"teach": "teacher.safetensors", "search": "architecture.json", "retrain": "student.safetensors",
-           "rival": "rival.safetensors"}
+RESULTS = {
+    "teach": "teacher.safetensors",
+    "search": "architecture.json",
+    "retrain": "student.safetensors",
+    "rival": "rival.safetensors",
+}
 """What each stage ends with: where it stands, the stage is finished."""
-DECIDES = {"teach": ("seed", "data", "images", "teacher"),
-           "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
-           "retrain": ("seed", "data", "images", "space", "student", "loss", "retrain"),
-           "rival": ("seed", "data", "images", "rival", "loss", "retrain")}
+DECIDES = {
+    "teach": ("seed", "data", "images", "teacher"),
+    "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
+    "retrain": ("seed", "data", "images", "space", "student", "loss", "retrain"),
+    "rival": ("seed", "data", "images", "rival", "loss", "retrain"),
+}
 """The fields of a recipe that a stage's result depends on."""
 
 
@@ -49,7 +55,9 @@ class Run:
             raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
         data = read_json(folder / "config.json")
         if data.get("format", FORMAT) > FORMAT:
-            raise ValueError(f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it")
+            raise ValueError(
+                f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it"
+            )
         return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
     def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
@@ -64,8 +72,10 @@ class Run:
         finished = (self.folder / RESULTS[stage]).exists()
         changed = self._changes(stage) if config.exists() else []
         if changed and (finished or (self.folder / f"{stage}.ckpt").exists()):
-            raise ValueError(f"{self.folder} holds this stage ({stage}) of another configuration ("
-                             f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again")
+            raise ValueError(
+                f"{self.folder} holds this stage ({stage}) of another configuration ("
+                f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again"
+            )
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
         begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
         if begun.fabric.is_global_zero:
@@ -107,8 +117,11 @@ class Run:
     def _changes(self, stage: str) -> list[str]:
         """The fields that decide `stage` and differ from those in the folder."""
         old = Run.open(self.folder).recipe
-        return [line for field in DECIDES[stage]
-                for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)]
+        return [
+            line
+            for field in DECIDES[stage]
+            for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)
+        ]
 
     def _remove(self, stage: str) -> None:
         for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
@@ -125,9 +138,17 @@ def digest(path: Path) -> str:
 
 def environment() -> dict[str, Any]:
     """Where and with what a run was made."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
-                            text=True, check=False).stdout.strip()
-    return {"command": shlex.join(["nas", *sys.argv[1:]]), "commit": commit or "unknown",
-            "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
-            "system": platform.system(), "processor": processor(), "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "command": shlex.join(["nas", *sys.argv[1:]]),
+        "commit": commit or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "system": platform.system(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }

@@ -39,8 +39,10 @@ def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     check_search(recipe)
     if num_workers < 1 or (num_workers > 1 and not isinstance(recipe.strategy, DiscreteSearch)):
-        raise ValueError(f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
-                         f"with {type(recipe.strategy).__name__}")
+        raise ValueError(
+            f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
+            f"with {type(recipe.strategy).__name__}"
+        )
     data = recipe.load()
     space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
@@ -76,8 +78,10 @@ def check_search(recipe: Recipe) -> None:
         able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
     if recipe.machine.devices > 1 and isinstance(strategy, DiscreteSearch):
-        raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command once for "
-                         "each device, with CUDA_VISIBLE_DEVICES; they share the trials")
+        raise ValueError(
+            "a trial trains on one device: leave --machine.devices out, and give the same command once for "
+            "each device, with CUDA_VISIBLE_DEVICES; they share the trials"
+        )
 
 
 def _serves(strategy: Strategy, space: SearchSpace) -> bool:
@@ -95,15 +99,20 @@ def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
     teacher = load_teacher(run, data, stage)
     cache = cached(data.train, recipe.images)
     parts = halves(data.train_labels, np.random.default_rng(recipe.seed))
-    weights, alphas = (batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
-                       for seed, indices in enumerate(parts, 2 * recipe.seed))
+    weights, alphas = (
+        batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
+        for seed, indices in enumerate(parts, 2 * recipe.seed)
+    )
     measured = _measured(data.train, parts[1], recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
     trials = Trials(recipe, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
-    return SearchObjective(recipe.loss, weights, alphas, teacher, recipe.strategy.epochs,
-                           recipe.search.alpha_loss, trials)
+    return SearchObjective(
+        recipe.loss, weights, alphas, teacher, recipe.strategy.epochs, recipe.search.alpha_loss, trials
+    )
 
 
-def _measured(train: Split, half: np.ndarray, most: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _measured(
+    train: Split, half: np.ndarray, most: int | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the images in `half` the queries and the gallery, of at most so many identities."""
     identities = np.sort(rng.permutation(findable(train.take(half)))[:most])
     half = half[np.isin(train.ids[half], identities)]
@@ -113,6 +122,7 @@ def _measured(train: Split, half: np.ndarray, most: int | None, rng: np.random.G
 
 def write_found(run: Run, found: Found, trials: Trials) -> None:
     """The ranked list and the front, then the best: with it the search counts as finished."""
+
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
         return {"score": score, "cost": cost, "architecture": described(architecture)}
 
@@ -120,10 +130,18 @@ def write_found(run: Run, found: Found, trials: Trials) -> None:
         own, changes = parted(architecture, run.recipe)
         return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
 
-    costs = {architecture: trials.cost(architecture) for _, architecture in found.ranked
-             if architecture not in found.costs} | dict(found.costs)
-    write_json(run.folder / "architectures.json", {
-        "format": FORMAT, "value": found.score, "cost": run.recipe.search.cost,
-        "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
-        "front": [entry(*point) for point in found.front], "notes": dict(found.notes)})
+    costs = {
+        architecture: trials.cost(architecture) for _, architecture in found.ranked if architecture not in found.costs
+    } | dict(found.costs)
+    write_json(
+        run.folder / "architectures.json",
+        {
+            "format": FORMAT,
+            "value": found.score,
+            "cost": run.recipe.search.cost,
+            "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
+            "front": [entry(*point) for point in found.front],
+            "notes": dict(found.notes),
+        },
+    )
     write_json(run.folder / RESULTS["search"], described(found.best))

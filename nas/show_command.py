@@ -44,9 +44,15 @@ class Arguments:
 
 def show_command(arguments: Sequence[str]) -> int:
     """Prints what a search has found. Raises ValueError for what is no run, or has no search."""
-    given = tyro.cli(Arguments, args=arguments, prog="nas show", description=(
-        "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"),
-        config=(tyro.conf.FlagCreatePairsOff,))
+    given = tyro.cli(
+        Arguments,
+        args=arguments,
+        prog="nas show",
+        description=(
+            "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"
+        ),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     shown = show(Run.open(given.run), given.top)
     if given.json:
         print(json.dumps(shown, indent=2))
@@ -65,10 +71,17 @@ def show(run: Run, top: int = 10) -> dict[str, Any]:
     """
     history = search_history(run)
     found = entries(run, history)
-    return {"run": str(run.folder), "finished": found.finished, **_progress(run, history, found),
-            "value": found.value, "cost": found.cost, "num_ranked": len(found.ranked),
-            "ranked": [_described(entry, run) for entry in found.ranked[:top]],
-            "front": [_described(entry, run) for entry in found.front], "notes": dict(found.notes)}
+    return {
+        "run": str(run.folder),
+        "finished": found.finished,
+        **_progress(run, history, found),
+        "value": found.value,
+        "cost": found.cost,
+        "num_ranked": len(found.ranked),
+        "ranked": [_described(entry, run) for entry in found.ranked[:top]],
+        "front": [_described(entry, run) for entry in found.front],
+        "notes": dict(found.notes),
+    }
 
 
 def _progress(run: Run, history: Sequence[Mapping], found: Entries) -> dict[str, Any]:
@@ -80,26 +93,38 @@ def _progress(run: Run, history: Sequence[Mapping], found: Entries) -> dict[str,
     minutes = read_json(environment).get("minutes", {}).get("search") if environment.exists() else None
     if not found.finished:
         minutes = sum(line["seconds"] for line in trials) / 60 if by_trials else None
-    return {"strategy": strategy_name(strategy),
-            "done": {"epochs": sum("architecture" not in line for line in history), "trials": len(trials)},
-            "budget": {"epochs": 0 if by_trials else strategy.epochs, "trials": getattr(strategy, "trials", 0)},
-            "minutes": minutes, "stopped": next((line["stopped"] for line in history if "stopped" in line), "")}
+    return {
+        "strategy": strategy_name(strategy),
+        "done": {"epochs": sum("architecture" not in line for line in history), "trials": len(trials)},
+        "budget": {"epochs": 0 if by_trials else strategy.epochs, "trials": getattr(strategy, "trials", 0)},
+        "minutes": minutes,
+        "stopped": next((line["stopped"] for line in history if "stopped" in line), ""),
+    }
 
 
 def strategy_name(strategy: Strategy) -> str:
     """As `--strategy` takes it, or its class's of one that has no such name."""
     which = [getattr(strategy, field, None) for field in ("sampler", "algorithm")]
-    names = [name for name, other in STRATEGIES.items() if type(other) is type(strategy)
-             and [getattr(other, field, None) for field in ("sampler", "algorithm")] == which]
+    names = [
+        name
+        for name, other in STRATEGIES.items()
+        if type(other) is type(strategy)
+        and [getattr(other, field, None) for field in ("sampler", "algorithm")] == which
+    ]
     return names[0] if names else type(strategy).__name__
 
 
 def _described(entry: Entry, run: Run) -> dict[str, Any]:
     counted = _student_cost(entry.architecture, run)
-    return {"entry": entry.name, "score": entry.score, "cost": entry.cost, "parameters": counted.parameters,
-            "multiply_adds": counted.multiply_adds,
-            "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
-            **({"changes": dict(entry.changes)} if entry.changes else {})}
+    return {
+        "entry": entry.name,
+        "score": entry.score,
+        "cost": entry.cost,
+        "parameters": counted.parameters,
+        "multiply_adds": counted.multiply_adds,
+        "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
+        **({"changes": dict(entry.changes)} if entry.changes else {}),
+    }
 
 
 def _student_cost(architecture: Architecture, run: Run) -> Cost:
@@ -130,10 +155,12 @@ def _how_to_go_on(shown: Mapping[str, Any]) -> str:
     run = shown["run"]
     if not shown["finished"]:
         return "The same command that began the search goes on with it."
-    return (f"{len(shown['ranked'])} of {shown['num_ranked']} ranked, all in {run}/architectures.json. Parameters and "
-            "multiply-adds are the retrained student's, without classifier.\n"
-            f"`nas draw|retrain|export {run} --entry 2` works in {run}/entry-2, with the architecture in its "
-            "architecture.json.")
+    return (
+        f"{len(shown['ranked'])} of {shown['num_ranked']} ranked, all in {run}/architectures.json. Parameters and "
+        "multiply-adds are the retrained student's, without classifier.\n"
+        f"`nas draw|retrain|export {run} --entry 2` works in {run}/entry-2, with the architecture in its "
+        "architecture.json."
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTable:
@@ -144,10 +171,12 @@ def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTabl
     if any(row["cost"] not in (None, row["multiply_adds"]) for row in rows):
         name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("multiply-adds", multiply_adds))
         columns[f"{name}, searched"] = lambda row: text(row["cost"])
-    columns |= {"parameters": lambda row: millions(row["parameters"]),
-                "multiply-adds": lambda row: multiply_adds(row["multiply_adds"]),
-                "hash": lambda row: row["architecture"]["hash"],
-                "decisions": lambda row: in_short(row["architecture"]["decisions"])}
+    columns |= {
+        "parameters": lambda row: millions(row["parameters"]),
+        "multiply-adds": lambda row: multiply_adds(row["multiply_adds"]),
+        "hash": lambda row: row["architecture"]["hash"],
+        "decisions": lambda row: in_short(row["architecture"]["decisions"]),
+    }
     if any("changes" in row for row in rows):
         columns["settings"] = lambda row: ", ".join(f"{name} {_value(value)}" for name, value in row["changes"].items())
     cells = [Row(tuple(text(row) for text in columns.values())) for row in rows]

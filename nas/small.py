@@ -28,14 +28,26 @@ def small(recipe: Recipe) -> Recipe:
     everything runs; its result means nothing."""
     vehicles = isinstance(recipe.data, VEHICLES)
     height, width = (40, 40) if vehicles else (64, 32)
-    drawn = (Vehicles if vehicles else Pedestrians)(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6,
-                                                    height=height, width=width)
+    drawn = (Vehicles if vehicles else Pedestrians)(
+        num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6, height=height, width=width
+    )
     how = recipe.search
-    search = replace(how, sampling=_sampling(how.sampling), augment=_augment(how.augment),
-                     alpha_loss=how.alpha_loss and _loss(how.alpha_loss))
+    search = replace(
+        how,
+        sampling=_sampling(how.sampling),
+        augment=_augment(how.augment),
+        alpha_loss=how.alpha_loss and _loss(how.alpha_loss),
+    )
     return replace(
-        recipe, data=drawn, images=Images(height=height, width=width), strategy=_strategy(recipe.strategy),
-        loss=_loss(recipe.loss), teacher=_teacher(recipe.teacher), search=search, retrain=_training(recipe.retrain))
+        recipe,
+        data=drawn,
+        images=Images(height=height, width=width),
+        strategy=_strategy(recipe.strategy),
+        loss=_loss(recipe.loss),
+        teacher=_teacher(recipe.teacher),
+        search=search,
+        retrain=_training(recipe.retrain),
+    )
 
 
 def _strategy(strategy: Strategy | None) -> Strategy | None:
@@ -59,8 +71,14 @@ def _loss(loss: Loss) -> Loss:
 
 
 def _training(training: Training) -> Training:
-    return replace(training, epochs=EPOCHS, sampling=_sampling(training.sampling), augment=_augment(training.augment),
-                   pretrained="", validate_every=0)
+    return replace(
+        training,
+        epochs=EPOCHS,
+        sampling=_sampling(training.sampling),
+        augment=_augment(training.augment),
+        pretrained="",
+        validate_every=0,
+    )
 
 
 def _sampling(sampling: Sampling) -> Sampling:

@@ -49,8 +49,10 @@ class Machine:
     def fabric(self) -> Fabric:
         """One for each process. Raises ValueError when CUDA is asked for and absent."""
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--machine.device cuda was asked for, but torch sees no CUDA device: "
-                             "use --machine.device cpu, or install a CUDA build of torch and a driver")
+            raise ValueError(
+                "--machine.device cuda was asked for, but torch sees no CUDA device: "
+                "use --machine.device cpu, or install a CUDA build of torch and a driver"
+            )
         if self.threads:
             torch.set_num_threads(self.threads)
         from lightning.fabric import Fabric  # two seconds to import: not for a command that computes nothing
@@ -71,8 +73,15 @@ class Stage:
     one is refused. `quiet`: it shows no bar, as it is part of a stage that has one.
     """
 
-    def __init__(self, folder: Path, name: str, fingerprint: str, machine: Machine, fabric: Fabric | None = None,
-                 quiet: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        fingerprint: str,
+        machine: Machine,
+        fabric: Fabric | None = None,
+        quiet: bool = False,
+    ):
         self.folder = folder
         self.name = name
         self.fingerprint = fingerprint
@@ -91,8 +100,10 @@ class Stage:
             return None
         state = load_state(self.checkpoint)
         if state["fingerprint"] != self.fingerprint:
-            raise ValueError(f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "
-                             "another folder, or --overwrite to start this stage again")
+            raise ValueError(
+                f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "
+                "another folder, or --overwrite to start this stage again"
+            )
         return state
 
     def prepare(self, net: nn.Module) -> nn.Module:
@@ -111,7 +122,9 @@ class Stage:
         if self.fabric.world_size == 1:
             return gradients
         flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-        return [piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)]
+        return [
+            piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)
+        ]
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, Any]) -> Loop:
         """Epochs and steps from where the last checkpoint left `parts` (modules, optimisers)."""
@@ -201,10 +214,18 @@ class Loop:
         self._check_weights()
         self.stage.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
-        state = {"fingerprint": self.stage.fingerprint, "epoch": self.epoch, "step": self.step,
-                 "stopped": self.stopped, "seconds": self.stage.seconds, "history": self.history,
-                 "sums": self.sums, "counts": self.counts, "random": torch.get_rng_state(),
-                 "parts": {name: part.state_dict() for name, part in self.parts.items()}}
+        state = {
+            "fingerprint": self.stage.fingerprint,
+            "epoch": self.epoch,
+            "step": self.step,
+            "stopped": self.stopped,
+            "seconds": self.stage.seconds,
+            "history": self.history,
+            "sums": self.sums,
+            "counts": self.counts,
+            "random": torch.get_rng_state(),
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+        }
         if self.stage.fabric.is_global_zero:
             save_state(self.stage.checkpoint, state)
         self._saved = time.monotonic()
@@ -235,9 +256,11 @@ class Loop:
                     raise self._not_finite(f"{name}.{key} is no longer finite")
 
     def _not_finite(self, what: str) -> NonFiniteLoss:
-        return NonFiniteLoss(f"{self.stage.name}: {what} in epoch {self.epoch}, by step {self.step}; the last good "
-                             f"checkpoint is {self.stage.checkpoint}. Lower the learning rate, clip the gradient, or use "
-                             "--machine.precision 32")
+        return NonFiniteLoss(
+            f"{self.stage.name}: {what} in epoch {self.epoch}, by step {self.step}; the last good "
+            f"checkpoint is {self.stage.checkpoint}. Lower the learning rate, clip the gradient, or use "
+            "--machine.precision 32"
+        )
 
     def _show(self) -> None:
         if self._progress is None:
@@ -246,10 +269,17 @@ class Loop:
         due = time.monotonic() - task.fields["shown"] > 1
         last = self.history[-1] if self.history else {}
         shown = self._means() or {key: last[key] for key in ("score", "best") if key in last}
-        losses = {"losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in shown.items()),
-                  "shown": time.monotonic()} if due else {}
-        self._progress.update(task.id, completed=self.epoch * self.num_steps + self.step,
-                              total=self.num_epochs * self.num_steps, **losses)
+        losses = (
+            {
+                "losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in shown.items()),
+                "shown": time.monotonic(),
+            }
+            if due
+            else {}
+        )
+        self._progress.update(
+            task.id, completed=self.epoch * self.num_steps + self.step, total=self.num_epochs * self.num_steps, **losses
+        )
 
     @property
     def _events_folder(self) -> Path:
@@ -285,8 +315,14 @@ def _progress(stage: Stage) -> Progress | None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    progress = Progress(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                        TimeRemainingColumn(), TextColumn("{task.fields[losses]}"), console=Console(stderr=True))
+    progress = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+        console=Console(stderr=True),
+    )
     progress.add_task(stage.name, losses="", shown=0.0)
     progress.start()
     return progress

@@ -59,14 +59,18 @@ def joined(paths: Sequence[Path], data: ReIDData) -> Network:
     for path, network in zip(paths, networks, strict=True):
         check_identities(str(path), network.identities, data.identities, data.name)
     space = Ensemble(members=tuple(network.space for network in networks))
-    decisions = {f"{place}.{name}": answer for place, network in enumerate(networks)
-                 for name, answer in (network.architecture or network.space.published()).decisions.items()}
+    decisions = {
+        f"{place}.{name}": answer
+        for place, network in enumerate(networks)
+        for name, answer in (network.architecture or network.space.published()).decisions.items()
+    }
     net = EnsembleNet({str(place): network.net for place, network in enumerate(networks)})
     return Network(net, space, Architecture(type(space).__name__, decisions), data.identities)
 
 
-def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training,
-            seed: int) -> Network:
+def started(
+    space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int
+) -> Network:
     """A network at the start of its training: random by seed, its backbone pretrained where asked."""
     torch.manual_seed(seed)
     net = space.student(architecture)
@@ -76,8 +80,15 @@ def started(space: ReIDSpace, architecture: Architecture | None, data: ReIDData,
     return Network(net, space, architecture, data.identities)
 
 
-def finish(run: Run, stage: Stage, network: Network, data: ReIDData, training: Training, loss: Loss,
-           teacher: Teacher | None = None) -> None:
+def finish(
+    run: Run,
+    stage: Stage,
+    network: Network,
+    data: ReIDData,
+    training: Training,
+    loss: Loss,
+    teacher: Teacher | None = None,
+) -> None:
     """Trains the network to the end of the stage and saves what is left of it at inference as the stage's result."""
     recipe = run.recipe
     cache = cached(data.train, recipe.images)
@@ -141,14 +152,17 @@ def teacher_path(run: Run) -> Path | None:
         return None
     path = run.recipe.teacher.weights or run.folder / RESULTS["teach"]
     if not path.is_file():
-        raise ValueError(f"the teacher's weights {path} do not exist: `nas teach {run.name} --out {run.folder}` trains "
-                         "them, --teacher.weights takes those of an earlier run")
+        raise ValueError(
+            f"the teacher's weights {path} do not exist: `nas teach {run.name} --out {run.folder}` trains "
+            "them, --teacher.weights takes those of an earlier run"
+        )
     return path
 
 
 def _existing(path: Path) -> Path:
     """`path`. Raises ValueError when there is no such file."""
     if not path.is_file():
-        raise ValueError(f"the teacher {path} does not exist: give a teacher.safetensors or student.safetensors of an "
-                         "earlier run")
+        raise ValueError(
+            f"the teacher {path} does not exist: give a teacher.safetensors or student.safetensors of an earlier run"
+        )
     return path

@@ -87,5 +87,6 @@ class Ensemble(ReIDSpace):
         return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> EnsembleNet:
-        return EnsembleNet({str(place): member.build(pick.within(str(place)), c_in)
-                            for place, member in enumerate(self.members)})
+        return EnsembleNet(
+            {str(place): member.build(pick.within(str(place)), c_in) for place, member in enumerate(self.members)}
+        )

@@ -30,22 +30,52 @@ def cached(split: Split, images: Images) -> ImageCache:
     num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("decoding images")
-        return ImageCache(split, images.height, images.width, max_gib=images.max_gib, num_threads=images.workers,
-                          num_processes=num_processes,
-                          progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return ImageCache(
+            split,
+            images.height,
+            images.width,
+            max_gib=images.max_gib,
+            num_threads=images.workers,
+            num_processes=num_processes,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
 
 
-def batches_of(data: ReIDData, cache: ImageCache, sampling: Sampling, augment: Augment, seed: int,
-               stage: Stage, indices: np.ndarray | None = None) -> Batches:
+def batches_of(
+    data: ReIDData,
+    cache: ImageCache,
+    sampling: Sampling,
+    augment: Augment,
+    seed: int,
+    stage: Stage,
+    indices: np.ndarray | None = None,
+) -> Batches:
     """The training batches of this process, with the data set's label noise."""
     fabric = stage.fabric
-    return Batches(cache, data.train_labels, sampling, augment, seed, fabric.device, indices=indices,
-                   label_noise=data.label_noise, rank=fabric.global_rank, world_size=fabric.world_size)
+    return Batches(
+        cache,
+        data.train_labels,
+        sampling,
+        augment,
+        seed,
+        fabric.device,
+        indices=indices,
+        label_noise=data.label_noise,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
 
 
-def train(net: nn.Module, batches: Batches, loss: Loss, training: Training, stage: Stage,
-          teacher: Teacher | None = None, validate: Callable[[nn.Module], float] | None = None,
-          report: Report | None = None) -> Loop:
+def train(
+    net: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    training: Training,
+    stage: Stage,
+    teacher: Teacher | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+    report: Report | None = None,
+) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.
 
     `report` is told each validation's mAP and may end the training. What the loss leaves out (adapters without a

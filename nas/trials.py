@@ -71,21 +71,32 @@ class Trials:
         network = started(self._space, own, self.data, training, recipe.seed)
         value, since, before = 0.0, time.monotonic(), stage.seconds
         try:
-            loop = train(network.net, self.batches, recipe.loss, training, stage, self.teacher,
-                         lambda net: self.value(net.inference()), report)
+            loop = train(
+                network.net,
+                self.batches,
+                recipe.loss,
+                training,
+                stage,
+                self.teacher,
+                lambda net: self.value(net.inference()),
+                report,
+            )
             value = loop.history[-1].get("mAP")
             if value is None:
                 value = self.value(network.net.inference())
         except NonFiniteLoss as error:
             warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
         stage.checkpoint.unlink(missing_ok=True)
-        return Score(value, self.cost(architecture), before + time.monotonic() - since,
-                     pruned=value > 0 and bool(loop.stopped))
+        return Score(
+            value, self.cost(architecture), before + time.monotonic() - since, pruned=value > 0 and bool(loop.stopped)
+        )
 
     def _check(self) -> None:
         if not len(self.query):
-            raise ValueError(f"{self.data.name}: no identity of the half that trials are measured on is seen by two cameras "
-                             "there: take more images, or a strategy that measures nothing, such as darts or gdas")
+            raise ValueError(
+                f"{self.data.name}: no identity of the half that trials are measured on is seen by two cameras "
+                "there: take more images, or a strategy that measures nothing, such as darts or gdas"
+            )
 
     @property
     def _space(self) -> ReIDSpace:
@@ -94,5 +105,11 @@ class Trials:
     def _stage(self, architecture: Architecture, epochs: int) -> Stage:
         """Of a trial's own, so that a killed one goes on."""
         folder = self.stage.folder / f"{self.stage.name}.trials" / architecture.hash
-        return Stage(folder, "retrain", fingerprint(self.stage.fingerprint, epochs), self.stage.machine,
-                     self.stage.fabric, quiet=True)
+        return Stage(
+            folder,
+            "retrain",
+            fingerprint(self.stage.fingerprint, epochs),
+            self.stage.machine,
+            self.stage.fabric,
+            quiet=True,
+        )

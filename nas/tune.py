@@ -59,8 +59,10 @@ class Tuning:
 
     def __post_init__(self) -> None:
         if self.sampler == "nsga2" and self.pruner != "none":
-            raise ValueError(f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): "
-                             "Optuna prunes no study of several; take --pruner none, or --sampler tpe")
+            raise ValueError(
+                f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): "
+                "Optuna prunes no study of several; take --pruner none, or --sampler tpe"
+            )
 
     @property
     def directions(self) -> list[str]:
@@ -123,11 +125,15 @@ class Tuner:
     def _check(self) -> None:
         """Raises ValueError for what cannot be tuned."""
         if self.tuning.sampler == "nsga2" and not self.space.has_architecture:
-            raise ValueError(f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no "
-                             f"network: take --space {self.space.name}+architecture, or --sampler tpe")
+            raise ValueError(
+                f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no "
+                f"network: take --space {self.space.name}+architecture, or --sampler tpe"
+            )
         if self.recipe.machine.devices > 1:
-            raise ValueError("a trial trains on one device: leave --machine.devices out, and give the same command "
-                             "once for each device, with CUDA_VISIBLE_DEVICES")
+            raise ValueError(
+                "a trial trains on one device: leave --machine.devices out, and give the same command "
+                "once for each device, with CUDA_VISIBLE_DEVICES"
+            )
 
     def _try(self, trial: Trial, measures: Measures) -> None:
         try:
@@ -153,8 +159,12 @@ class Tuner:
         if proposal.architecture:
             trial.set_user_attr("architecture", proposal.architecture.to_dict())
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
-        score = measures(changed(self.recipe, proposal.changes), proposal.architecture or self._given(), folder,
-                         lambda epoch, mAP: self._is_pruned(trial, epoch, mAP))
+        score = measures(
+            changed(self.recipe, proposal.changes),
+            proposal.architecture or self._given(),
+            folder,
+            lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
+        )
         found = asdict(score) | {"minutes": round((time.monotonic() - since) / 60, 2)}
         patiently(lambda: trial.set_user_attr("score", found))
         return score
@@ -185,17 +195,30 @@ class Tuner:
             return [{}] * (TRIALS if num_trials is None else num_trials)
         grid = self.space.grid()
         if num_trials not in (None, len(grid)):
-            raise ValueError(f"the grid of the space {self.space.name!r} has {len(grid)} points, and --trials is "
-                             f"{num_trials}: leave --trials out, or take --sampler tpe")
+            raise ValueError(
+                f"the grid of the space {self.space.name!r} has {len(grid)} points, and --trials is "
+                f"{num_trials}: leave --trials out, or take --sampler tpe"
+            )
         return grid
 
     def _joined(self) -> Study:
         sampler = Seeded(SAMPLERS[self.tuning.sampler], self.recipe.seed)
         training = self.recipe.retrain
-        facts = {"recipe": self.run.name, "space": self.space.name, "tuning": portable(self.tuning),
-                 "config": {name: portable(getattr(self.recipe, name)) for name in DECIDES}}
-        return joined(self.storage, self.place.address, self.place.name, facts, self.tuning.directions, sampler,
-                      pruner(self.tuning.pruner, training.epochs, training.validate_every))
+        facts = {
+            "recipe": self.run.name,
+            "space": self.space.name,
+            "tuning": portable(self.tuning),
+            "config": {name: portable(getattr(self.recipe, name)) for name in DECIDES},
+        }
+        return joined(
+            self.storage,
+            self.place.address,
+            self.place.name,
+            facts,
+            self.tuning.directions,
+            sampler,
+            pruner(self.tuning.pruner, training.epochs, training.validate_every),
+        )
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -40,26 +40,45 @@ SHORT = {"--epochs": "--retrain.epochs"}
 class TuneOptions(Options):
     """What the command takes beside the fields of the recipe."""
 
-    space: Annotated[str, tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or "
-                                             "several joined by +")] = "distillation"
-    sampler: Annotated[Literal["grid", "tpe", "nsga2"], tyro.conf.arg(
-        help="all combinations, Optuna's estimator, or mAP against multiply-adds")] = "tpe"
-    pruner: Annotated[Literal["none", "median", "hyperband"], tyro.conf.arg(
-        help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs")] = "none"
+    space: Annotated[
+        str,
+        tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or several joined by +"),
+    ] = "distillation"
+    sampler: Annotated[
+        Literal["grid", "tpe", "nsga2"],
+        tyro.conf.arg(help="all combinations, Optuna's estimator, or mAP against multiply-adds"),
+    ] = "tpe"
+    pruner: Annotated[
+        Literal["none", "median", "hyperband"],
+        tyro.conf.arg(
+            help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs"
+        ),
+    ] = "none"
     trials: Annotated[int | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
     workers: Annotated[int, tyro.conf.arg(help="processes that work at the study here")] = 1
-    storage: Annotated[str, tyro.conf.arg(help="a file (SQLite, or a journal: .journal), or a database's address "
-                                               "(postgresql://user@host/database); by default study.db in --out")] = ""
+    storage: Annotated[
+        str,
+        tyro.conf.arg(
+            help="a file (SQLite, or a journal: .journal), or a database's address "
+            "(postgresql://user@host/database); by default study.db in --out"
+        ),
+    ] = ""
     study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
     held_out: Annotated[float, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
-    grace: Annotated[float, tyro.conf.arg(help="seconds without a sign of life after which a trial's worker is taken "
-                                               "for dead and its work done again")] = 60.0
+    grace: Annotated[
+        float,
+        tyro.conf.arg(
+            help="seconds without a sign of life after which a trial's worker is taken for dead and its work done again"
+        ),
+    ] = 60.0
     work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.grace <= 0 or (self.trials is not None and self.trials < 1):
-            raise ValueError(f"--workers and --trials must be at least 1 and --grace above 0, not {self.workers}, "
-                             f"{self.trials} and {self.grace:g}")
+            raise ValueError(
+                f"--workers and --trials must be at least 1 and --grace above 0, not {self.workers}, "
+                f"{self.trials} and {self.grace:g}"
+            )
 
 
 def tune_command(arguments: Sequence[str]) -> int:
@@ -88,8 +107,9 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
     label = f"{name}{'-small' * options.small}-{options.space}-seed{recipe.seed}"
-    place = Place(folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study,
-                  grace_s=options.grace)
+    place = Place(
+        folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study, grace_s=options.grace
+    )
     tuning = Tuning(space=options.space, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     if options.workers > 1:
@@ -102,11 +122,16 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     if options.work_only:
         return 0
     if num_open := tuner.queue.num_open:
-        raise ValueError(f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
-                         f"{place.folder / 'workers'} has what each of them said, and the same command goes on")
+        raise ValueError(
+            f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
+            f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
+        )
     found = write_results(tuner.study, place.folder)
-    said = {"run": str(place.folder), "tuned": str(place.folder / "tuned.json"),
-            "report": str(place.folder / "tuning.html")}
+    said = {
+        "run": str(place.folder),
+        "tuned": str(place.folder / "tuned.json"),
+        "report": str(place.folder / "tuning.html"),
+    }
     if options.json:
         print(json.dumps(said | found, indent=2))
     else:

@@ -148,8 +148,9 @@ class Discrete(Pick):
     def choose(self, name: str, options: Sequence[Value]) -> Value: ...
 
     @abstractmethod
-    def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
-                     first: Sequence[str]) -> tuple[str, ...]: ...
+    def choose_edges(
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+    ) -> tuple[str, ...]: ...
 
     def value(self, name: str, options: Sequence[Value]) -> Value:
         return options[0] if len(options) == 1 else self._answer(name, lambda full: self.choose(full, options))
@@ -181,8 +182,9 @@ class Fixed(Discrete):
         check_value(name, answer, options)
         return answer
 
-    def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
-                     first: Sequence[str]) -> tuple[str, ...]:
+    def choose_edges(
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+    ) -> tuple[str, ...]:
         answer = self._decided(name, tuple(first))
         check_edges(name, answer, options, keep)
         return answer
@@ -191,16 +193,20 @@ class Fixed(Discrete):
         if self.architecture is None:
             return first
         if name not in self.architecture.decisions:
-            raise ValueError(f"the architecture (of space {self.architecture.space!r}) does not decide {name!r}; "
-                             f"it decides {_listed(self.architecture.decisions)}")
+            raise ValueError(
+                f"the architecture (of space {self.architecture.space!r}) does not decide {name!r}; "
+                f"it decides {_listed(self.architecture.decisions)}"
+            )
         return self.architecture.decisions[name]
 
     def close(self) -> None:
         """Raises ValueError when the architecture decides something that the space never asked."""
         unknown = set(self.architecture.decisions if self.architecture else ()) - set(self.answers)
         if unknown:
-            raise ValueError(f"the architecture (of space {self.architecture.space!r}) decides {_listed(unknown)}, "
-                             f"which this space does not ask; it asks {_listed(self.answers) or 'nothing'}")
+            raise ValueError(
+                f"the architecture (of space {self.architecture.space!r}) decides {_listed(unknown)}, "
+                f"which this space does not ask; it asks {_listed(self.answers) or 'nothing'}"
+            )
 
 
 class Sampled(Discrete):
@@ -217,8 +223,9 @@ class Sampled(Discrete):
             return self.near[name]
         return options[self.rng.integers(len(options))]
 
-    def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
-                     first: Sequence[str]) -> tuple[str, ...]:
+    def choose_edges(
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+    ) -> tuple[str, ...]:
         if name in self.near:
             check_edges(name, self.near[name], options, keep)
             return self.near[name]
@@ -254,9 +261,11 @@ def by_input(edges: Sequence[str]) -> tuple[str, ...]:
 
 def all_edges(options: Mapping[int, Sequence[str]], keep: int) -> list[tuple[str, ...]]:
     """Every answer that `edges` allows, in a fixed order."""
-    return [tuple(f"{op}@{source}" for op, source in zip(ops, sources, strict=True))
-            for sources in combinations(options, keep)
-            for ops in product(*(options[source] for source in sources))]
+    return [
+        tuple(f"{op}@{source}" for op, source in zip(ops, sources, strict=True))
+        for sources in combinations(options, keep)
+        for ops in product(*(options[source] for source in sources))
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

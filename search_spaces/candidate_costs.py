@@ -70,7 +70,7 @@ class CandidateCosts(ABC):
             edges = [place[row] for row in rows.values()]
             strength, mean = strengths[edges], means[edges]
             if f"{node}.inputs" in place:
-                strength = strength + log[place[f"{node}.inputs"], :len(edges)]
+                strength = strength + log[place[f"{node}.inputs"], : len(edges)]
             kept = torch.tensor(list(combinations(range(len(edges)), keep)), device=log.device)
             total = total + strength[kept].sum(dim=1).softmax(dim=0) @ mean[kept].sum(dim=1)
         return total
@@ -90,8 +90,9 @@ class CandidateCosts(ABC):
     def _chosen(self, decisions: Mapping[str, Answer]) -> list[tuple[str, str]]:
         """The decision and option of every operation."""
         single = [(name, answer) for name, answer in decisions.items() if name not in self.nodes]
-        on_edges = [(self.nodes[name][0][source], op) for name in self.nodes
-                    for op, source in map(parse_edge, decisions[name])]
+        on_edges = [
+            (self.nodes[name][0][source], op) for name in self.nodes for op, source in map(parse_edge, decisions[name])
+        ]
         return single + on_edges
 
     @property

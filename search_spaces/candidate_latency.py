@@ -59,15 +59,17 @@ class CandidateLatency(CandidateCosts):
             students = [_ready(space.student(architecture), device) for architecture in architectures]
             image = torch.randn(1, 3, height, width).to(device)
         calls, places = _candidates(supernet, image)
-        times = medians([*calls.values(), *(partial(student, image) for student in students)], device, NUM_WARMUP,
-                        num_rounds)
+        times = medians(
+            [*calls.values(), *(partial(student, image) for student in students)], device, NUM_WARMUP, num_rounds
+        )
         ms = dict(zip(calls, times, strict=False))
         of = {name: dict.fromkeys(options, 0.0) for name, options in supernet.options.items()}
         for name, option, kind in places:
             of[name][option] += ms[kind]
-        table = cls(space=space, height=height, width=width, nodes=supernet.nodes, of=of, fixed=0.0, device=device,
-                    error=0.0)
-        return fitted(table, architectures, times[len(calls):])
+        table = cls(
+            space=space, height=height, width=width, nodes=supernet.nodes, of=of, fixed=0.0, device=device, error=0.0
+        )
+        return fitted(table, architectures, times[len(calls) :])
 
     def real(self, architecture: Architecture) -> float:
         with torch.random.fork_rng(devices=[]):
@@ -75,8 +77,13 @@ class CandidateLatency(CandidateCosts):
             return latency(student, self.height, self.width, device=self.device)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"format": FORMAT, **conditions(self.space, self.height, self.width, self.device), "error": self.error,
-                "fixed_ms": self.fixed, "ms": {name: dict(row) for name, row in self.of.items()}}
+        return {
+            "format": FORMAT,
+            **conditions(self.space, self.height, self.width, self.device),
+            "error": self.error,
+            "fixed_ms": self.fixed,
+            "ms": {name: dict(row) for name, row in self.of.items()},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping, space: SearchSpace, height: int, width: int, device: torch.device) -> Self:
@@ -97,14 +104,27 @@ class CandidateLatency(CandidateCosts):
         different = [f"{name} {was[name]}, here {now[name]}" for name in now if was[name] != now[name]]
         if different:
             raise OtherConditions("; ".join(different))
-        return cls(space=space, height=height, width=width, nodes=supernet.nodes, of=of, fixed=fixed, device=device,
-                   error=error)
+        return cls(
+            space=space,
+            height=height,
+            width=width,
+            nodes=supernet.nodes,
+            of=of,
+            fixed=fixed,
+            device=device,
+            error=error,
+        )
 
 
 def conditions(space: SearchSpace, height: int, width: int, device: torch.device) -> dict[str, object]:
     """What the times hold for."""
-    return {"device": device_name(device), "threads": torch.get_num_threads(), "height": height, "width": width,
-            "space": repr(space)}
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "height": height,
+        "width": width,
+        "space": repr(space),
+    }
 
 
 class AsInStudents(Relaxed):
@@ -136,9 +156,12 @@ def _candidates(supernet: Supernet, image: Tensor) -> tuple[dict[Kind, Callable[
         places.append((name, option, kind))
 
     names = list(supernet.options)
-    hooks = [op.register_forward_hook(partial(note, names[mixed.row], option))
-             for mixed in supernet.modules() if isinstance(mixed, MixedOp)
-             for option, op in zip(supernet.options[names[mixed.row]], mixed.ops, strict=False)]
+    hooks = [
+        op.register_forward_hook(partial(note, names[mixed.row], option))
+        for mixed in supernet.modules()
+        if isinstance(mixed, MixedOp)
+        for option, op in zip(supernet.options[names[mixed.row]], mixed.ops, strict=False)
+    ]
     supernet(image)
     for hook in hooks:
         hook.remove()

@@ -34,17 +34,31 @@ DARTS_V2: Genotype = {
 class Cell(nn.Module):
     """Two previous cells in, the concatenation of the inner nodes out (DARTS, section 2.1)."""
 
-    def __init__(self, pick: Pick, kind: str, c_in: tuple[int, int], channels: int, halved_before: bool,
-                 candidates: Mapping[str, ops.Candidate], published: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        pick: Pick,
+        kind: str,
+        c_in: tuple[int, int],
+        channels: int,
+        halved_before: bool,
+        candidates: Mapping[str, ops.Candidate],
+        published: Sequence[Sequence[str]],
+    ) -> None:
         super().__init__()
         halve = ops.factorized_reduce if halved_before else ops.conv_norm
-        self.preprocess = nn.ModuleList([halve(c_in[0], channels, pick.affine),
-                                         ops.conv_norm(c_in[1], channels, pick.affine)])
+        self.preprocess = nn.ModuleList(
+            [halve(c_in[0], channels, pick.affine), ops.conv_norm(c_in[1], channels, pick.affine)]
+        )
         self.nodes = nn.ModuleList()
         for node in range(2, 2 + NUM_NODES):
             strides = {source: 2 if kind == "reduce" and source < 2 else 1 for source in range(node)}
-            makers = {source: {key: lambda make=make, stride=stride: make(channels, stride, pick.affine)
-                               for key, make in candidates.items()} for source, stride in strides.items()}
+            makers = {
+                source: {
+                    key: lambda make=make, stride=stride: make(channels, stride, pick.affine)
+                    for key, make in candidates.items()
+                }
+                for source, stride in strides.items()
+            }
             self.nodes.append(pick.edges(f"{kind}.{node}", makers, INPUTS_PER_NODE, published[node - 2]))
         self.out_channels = NUM_NODES * channels
 
@@ -57,8 +71,9 @@ class Cell(nn.Module):
 
 def resnet_stem(c_in: int, channels: int) -> nn.Sequential:
     """ResNet's stem: stride 4."""
-    return nn.Sequential(nn.Conv2d(c_in, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
-                         nn.MaxPool2d(3, 2, 1))
+    return nn.Sequential(
+        nn.Conv2d(c_in, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+    )
 
 
 def cifar_stem(c_in: int, channels: int) -> nn.Sequential:
@@ -102,8 +117,9 @@ class Cells(SearchSpace):
         if self.cells < 1 or self.channels < 1:
             raise ValueError(f"cells and channels must be at least 1, not {self.cells} and {self.channels}")
         if not set(self.reductions) <= set(range(1, self.cells + 1)):
-            raise ValueError(f"reductions must be places from 1 to {self.cells} (the number of cells), "
-                             f"not {self.reductions}")
+            raise ValueError(
+                f"reductions must be places from 1 to {self.cells} (the number of cells), not {self.reductions}"
+            )
 
     @property
     def title(self) -> str:
@@ -125,7 +141,11 @@ class Cells(SearchSpace):
 
 def genotype(cells: Genotype, prefix: str = "", space: str = "Cells") -> Architecture:
     """A published genotype as an architecture; `prefix` is where the space stands in a larger one (`"backbone."`)."""
-    return Architecture(space, {f"{prefix}{kind}.{node + 2}": tuple(edges)
-                                for kind, nodes in cells.items() for node, edges in enumerate(nodes)})
-
-
+    return Architecture(
+        space,
+        {
+            f"{prefix}{kind}.{node + 2}": tuple(edges)
+            for kind, nodes in cells.items()
+            for node, edges in enumerate(nodes)
+        },
+    )

@@ -94,8 +94,11 @@ def _multiply_adds_by_type(net: nn.Module, flops: dict[str, dict], total: int) -
 
 def _parameters_by_type(net: nn.Module) -> Counter[str]:
     """Each parameter once, under the module that holds it first."""
-    owners = {parameter: layer_type(module) for module in reversed(list(net.modules()))
-              for parameter in module.parameters(recurse=False)}
+    owners = {
+        parameter: layer_type(module)
+        for module in reversed(list(net.modules()))
+        for parameter in module.parameters(recurse=False)
+    }
     amounts: Counter[str] = Counter()
     for parameter, owner in owners.items():
         amounts[owner] += parameter.numel()

@@ -79,13 +79,16 @@ class Newest(nn.Module):
         self.growth = growth
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, -self.growth:]
+        return x[:, -self.growth :]
 
 
 def candidates(c_in: int, growth: int, affine: bool) -> Mapping[str, Make]:
     """What a dense layer can be."""
-    layers: dict[str, Make] = {f"{kind}{kernel}": partial(make, c_in, growth, kernel, affine)
-                               for kind, make in KINDS.items() for kernel in KERNELS}
+    layers: dict[str, Make] = {
+        f"{kind}{kernel}": partial(make, c_in, growth, kernel, affine)
+        for kind, make in KINDS.items()
+        for kernel in KERNELS
+    }
     return {**layers, "skip": lambda: ops.Op(Newest(growth), growth, None, relu=False)}
 
 
@@ -100,8 +103,11 @@ class DenseBlock(nn.ModuleDict):
 
 def transition(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     """Fewer channels, and a map averaged over `stride x stride`; torchvision's names."""
-    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(c_in), relu=nn.ReLU(inplace=True), conv=conv(c_in, c_out, 1),
-                                     pool=nn.AvgPool2d(stride)))
+    return nn.Sequential(
+        OrderedDict(
+            norm=nn.BatchNorm2d(c_in), relu=nn.ReLU(inplace=True), conv=conv(c_in, c_out, 1), pool=nn.AvgPool2d(stride)
+        )
+    )
 
 
 class DenseNetNet(nn.Module):
@@ -169,8 +175,11 @@ class DenseNet(SearchSpace):
         strides = {2: 2, 3: 2, 4: last_stride}
         channels = 2 * self.growth
         features = OrderedDict[str, nn.Module](
-            conv0=nn.Conv2d(c_in, channels, 7, 2, 3, bias=False), norm0=nn.BatchNorm2d(channels),
-            relu0=nn.ReLU(inplace=True), pool0=nn.MaxPool2d(3, 2, 1))
+            conv0=nn.Conv2d(c_in, channels, 7, 2, 3, bias=False),
+            norm0=nn.BatchNorm2d(channels),
+            relu0=nn.ReLU(inplace=True),
+            pool0=nn.MaxPool2d(3, 2, 1),
+        )
         for place, num_layers in enumerate(self.blocks, 1):
             if place > 1:
                 features[f"transition{place - 1}"] = transition(channels, channels // 2, strides[place])

@@ -37,8 +37,9 @@ def latency(
     return medians([partial(copied, images)], device, num_warmup, num_runs)[0] / batch_size
 
 
-def medians(calls: Sequence[Callable[[], object]], device: torch.device, num_warmup: int,
-            num_rounds: int) -> list[float]:
+def medians(
+    calls: Sequence[Callable[[], object]], device: torch.device, num_warmup: int, num_rounds: int
+) -> list[float]:
     """Milliseconds of each call: the median over `num_rounds` rounds, behind `num_warmup` that are not counted.
 
     In a round each call has its turn once, so that what slows the machine for a while slows all of them.

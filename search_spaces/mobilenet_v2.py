@@ -25,14 +25,19 @@ BLOCKS = {"k3e6": (3, 6), "k3e3": (3, 3), "k5e3": (5, 3), "k5e6": (5, 6), "k7e3"
 class InvertedResidual(nn.Module):
     """Expand, depthwise convolution, project linearly, add the input where the shapes allow; torchvision's names."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, kernel: int = 3, expansion: int = 6,
-                 affine: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, kernel: int = 3, expansion: int = 6, affine: bool = True
+    ) -> None:
         """`affine` is the last BatchNorm's."""
         super().__init__()
         hidden = c_in * expansion
         expand = [conv_norm_relu(c_in, hidden, 1)] if expansion > 1 else []
-        self.conv = nn.Sequential(*expand, conv_norm_relu(hidden, hidden, kernel, stride, groups=hidden),
-                                  nn.Conv2d(hidden, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=affine))
+        self.conv = nn.Sequential(
+            *expand,
+            conv_norm_relu(hidden, hidden, kernel, stride, groups=hidden),
+            nn.Conv2d(hidden, c_out, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+        )
         self.residual = stride == 1 and c_in == c_out
         self.out_channels = c_out
 
@@ -47,14 +52,19 @@ class InvertedResidual(nn.Module):
 
 def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, BatchNorm, ReLU6."""
-    return nn.Sequential(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
-                         nn.BatchNorm2d(c_out), nn.ReLU6(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU6(inplace=True),
+    )
 
 
 def candidates(c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
     """What a block can be; the identity, which makes the stage shallower, where it fits."""
-    blocks: dict[str, Make] = {key: partial(InvertedResidual, c_in, c_out, stride, kernel, expansion, affine)
-                               for key, (kernel, expansion) in BLOCKS.items()}
+    blocks: dict[str, Make] = {
+        key: partial(InvertedResidual, c_in, c_out, stride, kernel, expansion, affine)
+        for key, (kernel, expansion) in BLOCKS.items()
+    }
     if stride == 1 and c_in == c_out:
         blocks["skip"] = partial(ops.skip, c_out, stride, affine)
     return blocks
@@ -82,8 +92,9 @@ class MobileNetV2Net(nn.Module):
         """`stage1` (with the first convolution) to `stage7`, the paper's bottlenecks, and the `last` convolution."""
         starts = [0, *(end + 1 for end in self.stage_ends)]
         names = [*self.stage_ends.values(), "last"]
-        return {name: self.features[start:end]
-                for name, start, end in zip(names, starts, [*starts[1:], None], strict=True)}
+        return {
+            name: self.features[start:end] for name, start, end in zip(names, starts, [*starts[1:], None], strict=True)
+        }
 
 
 def rounded(channels: float) -> int:
@@ -126,8 +137,11 @@ class MobileNetV2(SearchSpace):
             channels = rounded(channels * width)
             for block in range(num_blocks):
                 stride = 1 if block else self.last_stride if stage == LAST_HALVING else first_stride
-                layers.append(InvertedResidual(c_last, channels, stride, expansion=1) if expansion == 1 else
-                              pick.op(f"block{len(layers)}", candidates(c_last, channels, stride, pick.affine)))
+                layers.append(
+                    InvertedResidual(c_last, channels, stride, expansion=1)
+                    if expansion == 1
+                    else pick.op(f"block{len(layers)}", candidates(c_last, channels, stride, pick.affine))
+                )
                 c_last = channels
             stage_ends[len(layers) - 1] = f"stage{stage}"
         layers.append(conv_norm_relu(c_last, c_out, 1))

@@ -16,8 +16,13 @@ from search_spaces.base import Architecture, Make, Pick, SearchSpace
 EDGES = tuple((source, node) for node in range(1, 4) for source in range(node))
 """From which state to which, in the order of the table's keys."""
 
-TABLE_NAMES = {"conv3": "nor_conv_3x3", "conv1": "nor_conv_1x1", "avg3": "avg_pool_3x3", "skip": "skip_connect",
-               "none": "none"}
+TABLE_NAMES = {
+    "conv3": "nor_conv_3x3",
+    "conv1": "nor_conv_1x1",
+    "avg3": "avg_pool_3x3",
+    "skip": "skip_connect",
+    "none": "none",
+}
 """Our words for the operations, and the table's."""
 
 
@@ -38,17 +43,23 @@ class Zero(nn.Module):
 
 def convolution(c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> ops.Op:
     """ReLU, convolution, BatchNorm."""
-    return ops.Op(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), c_out,
-                  nn.BatchNorm2d(c_out, affine=affine), relu=True)
+    return ops.Op(
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+        c_out,
+        nn.BatchNorm2d(c_out, affine=affine),
+        relu=True,
+    )
 
 
 def candidates(channels: int, affine: bool) -> Mapping[str, Make]:
     """An edge's operations, all of stride 1. The pool has no norm in a supernet either, as in the authors' code."""
-    return {"conv3": partial(convolution, channels, channels, 3, 1, affine),
-            "conv1": partial(convolution, channels, channels, 1, 1, affine),
-            "avg3": partial(ops.pool, nn.AvgPool2d, channels, 1, True),
-            "skip": partial(ops.skip, channels, 1, affine),
-            "none": partial(Zero, channels)}
+    return {
+        "conv3": partial(convolution, channels, channels, 3, 1, affine),
+        "conv1": partial(convolution, channels, channels, 1, 1, affine),
+        "avg3": partial(ops.pool, nn.AvgPool2d, channels, 1, True),
+        "skip": partial(ops.skip, channels, 1, affine),
+        "none": partial(Zero, channels),
+    }
 
 
 class Cell(nn.Module):
@@ -56,8 +67,9 @@ class Cell(nn.Module):
 
     def __init__(self, pick: Pick, channels: int) -> None:
         super().__init__()
-        self.edges = nn.ModuleList(pick.op(f"cell.{node}<{source}", candidates(channels, pick.affine))
-                                   for source, node in EDGES)
+        self.edges = nn.ModuleList(
+            pick.op(f"cell.{node}<{source}", candidates(channels, pick.affine)) for source, node in EDGES
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         states: list[Tensor] = [x]
@@ -72,10 +84,13 @@ class Reduction(nn.Module):
 
     def __init__(self, channels: int, affine: bool) -> None:
         super().__init__()
-        self.body = nn.Sequential(convolution(channels, 2 * channels, 3, 2, affine),
-                                  convolution(2 * channels, 2 * channels, 3, 1, affine))
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True),  # as the convolutions round odd sizes
-                                      nn.Conv2d(channels, 2 * channels, 1, bias=False))
+        self.body = nn.Sequential(
+            convolution(channels, 2 * channels, 3, 2, affine), convolution(2 * channels, 2 * channels, 3, 1, affine)
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, ceil_mode=True),  # as the convolutions round odd sizes
+            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.body(x)
@@ -108,8 +123,10 @@ class NASBench201(SearchSpace):
 
     def __post_init__(self) -> None:
         if min(self.channels, self.cells, self.num_stages) < 1:
-            raise ValueError("channels, cells and num_stages must be at least 1, not "
-                             f"{self.channels}, {self.cells} and {self.num_stages}")
+            raise ValueError(
+                "channels, cells and num_stages must be at least 1, not "
+                f"{self.channels}, {self.cells} and {self.num_stages}"
+            )
 
     @property
     def title(self) -> str:
@@ -128,8 +145,10 @@ class NASBench201(SearchSpace):
 
 def table_key(architecture: Architecture) -> str:
     """The cell as the benchmark writes it: `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`."""
-    nodes = ["".join(f"{TABLE_NAMES[architecture.decisions[f'cell.{node}<{source}']]}~{source}|"
-                     for source in range(node)) for node in range(1, 4)]
+    nodes = [
+        "".join(f"{TABLE_NAMES[architecture.decisions[f'cell.{node}<{source}']]}~{source}|" for source in range(node))
+        for node in range(1, 4)
+    ]
     return "|" + "+|".join(nodes)
 
 
@@ -142,5 +161,7 @@ def from_table_key(key: str) -> Architecture:
         architecture = Architecture("NASBench201", decisions)
         if table_key(architecture) == key:
             return architecture
-    raise ValueError("a cell of NAS-Bench-201 is written like |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, with "
-                     f"{', '.join(ours)} for none, not {key!r}")
+    raise ValueError(
+        "a cell of NAS-Bench-201 is written like |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, with "
+        f"{', '.join(ours)} for none, not {key!r}"
+    )

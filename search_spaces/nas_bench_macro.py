@@ -21,17 +21,19 @@ TABLE_DIGITS = {"k3e3": "1", "k5e6": "2", "skip": "0"}
 
 def projection(c_in: int, c_out: int, stride: int, affine: bool) -> ops.Op:
     """What stands for the identity where it does not fit: a 1x1 convolution and BatchNorm."""
-    return ops.Op(nn.Conv2d(c_in, c_out, 1, stride, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine),
-                  relu=False)
+    return ops.Op(
+        nn.Conv2d(c_in, c_out, 1, stride, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=False
+    )
 
 
 def candidates(c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
     """What a block can be. Deviation: our inverted residual has MobileNetV2's ReLU6, the authors' a ReLU."""
     fits = stride == 1 and c_in == c_out
-    return {"k3e3": partial(InvertedResidual, c_in, c_out, stride, 3, 3, affine),
-            "k5e6": partial(InvertedResidual, c_in, c_out, stride, 5, 6, affine),
-            "skip": partial(ops.skip, c_out, stride, affine) if fits else
-                    partial(projection, c_in, c_out, stride, affine)}
+    return {
+        "k3e3": partial(InvertedResidual, c_in, c_out, stride, 3, 3, affine),
+        "k5e6": partial(InvertedResidual, c_in, c_out, stride, 5, 6, affine),
+        "skip": partial(ops.skip, c_out, stride, affine) if fits else partial(projection, c_in, c_out, stride, affine),
+    }
 
 
 class NASBenchMacroNet(nn.Module):
@@ -59,8 +61,9 @@ class NASBenchMacro(SearchSpace):
 
     def __post_init__(self) -> None:
         if min(self.channels, self.last_channels) < 1:
-            raise ValueError("channels and last_channels must be at least 1, not "
-                             f"{self.channels} and {self.last_channels}")
+            raise ValueError(
+                f"channels and last_channels must be at least 1, not {self.channels} and {self.last_channels}"
+            )
 
     @property
     def title(self) -> str:

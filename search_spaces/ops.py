@@ -63,8 +63,9 @@ def quickly(module: nn.Module, x: Tensor) -> Tensor:
     return module(x)
 
 
-def projected(project: nn.Conv2d | Halved, x: Tensor, of_parts: Tensor | None = None,
-              stripe: Tensor | None = None) -> Tensor:
+def projected(
+    project: nn.Conv2d | Halved, x: Tensor, of_parts: Tensor | None = None, stripe: Tensor | None = None
+) -> Tensor:
     """`project(x)` for 1x1 convolutions without bias as matrix products.
 
     With `of_parts` `[B, P, h]` and the `stripe` of each row, `project` of `x` joined with each stripe's vector in all its
@@ -76,7 +77,7 @@ def projected(project: nn.Conv2d | Halved, x: Tensor, of_parts: Tensor | None = 
         weight = conv.weight.flatten(1)
         z = F.linear(y[:, start::stride, start::stride], weight[:, : x.shape[1]])
         if of_parts is not None:
-            given = F.linear(of_parts, weight[:, x.shape[1]:])
+            given = F.linear(of_parts, weight[:, x.shape[1] :])
             z = z + given.index_select(1, stripe[start::stride]).unsqueeze(2)
         below, beside = (z.shape[1] - found[0].shape[1], z.shape[2] - found[0].shape[2]) if found else (0, 0)
         found.append(F.pad(z, (0, 0, 0, -beside, 0, -below)) if below or beside else z)
@@ -110,7 +111,8 @@ def conv_norm(c_in: int, c_out: int, affine: bool = True) -> Op:
 def separable(c: int, kernel: int, stride: int, affine: bool) -> Op:
     """Depthwise-separable convolution applied twice, as in DARTS; the stride is in the first."""
     body = nn.Sequential(
-        *_depthwise(c, kernel, stride), nn.BatchNorm2d(c, affine=affine), nn.ReLU(), *_depthwise(c, kernel, 1))
+        *_depthwise(c, kernel, stride), nn.BatchNorm2d(c, affine=affine), nn.ReLU(), *_depthwise(c, kernel, 1)
+    )
     return Op(body, c, nn.BatchNorm2d(c, affine=affine), relu=True)
 
 
@@ -121,8 +123,7 @@ def dilated(c: int, kernel: int, stride: int, affine: bool) -> Op:
 
 def _depthwise(c: int, kernel: int, stride: int, dilation: int = 1) -> tuple[nn.Module, nn.Module]:
     padding = dilation * (kernel // 2)
-    return (nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
-            nn.Conv2d(c, c, 1, bias=False))
+    return (nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False))
 
 
 def pool(kind: type[nn.Module], c: int, stride: int, affine: bool) -> Op:

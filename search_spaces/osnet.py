@@ -30,8 +30,9 @@ MIN_GATE_CHANNELS = 4
 class ConvNorm(nn.Module):
     """Convolution, BatchNorm and, unless `linear`, ReLU; torchreid's names. `affine` is the BatchNorm's."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, linear: bool = False,
-                 affine: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, linear: bool = False, affine: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(c_out, affine=affine)
@@ -139,8 +140,10 @@ class Block(nn.Module):
         self.gate = pick.op(f"{name}.gate", {"unified": partial(Gate, c), "none": partial(ops.skip, c, 1, pick.affine)})
         batch = partial(ConvNorm, c, c_out, linear=True, affine=pick.affine)
         keep, norm = partial(ops.skip, c_out, 1, pick.affine), partial(instance_norm, c_out, pick.affine)
-        self.conv3 = pick.op(f"{name}.instance_norm", {
-            "none": batch, "outside": batch, "inside": partial(projected, c, c_out, pick.affine)})
+        self.conv3 = pick.op(
+            f"{name}.instance_norm",
+            {"none": batch, "outside": batch, "inside": partial(projected, c, c_out, pick.affine)},
+        )
         self.downsample = nn.Identity() if c_in == c_out else ConvNorm(c_in, c_out, linear=True)
         self.IN = pick.op(f"{name}.instance_norm", {"none": keep, "outside": norm, "inside": keep})
 
@@ -152,8 +155,10 @@ class Block(nn.Module):
 
 def stream_of(c: int, length: int, affine: bool) -> dict[str, Make]:
     """What stands in the place of the stream of `length` by how many streams there are."""
-    return {str(num_streams): partial(Stream, c, length, affine) if num_streams >= length else partial(NoStream, c)
-            for num_streams in (4, 3, 2, 1)}
+    return {
+        str(num_streams): partial(Stream, c, length, affine) if num_streams >= length else partial(NoStream, c)
+        for num_streams in (4, 3, 2, 1)
+    }
 
 
 def instance_norm(c: int, affine: bool) -> ops.Op:
@@ -188,8 +193,12 @@ class OSNetNet(nn.Module):
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """`conv2` (with the stem), `conv3`, `conv4`, and the last convolution `conv5`."""
-        return {"conv2": [self.conv1, self.maxpool, self.conv2], "conv3": [self.conv3], "conv4": [self.conv4],
-                "conv5": [self.conv5]}
+        return {
+            "conv2": [self.conv1, self.maxpool, self.conv2],
+            "conv3": [self.conv3],
+            "conv4": [self.conv4],
+            "conv5": [self.conv5],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,10 @@ class Relaxed(Pick):
         full = self.prefix + name
         if len(options) == 1 or full in self.decided:
             return self._fixed().value(name, options)
-        raise ValueError(f"a supernet cannot keep all of {full} = {list(options)}: decide it in the architecture given "
-                         "to supernet(), or search with a strategy that samples architectures")
+        raise ValueError(
+            f"a supernet cannot keep all of {full} = {list(options)}: decide it in the architecture given "
+            "to supernet(), or search with a strategy that samples architectures"
+        )
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
         full = self.prefix + name
@@ -147,8 +149,6 @@ def summed(maps: Iterable[Tensor | None]) -> Tensor | None:
     return total
 
 
-
-
 def rows_of_edges(nodes: Mapping[str, tuple[Mapping[int, str], int]]) -> set[str]:
     """The decisions that belong to a supernet's `nodes`."""
     return {row for rows, _ in nodes.values() for row in rows.values()}
@@ -218,14 +218,16 @@ class Supernet(nn.Module):
     def alphas(self) -> dict[str, dict[str, float]]:
         """The softmax weight of every option of every decision."""
         rows = self.weights().detach().tolist()
-        return {name: dict(zip(options, row, strict=False))
-                for (name, options), row in zip(self.options.items(), rows, strict=True)}
+        return {
+            name: dict(zip(options, row, strict=False))
+            for (name, options), row in zip(self.options.items(), rows, strict=True)
+        }
 
     def set_alphas(self, alphas: Mapping[str, Mapping[str, float]]) -> None:
         """Takes alphas whose softmax weights are `alphas`, as the method of that name gave them."""
         with torch.no_grad():
             for row, (name, options) in zip(self.alpha, self.options.items(), strict=True):
-                row[:len(options)] = torch.tensor([alphas[name][option] for option in options]).log()
+                row[: len(options)] = torch.tensor([alphas[name][option] for option in options]).log()
 
     def strengths(self) -> dict[str, dict[str, float]]:
         """What an architecture is derived by: in DARTS the softmax weights."""
@@ -248,8 +250,11 @@ def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[f
     alphas = supernet.strengths()
     if max_skips is None:
         return _ranked(alphas, supernet)
-    return ((score, architecture) for score, architecture in _ranked(_capped(alphas, supernet, max_skips), supernet)
-            if max(skips_by_cell(architecture).values(), default=0) <= max_skips)
+    return (
+        (score, architecture)
+        for score, architecture in _ranked(_capped(alphas, supernet, max_skips), supernet)
+        if max(skips_by_cell(architecture).values(), default=0) <= max_skips
+    )
 
 
 def skips_by_cell(architecture: Architecture) -> dict[str, int]:
@@ -265,8 +270,11 @@ def _skips(architecture: Architecture) -> dict[str, list[str]]:
     skips: dict[str, list[str]] = {}
     for name, answer in architecture.decisions.items():
         if isinstance(answer, tuple) or "<" in name:
-            ops = {f"{name}<{source}": op for op, source in map(parse_edge, answer)} if isinstance(answer, tuple) \
+            ops = (
+                {f"{name}<{source}": op for op, source in map(parse_edge, answer)}
+                if isinstance(answer, tuple)
                 else {name: answer}
+            )
             edges = skips.setdefault(name.partition("<")[0].rpartition(".")[0], [])
             edges.extend(edge for edge, op in ops.items() if op == "skip")
     return skips
@@ -280,11 +288,14 @@ def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> It
         yield score, Architecture(supernet.space, {**supernet.decided, **answers})
 
 
-def _scored_answers(alphas: Mapping[str, Mapping[str, float]],
-                    supernet: Supernet) -> dict[str, list[tuple[float, Answer]]]:
+def _scored_answers(
+    alphas: Mapping[str, Mapping[str, float]], supernet: Supernet
+) -> dict[str, list[tuple[float, Answer]]]:
     """For each question its answers with their log weight, best first; ties in the order of the space."""
-    log = {name: {op: math.log(weight) if weight > 0 else -math.inf for op, weight in options.items()}
-           for name, options in alphas.items()}
+    log = {
+        name: {op: math.log(weight) if weight > 0 else -math.inf for op, weight in options.items()}
+        for name, options in alphas.items()
+    }
     questions = {}
     on_edges = rows_of_edges(supernet.nodes)
     for name in log:
@@ -292,8 +303,10 @@ def _scored_answers(alphas: Mapping[str, Mapping[str, float]],
             questions[name] = [(score, op) for op, score in log[name].items()]
     for name, (rows, keep) in supernet.nodes.items():
         offered = {source: [op for op in log[row] if op != NONE] for source, row in rows.items()}
-        questions[name] = [(sum(log[rows[source]][op] for op, source in map(parse_edge, answer)), answer)
-                           for answer in all_edges(offered, keep)]
+        questions[name] = [
+            (sum(log[rows[source]][op] for op, source in map(parse_edge, answer)), answer)
+            for answer in all_edges(offered, keep)
+        ]
     return {name: sorted(answers, key=lambda pair: -pair[0]) for name, answers in questions.items()}
 
 
@@ -306,15 +319,16 @@ def _best_combinations(scores: list[list[float]]) -> Iterator[tuple[float, tuple
         negative, places = heapq.heappop(heap)
         yield -negative, places
         for i, place in enumerate(places):
-            following = (*places[:i], place + 1, *places[i + 1:])
+            following = (*places[:i], place + 1, *places[i + 1 :])
             if place + 1 < len(scores[i]) and following not in seen and scores[i][place + 1] > -torch.inf:
                 seen.add(following)
                 total = sum(column[p] for column, p in zip(scores, following, strict=True))
                 heapq.heappush(heap, (-total, following))
 
 
-def _capped(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet,
-            max_skips: int) -> dict[str, dict[str, float]]:
+def _capped(
+    alphas: Mapping[str, Mapping[str, float]], supernet: Supernet, max_skips: int
+) -> dict[str, dict[str, float]]:
     """The alphas with the weakest chosen identities at 0, until no kind of cell derives more than `max_skips`."""
     alphas = {name: dict(options) for name, options in alphas.items()}
     while True:

@@ -24,8 +24,11 @@ class Block(nn.Module, ABC):
         self.out_channels = c_out
         fits = stride == 1 and c_in == c_out
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = None if fits else nn.Sequential(
-            nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out, affine=affine))
+        self.downsample = (
+            None
+            if fits
+            else nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out, affine=affine))
+        )
 
     @abstractmethod
     def body(self, x: Tensor) -> Tensor:
@@ -57,15 +60,25 @@ def plain(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Conv2d:
 
 def depthwise_separable(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Sequential:
     """The same in two: depthwise, then 1x1."""
-    return nn.Sequential(nn.Conv2d(c_in, c_in, kernel, stride, kernel // 2, groups=c_in, bias=False),
-                         nn.Conv2d(c_in, c_out, 1, bias=False))
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_in, kernel, stride, kernel // 2, groups=c_in, bias=False),
+        nn.Conv2d(c_in, c_out, 1, bias=False),
+    )
 
 
 class BasicBlock(Block):
     """Two convolutions of `kernel`, each made by `conv`."""
 
-    def __init__(self, c_in: int, hidden: int, c_out: int, stride: int, kernel: int, affine: bool,
-                 conv: Callable[[int, int, int, int], nn.Module] = plain) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        hidden: int,
+        c_out: int,
+        stride: int,
+        kernel: int,
+        affine: bool,
+        conv: Callable[[int, int, int, int], nn.Module] = plain,
+    ) -> None:
         super().__init__(c_in, c_out, stride, affine)
         self.conv1 = conv(c_in, hidden, kernel, stride)
         self.bn1 = nn.BatchNorm2d(hidden)
@@ -102,7 +115,10 @@ class Bottleneck(Block):
 
 
 KINDS: dict[str, Callable[..., Block]] = {
-    "basic": BasicBlock, "bottleneck": Bottleneck, "separable": partial(BasicBlock, conv=depthwise_separable)}
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+    "separable": partial(BasicBlock, conv=depthwise_separable),
+}
 
 KERNELS = (3, 5)
 
@@ -118,8 +134,11 @@ convolutions. The bottleneck's 4 is the paper's; with 16 a basic block has about
 
 def candidates(hidden: Mapping[str, int], c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
     """What a block can be, `hidden` channels within each kind; the identity where it fits."""
-    blocks: dict[str, Make] = {f"{kind}{kernel}": partial(KINDS[kind], c_in, channels, c_out, stride, kernel, affine)
-                               for kind, channels in hidden.items() for kernel in KERNELS}
+    blocks: dict[str, Make] = {
+        f"{kind}{kernel}": partial(KINDS[kind], c_in, channels, c_out, stride, kernel, affine)
+        for kind, channels in hidden.items()
+        for kernel in KERNELS
+    }
     if stride == 1 and c_in == c_out:
         blocks["skip"] = partial(ops.skip, c_out, stride, affine)
     return blocks
@@ -148,8 +167,12 @@ class ResNetNet(nn.Module):
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """`layer1` (with the stem) to `layer4`."""
         stem = [self.conv1, self.bn1, self.relu, self.maxpool]
-        return {"layer1": [*stem, self.layer1], "layer2": [self.layer2], "layer3": [self.layer3],
-                "layer4": [self.layer4]}
+        return {
+            "layer1": [*stem, self.layer1],
+            "layer2": [self.layer2],
+            "layer3": [self.layer3],
+            "layer4": [self.layer4],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,9 @@ class Unit(nn.Module):
         self.dense = dense
         self.convs = nn.ModuleList()
         for _ in range(length):
-            self.convs.append(nn.Sequential(nn.BatchNorm2d(c_in), nn.ReLU(),
-                                            nn.Conv2d(c_in, channels, 3, padding=1, bias=False)))
+            self.convs.append(
+                nn.Sequential(nn.BatchNorm2d(c_in), nn.ReLU(), nn.Conv2d(c_in, channels, 3, padding=1, bias=False))
+            )
             c_in = c_in + channels if dense else channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,8 +75,10 @@ class SDCCNN(SearchSpace):
         units = {}
         for place, channels in enumerate(CHANNELS, 1):
             channels = round(channels * pick.value(f"unit{place}.width", self.widths))
-            makers = {key: partial(unit, c_last, channels, length, dense, pick.affine)
-                      for key, (length, dense) in UNITS.items()}
+            makers = {
+                key: partial(unit, c_last, channels, length, dense, pick.affine)
+                for key, (length, dense) in UNITS.items()
+            }
             units[f"unit{place}"] = nn.Sequential(before, pick.op(f"unit{place}", makers))
             before, c_last = nn.MaxPool2d(3, 2, 1), channels
         units["unit5"].extend([nn.BatchNorm2d(c_last), nn.ReLU()])

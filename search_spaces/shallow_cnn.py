@@ -19,8 +19,12 @@ KERNELS = (3, 5, 7)
 
 def conv_norm(c_in: int, c_out: int, kernel: int, affine: bool, relu: bool = False) -> ops.Op:
     """Convolution and BatchNorm, with `relu` behind a ReLU."""
-    return ops.Op(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), c_out,
-                  nn.BatchNorm2d(c_out, affine=affine), relu)
+    return ops.Op(
+        nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False),
+        c_out,
+        nn.BatchNorm2d(c_out, affine=affine),
+        relu,
+    )
 
 
 def layer(pick: Pick, name: str, c_in: int, channels: int, kernel: int) -> nn.Sequential:
@@ -28,11 +32,22 @@ def layer(pick: Pick, name: str, c_in: int, channels: int, kernel: int) -> nn.Se
     kernels = (kernel, *(other for other in KERNELS if other != kernel))
     return nn.Sequential(
         pick.op(f"{name}.kernel", {f"k{k}": partial(conv_norm, c_in, channels, k, pick.affine) for k in kernels}),
-        pick.op(f"{name}.second", {"skip": partial(ops.skip, channels, 1, pick.affine),
-                                   "k3": partial(conv_norm, channels, channels, 3, pick.affine, relu=True)}),
+        pick.op(
+            f"{name}.second",
+            {
+                "skip": partial(ops.skip, channels, 1, pick.affine),
+                "k3": partial(conv_norm, channels, channels, 3, pick.affine, relu=True),
+            },
+        ),
         nn.ReLU(),
-        pick.op(f"{name}.pool", {"max3": partial(ops.pool, nn.MaxPool2d, channels, 2, pick.affine),
-                                 "avg3": partial(ops.pool, nn.AvgPool2d, channels, 2, pick.affine)}))
+        pick.op(
+            f"{name}.pool",
+            {
+                "max3": partial(ops.pool, nn.MaxPool2d, channels, 2, pick.affine),
+                "avg3": partial(ops.pool, nn.AvgPool2d, channels, 2, pick.affine),
+            },
+        ),
+    )
 
 
 class StageNet(nn.Module):
@@ -58,8 +73,9 @@ class StageNet(nn.Module):
 def check_widths(widths: tuple[float, ...], smallest: int) -> None:
     """Raises ValueError unless each multiplier leaves a channel of `smallest`."""
     if not widths or round(smallest * min(widths)) < 1:
-        raise ValueError(f"widths must be one or more multipliers that leave a channel: at least {1 / smallest}, "
-                         f"not {widths}")
+        raise ValueError(
+            f"widths must be one or more multipliers that leave a channel: at least {1 / smallest}, not {widths}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

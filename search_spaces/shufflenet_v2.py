@@ -37,17 +37,23 @@ class Unit(nn.Module):
     out.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, kernel: int = 3, split: float = 0.5,
-                 affine: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, kernel: int = 3, split: float = 0.5, affine: bool = True
+    ) -> None:
         super().__init__()
         self.keeps = keeps(c_in, c_out, stride)
         self.num_first = round(split * c_out)
         num_second = c_out - self.num_first
-        self.branch1 = nn.Sequential() if self.keeps else nn.Sequential(
-            *depthwise(c_in, kernel, stride, affine), *pointwise(c_in, self.num_first, affine))
+        self.branch1 = (
+            nn.Sequential()
+            if self.keeps
+            else nn.Sequential(*depthwise(c_in, kernel, stride, affine), *pointwise(c_in, self.num_first, affine))
+        )
         self.branch2 = nn.Sequential(
             *pointwise(num_second if self.keeps else c_in, num_second),
-            *depthwise(num_second, kernel, stride, affine), *pointwise(num_second, num_second, affine))
+            *depthwise(num_second, kernel, stride, affine),
+            *pointwise(num_second, num_second, affine),
+        )
         self.out_channels = c_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,8 +99,9 @@ def depthwise(c: int, kernel: int, stride: int, affine: bool) -> tuple[nn.Module
 
 def candidates(c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:
     """What a unit can be; the identity, which makes the stage shallower, where it fits."""
-    units: dict[str, Make] = {key: partial(Unit, c_in, c_out, stride, kernel, split, affine)
-                              for key, (kernel, split) in UNITS.items()}
+    units: dict[str, Make] = {
+        key: partial(Unit, c_in, c_out, stride, kernel, split, affine) for key, (kernel, split) in UNITS.items()
+    }
     if keeps(c_in, c_out, stride):
         units["skip"] = partial(ops.skip, c_out, stride, affine)
     return units
@@ -105,8 +112,9 @@ class ShuffleNetV2Net(nn.Module):
 
     def __init__(self, c_in: int, c_stem: int, stages: Sequence[nn.Sequential], c_last: int, c_out: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(c_in, c_stem, 3, 2, 1, bias=False), nn.BatchNorm2d(c_stem),
-                                   nn.ReLU(inplace=True))
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(c_in, c_stem, 3, 2, 1, bias=False), nn.BatchNorm2d(c_stem), nn.ReLU(inplace=True)
+        )
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.stage2, self.stage3, self.stage4 = stages
         self.conv5 = nn.Sequential(*pointwise(c_last, c_out))
@@ -121,8 +129,12 @@ class ShuffleNetV2Net(nn.Module):
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """`stage2` (with the stem), `stage3`, `stage4`, and the last convolution `conv5`."""
-        return {"stage2": [self.conv1, self.maxpool, self.stage2], "stage3": [self.stage3], "stage4": [self.stage4],
-                "conv5": [self.conv5]}
+        return {
+            "stage2": [self.conv1, self.maxpool, self.stage2],
+            "stage3": [self.stage3],
+            "stage4": [self.stage4],
+            "conv5": [self.conv5],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

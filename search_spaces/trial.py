@@ -30,11 +30,14 @@ class Trial(Discrete):
     def choose(self, name: str, options: Sequence[Value]) -> Value:
         return self.trial.suggest_categorical(name, list(options))
 
-    def choose_edges(self, name: str, options: Mapping[int, Sequence[str]], keep: int,
-                     first: Sequence[str]) -> tuple[str, ...]:
+    def choose_edges(
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+    ) -> tuple[str, ...]:
         published = {source: op for op, source in map(parse_edge, first)}
-        ops = {source: self._choose_first(f"{name}<{source}", choices, published.get(source))
-               for source, choices in options.items()}
+        ops = {
+            source: self._choose_first(f"{name}<{source}", choices, published.get(source))
+            for source, choices in options.items()
+        }
         subsets = ["+".join(map(str, sources)) for sources in combinations(options, keep)]
         inputs = self._choose_first(f"{name}.inputs", subsets, "+".join(map(str, sorted(published))))
         return tuple(f"{ops[int(source)]}@{source}" for source in inputs.split("+"))

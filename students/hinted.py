@@ -59,8 +59,10 @@ class HintedNet(nn.Module):
 
     def forward(self, x: Tensor) -> ReIDOutput:
         out = self.main(x)
-        adapted = {answering(hint.teacher): adapter(out.maps[hint.student])
-                   for hint, adapter in zip(self.hints, self.adapters, strict=True)}
+        adapted = {
+            answering(hint.teacher): adapter(out.maps[hint.student])
+            for hint, adapter in zip(self.hints, self.adapters, strict=True)
+        }
         return out._replace(maps={**out.maps, **adapted})
 
     def inference(self) -> nn.Module:
@@ -93,8 +95,10 @@ class Hinted(ReIDSpace):
         main = self.main.build(pick, c_in)
         channels = self._channels(pick, c_in)
         if unknown := [hint.student for hint in self.hints if hint.student not in channels]:
-            raise ValueError(f"a hint must be answered by a map of the student; {self.main.title} has no "
-                             f"{', '.join(unknown)}, it has {', '.join(channels)}")
+            raise ValueError(
+                f"a hint must be answered by a map of the student; {self.main.title} has no "
+                f"{', '.join(unknown)}, it has {', '.join(channels)}"
+            )
         return HintedNet(main, self.hints, [Adapter(channels[hint.student], hint.channels) for hint in self.hints])
 
     def _channels(self, pick: Pick, c_in: int) -> dict[str, int]:

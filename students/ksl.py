@@ -94,8 +94,10 @@ class KSL(ReIDSpace):
         points = list(backbone.stages())[1:] if isinstance(backbone, Staged) else []
         asked = {*self.branches, *self.open_branches}
         if unknown := sorted(asked - set(points)):
-            raise ValueError(f"a branch must start before a stage of the backbone; {self.main.title} has no "
-                             f"{', '.join(unknown)}, it has {', '.join(points) or 'none to start at'}")
+            raise ValueError(
+                f"a branch must start before a stage of the backbone; {self.main.title} has no "
+                f"{', '.join(unknown)}, it has {', '.join(points) or 'none to start at'}"
+            )
         return [point for point in points if point in asked]
 
     def _starts(self, stage: str, pick: Pick) -> bool:
@@ -105,6 +107,6 @@ class KSL(ReIDSpace):
     def _branch(self, stage: str, pick: Pick, c_in: int) -> ReIDNet:
         branch = self.main.build(pick, c_in)
         stages = branch.backbone.stages()
-        kept = list(stages)[list(stages).index(stage):]
+        kept = list(stages)[list(stages).index(stage) :]
         branch.backbone = Tail({name: stages[name] for name in kept}, branch.backbone.out_channels)
         return branch

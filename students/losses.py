@@ -70,8 +70,10 @@ def ksl_ea(embeddings: Sequence[Tensor], detached: bool = True) -> Tensor:
     """
     embeddings = [_at_least_float32(e) for e in embeddings]
     means = [torch.stack(others).mean(dim=0) for others in _others(embeddings)]
-    return sum((_distance(mean.detach() if detached else mean, e).mean()
-                for mean, e in zip(means, embeddings, strict=False)), _zero(embeddings))
+    return sum(
+        (_distance(mean.detach() if detached else mean, e).mean() for mean, e in zip(means, embeddings, strict=False)),
+        _zero(embeddings),
+    )
 
 
 def ksl_h(embeddings: Sequence[Tensor], labels: Tensor, margin: float = 0.3) -> Tensor:
@@ -86,7 +88,7 @@ def ksl_h(embeddings: Sequence[Tensor], labels: Tensor, margin: float = 0.3) -> 
 
 def _others(branches: Sequence[Tensor]) -> list[list[Tensor]]:
     """For each branch all others; of one branch alone nothing, as there are none to average."""
-    return [[*branches[:b], *branches[b + 1:]] for b in range(len(branches))] if len(branches) > 1 else []
+    return [[*branches[:b], *branches[b + 1 :]] for b in range(len(branches))] if len(branches) > 1 else []
 
 
 def _kl(log_target: Tensor, log_p: Tensor, detached: bool) -> Tensor:

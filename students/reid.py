@@ -86,8 +86,10 @@ class ReID(ReIDSpace):
 
     def with_ids(self, num_ids: int) -> ReID:
         if self.num_ids not in (None, num_ids):
-            raise ValueError(f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
-                             "leave num_ids out to take the data set's")
+            raise ValueError(
+                f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
+                "leave num_ids out to take the data set's"
+            )
         return replace(self, num_ids=num_ids)
 
     def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:

@@ -48,8 +48,9 @@ def _bands(row: Tensor, column: Tensor, height: int, width: int) -> list[Tensor]
     """The halves above and below the main diagonal, each split half-way to the corner."""
     above = column * height - row * width
     middle = height * width
-    return [band for offset in (above, -above)
-            for band in ((0 <= offset) & (2 * offset < middle), 2 * offset >= middle)]
+    return [
+        band for offset in (above, -above) for band in ((0 <= offset) & (2 * offset < middle), 2 * offset >= middle)
+    ]
 
 
 class DirectedNet(nn.Module):

@@ -29,7 +29,8 @@ class EnsembleNet(nn.Module):
             embedding=torch.cat([out.embedding for out in branches], dim=1),
             feature=torch.cat([F.normalize(out.feature) for out in branches], dim=1),
             maps={f"{name}.{key}": one for name, out in said.items() for key, one in out.maps.items()},
-            branches=branches)
+            branches=branches,
+        )
 
     def inference(self) -> nn.Module:
         """What is measured, saved and exported: all members."""

@@ -46,8 +46,9 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Te
     return temperature**2 * vrkd(student_logits, teacher_logits, temperature)
 
 
-def vrkd(student_logits: Tensor, teacher_logits: Tensor, temperature: float,
-         direction: Literal["usual", "printed"] = "usual") -> Tensor:
+def vrkd(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, direction: Literal["usual", "printed"] = "usual"
+) -> Tensor:
     """VRKD's divergence `KL(p_t || p_s)`, both at temperature T > 0, without T^2, batch mean: logits `[B, C]`.
 
     `direction="printed"` is Eq. 2 as it stands, `-sum_c p_s log(p_s / p_t)`: the roles are swapped, and with its sign
@@ -74,9 +75,11 @@ def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     Raises ValueError for maps of different images or channels.
     """
     if student_map.shape[:2] != teacher_map.shape[:2]:
-        raise ValueError("the maps of a hint must be of the same images and have the same channels, got "
-                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: the "
-                         f"student's needs an adapter to {teacher_map.shape[1]} channels")
+        raise ValueError(
+            "the maps of a hint must be of the same images and have the same channels, got "
+            f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: the "
+            f"student's needs an adapter to {teacher_map.shape[1]} channels"
+        )
     return F.mse_loss(_at_least_float32(student_map), _at_size_of(student_map, teacher_map))
 
 
@@ -89,8 +92,10 @@ def attention_transfer(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     the two agree. Raises ValueError for maps of different images.
     """
     if len(student_map) != len(teacher_map):
-        raise ValueError("the maps of an attention transfer must be of the same images, got "
-                         f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher")
+        raise ValueError(
+            "the maps of an attention transfer must be of the same images, got "
+            f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher"
+        )
     student, teacher = _attention(_at_least_float32(student_map)), _attention(_at_size_of(student_map, teacher_map))
     return (student - teacher).square().sum(dim=1).mean()
 

@@ -27,8 +27,9 @@ class Teacher:
     It is no module: it enters no student's parameters, state dict, optimiser or `train()`.
     """
 
-    def __init__(self, net: nn.Module, autocast: Callable[[], AbstractContextManager],
-                 maps: Sequence[str] = ()) -> None:
+    def __init__(
+        self, net: nn.Module, autocast: Callable[[], AbstractContextManager], maps: Sequence[str] = ()
+    ) -> None:
         """`net` answers with logits, embedding and named maps; `maps` are the ones to keep of each batch."""
         self._net = net.eval().requires_grad_(False)
         self._autocast = autocast
@@ -42,8 +43,9 @@ class Teacher:
         with torch.inference_mode(), self._autocast():
             out = self._net(images)
         check_names("teacher", self._maps, out.maps)
-        return TeacherOutput(_constant(out.logits), _constant(out.embedding),
-                             {name: _constant(out.maps[name]) for name in self._maps})
+        return TeacherOutput(
+            _constant(out.logits), _constant(out.embedding), {name: _constant(out.maps[name]) for name in self._maps}
+        )
 
 
 def check_identities(teacher: str, known: Sequence[int], identities: Sequence[int], data: str) -> None:
@@ -55,8 +57,10 @@ def check_identities(teacher: str, known: Sequence[int], identities: Sequence[in
     else:
         place = next(i for i, pair in enumerate(zip(known, identities, strict=True)) if len(set(pair)) > 1)
         differ = f"for {teacher} identity number {place} is {known[place]}, that of {data} is {identities[place]}"
-    raise ValueError(f"teacher and data set must have the same identities in the same order: {differ}. "
-                     "Train the teacher on this data set with `nas teach`")
+    raise ValueError(
+        f"teacher and data set must have the same identities in the same order: {differ}. "
+        "Train the teacher on this data set with `nas teach`"
+    )
 
 
 def check_names(whose: str, asked: Sequence[str], maps: Mapping[str, Tensor]) -> None:

@@ -5,5 +5,4 @@ from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
 from nas.bench.strategies import strategies
 
-BENCHES = {"search": search, "loader": loader, "evaluate": evaluate, "rerank": rerank,
-           "strategies": strategies}
+BENCHES = {"search": search, "loader": loader, "evaluate": evaluate, "rerank": rerank, "strategies": strategies}

@@ -23,9 +23,17 @@ from nas.metrics.retrieval import check_counts
 from nas.stage import Machine
 
 
-def loader(data: str = "pedestrians", path: Path | None = None, height: int = 256, width: int = 128, batch: int = 64,
-           images: int = 2048, threads: int = NUM_THREADS, repeats: int = 5,
-           machine: Machine = Machine()) -> dict[str, dict[str, float]]:  # noqa: B008 (frozen)
+def loader(
+    data: str = "pedestrians",
+    path: Path | None = None,
+    height: int = 256,
+    width: int = 128,
+    batch: int = 64,
+    images: int = 2048,
+    threads: int = NUM_THREADS,
+    repeats: int = 5,
+    machine: Machine = Machine(),
+) -> dict[str, dict[str, float]]:  # noqa: B008 (frozen)
     """Augmented batches of the first `images` training images, from memory and from files, and what they consist of.
 
     `images_per_second`: median over `repeats`; `spread`: fastest less slowest; `ratio`: median of the ratio to the
@@ -37,11 +45,13 @@ def loader(data: str = "pedestrians", path: Path | None = None, height: int = 25
     device = machine.fabric().device
     with _files(data, path, images) as split:
         memory, none = (ImageCache(split, height, width, max_gib=gib, num_threads=threads) for gib in (8.0, 0.0))
-        ways = {"bare decode": lambda: _read(split, 1),
-                f"bare decode, {threads} threads": lambda: _read(split, threads),
-                "filling the memory": lambda: len(ImageCache(split, height, width, num_threads=threads)),
-                "batches from memory": lambda: _epoch(memory, batch, device),
-                "batches from files": lambda: _epoch(none, batch, device)}
+        ways = {
+            "bare decode": lambda: _read(split, 1),
+            f"bare decode, {threads} threads": lambda: _read(split, threads),
+            "filling the memory": lambda: len(ImageCache(split, height, width, num_threads=threads)),
+            "batches from memory": lambda: _epoch(memory, batch, device),
+            "batches from files": lambda: _epoch(none, batch, device),
+        }
         turns = [{name: _speed(run) for name, run in ways.items()} for _ in range(repeats)]
     return {name: _row([turn[name] for turn in turns], [turn["bare decode"] for turn in turns]) for name in ways}
 
@@ -63,8 +73,11 @@ def _files(data: str, path: Path | None, num_images: int) -> Iterator[Split]:
 
 def _read(split: Split, num_threads: int) -> int:
     with ThreadPoolExecutor(num_threads) as pool:
-        list(pool.map(lambda first: [split.images.read(i) for i in range(first, len(split), num_threads)],
-                      range(num_threads)))
+        list(
+            pool.map(
+                lambda first: [split.images.read(i) for i in range(first, len(split), num_threads)], range(num_threads)
+            )
+        )
     return len(split)
 
 
@@ -83,5 +96,8 @@ def _speed(run: Callable[[], int]) -> float:
 
 
 def _row(speeds: list[float], bare: list[float]) -> dict[str, float]:
-    return {"images_per_second": statistics.median(speeds), "spread": max(speeds) - min(speeds),
-            "ratio": statistics.median(speed / base for speed, base in zip(speeds, bare, strict=True))}
+    return {
+        "images_per_second": statistics.median(speeds),
+        "spread": max(speeds) - min(speeds),
+        "ratio": statistics.median(speed / base for speed, base in zip(speeds, bare, strict=True)),
+    }

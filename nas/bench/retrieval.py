@@ -22,8 +22,15 @@ NOISE = 2.25
 SAMPLE_SECONDS = 0.005
 
 
-def evaluate(queries: int = 3368, gallery: int = 15913, dim: int = 512, identities: int = 750, repeats: int = 3,
-             compare: bool = False, machine: Machine = Machine()) -> dict[str, Row]:  # noqa: B008 (frozen)
+def evaluate(
+    queries: int = 3368,
+    gallery: int = 15913,
+    dim: int = 512,
+    identities: int = 750,
+    repeats: int = 3,
+    compare: bool = False,
+    machine: Machine = Machine(),
+) -> dict[str, Row]:  # noqa: B008 (frozen)
     """Cosine distances, CMC, mAP and mINP of random clusters; `compare`: beside all distances, sorted and looped over.
 
     `seconds`: median over `repeats`; `spread`: slowest less fastest; `peak_mib`: most memory beyond what was used
@@ -38,9 +45,16 @@ def evaluate(queries: int = 3368, gallery: int = 15913, dim: int = 512, identiti
     return _measured(ways, repeats, machine.fabric().device)
 
 
-def rerank(queries: int = 3368, gallery: int = 15913, dim: int = 512, identities: int = 750, repeats: int = 1,
-           compare: bool = False, reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
-           machine: Machine = Machine()) -> dict[str, Row]:  # noqa: B008
+def rerank(
+    queries: int = 3368,
+    gallery: int = 15913,
+    dim: int = 512,
+    identities: int = 750,
+    repeats: int = 1,
+    compare: bool = False,
+    reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
+    machine: Machine = Machine(),
+) -> dict[str, Row]:  # noqa: B008
     """The same with k-reciprocal re-ranking; `compare`: beside dense matrices of all images and a loop over them."""
     check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
@@ -69,9 +83,13 @@ def _measured(ways: dict[str, Callable[[], float]], repeats: int, device: torch.
     rows = {}
     for name in ways:
         seconds, peaks, maps = zip(*(turn[name] for turn in turns), strict=True)
-        rows[name] = {"seconds": statistics.median(seconds), "spread": max(seconds) - min(seconds),
-                      "peak_mib": max(peaks), "mAP": maps[0],
-                      "ratio": statistics.median(turn[name][0] / turn["ours"][0] for turn in turns)}
+        rows[name] = {
+            "seconds": statistics.median(seconds),
+            "spread": max(seconds) - min(seconds),
+            "peak_mib": max(peaks),
+            "mAP": maps[0],
+            "ratio": statistics.median(turn[name][0] / turn["ours"][0] for turn in turns),
+        }
     return rows
 
 

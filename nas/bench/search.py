@@ -50,8 +50,15 @@ class MeanSquare:
     alpha_batches = weight_batches
 
 
-def search(channels: int = 16, cells: int = 8, height: int = 96, width: int = 32, batch: int = 16, repeats: int = 5,
-           machine: Machine = Machine()) -> dict[str, Any]:  # noqa: B008 (frozen)
+def search(
+    channels: int = 16,
+    cells: int = 8,
+    height: int = 96,
+    width: int = 32,
+    batch: int = 16,
+    repeats: int = 5,
+    machine: Machine = Machine(),
+) -> dict[str, Any]:  # noqa: B008 (frozen)
     """One bilevel step (weights, alphas) of DARTS on the KDAS supernet, in several forms, one after the other in turn.
 
     `seconds`: median over `repeats`; `ratio`: median of the ratio to ours in the same turn; `saved_mib`: what autograd
@@ -66,10 +73,17 @@ def search(channels: int = 16, cells: int = 8, height: int = 96, width: int = 32
         saved = {name: saved_mib(form.forward) for name, form in forms.items()}
         for form in forms.values():
             form.step()
-        turns = [{name: _seconds(form.step, stage.fabric.device) for name, form in forms.items()} for _ in range(repeats)]
-    return {name: {"seconds": statistics.median(turn[name] for turn in turns),
-                   "ratio": statistics.median(turn[name] / turn["ours"] for turn in turns),
-                   "saved_mib": saved[name]} for name in forms}
+        turns = [
+            {name: _seconds(form.step, stage.fabric.device) for name, form in forms.items()} for _ in range(repeats)
+        ]
+    return {
+        name: {
+            "seconds": statistics.median(turn[name] for turn in turns),
+            "ratio": statistics.median(turn[name] / turn["ours"] for turn in turns),
+            "saved_mib": saved[name],
+        }
+        for name in forms
+    }
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ def ours(space: Cells, stage: Stage, batch: Noise, strategy: DARTS = DARTS()) ->
     def forward() -> Tensor:
         with only(bilevel.weights, bilevel.supernet), stage.autocast():
             return bilevel.objective.loss(bilevel.supernet, batch, 0)["total"]
+
     return Form(step, forward)
 
 
@@ -106,6 +121,7 @@ def every_gradient(space: Cells, stage: Stage, batch: Noise) -> Form:
     def both() -> None:
         for optimiser, used in ((bilevel.weight_optimiser, slice(1, None)), (bilevel.alpha_optimiser, slice(0, 1))):
             step(optimiser, list(torch.autograd.grad(loss(), of, materialize_grads=True)[used]))
+
     return Form(both, loss)
 
 
@@ -167,5 +183,10 @@ def saved_mib(forward: Callable[[], Tensor]) -> float:
     return sum(kept.values()) / 2**20
 
 
-FORMS = {"ours": ours, "plain mixed operation": partial(ours, strategy=DARTS(folded=False)),
-         "every gradient": every_gradient, "second order": partial(ours, strategy=DARTS(order=2)), "NNI": nni}
+FORMS = {
+    "ours": ours,
+    "plain mixed operation": partial(ours, strategy=DARTS(folded=False)),
+    "every gradient": every_gradient,
+    "second order": partial(ours, strategy=DARTS(order=2)),
+    "NNI": nni,
+}

@@ -31,15 +31,22 @@ from nas.suggest import near_misses
 
 Row = dict[str, float]
 BASELINE = "random"
-STRATEGIES = {BASELINE: RandomSearch(), "reinforce": Reinforce(), "evolution": Evolution(), "tpe": OptunaSearch(),
-              "nsga2": OptunaSearch(sampler="nsga2"), "gp": OptunaSearch(sampler="gp")}
+STRATEGIES = {
+    BASELINE: RandomSearch(),
+    "reinforce": Reinforce(),
+    "evolution": Evolution(),
+    "tpe": OptunaSearch(),
+    "nsga2": OptunaSearch(sampler="nsga2"),
+    "gp": OptunaSearch(sampler="gp"),
+}
 FAST = ("reinforce", "evolution", "tpe", "nsga2")
 """A search by Gaussian process takes half a minute, the others a second or two."""
 OUT = Path("runs/out/bench-strategies")
 
 
-def strategies(tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str, ...] = FAST, processes: int = 2,
-               out: Path = OUT) -> dict[str, Row]:
+def strategies(
+    tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str, ...] = FAST, processes: int = 2, out: Path = OUT
+) -> dict[str, Row]:
     """The best accuracy (%, on the test set) found by so many trials, on every table in the folder `tables`.
 
     A trial is one look into a table: the clock counts trials, as the tables give no times.
@@ -55,16 +62,20 @@ def strategies(tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str
     check_counts(seeds=seeds, trials=trials, processes=processes)
     for name in only:
         if name not in STRATEGIES:
-            raise ValueError(f"there is no strategy {name!r} here{near_misses(name, STRATEGIES)}; there are "
-                             f"{', '.join(STRATEGIES)}")
+            raise ValueError(
+                f"there is no strategy {name!r} here{near_misses(name, STRATEGIES)}; there are {', '.join(STRATEGIES)}"
+            )
     names = list(dict.fromkeys((BASELINE, *only)))
     known = read_tables(tables)
     jobs = list(product([tables], range(len(known)), names, range(seeds), [trials]))
     curves, fronts = zip(*_worked(jobs, processes), strict=True)
     curves = np.reshape(curves, (len(known), len(names), seeds, trials))
     fronts = np.reshape(fronts, curves.shape[:3])
-    rows = {f"{table.name}: {name}": _row(table, name, curves[i, [0, j]], fronts[i, [0, j]])
-            for i, table in enumerate(known) for j, name in enumerate(names)}
+    rows = {
+        f"{table.name}: {name}": _row(table, name, curves[i, [0, j]], fronts[i, [0, j]])
+        for i, table in enumerate(known)
+        for j, name in enumerate(names)
+    }
     _write(out, known, names, curves, rows)
     return rows
 
@@ -77,8 +88,9 @@ def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tup
     torch.manual_seed(10**6 * list(STRATEGIES).index(name) + seed)
     table = read_tables(folder)[place]
     history = replace(STRATEGIES[name], trials=trials).search(table.space, table, Memory()).history
-    return [line["best"] for line in history], front_share(table, *zip(*((line["score"], line["cost"])
-                                                                          for line in history), strict=True))
+    return [line["best"] for line in history], front_share(
+        table, *zip(*((line["score"], line["cost"]) for line in history), strict=True)
+    )
 
 
 def front_share(table: Table, accuracies: Sequence[float], costs: Sequence[float]) -> float:
@@ -112,8 +124,13 @@ def _worked(jobs: Sequence[tuple], processes: int) -> Iterator[tuple[list[float]
 def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row:
     """`curves` `[2, seeds, trials]` and `fronts` `[2, seeds]` are random search's and the strategy's."""
     chance, final = curves[:, :, -1]
-    row = {"mean": final.mean(), "std": final.std(), "regret": table.optimum - final.mean(),
-           "optimal": (final == table.optimum).mean(), "front": fronts[1].mean()}
+    row = {
+        "mean": final.mean(),
+        "std": final.std(),
+        "regret": table.optimum - final.mean(),
+        "optimal": (final == table.optimum).mean(),
+        "front": fronts[1].mean(),
+    }
     if name != BASELINE:
         row["p"] = mannwhitneyu(final, chance, alternative="greater").pvalue
         row["p_front"] = mannwhitneyu(fronts[1], fronts[0], alternative="greater").pvalue
@@ -126,10 +143,14 @@ def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row
 
 
 def _write(out: Path, known: Sequence[Table], names: Sequence[str], curves: np.ndarray, rows: dict[str, Row]) -> None:
-    means = {table.name: dict(zip(names, of.mean(axis=1).tolist(), strict=True))
-             for table, of in zip(known, curves, strict=True)}
-    write_json(out / "strategies.json", {"rows": rows, "optimum": {table.name: table.optimum for table in known},
-                                         "mean_best_so_far": means})
+    means = {
+        table.name: dict(zip(names, of.mean(axis=1).tolist(), strict=True))
+        for table, of in zip(known, curves, strict=True)
+    }
+    write_json(
+        out / "strategies.json",
+        {"rows": rows, "optimum": {table.name: table.optimum for table in known}, "mean_best_so_far": means},
+    )
     figure = _drawn(known, names, curves)
     write_text(out / "strategies.svg", svg(figure, transparent=False))
     write_bytes(out / "strategies.png", png(figure))

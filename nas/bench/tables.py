@@ -120,7 +120,7 @@ class MemoryJournal:
         return nullcontext()
 
     def news(self) -> list[dict]:
-        new, self.read = self.lines[self.read:], len(self.lines)
+        new, self.read = self.lines[self.read :], len(self.lines)
         return new
 
     def add(self, line: dict) -> None:
@@ -150,8 +150,10 @@ def _cells(path: Path) -> list[Table]:
     cifar10, cifar100 = (_numbers(path, rows, column, 100) for column in ("cifar10_test", "cifar100_test"))
     of_space = Questions.of(NASBench201()), nas_bench_201.table_key
     multiply_adds = _cell_multiply_adds(rows)
-    return [Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED),
-            Table("NAS-Bench-201, CIFAR-100", *of_space, cifar100, multiply_adds, {})]
+    return [
+        Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED),
+        Table("NAS-Bench-201, CIFAR-100", *of_space, cifar100, multiply_adds, {}),
+    ]
 
 
 def _macro(path: Path) -> Table:
@@ -159,8 +161,14 @@ def _macro(path: Path) -> Table:
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise ValueError(f"{path} must map each architecture to its numbers")
     _check_keys(path, rows, nas_bench_macro.from_table_key, 3**8)
-    return Table("NAS-Bench-Macro, CIFAR-10", Questions.of(NASBenchMacro()), nas_bench_macro.table_key,
-                 _numbers(path, rows, "mean_acc", 100), _numbers(path, rows, "flops", math.inf), {})
+    return Table(
+        "NAS-Bench-Macro, CIFAR-10",
+        Questions.of(NASBenchMacro()),
+        nas_bench_macro.table_key,
+        _numbers(path, rows, "mean_acc", 100),
+        _numbers(path, rows, "flops", math.inf),
+        {},
+    )
 
 
 def _check_keys(path: Path, keys: Mapping[str, object], read: Callable[[str], Architecture], count: int) -> None:

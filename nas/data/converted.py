@@ -41,8 +41,9 @@ def converted(folder: Path, sources: Sequence[Path], version: int, convert: Call
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
     except OSError as error:
-        raise SaveError(f"could not fill the cache folder {folder}: {error}; make room, or set `cache` to another "
-                        "folder") from error
+        raise SaveError(
+            f"could not fill the cache folder {folder}: {error}; make room, or set `cache` to another folder"
+        ) from error
     return folder
 
 

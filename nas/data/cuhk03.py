@@ -60,9 +60,7 @@ class CUHK03(DataSource):
         """The folder made of the original files in `root`."""
         config = f"cuhk03_new_protocol_config_{self.boxes}.mat"
         released = root / "cuhk03_release"
-        sources = [
-            released / name if (released / name).is_file() else root / name for name in ("cuhk-03.mat", config)
-        ]
+        sources = [released / name if (released / name).is_file() else root / name for name in ("cuhk-03.mat", config)]
         needed = (f"the folder {self.boxes}/{FOLDERS['train']} and its neighbours", "or cuhk-03.mat", f"and {config}")
         for source in sources:
             check_there(source, "CUHK03-NP", needed)

@@ -61,8 +61,10 @@ def write(mat: Path, source: h5py.File, pairs: list[np.ndarray], folder: Path, c
     except (IndexError, OSError, ValueError):  # out of range, damaged data, no reference
         pixels = np.empty(0)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"{mat} has no image of pair {crop.pair}, person {crop.person}, column {crop.column}, which "
-                         "the protocol uses: the two files do not belong together, or one is damaged")
+        raise ValueError(
+            f"{mat} has no image of pair {crop.pair}, person {crop.person}, column {crop.column}, which "
+            "the protocol uses: the two files do not belong together, or one is damaged"
+        )
     Image.fromarray(np.ascontiguousarray(pixels.T)).save(folder / crop.file, compress_level=1)
 
 

@@ -44,15 +44,23 @@ def held_out(data: ReIDData, share: float, rng: np.random.Generator) -> ReIDData
     identities = findable(train)
     count = round(share * len(np.unique(train.ids)))
     if not 2 <= count <= len(identities):
-        raise ValueError(f"{data.name}: {share:g} of its training identities are {count}, and 2 to {len(identities)} "
-                         "can be held out (those that two cameras see): change --held-out, or take more identities")
+        raise ValueError(
+            f"{data.name}: {share:g} of its training identities are {count}, and 2 to {len(identities)} "
+            "can be held out (those that two cameras see): change --held-out, or take more identities"
+        )
     chosen = np.sort(rng.permutation(identities)[:count])
     queries = queries_of(train, chosen, rng)
     held = np.isin(train.ids, chosen)
     gallery = held.copy()
     gallery[queries] = False
-    return replace(data, name=f"{data.name} (held out of training)", train=train.take(~held), query=train.take(queries),
-                   gallery=train.take(gallery), partitions=())
+    return replace(
+        data,
+        name=f"{data.name} (held out of training)",
+        train=train.take(~held),
+        query=train.take(queries),
+        gallery=train.take(gallery),
+        partitions=(),
+    )
 
 
 def queries_of(split: Split, identities: Sequence[int], rng: np.random.Generator) -> np.ndarray:

@@ -99,8 +99,10 @@ class Switched:
 
     def __post_init__(self) -> None:
         if self.first.batch_size != self.then.batch_size:
-            raise ValueError(f"both kinds of batches must have equally many images, not {self.first.batch_size} and "
-                             f"{self.then.num_ids} x {self.then.images_per_id} = {self.then.batch_size}")
+            raise ValueError(
+                f"both kinds of batches must have equally many images, not {self.first.batch_size} and "
+                f"{self.then.num_ids} x {self.then.images_per_id} = {self.then.batch_size}"
+            )
 
     @property
     def num_ids(self) -> int:

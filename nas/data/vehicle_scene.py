@@ -35,8 +35,11 @@ class VehicleCamera(Camera):
         depth, middle = canvas.height - horizon, canvas.width / 2
 
         def band(top: float, bottom: float, fill: Colour) -> None:
-            edges = [(x, horizon + share * depth + slope * (x - middle))
-                     for share, ends in ((top, (0, canvas.width)), (bottom, (canvas.width, 0))) for x in ends]
+            edges = [
+                (x, horizon + share * depth + slope * (x - middle))
+                for share, ends in ((top, (0, canvas.width)), (bottom, (canvas.width, 0)))
+                for x in ends
+            ]
             pen.polygon(edges, fill=fill)  # fmt: skip
 
         kerb = rng.uniform(0.12, 0.3)

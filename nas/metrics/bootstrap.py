@@ -17,8 +17,10 @@ def resampled_means(
     the rows that came. Raises ValueError for fewer than two rows or clusters, and for values that are not finite.
     """
     if values.ndim != 2 or not np.isfinite(values).all():
-        raise ValueError(f"values must be [N, K] and finite, got shape {list(values.shape)} with "
-                         f"{np.count_nonzero(~np.isfinite(values))} that are not finite: leave skipped queries out")
+        raise ValueError(
+            f"values must be [N, K] and finite, got shape {list(values.shape)} with "
+            f"{np.count_nonzero(~np.isfinite(values))} that are not finite: leave skipped queries out"
+        )
     if resamples < 1:
         raise ValueError(f"resamples must be 1 or more, got {resamples}")
     clusters = np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]

@@ -24,9 +24,16 @@ class CameraPairs:
 
     def records(self) -> list[dict[str, Any]]:
         """The pairs that have queries, as plain data."""
-        return [{"query_camera": int(self.query_cameras[i]), "gallery_camera": int(self.gallery_cameras[j]),
-                 "num_queries": int(self.num_queries[i, j]), "mAP": float(self.mAP[i, j]),
-                 "rank1": float(self.rank1[i, j])} for i, j in np.argwhere(self.num_queries).tolist()]
+        return [
+            {
+                "query_camera": int(self.query_cameras[i]),
+                "gallery_camera": int(self.gallery_cameras[j]),
+                "num_queries": int(self.num_queries[i, j]),
+                "mAP": float(self.mAP[i, j]),
+                "rank1": float(self.rank1[i, j]),
+            }
+            for i, j in np.argwhere(self.num_queries).tolist()
+        ]
 
 
 def camera_pairs(
@@ -49,7 +56,8 @@ def camera_pairs(
         raise ValueError("a table of camera pairs needs the cameras of queries and gallery; this data set has none")
     query_ids, gallery_ids, query_cameras, gallery_cameras = (
         torch.as_tensor(labels, device=query.device)
-        for labels in (query_ids, gallery_ids, query_cameras, gallery_cameras))
+        for labels in (query_ids, gallery_ids, query_cameras, gallery_cameras)
+    )
     rows, row = np.unique(query_cameras.cpu().numpy(), return_inverse=True)
     columns = np.unique(gallery_cameras.cpu().numpy())
     num, mean_precision, rank1 = np.zeros((3, len(rows), len(columns)))
@@ -60,13 +68,26 @@ def camera_pairs(
             matched &= query_cameras != camera
         if not matched.any():
             continue
-        found = evaluate_retrieval(query[matched], gallery[seen], query_ids[matched], gallery_ids[seen],
-                                   query_cameras[matched], gallery_cameras[seen], distance=distance, ap=ap,
-                                   same_camera=same_camera)
+        found = evaluate_retrieval(
+            query[matched],
+            gallery[seen],
+            query_ids[matched],
+            gallery_ids[seen],
+            query_cameras[matched],
+            gallery_cameras[seen],
+            distance=distance,
+            ap=ap,
+            same_camera=same_camera,
+        )
         at = row[matched.cpu().numpy()]
         num[:, j] = np.bincount(at, minlength=len(rows))
         mean_precision[:, j] = np.bincount(at, weights=found.average_precision, minlength=len(rows))
         rank1[:, j] = np.bincount(at, weights=found.first_match_rank == 1, minlength=len(rows))
     some = np.where(num, num, np.nan)
-    return CameraPairs(query_cameras=rows, gallery_cameras=columns, num_queries=num.astype(np.int64),
-                       mAP=mean_precision / some, rank1=rank1 / some)
+    return CameraPairs(
+        query_cameras=rows,
+        gallery_cameras=columns,
+        num_queries=num.astype(np.int64),
+        mAP=mean_precision / some,
+        rank1=rank1 / some,
+    )

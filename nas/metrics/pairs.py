@@ -77,8 +77,10 @@ def pair_distances(
         counts += torch.bincount(place.masked_fill_(junk, 2 * bins).flatten(), minlength=2 * bins + 1)
     wrong, right = counts[:-1].cpu().numpy().reshape(2, bins)
     if not right.any() or not wrong.any():
-        raise ValueError(f"there must be right and wrong pairs, got {right.sum()} and {wrong.sum()}; check that query "
-                         "and gallery are of one data set and that ids and cameras are in the right order")
+        raise ValueError(
+            f"there must be right and wrong pairs, got {right.sum()} and {wrong.sum()}; check that query "
+            "and gallery are of one data set and that ids and cameras are in the right order"
+        )
     return PairDistances(edges=np.linspace(0, top, bins + 1), right=right, wrong=wrong, distance=distance)
 
 
@@ -90,8 +92,10 @@ def _labels(
     for features, labels in ((query, query_labels), (gallery, gallery_labels)):
         num_labels = 0 if labels is None else len(labels)
         if num_labels != len(features):
-            raise ValueError(f"each of {len(features)} images needs its {what}, got {num_labels}"
-                             + ('; without cameras say same_camera="keep"' if what == "camera" else ""))
+            raise ValueError(
+                f"each of {len(features)} images needs its {what}, got {num_labels}"
+                + ('; without cameras say same_camera="keep"' if what == "camera" else "")
+            )
         checked.append(torch.as_tensor(labels, device=features.device))
     return checked
 

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from nas.report.table import MISSING, Row, Table, as_markdown, milliseconds, millions, multiply_adds, percent
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
-COSTS = {"parameters": ("parameters", millions), "multiply_adds": ("multiply-adds", multiply_adds),
-         "ms_per_image_1": ("ms, batch 1", milliseconds), "ms_per_image_128": ("ms, batch 128", milliseconds)}
+COSTS = {
+    "parameters": ("parameters", millions),
+    "multiply_adds": ("multiply-adds", multiply_adds),
+    "ms_per_image_1": ("ms, batch 1", milliseconds),
+    "ms_per_image_128": ("ms, batch 128", milliseconds),
+}
 OVER = ("queries", "identities")
 
 
@@ -14,16 +18,24 @@ def accuracy_table(comparison: dict) -> Table:
     """What `compare.json` says of each network: accuracy (%), its intervals over queries and over identities, cost."""
     rows = comparison["rows"]
     measured = [title for name in MEASURES.values() for title in (name, *OVER)]
-    cells = [(row["name"], *(cell for key in MEASURES for cell in _accuracy(row, key)),
-              *(text(row[key]) for key, (_, text) in COSTS.items())) for row in rows]
+    cells = [
+        (
+            row["name"],
+            *(cell for key in MEASURES for cell in _accuracy(row, key)),
+            *(text(row[key]) for key, (_, text) in COSTS.items()),
+        )
+        for row in rows
+    ]
     return Table(("network", *measured, *(title for title, _ in COSTS.values())), tuple(map(Row, cells)))
 
 
 def difference_table(comparison: dict) -> Table:
     """Differences to the first network in points; a star stands where the interval leaves out 0."""
     measured = [title for name in MEASURES.values() for title in (name, *OVER)]
-    cells = [(row["name"], *(cell for key in MEASURES for cell in _difference(row["difference"][key])))
-             for row in comparison["rows"][1:]]
+    cells = [
+        (row["name"], *(cell for key in MEASURES for cell in _difference(row["difference"][key])))
+        for row in comparison["rows"][1:]
+    ]
     return Table(("minus the first", *measured), tuple(map(Row, cells)))
 
 
@@ -52,10 +64,13 @@ def seed_lines(seeds: Sequence[dict]) -> list[str]:
     """A line for each recipe that was run with several seeds."""
     lines = []
     for group in seeds:
-        means = [f"{name} {percent(group[key]['mean'])} ± {percent(group[key]['sd'])}"
-                 for key, name in MEASURES.items()]
-        lines.append(f"{group['recipe']}, {group['role']}, seeds {', '.join(map(str, group['seeds']))}: "
-                     f"{', '.join(means)} (mean ± standard deviation)")
+        means = [
+            f"{name} {percent(group[key]['mean'])} ± {percent(group[key]['sd'])}" for key, name in MEASURES.items()
+        ]
+        lines.append(
+            f"{group['recipe']}, {group['role']}, seeds {', '.join(map(str, group['seeds']))}: "
+            f"{', '.join(means)} (mean ± standard deviation)"
+        )
     return lines
 
 
@@ -65,8 +80,11 @@ def _accuracy(row: dict, key: str) -> list[str]:
 
 
 def _difference(difference: dict) -> list[str]:
-    ends = [f"{_points(difference[over][0])} to {_points(difference[over][1])}"
-            + (" *" if difference["excludes_zero"][over] else "") for over in OVER]
+    ends = [
+        f"{_points(difference[over][0])} to {_points(difference[over][1])}"
+        + (" *" if difference["excludes_zero"][over] else "")
+        for over in OVER
+    ]
     return [_points(difference["value"]), *ends]
 
 

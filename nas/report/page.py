@@ -145,8 +145,11 @@ def _result_figures(metrics: dict) -> list[Markup]:
 def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     """What `nas evaluate` drew of the student's retrieval, each with its title."""
     paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
-    return [(title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
-            for path, title in paths if path.exists()]
+    return [
+        (title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
+        for path, title in paths
+        if path.exists()
+    ]
 
 
 def _bitmap(path: Path) -> str:

@@ -36,8 +36,10 @@ def pareto(rows: Sequence[dict]) -> Figure | None:
     `rows` are those of `metrics.json` or `compare.json`; the latter's intervals over identities are drawn as bars.
     Filled points are on the front, which a line connects; the others have a hollow marker.
     """
-    panels = {key: [row for row in rows if _is_number(row.get("mAP")) and _is_number(row.get(key)) and row[key] > 0]
-              for key in COSTS}
+    panels = {
+        key: [row for row in rows if _is_number(row.get("mAP")) and _is_number(row.get(key)) and row[key] > 0]
+        for key in COSTS
+    }
     panels = {key: known for key, known in panels.items() if known}
     if not panels:
         return None
@@ -64,8 +66,16 @@ def _draw_panel(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, int
         colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
         if interval:
             axes.plot([cost, cost], interval, "_-", color=colour, linewidth=1.2, markersize=MARKER_SIZE - 2, zorder=2)
-        axes.plot(cost, accuracy, MARKERS[number % len(MARKERS)], markersize=MARKER_SIZE, markeredgecolor=colour,
-                  markerfacecolor=colour if on_front else "white", markeredgewidth=1.4, zorder=3)
+        axes.plot(
+            cost,
+            accuracy,
+            MARKERS[number % len(MARKERS)],
+            markersize=MARKER_SIZE,
+            markeredgecolor=colour,
+            markerfacecolor=colour if on_front else "white",
+            markeredgewidth=1.4,
+            zorder=3,
+        )
     axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="mAP (%)")
     axes.margins(x=0.22, y=0.14)
@@ -88,8 +98,10 @@ def _place_labels(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, i
         label = _label(axes, row, key, SERIES_COLOURS[looks[row["name"]] % len(SERIES_COLOURS)])
         spot, extent = axes.transData.transform(label.xy) * to_points, label.get_window_extent()
         size = np.array([extent.width, extent.height]) * to_points
-        places = [np.concatenate([_around(centre[None], size), _leader(spot, centre, size)])
-                  for centre in _centres(spot, size)]
+        places = [
+            np.concatenate([_around(centre[None], size), _leader(spot, centre, size)])
+            for centre in _centres(spot, size)
+        ]
         everything = np.concatenate(taken)
         place = min(places, key=lambda boxes: _cost(boxes, everything, inside))
         taken.append(place)
@@ -101,8 +113,18 @@ def _label(axes: Axes, row: dict, key: str, colour: str) -> Annotation:
     name = row["name"] if len(row["name"]) <= LONGEST_NAME else f"{row['name'][: LONGEST_NAME - 1]}…"
     line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": MARKER_SIZE / 2}
     point = row[key] / COSTS[key][1], 100 * row["mAP"]
-    return axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=8, color=INK,
-                         arrowprops=line, annotation_clip=False, va="bottom", ha="left")
+    return axes.annotate(
+        name,
+        point,
+        xytext=(0, 0),
+        textcoords="offset points",
+        fontsize=8,
+        color=INK,
+        arrowprops=line,
+        annotation_clip=False,
+        va="bottom",
+        ha="left",
+    )
 
 
 def _centres(spot: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -55,8 +55,10 @@ def measures(history: Sequence[dict]) -> str:
     """What a gradient search keeps an eye on beside its losses: the costs, the Hessian and what it draws by."""
     panels = []
     for key, (title, unit) in COSTS.items():
-        curves = [(name, x, [unit * each for each in y])
-                  for name, x, y in (_over_epochs(history, key, name) for name in ("expected", "predicted"))]
+        curves = [
+            (name, x, [unit * each for each in y])
+            for name, x, y in (_over_epochs(history, key, name) for name in ("expected", "predicted"))
+        ]
         panels.append((title, "", _drawable(curves)))
     for key, title in (("eigenvalue", "largest eigenvalue of the Hessian"), ("tau", "tau of the Gumbel softmax")):
         _, *curve = _over_epochs(history, key)
@@ -74,8 +76,10 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
     if not tried:
         return ""
     (value_title, per_value), (cost_title, per_cost) = VALUES.get(value, (value, 1.0)), COSTS.get(cost, (cost, 1.0))
-    score, best, price = (per * np.array(_numbers(line.get(key) for line in tried))
-                          for key, per in (("score", per_value), ("best", per_value), ("cost", per_cost)))
+    score, best, price = (
+        per * np.array(_numbers(line.get(key) for line in tried))
+        for key, per in (("score", per_value), ("best", per_value), ("cost", per_cost))
+    )
     whole = np.array([not line.get("pruned") for line in tried])
     number = np.arange(1, len(tried) + 1)
     known = np.isfinite(price)
@@ -237,7 +241,7 @@ def _edge_title(name: str) -> str:
     edge = _EDGE.fullmatch(name)
     if edge:
         return f"{edge['state']} → {edge['node']}"
-    return name if len(name) <= LONGEST_TITLE else f"…{name[1 - LONGEST_TITLE:]}"
+    return name if len(name) <= LONGEST_TITLE else f"…{name[1 - LONGEST_TITLE :]}"
 
 
 def _edge_order(name: str) -> tuple[int, int]:

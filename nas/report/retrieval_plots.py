@@ -32,8 +32,9 @@ def chosen_identities(
     """
     ids = np.unique(query_ids)
     images = np.array([(gallery_ids == each).sum() for each in ids])
-    cameras = np.array([0 if gallery_cameras is None else len(np.unique(gallery_cameras[gallery_ids == each]))
-                        for each in ids])
+    cameras = np.array(
+        [0 if gallery_cameras is None else len(np.unique(gallery_cameras[gallery_ids == each])) for each in ids]
+    )
     return ids[np.lexsort((ids, -images, -cameras))[:num]]
 
 
@@ -59,9 +60,16 @@ def tsne(
         for number, identity in enumerate(np.unique(ids)):
             mine = ids == identity
             _scatter(axes, places[mine], None if cameras is None else cameras[mine], cameras, number)
-            axes.annotate(str(identity), np.median(places[mine], axis=0), fontsize=8, weight="bold", color=INK,
-                          ha="center", va="center", bbox={"boxstyle": "round,pad=0.05", "facecolor": "white",
-                                                          "edgecolor": "none", "alpha": 0.6})
+            axes.annotate(
+                str(identity),
+                np.median(places[mine], axis=0),
+                fontsize=8,
+                weight="bold",
+                color=INK,
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "round,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.6},
+            )
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.set_title(f"t-SNE of {len(features)} images, perplexity {perplexity:.3g}", loc="left")
         if cameras is not None:
@@ -79,8 +87,10 @@ def distance_histogram(pairs: PairDistances) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()
-        for name, counts, colour in (("right pairs", pairs.right, SERIES_COLOURS[0]),
-                                     ("wrong pairs", pairs.wrong, SERIES_COLOURS[1])):
+        for name, counts, colour in (
+            ("right pairs", pairs.right, SERIES_COLOURS[0]),
+            ("wrong pairs", pairs.wrong, SERIES_COLOURS[1]),
+        ):
             shares = 100 * np.add.reduceat(counts[: ends[-1]], starts) / counts.sum()
             axes.stairs(shares, edges, color=colour, fill=True, alpha=0.25)
             axes.stairs(shares, edges, color=colour, linewidth=1.4, label=f"{name} ({counts.sum():,})")
@@ -95,8 +105,9 @@ def camera_table(pairs: CameraPairs) -> Figure:
     with matplotlib.rc_context(STYLE):
         side = min(WIDTH / 2, 1.4 + 0.45 * max(pairs.mAP.shape))
         figure = Figure(figsize=(2 * side, side), layout="compressed")
-        for axes, (title, shares) in zip(figure.subplots(1, 2), (("mAP", pairs.mAP), ("rank-1", pairs.rank1)),
-                                         strict=True):
+        for axes, (title, shares) in zip(
+            figure.subplots(1, 2), (("mAP", pairs.mAP), ("rank-1", pairs.rank1)), strict=True
+        ):
             _heat_map(axes, 100 * shares, pairs)
             axes.set_title(f"{title} (%)", loc="left")
     return figure
@@ -110,8 +121,9 @@ def _spread(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
         return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features.astype(np.float64))
 
 
-def _scatter(axes: Axes, places: np.ndarray, cameras: np.ndarray | None, all_cameras: np.ndarray | None,
-             number: int) -> None:
+def _scatter(
+    axes: Axes, places: np.ndarray, cameras: np.ndarray | None, all_cameras: np.ndarray | None, number: int
+) -> None:
     colour = COLOURS[number % len(COLOURS)]
     if cameras is None or all_cameras is None:
         axes.scatter(*places.T, s=24, color=colour, linewidths=0.8)
@@ -123,8 +135,10 @@ def _scatter(axes: Axes, places: np.ndarray, cameras: np.ndarray | None, all_cam
 
 
 def _camera_legend(figure: Figure, axes: Axes, cameras: np.ndarray) -> None:
-    handles = [axes.scatter([], [], s=24, marker=marker, color=MUTED, linewidths=0.8, label=str(camera))
-               for camera, marker in _markers(cameras).items()]
+    handles = [
+        axes.scatter([], [], s=24, marker=marker, color=MUTED, linewidths=0.8, label=str(camera))
+        for camera, marker in _markers(cameras).items()
+    ]
     figure.legend(handles=handles, title="camera", loc="outside right upper", fontsize=8, title_fontsize=8)
 
 
@@ -145,5 +159,12 @@ def _heat_map(axes: Axes, values: np.ndarray, pairs: CameraPairs) -> None:
     size = 9 if max(values.shape) <= 10 else 6
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
-            axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=size,
-                      color="white" if image.norm(value) < 0.5 else "black")
+            axes.text(
+                j,
+                i,
+                f"{value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=size,
+                color="white" if image.norm(value) < 0.5 else "black",
+            )

@@ -23,8 +23,9 @@ def weight_histograms(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figur
     stages = list(next(iter(networks.values())))
     for name, weights in networks.items():
         if list(weights) != stages:
-            raise ValueError(f"the networks must have the same stages: {name} has {', '.join(weights)}, not "
-                             f"{', '.join(stages)}")
+            raise ValueError(
+                f"the networks must have the same stages: {name} has {', '.join(weights)}, not {', '.join(stages)}"
+            )
     across = min(PANELS_IN_A_ROW, len(stages))
     down = -(-len(stages) // across)
     with matplotlib.rc_context(STYLE):
@@ -38,11 +39,15 @@ def weight_histograms(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figur
                 axes.stairs(density, edges, color=colour, linewidth=1.4)
             axes.set_title(stage, loc="left")
             axes.set(yticks=[], xlabel="weight")
-        for axes in panels[len(stages):]:
+        for axes in panels[len(stages) :]:
             axes.set_visible(False)
         handles = [Line2D([], [], color=colour) for colour in _colours(len(networks))]
-        figure.legend(handles, [f"{legend_label(name)} ({100 * dead_share(weights):.1f} % dead)"
-                                for name, weights in networks.items()], loc="outside lower center", ncols=len(networks))
+        figure.legend(
+            handles,
+            [f"{legend_label(name)} ({100 * dead_share(weights):.1f} % dead)" for name, weights in networks.items()],
+            loc="outside lower center",
+            ncols=len(networks),
+        )
     return figure
 
 
@@ -61,8 +66,16 @@ def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, up
             places = sorted(points)
             means = np.array([np.mean(points[place]) for place in places])
             ends = np.array([[min(points[place]), max(points[place])] for place in places]).T
-            axes.errorbar(places, means, yerr=np.abs(ends - means), color=colour, marker="o", markersize=3.5,
-                          capsize=2.5, label=legend_label(name))
+            axes.errorbar(
+                places,
+                means,
+                yerr=np.abs(ends - means),
+                color=colour,
+                marker="o",
+                markersize=3.5,
+                capsize=2.5,
+                label=legend_label(name),
+            )
         axes.set(xlabel=across, ylabel=upwards)
         axes.legend(fontsize=8)
     return figure

@@ -33,14 +33,26 @@ def percent(value: object) -> str:
 
 def millions(value: object) -> str:
     """A count of parameters, in thousands where there are fewer than ten thousand."""
-    return _formatted(value, lambda count: f"{count / 1e3:.1f} k" if count < 1e4 else
-                      f"{count / 1e6:.2f} M" if count < 1e8 else f"{count / 1e6:.0f} M")
+    return _formatted(
+        value,
+        lambda count: (
+            f"{count / 1e3:.1f} k" if count < 1e4 else f"{count / 1e6:.2f} M" if count < 1e8 else f"{count / 1e6:.0f} M"
+        ),
+    )
 
 
 def multiply_adds(value: object) -> str:
     """A count of multiply-adds: k below ten million, G from a thousand million on."""
-    return _formatted(value, lambda count: f"{count / 1e9:.2f} G" if count >= 1e9 else
-                      f"{count / 1e6:.0f} M" if count >= 1e7 else f"{count / 1e3:.0f} k")
+    return _formatted(
+        value,
+        lambda count: (
+            f"{count / 1e9:.2f} G"
+            if count >= 1e9
+            else f"{count / 1e6:.0f} M"
+            if count >= 1e7
+            else f"{count / 1e3:.0f} k"
+        ),
+    )
 
 
 def milliseconds(value: object) -> str:

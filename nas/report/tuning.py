@@ -82,12 +82,31 @@ def history(rows: Sequence[dict], *_: object) -> Figure | None:
         return None
     figure, axes = _single()
     if pruned := [row for row in told if row["state"] == "pruned"]:
-        axes.plot([row["trial"] for row in pruned], [100 * row["mAP"] for row in pruned], "o", markersize=5,
-                  markerfacecolor="none", markeredgecolor=MUTED, label="pruned")
-    axes.plot([row["trial"] for row in complete], [100 * row["mAP"] for row in complete], "o", markersize=5,
-              color=SERIES_COLOURS[0], label="complete")
-    axes.step([row["trial"] for row in complete], np.maximum.accumulate([100 * row["mAP"] for row in complete]),
-              where="post", color=BEST, linewidth=1.2, label="best so far")
+        axes.plot(
+            [row["trial"] for row in pruned],
+            [100 * row["mAP"] for row in pruned],
+            "o",
+            markersize=5,
+            markerfacecolor="none",
+            markeredgecolor=MUTED,
+            label="pruned",
+        )
+    axes.plot(
+        [row["trial"] for row in complete],
+        [100 * row["mAP"] for row in complete],
+        "o",
+        markersize=5,
+        color=SERIES_COLOURS[0],
+        label="complete",
+    )
+    axes.step(
+        [row["trial"] for row in complete],
+        np.maximum.accumulate([100 * row["mAP"] for row in complete]),
+        where="post",
+        color=BEST,
+        linewidth=1.2,
+        label="best so far",
+    )
     axes.set(xlabel="trial", ylabel="mAP (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
@@ -122,8 +141,10 @@ def contour(rows: Sequence[dict], importances: dict[str, float]) -> Figure | Non
     accuracy = [100 * row["mAP"] for row in complete]
     triangles = _triangles(x.places, y.places)
     if triangles is not None and len(set(accuracy)) > 1:
-        means = [np.mean([a for a, *place in zip(accuracy, x.places, y.places, strict=True) if tuple(place) == point])
-                 for point in zip(triangles.x, triangles.y, strict=True)]
+        means = [
+            np.mean([a for a, *place in zip(accuracy, x.places, y.places, strict=True) if tuple(place) == point])
+            for point in zip(triangles.x, triangles.y, strict=True)
+        ]
         axes.tricontourf(triangles, means, levels=LEVELS, cmap=COLOURS)
     points = axes.scatter(x.places, y.places, c=accuracy, cmap=COLOURS, s=26, edgecolors=INK, linewidths=0.6, zorder=3)
     best = int(np.argmax(accuracy))
@@ -184,8 +205,15 @@ def _draw_axis(axes: Axes, column: int, axis: Axis) -> None:
     low, high = axis.span
     axes.plot([column, column], [0, 1], color=MUTED, linewidth=0.8, zorder=0)
     for place, text in axis.ticks:
-        axes.text(column + 0.03, (place - low) / (high - low), text, fontsize=7.5, color=INK, va="center",
-                  bbox={"facecolor": FILLS["node"], "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
+        axes.text(
+            column + 0.03,
+            (place - low) / (high - low),
+            text,
+            fontsize=7.5,
+            color=INK,
+            va="center",
+            bbox={"facecolor": FILLS["node"], "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
+        )
 
 
 def pareto_front(rows: Sequence[dict], *_: object) -> Figure | None:
@@ -200,8 +228,15 @@ def pareto_front(rows: Sequence[dict], *_: object) -> Figure | None:
     order = np.flatnonzero(best)[np.argsort(points[best][:, 0], kind="stable")]
     axes.plot(*points[order].T, "o-", color=SERIES_COLOURS[0], markersize=5.5, linewidth=1)
     for place in order:
-        axes.annotate(str(complete[place]["trial"]), points[place], xytext=(0, 6), textcoords="offset points",
-                      fontsize=8, ha="center", color=INK)
+        axes.annotate(
+            str(complete[place]["trial"]),
+            points[place],
+            xytext=(0, 6),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            color=INK,
+        )
     axes.set(xlabel="multiply-adds (M)", ylabel="mAP (%)")
     axes.margins(0.1)
     return figure
@@ -229,8 +264,11 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table) -> Pa
             text = svg(figure)
             figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
             write_text(folder / "plots" / f"{name}.svg", text)
-    page = templates().get_template("tuning.html").render(found=found, table=table, figures=figures,
-                                                          finding=finding(found))
+    page = (
+        templates()
+        .get_template("tuning.html")
+        .render(found=found, table=table, figures=figures, finding=finding(found))
+    )
     return write_text(folder / "tuning.html", page)
 
 
@@ -241,8 +279,9 @@ def finding(found: dict[str, Any]) -> str:
         return "No trial is complete yet."
     best = max(complete, key=lambda row: row["mAP"])
     front_size = sum(row["best"] for row in complete)
-    sentence = (f"Of {len(complete)} complete trials, number {best['trial']} is the most accurate: "
-                f"mAP {percent(best['mAP'])}")
+    sentence = (
+        f"Of {len(complete)} complete trials, number {best['trial']} is the most accurate: mAP {percent(best['mAP'])}"
+    )
     worth = f", and {front_size} are worth their multiply-adds" if len(found["objectives"]) > 1 else ""
     return f"{sentence}{worth}."
 
@@ -259,6 +298,8 @@ def _important(importances: dict[str, float]) -> list[str]:
 def _complete(rows: Sequence[dict], importances: dict[str, float]) -> tuple[list[dict], list[str]]:
     """The complete trials, and the most important parameters that all of them have and that differ among them."""
     complete = [row for row in rows if row["state"] == "complete"]
-    return complete, [name for name in _important(importances)
-                      if all(name in row["params"] for row in complete)
-                      and len({row["params"][name] for row in complete}) > 1]
+    return complete, [
+        name
+        for name in _important(importances)
+        if all(name in row["params"] for row in complete) and len({row["params"][name] for row in complete}) > 1
+    ]

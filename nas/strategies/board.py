@@ -20,8 +20,13 @@ class Tried:
 
     def to_dict(self) -> dict:
         pruned = {"pruned": True} if self.score.pruned else {}
-        return {"score": self.score.value, "cost": self.score.cost, "seconds": self.score.seconds, **pruned,
-                "architecture": self.architecture.to_dict()}
+        return {
+            "score": self.score.value,
+            "cost": self.score.cost,
+            "seconds": self.score.seconds,
+            **pruned,
+            "architecture": self.architecture.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, line: dict) -> Tried:
@@ -130,9 +135,11 @@ class Board:
                 case {"ask": number, "architecture": noted}:
                     self.asked.append(self.proposer.ask(number))
                     if self.asked[number] != Architecture.from_dict(noted):
-                        raise ValueError(f"the search cannot go on: trial {number} would be another one now, as if "
-                                         "libraries had other versions than before. Bring these back, or --overwrite to "
-                                         "start again")
+                        raise ValueError(
+                            f"the search cannot go on: trial {number} would be another one now, as if "
+                            "libraries had other versions than before. Bring these back, or --overwrite to "
+                            "start again"
+                        )
                 case {"report": number, "epoch": epoch, "value": value}:
                     self._report(number, epoch, value)
                 case {"tell": number}:

@@ -71,28 +71,38 @@ class DARTS(Strategy):
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.num_resting < self.epochs:
-            raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
-                             f"{self.num_resting}")
+            raise ValueError(
+                f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and {self.num_resting}"
+            )
         if self.order == 2 and not isinstance(self.weights, SGD):
             raise ValueError("order=2 differentiates through a step of SGD: use SGD for the weights, or order=1")
         if self.eigenvalue_every < 0 or self.eigenvalue_window < 1:
-            raise ValueError("eigenvalue_every must be at least 0 and eigenvalue_window at least 1, not "
-                             f"{self.eigenvalue_every} and {self.eigenvalue_window}")
+            raise ValueError(
+                "eigenvalue_every must be at least 0 and eigenvalue_window at least 1, not "
+                f"{self.eigenvalue_every} and {self.eigenvalue_window}"
+            )
         if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
-            raise ValueError("eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
-                             f"{self.eigenvalue_growth} and {self.eigenvalue_every}")
+            raise ValueError(
+                "eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
+                f"{self.eigenvalue_growth} and {self.eigenvalue_every}"
+            )
         check_minutes(self.minutes)
         self._check_cost()
 
     def _check_cost(self) -> None:
-        needed = {"target_multiply_adds": "multiply_adds", "target_latency_ms": "latency_ms",
-                  "latency_table": "latency_ms"}
+        needed = {
+            "target_multiply_adds": "multiply_adds",
+            "target_latency_ms": "latency_ms",
+            "latency_table": "latency_ms",
+        }
         for name, cost in needed.items():
             if getattr(self, name) is not None and self.cost != cost:
                 raise ValueError(f"{name} needs cost={cost!r}, not {self.cost!r}")
         if self.cost_weight < 0 or (self._target is not None and not (self._target > 0 and self.cost_weight)):
-            raise ValueError(f"cost_weight must be at least 0, and target_{self.cost} above 0 with a cost_weight "
-                             f"above 0, not {self.cost_weight} and {self._target}")
+            raise ValueError(
+                f"cost_weight must be at least 0, and target_{self.cost} above 0 with a cost_weight "
+                f"above 0, not {self.cost_weight} and {self._target}"
+            )
         if self.cost == "latency_ms" and not self.cost_weight:
             raise ValueError("cost='latency_ms' needs a cost_weight above 0: without it no time is measured")
 
@@ -119,15 +129,20 @@ class DARTS(Strategy):
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
         supernet = stage.prepare(self.supernet(space))
-        bilevel = Bilevel(self, supernet, objective, stage,
-                          self._price(space, objective, stage, supernet.alpha.device))
-        loop = stage.loop(self.epochs, objective.num_steps, {
-            "supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser})
+        bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective, stage, supernet.alpha.device))
+        loop = stage.loop(
+            self.epochs,
+            objective.num_steps,
+            {"supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser},
+        )
         for epoch in loop.epochs():
             supernet.train()
             record = self.begin_epoch(supernet, epoch)
-            for train, validation in loop.steps(lambda start, epoch=epoch: zip(
-                    objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True)):
+            for train, validation in loop.steps(
+                lambda start, epoch=epoch: zip(
+                    objective.weight_batches(epoch, start), objective.alpha_batches(epoch, start), strict=True
+                )
+            ):
                 self.weights.set_rate(bilevel.weight_optimiser, loop.now, self.epochs)
                 self.alphas.set_rate(bilevel.alpha_optimiser, loop.now, self.epochs)
                 if epoch >= self.num_resting and self.order == 2:
@@ -137,8 +152,9 @@ class DARTS(Strategy):
                     loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
             if epoch >= self.num_resting and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
                 record["eigenvalue"] = bilevel.eigenvalue(epoch)
-            self._end_epoch(loop, bilevel, lr=current_rate(bilevel.weight_optimiser), **record,
-                            **objective.record(epoch))
+            self._end_epoch(
+                loop, bilevel, lr=current_rate(bilevel.weight_optimiser), **record, **objective.record(epoch)
+            )
         before = self._before_growth(loop.history)
         if before is not None:
             supernet.set_alphas(before["alphas"])
@@ -150,15 +166,19 @@ class DARTS(Strategy):
         if not self.cost_weight:
             return None
         size = next(iter(objective.alpha_batches(0))).images.shape[2:]
-        costs = (MultiplyAdds.counted(space, *size) if self.cost == "multiply_adds" else
-                 latency_table(space, *size, device, stage.folder / TABLE, self.latency_table))
+        costs = (
+            MultiplyAdds.counted(space, *size)
+            if self.cost == "multiply_adds"
+            else latency_table(space, *size, device, stage.folder / TABLE, self.latency_table)
+        )
         return Price(costs, self.cost_weight, self._target)
 
     def _before_growth(self, history: list[dict]) -> dict | None:
         """The line of history before the eigenvalue grew; None when it has not."""
         measured = [line for line in history if "eigenvalue" in line]
         grown = self.eigenvalue_growth is not None and has_grown(
-            [line["eigenvalue"] for line in measured], self.eigenvalue_window, self.eigenvalue_growth)
+            [line["eigenvalue"] for line in measured], self.eigenvalue_window, self.eigenvalue_growth
+        )
         return measured[-1 - self.eigenvalue_window] if grown else None
 
     def _end_epoch(self, loop: Loop, bilevel: Bilevel, **record: object) -> None:
@@ -173,15 +193,21 @@ class DARTS(Strategy):
         loop.limit(self.minutes)
         if bilevel.price:
             record |= bilevel.price.record(supernet, predicted)
-        loop.end_epoch(**record, health=health(supernet, predicted), predicted=predicted.hash,
-                       decisions=predicted.to_dict()["decisions"], alphas=supernet.alphas())
+        loop.end_epoch(
+            **record,
+            health=health(supernet, predicted),
+            predicted=predicted.hash,
+            decisions=predicted.to_dict()["decisions"],
+            alphas=supernet.alphas(),
+        )
 
 
 class Bilevel:
     """The two steps of the bilevel problem on one supernet. Each computes only the gradients that it uses."""
 
-    def __init__(self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage,
-                 price: Price | None = None) -> None:
+    def __init__(
+        self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage, price: Price | None = None
+    ) -> None:
         self.price = price
         self.strategy = strategy
         self.supernet = supernet
@@ -214,8 +240,7 @@ class Bilevel:
             if self.strategy.order == 1:
                 losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:
-                losses, gradients = self.hypergradient(
-                    train, validation, epoch, current_rate(self.weight_optimiser))
+                losses, gradients = self.hypergradient(train, validation, epoch, current_rate(self.weight_optimiser))
         step(self.alpha_optimiser, gradients)
         return losses
 
@@ -234,11 +259,11 @@ class Bilevel:
         direction = self._direction(self.stage.mean([gradient.detach() for gradient in graph]))
         stepped = torch._foreach_sub([w.detach() for w in self.weights], torch._foreach_mul(direction, lr))
         with holding(self.weights, stepped):
-            losses, (direct, *vector) = self._gradients(
-                self.alpha_loss, validation, epoch, [alpha, *self.weights])
+            losses, (direct, *vector) = self._gradients(self.alpha_loss, validation, epoch, [alpha, *self.weights])
         curved = [(gradient, v) for gradient, v in zip(graph, vector, strict=True) if gradient.requires_grad]
-        through = torch.autograd.grad([gradient for gradient, _ in curved], [alpha], [v for _, v in curved],
-                                      materialize_grads=True)
+        through = torch.autograd.grad(
+            [gradient for gradient, _ in curved], [alpha], [v for _, v in curved], materialize_grads=True
+        )
         return losses, [direct - lr * self.stage.mean(list(through))[0]]
 
     def eigenvalue(self, epoch: int) -> float:
@@ -247,9 +272,11 @@ class Bilevel:
         with running_statistics_kept(self.supernet), only([alpha], self.supernet):
             with self.stage.autocast():
                 total = self.alpha_loss(self.supernet, validation, epoch)["total"]
-            gradient, = torch.autograd.grad(total, [alpha], create_graph=True)
-            return largest_eigenvalue(lambda v: self.stage.mean(list(torch.autograd.grad(
-                gradient, [alpha], v, retain_graph=True)))[0], torch.ones_like(alpha))
+            (gradient,) = torch.autograd.grad(total, [alpha], create_graph=True)
+            return largest_eigenvalue(
+                lambda v: self.stage.mean(list(torch.autograd.grad(gradient, [alpha], v, retain_graph=True)))[0],
+                torch.ones_like(alpha),
+            )
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         """SGD's step for `gradients`, before the learning rate."""
@@ -260,8 +287,9 @@ class Bilevel:
             torch._foreach_add_(direction, buffers, alpha=sgd.momentum)
         return direction
 
-    def _gradients(self, loss: Callable[..., Losses], batch: Batch, epoch: int,
-                   of: list[Tensor]) -> tuple[Losses, list[Tensor]]:
+    def _gradients(
+        self, loss: Callable[..., Losses], batch: Batch, epoch: int, of: list[Tensor]
+    ) -> tuple[Losses, list[Tensor]]:
         with only(of, self.supernet):
             with self.stage.autocast():
                 losses = loss(self.supernet, batch, epoch)
@@ -322,7 +350,12 @@ def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
     sizes = (~supernet.absent).sum(dim=1)
     entropy = torch.special.entr(weights).sum(dim=1) / sizes.log()
     top = weights.topk(2, dim=1).values
-    ops = [parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple)
-           for edge in answer] or [answer for answer in predicted.decisions.values()]
-    return {"entropy": entropy.mean().item(), "margin": (top[:, 0] - top[:, 1]).mean().item(),
-            "skip_share": ops.count("skip") / len(ops), "pool_share": sum(map(ops.count, POOLS)) / len(ops)}
+    ops = [
+        parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple) for edge in answer
+    ] or [answer for answer in predicted.decisions.values()]
+    return {
+        "entropy": entropy.mean().item(),
+        "margin": (top[:, 0] - top[:, 1]).mean().item(),
+        "skip_share": ops.count("skip") / len(ops),
+        "pool_share": sum(map(ops.count, POOLS)) / len(ops),
+    }

@@ -44,12 +44,16 @@ class DiscreteSearch(Strategy):
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.trials, self.num_ranked) < 1:
-            raise ValueError("epochs, trials and num_ranked must be at least 1, not "
-                             f"{self.epochs}, {self.trials} and {self.num_ranked}")
+            raise ValueError(
+                "epochs, trials and num_ranked must be at least 1, not "
+                f"{self.epochs}, {self.trials} and {self.num_ranked}"
+            )
         check_minutes(self.minutes)
         if self.pruning != "none" and self.epochs < 2:
-            raise ValueError(f"--strategy.pruning {self.pruning} stops trials after their first epoch or later, and "
-                             "each has one: give --strategy.epochs 2 or more")
+            raise ValueError(
+                f"--strategy.pruning {self.pruning} stops trials after their first epoch or later, and "
+                "each has one: give --strategy.epochs 2 or more"
+            )
         self._halving()
 
     @abstractmethod
@@ -93,8 +97,10 @@ class DiscreteSearch(Strategy):
         """Gives the history the trials that have ended since."""
         tried = board.tried
         if len(loop.history) > len(tried):
-            raise ValueError(f"the search has {len(loop.history)} trials in its history and {len(tried)} in its "
-                             "journal, which belong together: bring the journal back, or --overwrite to start again")
+            raise ValueError(
+                f"the search has {len(loop.history)} trials in its history and {len(tried)} in its "
+                "journal, which belong together: bring the journal back, or --overwrite to start again"
+            )
         for place in range(len(loop.history), len(tried)):
             so_far = tried[: place + 1]
             if self.minutes is not None and sum(trial.score.seconds for trial in so_far) >= 60 * self.minutes:

@@ -30,8 +30,9 @@ class Evolution(DiscreteSearch):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.sample <= self.population:
-            raise ValueError(f"sample must be from 1 to population, not {self.sample} with a population of "
-                             f"{self.population}")
+            raise ValueError(
+                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
+            )
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Generations:
         return Generations(space, rng, self.population, self.sample)

@@ -29,8 +29,10 @@ class GDAS(DARTS):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order != 1 or self.eigenvalue_every:
-            raise ValueError("GDAS draws another network in each forward pass, so second derivatives mean nothing: use "
-                             "order=1 and eigenvalue_every=0, or DARTS")
+            raise ValueError(
+                "GDAS draws another network in each forward pass, so second derivatives mean nothing: use "
+                "order=1 and eigenvalue_every=0, or DARTS"
+            )
         if min(self.first_tau, self.last_tau) <= 0:
             raise ValueError(f"first_tau and last_tau must be above 0, not {self.first_tau} and {self.last_tau}")
 
@@ -61,5 +63,7 @@ class DrawnSupernet(Supernet):
         soft = torch.softmax(logits / self.tau, dim=1)
         share, drawn = soft.max(dim=1)
         ones = (share - share.detach() + 1).unbind()
-        return [[one if place == chosen else None for place in range(soft.shape[1])]
-                for one, chosen in zip(ones, drawn.tolist(), strict=True)]
+        return [
+            [one if place == chosen else None for place in range(soft.shape[1])]
+            for one, chosen in zip(ones, drawn.tolist(), strict=True)
+        ]

@@ -34,7 +34,7 @@ class Halving:
 
     def rungs(self, number: int) -> list[int]:
         """Those of trial `number`."""
-        return self.all_rungs[self.bracket(number):]
+        return self.all_rungs[self.bracket(number) :]
 
     def bracket(self, number: int) -> int:
         """Rungs that trial `number` is spared: none, but for Hyperband, whose brackets are as in Li et al. 2018,

@@ -28,7 +28,7 @@ def largest_eigenvalue(product: Callable[[Tensor], Tensor], like: Tensor, num_st
         if beside[-1] <= 1e-6 * torch.stack(diagonal).abs().max():
             break
         basis.append(image / beside[-1])
-    off = torch.diag(torch.stack(beside[:len(diagonal) - 1]), 1) if len(diagonal) > 1 else 0.0
+    off = torch.diag(torch.stack(beside[: len(diagonal) - 1]), 1) if len(diagonal) > 1 else 0.0
     return torch.linalg.eigvalsh(torch.diag(torch.stack(diagonal)) + off, UPLO="U")[-1].item()
 
 
@@ -36,4 +36,4 @@ def has_grown(eigenvalues: Sequence[float], window: int, factor: float) -> bool:
     """Whether the mean of the last `window` eigenvalues is more than `factor` times that of the `window` before."""
     if len(eigenvalues) < 2 * window:
         return False
-    return fmean(eigenvalues[-window:]) > factor * fmean(eigenvalues[-2 * window:-window])
+    return fmean(eigenvalues[-window:]) > factor * fmean(eigenvalues[-2 * window : -window])

@@ -109,7 +109,9 @@ class Steps:
         self.task = Task(supernet, objective, stage, strategy.clip)
         alphas = supernet.architecture_parameters()
         of_alphas = {id(alpha) for alpha in alphas}
-        self.optimisers = {"weights": strategy.weights.build(p for p in supernet.parameters() if id(p) not in of_alphas)}
+        self.optimisers = {
+            "weights": strategy.weights.build(p for p in supernet.parameters() if id(p) not in of_alphas)
+        }
         if alphas:
             self.optimisers["alphas"] = strategy.alphas.build(alphas)
             self.optimisers["alphas"].is_arch_optimizer = True  # by this NNI knows it
@@ -177,8 +179,12 @@ class Steps:
         if not self.strategy.learns_alphas:
             return record
         predicted = derive(self.supernet)
-        return record | {"health": health(self.supernet, predicted), "predicted": predicted.hash,
-                         "decisions": predicted.to_dict()["decisions"], "alphas": self.supernet.alphas()}
+        return record | {
+            "health": health(self.supernet, predicted),
+            "predicted": predicted.hash,
+            "decisions": predicted.to_dict()["decisions"],
+            "alphas": self.supernet.alphas(),
+        }
 
 
 def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
@@ -221,8 +227,10 @@ class Answers:
 
     def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
         if name not in self.sample:
-            raise ValueError(f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "
-                             "evolution or tpe")
+            raise ValueError(
+                f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "
+                "evolution or tpe"
+            )
         return self.sample[name]
 
 
@@ -250,7 +258,7 @@ class Interruption(ExecutionEngine):
     """Leaves a strategy at each model that it submits. What it knows is all in its attributes: it can be run again."""
 
     def submit_models(self, *models: ExecutableModelSpace) -> None:
-        model, = models
+        (model,) = models
         raise Submitted(model)
 
     def idle_worker_available(self) -> bool:

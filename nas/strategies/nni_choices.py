@@ -45,8 +45,10 @@ class NNIChoices(Pick):
     def value(self, name: str, options: Sequence[Value]) -> Value:
         if len(options) == 1:
             return options[0]
-        raise ValueError(f"a supernet of NNI cannot keep all of {self.prefix}{name} = {list(options)}: search with a "
-                         "strategy that tries one architecture after the other, such as nni:TPE")
+        raise ValueError(
+            f"a supernet of NNI cannot keep all of {self.prefix}{name} = {list(options)}: search with a "
+            "strategy that tries one architecture after the other, such as nni:TPE"
+        )
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
         modules = {key: make() for key, make in makers.items()}

@@ -61,11 +61,15 @@ class NNIOneShot(Strategy):
         check_algorithm(self.algorithm, OneShot)
         check_minutes(self.minutes)
         if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
-                             f"{self.warmup_epochs}")
+            raise ValueError(
+                f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
+                f"{self.warmup_epochs}"
+            )
         if min(self.num_candidates, self.recalibration, self.num_ranked) < 1:
-            raise ValueError("num_candidates, recalibration and num_ranked must be at least 1, not "
-                             f"{self.num_candidates}, {self.recalibration} and {self.num_ranked}")
+            raise ValueError(
+                "num_candidates, recalibration and num_ranked must be at least 1, not "
+                f"{self.num_candidates}, {self.recalibration} and {self.num_ranked}"
+            )
 
     @property
     def learns_alphas(self) -> bool:
@@ -99,8 +103,9 @@ class NNIMultiTrial(DiscreteSearch):
         super().__post_init__()
         check_algorithm(self.algorithm, MultiTrial)
         if not 1 <= self.sample <= self.population:
-            raise ValueError(f"sample must be from 1 to population, not {self.sample} with a population of "
-                             f"{self.population}")
+            raise ValueError(
+                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
+            )
 
     def check(self, space: SearchSpace) -> None:
         super().check(space)
@@ -125,8 +130,10 @@ def check_installed(algorithm: str) -> None:
         raise ValueError(f"nni:{algorithm} needs NNI {VERSION} (found {found}): pip install 'nas-reid[nni]'")
     missing = [name for name in ("tianshou", "gym") if algorithm in BY_CONTROLLER and find_spec(name) is None]
     if missing:
-        raise ValueError(f"nni:{algorithm} needs {' and '.join(missing)}, which NNI does not bring along: "
-                         "pip install tianshou==0.4.11 gym, or search with reinforce")
+        raise ValueError(
+            f"nni:{algorithm} needs {' and '.join(missing)}, which NNI does not bring along: "
+            "pip install tianshou==0.4.11 gym, or search with reinforce"
+        )
 
 
 @contextmanager

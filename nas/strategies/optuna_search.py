@@ -47,7 +47,9 @@ class OptunaSearch(DiscreteSearch):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
-        return Asking(space, optuna.create_study(directions=directions, sampler=self._sampler(int(rng.integers(2**32)))))
+        return Asking(
+            space, optuna.create_study(directions=directions, sampler=self._sampler(int(rng.integers(2**32))))
+        )
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna.exceptions import ExperimentalWarning

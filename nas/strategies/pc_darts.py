@@ -54,13 +54,17 @@ def narrowed(space: SearchSpace, num_parts: int) -> SearchSpace:
     """
     if hasattr(space, "channels"):
         if space.channels % num_parts:
-            raise ValueError(f"PC-DARTS takes 1/{num_parts} of the channels, which must be a multiple of {num_parts}: "
-                             f"{type(space).__name__} has {space.channels}. Change them, or num_parts")
+            raise ValueError(
+                f"PC-DARTS takes 1/{num_parts} of the channels, which must be a multiple of {num_parts}: "
+                f"{type(space).__name__} has {space.channels}. Change them, or num_parts"
+            )
         return replace(space, channels=space.channels // num_parts)
     inner = {f.name: getattr(space, f.name) for f in fields(space) if isinstance(getattr(space, f.name), SearchSpace)}
     if not inner:
-        raise ValueError(f"PC-DARTS takes a part of the `channels` of a space, and {type(space).__name__} has none: "
-                         "search Cells or NASBench201, or use darts or gdas")
+        raise ValueError(
+            f"PC-DARTS takes a part of the `channels` of a space, and {type(space).__name__} has none: "
+            "search Cells or NASBench201, or use darts or gdas"
+        )
     return replace(space, **{name: narrowed(part, num_parts) for name, part in inner.items()})
 
 
@@ -135,8 +139,11 @@ class PartialSupernet(Supernet):
             mixture.row(f"{node}.inputs", sources)
         super().__init__(net, relaxed, space)
         self.inputs = inputs
-        places = [(mixture.rows[f"{node}<{source}"], mixture.rows[f"{node}.inputs"], place)
-                  for node, sources in inputs.items() for place, source in enumerate(sources)]
+        places = [
+            (mixture.rows[f"{node}<{source}"], mixture.rows[f"{node}.inputs"], place)
+            for node, sources in inputs.items()
+            for place, source in enumerate(sources)
+        ]
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64).view(-1, 3).T, persistent=False)
 
     def mixing(self) -> list[Sequence[Tensor | None]]:
@@ -149,10 +156,13 @@ class PartialSupernet(Supernet):
     def strengths(self) -> dict[str, dict[str, float]]:
         """The product of the operation's and the edge's softmax weight (section 3.3)."""
         alphas = self.alphas()
-        shares = {f"{node}<{source}": share for node in self.inputs
-                  for source, share in alphas.pop(f"{node}.inputs").items()}
-        return {name: {op: weight * shares.get(name, 1.0) for op, weight in options.items()}
-                for name, options in alphas.items()}
+        shares = {
+            f"{node}<{source}": share for node in self.inputs for source, share in alphas.pop(f"{node}.inputs").items()
+        }
+        return {
+            name: {op: weight * shares.get(name, 1.0) for op, weight in options.items()}
+            for name, options in alphas.items()
+        }
 
 
 def inputs_by_node(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -32,8 +32,11 @@ class Price:
         least, most = costs.bounds()
         if target is not None and not least <= target <= most:
             self.target = min(max(target, least), most)
-            warn(f"no network of this space has {target:g} {costs.unit}, they have {least:g} to {most:g}: the search "
-                 f"goes for {self.target:g}", stacklevel=2)
+            warn(
+                f"no network of this space has {target:g} {costs.unit}, they have {least:g} to {most:g}: the search "
+                f"goes for {self.target:g}",
+                stacklevel=2,
+            )
 
     def __call__(self, supernet: Supernet) -> Tensor:
         expected = self.costs.expected(supernet)
@@ -43,8 +46,12 @@ class Price:
 
     def record(self, supernet: Supernet, predicted: Architecture) -> dict[str, dict[str, float]]:
         """By the cost's name the expected one, and the predicted student's by the sum of its candidates."""
-        return {self.costs.name: {"expected": self.costs.expected(supernet).item(),
-                                  "predicted": self.costs.predicted(predicted)}}
+        return {
+            self.costs.name: {
+                "expected": self.costs.expected(supernet).item(),
+                "predicted": self.costs.predicted(predicted),
+            }
+        }
 
     def notes(self, supernet: Supernet, found: Architecture) -> dict[str, dict[str, float]]:
         """The record of the found student, classifier included, with its real cost, and its real multiply-adds."""
@@ -54,14 +61,16 @@ class Price:
         return notes
 
 
-def latency_table(space: SearchSpace, height: int, width: int, device: torch.device, own: Path,
-                  shared: Path | None = None) -> CandidateLatency:
+def latency_table(
+    space: SearchSpace, height: int, width: int, device: torch.device, own: Path, shared: Path | None = None
+) -> CandidateLatency:
     """The table in the file `shared`, or else in `own`, or else measured and written there.
 
     A table of another device, number of threads, size or space is left out with a warning; that in `own` is replaced.
     A new one is written to `shared` too where no file is yet; one that predicts whole networks poorly is used with a
     warning. Processes that search together have the first one's. Raises ValueError naming a file that holds no table.
     """
+
     def found() -> dict[str, Any]:
         paths = [path for path in (shared, own) if path is not None]
         for path in paths:
@@ -70,8 +79,11 @@ def latency_table(space: SearchSpace, height: int, width: int, device: torch.dev
                 return table.to_dict()
         table = CandidateLatency.measured(space, height, width, device)
         if table.error > LARGE_ERROR:
-            warn(f"the latency table in {own} is off by {table.error:.0%} for whole networks, as when a machine has "
-                 "other work to do: delete it and search again when it has none", stacklevel=3)
+            warn(
+                f"the latency table in {own} is off by {table.error:.0%} for whole networks, as when a machine has "
+                "other work to do: delete it and search again when it has none",
+                stacklevel=3,
+            )
         for path in paths:
             if path == own or not path.exists():
                 write_json(path, table.to_dict())
@@ -87,8 +99,9 @@ def _read(path: Path, space: SearchSpace, height: int, width: int, device: torch
     except OtherConditions as different:
         warn(f"the latency table {path} does not hold here ({different}): latencies are measured anew", stacklevel=4)
     except (ValueError, OSError) as problem:
-        raise ValueError(f"{path} must hold a latency table: {problem}. Delete it, or name another file, and the "
-                         "table is measured") from None
+        raise ValueError(
+            f"{path} must hold a latency table: {problem}. Delete it, or name another file, and the table is measured"
+        ) from None
 
 
 def _of_the_first(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

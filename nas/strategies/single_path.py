@@ -62,11 +62,14 @@ class SinglePath(Strategy):
         if wrong := [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
             raise ValueError(f"{', '.join(counts)} must be at least 1, not {', '.join(wrong)}")
         if not 1 <= self.sample <= self.population:
-            raise ValueError(f"sample must be from 1 to population, not {self.sample} with a population of "
-                             f"{self.population}")
+            raise ValueError(
+                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
+            )
         if self.num_retrained != 0 and not 2 <= self.num_retrained <= self.trials:
-            raise ValueError("num_retrained must be 0, or from 2 to trials to have a rank correlation, not "
-                             f"{self.num_retrained} with {self.trials} trials")
+            raise ValueError(
+                "num_retrained must be 0, or from 2 to trials to have a rank correlation, not "
+                f"{self.num_retrained} with {self.trials} trials"
+            )
 
     def check(self, space: SearchSpace) -> None:
         with torch.device("meta"):
@@ -81,15 +84,19 @@ class SinglePath(Strategy):
         """One loop: epochs of the weights, then a trial for each of the rounds that follow, then the retrainings."""
         seed = torch.initial_seed()
         shared = Shared(self, stage.prepare(self.supernet(space)), objective, stage, seed)
-        loop = stage.loop(self.epochs + self.trials + self.num_retrained, objective.num_steps,
-                          {"supernet": shared.supernet, "weights": shared.optimiser})
+        loop = stage.loop(
+            self.epochs + self.trials + self.num_retrained,
+            objective.num_steps,
+            {"supernet": shared.supernet, "weights": shared.optimiser},
+        )
         generations = Generations(space, np.random.default_rng(seed), self.population, self.sample)
-        tried = replayed(generations, loop.history[self.epochs:][: self.trials])
+        tried = replayed(generations, loop.history[self.epochs :][: self.trials])
         for epoch in loop.epochs():
             if epoch < self.epochs:
                 shared.supernet.train()
-                for at, batch in loop.steps(lambda start, epoch=epoch: enumerate(
-                        objective.weight_batches(epoch, start), start)):
+                for at, batch in loop.steps(
+                    lambda start, epoch=epoch: enumerate(objective.weight_batches(epoch, start), start)
+                ):
                     self.weights.set_rate(shared.optimiser, loop.now, self.epochs)
                     loop.add(shared.train(batch, epoch, at), "weight")
                 loop.end_epoch(lr=current_rate(shared.optimiser), **objective.record(epoch))
@@ -102,8 +109,12 @@ class SinglePath(Strategy):
             else:
                 chosen = self.retrained(tried)[epoch - self.epochs - self.trials]
                 score = objective.score(chosen.architecture, self.retrained_epochs)
-                loop.end_epoch(inherited=chosen.score.value, retrained=score.value, seconds=score.seconds,
-                               architecture=chosen.architecture.to_dict())
+                loop.end_epoch(
+                    inherited=chosen.score.value,
+                    retrained=score.value,
+                    seconds=score.seconds,
+                    architecture=chosen.architecture.to_dict(),
+                )
         result = found(tried, loop.history, self.num_ranked)
         return replace(result, score="mAP with shared weights", notes=correlation(loop.history))
 
@@ -139,15 +150,19 @@ class PathSupernet(Supernet):
         self.alpha.requires_grad_(False)
         self.path: Architecture | None = None
         self.on_edges = rows_of_edges(self.nodes)
-        self.offered = {name: [option for option in options if not (option == NONE and name in self.on_edges)]
-                        for name, options in self.options.items()}
+        self.offered = {
+            name: [option for option in options if not (option == NONE and name in self.on_edges)]
+            for name, options in self.options.items()
+        }
 
     def mixing(self) -> list[list[Tensor | None]]:
         """1 for what the path decides, None for everything else."""
         one = self.alpha.new_ones(())
         chosen = dict(self._chosen())
-        return [[one if option == chosen.get(name) else None for option in options]
-                for name, options in self.options.items()]
+        return [
+            [one if option == chosen.get(name) else None for option in options]
+            for name, options in self.options.items()
+        ]
 
     def _chosen(self) -> Iterator[tuple[str, str]]:
         """The name of each row that the path uses, and its operation there."""
@@ -160,15 +175,16 @@ class PathSupernet(Supernet):
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """A path by chance: every answer alike."""
-        return self._path({name: offered[rng.integers(len(offered))] for name, offered in self.offered.items()},
-                          rng)
+        return self._path({name: offered[rng.integers(len(offered))] for name, offered in self.offered.items()}, rng)
 
     def draw_fairly(self, rng: np.random.Generator) -> list[Architecture]:
         """As many paths as the widest decision has answers; each decision has all of its answers equally often, but
         for a rest that is drawn."""
         count = max(map(len, self.offered.values()))
-        orders = {name: [options[place] for place in dealt(len(options), count, rng)]
-                  for name, options in self.offered.items()}
+        orders = {
+            name: [options[place] for place in dealt(len(options), count, rng)]
+            for name, options in self.offered.items()
+        }
         return [self._path({name: order[number] for name, order in orders.items()}, rng) for number in range(count)]
 
     def _path(self, ops: dict[str, str], rng: np.random.Generator) -> Architecture:
@@ -188,8 +204,9 @@ def dealt(num_options: int, count: int, rng: np.random.Generator) -> np.ndarray:
 class Shared:
     """The weights that all paths share: how they are trained, and what they say of one path."""
 
-    def __init__(self, strategy: SinglePath, supernet: PathSupernet, objective: Objective, stage: Stage,
-                 seed: int) -> None:
+    def __init__(
+        self, strategy: SinglePath, supernet: PathSupernet, objective: Objective, stage: Stage, seed: int
+    ) -> None:
         self.strategy, self.supernet, self.objective, self.stage, self.seed = strategy, supernet, objective, stage, seed
         self.parameters = list(supernet.net.parameters())
         self.optimiser = strategy.weights.build(self.parameters)
@@ -206,8 +223,9 @@ class Shared:
             new = torch.autograd.grad(losses["total"], self.parameters, allow_unused=True)
             gradients = [added(*pair) for pair in zip(gradients, new, strict=True)]
         used = iter(self.stage.mean([gradient for gradient in gradients if gradient is not None]))
-        step(self.optimiser, [gradient if gradient is None else next(used) for gradient in gradients],
-             self.strategy.clip)
+        step(
+            self.optimiser, [gradient if gradient is None else next(used) for gradient in gradients], self.strategy.clip
+        )
         return losses
 
     def tried(self, architecture: Architecture, before: list[Tried]) -> tuple[Architecture, Score]:

@@ -30,8 +30,9 @@ def tuned(recipe: Recipe, path: Path) -> Recipe:
     """The recipe with what a tuned file changes of it. Raises ValueError naming the file and field that do not fit."""
     data = read_json(path)
     if not isinstance(data, Mapping) or not isinstance(data.get("changes"), Mapping):
-        raise ValueError(f"{path} is no tuned file: it must hold {{\"format\": 1, \"changes\": {{FIELD: VALUE}}}}. "
-                         "`nas tune` writes one")
+        raise ValueError(
+            f'{path} is no tuned file: it must hold {{"format": 1, "changes": {{FIELD: VALUE}}}}. `nas tune` writes one'
+        )
     if data.get("format", FORMAT) != FORMAT:
         raise ValueError(f"{path} has format {data['format']!r}, this version reads {FORMAT}: update it")
     try:
@@ -52,9 +53,14 @@ def _changed(value: Any, path: Sequence[str], data: Any, where: str) -> Any:
     name, *rest = path
     names = [field.name for field in fields(value)] if is_dataclass(value) else []
     if name not in names:
-        raise ValueError(f"{where} ({type(value).__name__}) has no field {name!r}{near_misses(name, names)}; it has "
-                         f"{', '.join(names) or 'none'}")
+        raise ValueError(
+            f"{where} ({type(value).__name__}) has no field {name!r}{near_misses(name, names)}; it has "
+            f"{', '.join(names) or 'none'}"
+        )
     place = f"{where}.{name}"
-    inner = (_changed(getattr(value, name), rest, data, place) if rest else
-             decode(data, typing.get_type_hints(type(value))[name], place))
+    inner = (
+        _changed(getattr(value, name), rest, data, place)
+        if rest
+        else decode(data, typing.get_type_hints(type(value))[name], place)
+    )
     return replace(value, **{name: inner})

@@ -127,6 +127,9 @@ def _is_live(trial: FrozenTrial) -> bool:
 def _has_ended(trials: Sequence[FrozenTrial]) -> bool:
     """Whether a place's trials tell what it is worth, or that it is not to be had."""
     told = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "why" in trial.user_attrs for trial in trials)
-    lost = [trial for trial in trials if trial.state == TrialState.FAIL and "worker" in trial.user_attrs
-            and "interrupted" not in trial.user_attrs]
+    lost = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL and "worker" in trial.user_attrs and "interrupted" not in trial.user_attrs
+    ]
     return told or len(lost) >= MOST_LOST

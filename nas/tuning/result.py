@@ -37,11 +37,25 @@ def write_results(study: Study, folder: Path) -> dict[str, Any]:
         own = [f"tuned-trial{row['trial']}.json"] if len(study.directions) > 1 else []
         for name in [*own, "tuned.json"] if row is rows[0] else own:
             architecture = row["architecture"] and Architecture.from_dict(row["architecture"])
-            write_tuned(folder / name, row["changes"], architecture, recipe=facts["recipe"], study=study.study_name,
-                        trial=row["trial"], mAP=row["mAP"])
-    found = {"format": FORMAT, "study": study.study_name, "recipe": facts["recipe"], "space": facts["space"],
-             "objectives": ["mAP", "multiply_adds"][: len(study.directions)], "held_out": facts["tuning"]["held_out"],
-             "importances": importances(study), "trials": rows}
+            write_tuned(
+                folder / name,
+                row["changes"],
+                architecture,
+                recipe=facts["recipe"],
+                study=study.study_name,
+                trial=row["trial"],
+                mAP=row["mAP"],
+            )
+    found = {
+        "format": FORMAT,
+        "study": study.study_name,
+        "recipe": facts["recipe"],
+        "space": facts["space"],
+        "objectives": ["mAP", "multiply_adds"][: len(study.directions)],
+        "held_out": facts["tuning"]["held_out"],
+        "importances": importances(study),
+        "trials": rows,
+    }
     write_text(folder / "trials.csv", as_csv(rows))
     write_tuning_report(folder, found, trial_table(found))
     write_json(folder / "trials.json", found)
@@ -72,11 +86,21 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     states = {TrialState.FAIL: "failed" if "why" in notes else "lost"}
     running = trial.intermediate_values
     score = notes.get("score", {})
-    return {"trial": trial.number, "state": states.get(trial.state, trial.state.name.lower()), "best": False,
-            "mAP": score.get("mAP"), "multiply_adds": score.get("multiply_adds"), "parameters": score.get("parameters"),
-            "minutes": score.get("minutes"), "epochs_told": max(running, default=None), "worker": notes.get("worker"),
-            "why": notes.get("why"), "params": dict(trial.params), "changes": notes.get("changes", {}),
-            "architecture": notes.get("architecture")}
+    return {
+        "trial": trial.number,
+        "state": states.get(trial.state, trial.state.name.lower()),
+        "best": False,
+        "mAP": score.get("mAP"),
+        "multiply_adds": score.get("multiply_adds"),
+        "parameters": score.get("parameters"),
+        "minutes": score.get("minutes"),
+        "epochs_told": max(running, default=None),
+        "worker": notes.get("worker"),
+        "why": notes.get("why"),
+        "params": dict(trial.params),
+        "changes": notes.get("changes", {}),
+        "architecture": notes.get("architecture"),
+    }
 
 
 def importances(study: Study) -> dict[str, float]:
@@ -95,10 +119,24 @@ def trial_table(found: dict[str, Any]) -> Table:
     with_cost = len(found["objectives"]) > 1
     asked = _asked(rows)
     columns = ("rank", "trial", "state", "mAP", *["multiply-adds"] * with_cost, "minutes", *asked)
-    return Table(columns=columns, rows=tuple(
-        Row((_rank(place, row), str(row["trial"]), row["state"], percent(row["mAP"]),
-             *[multiply_adds(row["multiply_adds"])] * with_cost, general(row["minutes"]),
-             *(_cell(row, key) for key in asked)), best=row["best"]) for place, row in enumerate(rows, 1)))
+    return Table(
+        columns=columns,
+        rows=tuple(
+            Row(
+                (
+                    _rank(place, row),
+                    str(row["trial"]),
+                    row["state"],
+                    percent(row["mAP"]),
+                    *[multiply_adds(row["multiply_adds"])] * with_cost,
+                    general(row["minutes"]),
+                    *(_cell(row, key) for key in asked),
+                ),
+                best=row["best"],
+            )
+            for place, row in enumerate(rows, 1)
+        ),
+    )
 
 
 def _asked(rows: Sequence[dict]) -> list[str]:

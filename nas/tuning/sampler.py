@@ -34,8 +34,11 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 def pruner(name: str, num_epochs: int, every: int) -> BasePruner:
     """A pruner of runs of `num_epochs` that tell their mAP every `every` epochs."""
-    return {"none": NopPruner(), "median": MedianPruner(n_startup_trials=STARTUP),
-            "hyperband": HyperbandPruner(min_resource=every, max_resource=max(num_epochs, every))}[name]
+    return {
+        "none": NopPruner(),
+        "median": MedianPruner(n_startup_trials=STARTUP),
+        "hyperband": HyperbandPruner(min_resource=every, max_resource=max(num_epochs, every)),
+    }[name]
 
 
 class Seeded(BaseSampler):
@@ -56,12 +59,17 @@ class Seeded(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self.inner.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution],
-                        ) -> dict[str, Any]:
+    def sample_relative(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
         return self.inner.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str,
-                           param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

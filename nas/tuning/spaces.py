@@ -69,8 +69,10 @@ DISTILLATION: dict[str, Parameter] = {
 }
 SPACES: dict[str, dict[str, Parameter]] = {
     "fast_reid": {"temperature": Among((1.0, 2.0, 5.0, 10.0)), "loss.alpha": Among((0.1, 0.3, 0.5))},
-    "vrkd": {"temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)),
-             "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0))},
+    "vrkd": {
+        "temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)),
+        "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0)),
+    },
     "distillation": DISTILLATION,
     "architecture": {"architecture": Open()},
     "joint": DISTILLATION | {"architecture": Open()},
@@ -101,12 +103,16 @@ class Space:
         """The space as far as `recipe` has it. Raises ValueError for an unknown name, or a field that must be there."""
         for part in name.split("+"):
             if part not in SPACES:
-                raise ValueError(f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}"
-                                 ", and several joined by +")
+                raise ValueError(
+                    f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}"
+                    ", and several joined by +"
+                )
         parameters = reduce(dict.__or__, (SPACES[part] for part in name.split("+")))
-        known = {key: parameter.parameter if isinstance(parameter, IfThere) else parameter
-                 for key, parameter in parameters.items()
-                 if not isinstance(parameter, IfThere) or _field(recipe, key) is not None}
+        known = {
+            key: parameter.parameter if isinstance(parameter, IfThere) else parameter
+            for key, parameter in parameters.items()
+            if not isinstance(parameter, IfThere) or _field(recipe, key) is not None
+        }
         space = cls(name, known)
         space._check(recipe)
         return space
@@ -119,16 +125,21 @@ class Space:
         """All combinations. Raises ValueError when a parameter is not one of some values."""
         endless = [key for key, parameter in self.parameters.items() if not isinstance(parameter, Among)]
         if endless:
-            raise ValueError(f"a grid needs values to choose among, and {', '.join(endless)} of the space "
-                             f"{self.name!r} has none: take --sampler tpe, or one of the spaces fast_reid and vrkd")
+            raise ValueError(
+                f"a grid needs values to choose among, and {', '.join(endless)} of the space "
+                f"{self.name!r} has none: take --sampler tpe, or one of the spaces fast_reid and vrkd"
+            )
         choices = [parameter.choices for parameter in self.parameters.values()]
         return [dict(zip(self.parameters, combination, strict=True)) for combination in product(*choices)]
 
     def propose(self, recipe: Recipe, trial: Trial, num_ids: int) -> Proposal:
         """Asks `trial` for everything; `num_ids` identities are trained on."""
         architecture = proposed(recipe.retrained.with_ids(num_ids), trial) if self.has_architecture else None
-        asked = {key: self._ask(key, recipe, trial) for key in self.parameters
-                 if key not in ("architecture", "temperature_end")}
+        asked = {
+            key: self._ask(key, recipe, trial)
+            for key in self.parameters
+            if key not in ("architecture", "temperature_end")
+        }
         changes = {_place(recipe, key): value for key, value in asked.items() if key not in ("temperature", "schedule")}
         if "temperature" in asked:
             changes[_place(recipe, "loss.temperature")] = encode(self._temperature(asked, recipe, trial))
@@ -154,14 +165,20 @@ class Space:
         sets = ["loss.temperature" if key == "temperature" else key for key in self.parameters]
         for key in sets:
             if "." in key and _field(recipe, key) is None:
-                raise ValueError(f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
-                                 f"{type(recipe.loss).__name__}): take another space or another recipe")
+                raise ValueError(
+                    f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
+                    f"{type(recipe.loss).__name__}): take another space or another recipe"
+                )
         if self.has_architecture and not recipe.retrained.with_ids(1).published().decisions:
-            raise ValueError(f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: "
-                             "take a student whose space asks something")
+            raise ValueError(
+                f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: "
+                "take a student whose space asks something"
+            )
         if "temperature" in self.parameters and recipe.teacher is None:
-            raise ValueError(f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
-                             "--space architecture, or a recipe with a teacher")
+            raise ValueError(
+                f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
+                "--space architecture, or a recipe with a teacher"
+            )
 
 
 def _place(recipe: Recipe, path: str) -> str:

@@ -51,11 +51,14 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
             raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
         return _journal(address) if address.endswith(JOURNALS) else _sqlite(address)
     except ArgumentError:
-        raise ValueError("a storage is a file, or an address like postgresql://user:password@host/database; the one "
-                         "given is neither") from None
+        raise ValueError(
+            "a storage is a file, or an address like postgresql://user:password@host/database; the one given is neither"
+        ) from None
     except ImportError as error:
-        raise ValueError(f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
-                         "comes with pip install 'nas-reid[tune]'") from None
+        raise ValueError(
+            f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
+            "comes with pip install 'nas-reid[tune]'"
+        ) from None
     except (*UNREACHABLE, OSError) as error:
         raise unreachable(address, error) from None
 
@@ -110,8 +113,10 @@ def _database(address: str) -> RDBStorage:
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
     reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    return ValueError(f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is "
-                      "there, and the same command goes on: start the database, or take a file with --storage FILE")
+    return ValueError(
+        f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is "
+        "there, and the same command goes on: start the database, or take a file with --storage FILE"
+    )
 
 
 def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
@@ -127,14 +132,22 @@ def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
         pause = min(2 * pause, 30.0)
 
 
-def joined(storage: BaseStorage, address: str, name: str, facts: Mapping[str, Any], directions: Sequence[str],
-           sampler: BaseSampler, pruner: BasePruner) -> Study:
+def joined(
+    storage: BaseStorage,
+    address: str,
+    name: str,
+    facts: Mapping[str, Any],
+    directions: Sequence[str],
+    sampler: BaseSampler,
+    pruner: BasePruner,
+) -> Study:
     """The study `name`, begun or gone on with. `facts` is plain data that says what it is about.
 
     Raises ValueError naming both when the study there is about something else.
     """
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner,
-                                load_if_exists=True)
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
+    )
     held = study.user_attrs.get("facts")
     if held is None:
         study.set_user_attr("facts", dict(facts))
@@ -142,5 +155,6 @@ def joined(storage: BaseStorage, address: str, name: str, facts: Mapping[str, An
         raise ValueError(
             f"the study {name!r} in {shown(address)} is of the recipe {held['recipe']!r} in the space {held['space']!r}"
             f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
-            "another folder, or --study another name")
+            "another folder, or --study another name"
+        )
     return study

@@ -19,6 +19,7 @@ from nas.training import batches_of, cached, train
 from search_spaces.base import Architecture
 from search_spaces.cost import cost
 
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """What a trained proposal reaches on the held-out identities, and costs without its classifier."""
@@ -48,13 +49,25 @@ class Trainer:
         network = started(recipe.retrained.with_ids(self.num_ids), architecture, self.data, training, recipe.seed)
         batches = batches_of(self.data, self.train, training.sampling, training.augment, recipe.seed, stage)
 
-        loop = train(network.net, batches, recipe.loss, training, stage, self.teacher,
-                     lambda net: self._mAP(net, recipe, stage), report)
+        loop = train(
+            network.net,
+            batches,
+            recipe.loss,
+            training,
+            stage,
+            self.teacher,
+            lambda net: self._mAP(net, recipe, stage),
+            report,
+        )
         stage.checkpoint.unlink()
         mAP = loop.history[-1].get("mAP")
         counted = cost(feature_net(network.net.inference()), recipe.images.height, recipe.images.width)
-        return Score(mAP=self._mAP(network.net, recipe, stage) if mAP is None else mAP, parameters=counted.parameters,
-                     multiply_adds=counted.multiply_adds, pruned=bool(loop.stopped))
+        return Score(
+            mAP=self._mAP(network.net, recipe, stage) if mAP is None else mAP,
+            parameters=counted.parameters,
+            multiply_adds=counted.multiply_adds,
+            pruned=bool(loop.stopped),
+        )
 
     def _mAP(self, net: nn.Module, recipe: Recipe, stage: Stage) -> float:
         how = recipe.evaluation

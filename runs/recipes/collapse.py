@@ -23,8 +23,12 @@ from search_spaces.resnet import ResNet
 from students.reid import ReID
 
 AUGMENT = Augment(crop_padding=2)
-BUDGET = {"epochs": 32, "warmup_epochs": 4, "weights": Adam(lr=3e-3, rate=CosineRate()),
-          "alphas": Adam(lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3)}
+BUDGET = {
+    "epochs": 32,
+    "warmup_epochs": 4,
+    "weights": Adam(lr=3e-3, rate=CosineRate()),
+    "alphas": Adam(lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3),
+}
 
 
 def collapse_darts() -> Recipe:
@@ -39,7 +43,8 @@ def collapse_darts() -> Recipe:
         strategy=DARTS(**BUDGET, eigenvalue_every=2),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=24)),
         retrain=Training(epochs=20, augment=AUGMENT, optimiser=Adam(lr=2e-3, rate=CosineRate())),
-        machine=Machine(threads=1))
+        machine=Machine(threads=1),
+    )
 
 
 def collapse_stopped() -> Recipe:
@@ -53,7 +58,8 @@ def collapse_taught() -> Recipe:
     """The same as collapse_darts under a small ResNet-18 teacher, whose temperature falls from 2 to 0."""
     teacher = TeacherRecipe(
         net=ReID(backbone=ResNet(depth=18, width=0.25, last_stride=1), embedding_dim=None),
-        training=Training(epochs=12, augment=AUGMENT, optimiser=Adam(lr=1e-3, rate=CosineRate())))
+        training=Training(epochs=12, augment=AUGMENT, optimiser=Adam(lr=1e-3, rate=CosineRate())),
+    )
     return replace(collapse_darts(), teacher=teacher)
 
 

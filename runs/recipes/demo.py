@@ -28,8 +28,8 @@ def demo() -> Recipe:
         rival=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
         teacher=TeacherRecipe(
             net=ReID(backbone=ResNet(depth=18, width=0.5, last_stride=1), embedding_dim=None),
-            training=Training(epochs=16, augment=augment, validate_every=4,
-                              optimiser=Adam(lr=1e-3, rate=CosineRate()))),
+            training=Training(epochs=16, augment=augment, validate_every=4, optimiser=Adam(lr=1e-3, rate=CosineRate())),
+        ),
         strategy=DARTS(epochs=7, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=augment),
         retrain=Training(epochs=26, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
@@ -47,9 +47,14 @@ def toy() -> Recipe:
         recipe,
         data=Pedestrians(num_train_ids=6, num_test_ids=4, images_per_id=8, num_cameras=2, height=32, width=16),
         images=Images(height=32, width=16),
-        space=cells, student=None, rival=ReID(backbone=MobileNetV2(width=0.25), embedding_dim=8),
+        space=cells,
+        student=None,
+        rival=ReID(backbone=MobileNetV2(width=0.25), embedding_dim=8),
         teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18), embedding_dim=8), training=brief),
-        strategy=DARTS(epochs=2), search=Search(sampling=sampling), retrain=brief, loss=KDASLoss(),
+        strategy=DARTS(epochs=2),
+        search=Search(sampling=sampling),
+        retrain=brief,
+        loss=KDASLoss(),
     )
 
 

@@ -25,8 +25,15 @@ def fast_reid() -> Recipe:
     training = replace(strong(epochs=60), pretrained="imagenet")
     teacher = ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None)
     return Recipe(
-        data=Market1501(root=Path("data")), images=Images(height=256, width=128), space=STUDENT, student=None,
-        strategy=None, teacher=TeacherRecipe(net=teacher, training=training), loss=KDLoss(), retrain=_plain(training))
+        data=Market1501(root=Path("data")),
+        images=Images(height=256, width=128),
+        space=STUDENT,
+        student=None,
+        strategy=None,
+        teacher=TeacherRecipe(net=teacher, training=training),
+        loss=KDLoss(),
+        retrain=_plain(training),
+    )
 
 
 def fast_reid_alone() -> Recipe:

@@ -60,5 +60,9 @@ def darts_cell() -> Recipe:
 
 def strong(epochs: int = 120) -> Training:
     """A strong baseline's training: 16 identities x 4 images, random erasing, ten epochs of warm-up, then a cosine."""
-    return Training(epochs=epochs, sampling=ClassBalanced(num_ids=16, images_per_id=4), augment=Augment(erase=0.5),
-                    optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.002, warmup_epochs=10)))
+    return Training(
+        epochs=epochs,
+        sampling=ClassBalanced(num_ids=16, images_per_id=4),
+        augment=Augment(erase=0.5),
+        optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.002, warmup_epochs=10)),
+    )

@@ -143,10 +143,22 @@ def ksl_osnet_p_e() -> Recipe:
 
 def _recipe(space: KSL | ReID) -> Recipe:
     """Section 4.2: the triplet losses and the identity sampler join at epoch 150."""
-    training = Training(epochs=350, sampling=Switched(at=150), augment=Augment(erase=0.5),
-                        optimiser=SGD(lr=0.0015, rate=CosineRate(final=0.0)))
-    return Recipe(data=Market1501(root=Path("data")), images=Images(height=256, width=128), space=space, student=None,
-                  teacher=None, strategy=None, loss=KSLLoss(triplet_from=150), retrain=training)
+    training = Training(
+        epochs=350,
+        sampling=Switched(at=150),
+        augment=Augment(erase=0.5),
+        optimiser=SGD(lr=0.0015, rate=CosineRate(final=0.0)),
+    )
+    return Recipe(
+        data=Market1501(root=Path("data")),
+        images=Images(height=256, width=128),
+        space=space,
+        student=None,
+        teacher=None,
+        strategy=None,
+        loss=KSLLoss(triplet_from=150),
+        retrain=training,
+    )
 
 
 def _pretrained(recipe: Recipe) -> Recipe:

@@ -54,8 +54,14 @@ def search_ksl() -> Recipe:
 
 def _searched(backbone: SearchSpace) -> Recipe:
     recipe = kdas()
-    return replace(fast_reid(), space=ReID(backbone=backbone), strategy=recipe.strategy, search=recipe.search,
-                   loss=recipe.loss, retrain=replace(fast_reid().retrain, pretrained=""))
+    return replace(
+        fast_reid(),
+        space=ReID(backbone=backbone),
+        strategy=recipe.strategy,
+        search=recipe.search,
+        loss=recipe.loss,
+        retrain=replace(fast_reid().retrain, pretrained=""),
+    )
 
 
 def _pretrained(recipe: Recipe) -> Recipe:

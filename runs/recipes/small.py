@@ -37,7 +37,8 @@ def small_kdas() -> Recipe:
         strategy=DARTS(epochs=10, weights=SGD(lr=0.05, rate=CosineRate())),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=25)),
         retrain=Training(epochs=4, augment=AUGMENT, optimiser=Adam(lr=1.5e-3, rate=CosineRate(warmup_epochs=1))),
-        machine=Machine(teacher_precision="bf16"))
+        machine=Machine(teacher_precision="bf16"),
+    )
 
 
 def small_constant() -> Recipe:
@@ -83,6 +84,11 @@ def _teacher() -> TeacherRecipe:
     return TeacherRecipe(
         net=ReID(backbone=ResNet(depth=50), embedding_dim=None),
         training=Training(
-            epochs=9, pretrained="imagenet", augment=replace(AUGMENT, erase=0.5), validate_every=3,
+            epochs=9,
+            pretrained="imagenet",
+            augment=replace(AUGMENT, erase=0.5),
+            validate_every=3,
             sampling=ClassBalanced(num_ids=16, images_per_id=4),
-            optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.01, warmup_epochs=1))))
+            optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.01, warmup_epochs=1)),
+        ),
+    )

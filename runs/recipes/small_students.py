@@ -67,21 +67,31 @@ def small_shallow_cnn_searched() -> Recipe:
     """The shallow CNN's kernels, depth and pools searched at a quarter of its width, then trained as the taught arm."""
     taught = small_shallow_cnn_taught()
     return replace(
-        taught, space=replace(SHALLOW, backbone=ShallowCNN(widths=(0.25,))), student=SHALLOW,
+        taught,
+        space=replace(SHALLOW, backbone=ShallowCNN(widths=(0.25,))),
+        student=SHALLOW,
         strategy=DARTS(epochs=6, weights=SGD(lr=0.05, rate=CosineRate())),
-        search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=50)))
+        search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=50)),
+    )
 
 
 def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Recipe:
     """Four epochs of `steps` batches, 8 identities x 4 images."""
-    training = Training(epochs=4, augment=AUGMENT, pretrained=pretrained,
-                        sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=steps),
-                        optimiser=Adam(lr=lr, rate=CosineRate(warmup_epochs=1)))
+    training = Training(
+        epochs=4,
+        augment=AUGMENT,
+        pretrained=pretrained,
+        sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=steps),
+        optimiser=Adam(lr=lr, rate=CosineRate(warmup_epochs=1)),
+    )
     return replace(small_kdas(), strategy=None, space=student, student=None, loss=KDLoss(), retrain=training)
 
 
 def _with_branches(recipe: Recipe, *branches: str) -> Recipe:
     """Of KSL's parts those on probabilities. At the paper's weights the others, on embeddings, shrink these in a
     training as short as this."""
-    return replace(recipe, space=KSL(main=recipe.space, branches=branches),
-                   loss=KSLLoss(each=recipe.loss, ep=0.0, ea=0.0, h=0.0, triplet_from=0))
+    return replace(
+        recipe,
+        space=KSL(main=recipe.space, branches=branches),
+        loss=KSLLoss(each=recipe.loss, ep=0.0, ea=0.0, h=0.0, triplet_from=0),
+    )

@@ -118,11 +118,23 @@ def search_sdc_cnn() -> Recipe:
 def _recipe(backbone: SearchSpace, size: int = 256, pretrained: str = "imagenet") -> Recipe:
     """Section 3.2: label smoothing 0.1, and the printed schedule for teacher and student."""
     training = Training(
-        epochs=120, sampling=Shuffled(batch_size=256), augment=Augment(crop_padding=0, erase=0.5),
-        optimiser=SGD(lr=2e-2, rate=StepRate(milestones=(60, 90, 110), warmup_epochs=5)))
-    teacher = TeacherRecipe(net=Directional(), loss=BranchesLoss(each=VRKDLoss(label_smoothing=0.1)),
-                            training=replace(training, pretrained="imagenet"))
+        epochs=120,
+        sampling=Shuffled(batch_size=256),
+        augment=Augment(crop_padding=0, erase=0.5),
+        optimiser=SGD(lr=2e-2, rate=StepRate(milestones=(60, 90, 110), warmup_epochs=5)),
+    )
+    teacher = TeacherRecipe(
+        net=Directional(),
+        loss=BranchesLoss(each=VRKDLoss(label_smoothing=0.1)),
+        training=replace(training, pretrained="imagenet"),
+    )
     return Recipe(
-        data=VeRi776(root=Path("data")), images=Images(height=size, width=size), strategy=None, teacher=teacher,
-        space=ReID(backbone=backbone, embedding_dim=256), student=None, loss=VRKDLoss(label_smoothing=0.1),
-        retrain=replace(training, pretrained=pretrained))
+        data=VeRi776(root=Path("data")),
+        images=Images(height=size, width=size),
+        strategy=None,
+        teacher=teacher,
+        space=ReID(backbone=backbone, embedding_dim=256),
+        student=None,
+        loss=VRKDLoss(label_smoothing=0.1),
+        retrain=replace(training, pretrained=pretrained),
+    )

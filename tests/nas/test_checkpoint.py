@@ -134,9 +134,11 @@ class TestLoadInto:
     def test_the_first_tensor_that_differs_is_named(self):
         good = self.net.state_dict()
         without = {name: tensor for name, tensor in good.items() if name != "0.bias"}
-        for wrong, message in [(without, "the file has no tensor '0.bias'"),
-                               (good | {"2.weight": torch.ones(1)}, "the file has a tensor '2.weight'"),
-                               (good | {"1.weight": torch.ones(9, 3)}, r"'1.weight' has shape \(9, 3\), .*\(1, 3\)")]:
+        for wrong, message in [
+            (without, "the file has no tensor '0.bias'"),
+            (good | {"2.weight": torch.ones(1)}, "the file has a tensor '2.weight'"),
+            (good | {"1.weight": torch.ones(9, 3)}, r"'1.weight' has shape \(9, 3\), .*\(1, 3\)"),
+        ]:
             with pytest.raises(ValueError, match=message):
                 load_into(self.net, wrong, "the file")
 

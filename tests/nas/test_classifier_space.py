@@ -26,8 +26,17 @@ def trainable(space: ReID, size: int) -> tuple[int, ...]:
     return tuple(out.logits.shape)
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet101", 64), ("googlenet", 64), ("inception_v3", 299),
-                                            ("regnet_y_400mf", 64), ("squeezenet1_0", 64), ("vit_b_32", 224)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet101", 64),
+        ("googlenet", 64),
+        ("inception_v3", 299),
+        ("regnet_y_400mf", 64),
+        ("squeezenet1_0", 64),
+        ("vit_b_32", 224),
+    ],
+)
 def test_torchvision_s_classifiers_can_be_trained(name, size):
     assert trainable(ReID(backbone=Classifier(name=name), num_ids=5), size) == (2, 5)
 
@@ -63,10 +72,13 @@ def test_pretrained_weights_are_the_checkpoint_s(tmp_path):
     assert torch.allclose(net(images)["layer4"].mean(dim=(2, 3)), theirs(images), atol=1e-5)
 
 
-@pytest.mark.parametrize(("space", "message"), [
-    (Classifier(name="resnet102"), "torchvision has no classifier 'resnet102'; did you mean .*'resnet101'"),
-    (Classifier(name="resnet18", maps=("layer5",)), "resnet18 has no module 'layer5'; did you mean .*'layer4'"),
-])
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (Classifier(name="resnet102"), "torchvision has no classifier 'resnet102'; did you mean .*'resnet101'"),
+        (Classifier(name="resnet18", maps=("layer5",)), "resnet18 has no module 'layer5'; did you mean .*'layer4'"),
+    ],
+)
 def test_what_does_not_exist_is_named_with_what_does(space, message):
     with pytest.raises(ValueError, match=message):
         space.published()

@@ -63,6 +63,7 @@ def finished(own, tmp_path_factory):
 @pytest.fixture
 def fails(capfd):
     """Runs a command that must fail with status 2 and say why on standard error alone, without a traceback."""
+
     def check(*arguments: object) -> str:
         assert nas(*arguments) == 2
         out, err = capfd.readouterr()
@@ -84,8 +85,10 @@ class TestErrors:
         assert "--strategy.epoch" in said and "--strategy.epochs" in said
         assert not (tmp_path / "run").exists()
 
-    @pytest.mark.parametrize(("field", "value"), [
-        ("--strategy.epochs", "three"), ("--seed", "1.5"), ("--machine.precision", "16"), ("--strategy.order", "3")])
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("--strategy.epochs", "three"), ("--seed", "1.5"), ("--machine.precision", "16"), ("--strategy.order", "3")],
+    )
     def test_wrong_type(self, fails, field, value, tmp_path):
         assert field in fails("run", "toy", field, value, "--out", tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -113,7 +116,9 @@ class TestErrors:
 
     def test_cuda_that_is_not_there(self, fails, own, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert "torch sees no CUDA device" in fails("search", own, "--machine.device", "cuda", "--out", tmp_path / "run")
+        assert "torch sees no CUDA device" in fails(
+            "search", own, "--machine.device", "cuda", "--out", tmp_path / "run"
+        )
 
     def test_a_damaged_configuration(self, fails, finished, tmp_path):
         data = json.loads((finished / "config.json").read_text())
@@ -138,8 +143,16 @@ class TestHelp:
         assert nas(word, "demo", "--help") == 0
         out = capfd.readouterr().out
         assert f"nas {word} demo" in out and COMMANDS[word].example in " ".join(out.split())
-        for field in ("--seed", "--out", "--json", "--overwrite", "--strategy.epochs", "--space.backbone.channels",
-                      "--machine.device", "--teacher.weights"):
+        for field in (
+            "--seed",
+            "--out",
+            "--json",
+            "--overwrite",
+            "--strategy.epochs",
+            "--space.backbone.channels",
+            "--machine.device",
+            "--teacher.weights",
+        ):
             assert field in out
         assert "Processes that share" in out
 
@@ -184,7 +197,8 @@ class TestRuns:
         config = json.loads((finished / "config.json").read_text())
         assert config["config"]["space"]["backbone"] == {"kind": "Plainer", "channels": 2}
         assert set(json.loads((finished / "architecture.json").read_text())["decisions"]) == {
-            f"backbone.normal.{node}" for node in range(2, 6)}
+            f"backbone.normal.{node}" for node in range(2, 6)
+        }
 
     def test_what_is_finished_is_not_done_again(self, finished, own):
         names = ["architecture.json", "student.safetensors", "search.ckpt", "retrain.ckpt", "retrain.history.jsonl"]
@@ -206,13 +220,51 @@ class TestRuns:
         assert len((tmp_path / "search.history.jsonl").read_text().splitlines()) == 1
 
     def test_the_machine_and_the_evaluation_may_differ(self, finished, own):
-        assert nas("search", own, "--out", finished, "--machine.device", "cpu", "--machine.checkpoint-minutes", 1,
-                   "--evaluation.num-strips", 1) == 0
+        assert (
+            nas(
+                "search",
+                own,
+                "--out",
+                finished,
+                "--machine.device",
+                "cpu",
+                "--machine.checkpoint-minutes",
+                1,
+                "--evaluation.num-strips",
+                1,
+            )
+            == 0
+        )
 
     def test_another_data_set_in_a_recipe(self, own, tmp_path):
-        small = ["--data.num-train-ids", 6, "--data.num-test-ids", 2, "--data.num-cameras", 2, "--data.images-per-id", 4]
-        assert nas("search", own, "--on", "vehicles", *small, "--data.height", 16, "--data.width", 16, "--out", tmp_path,
-                   "--machine.device", "cpu") == 0
+        small = [
+            "--data.num-train-ids",
+            6,
+            "--data.num-test-ids",
+            2,
+            "--data.num-cameras",
+            2,
+            "--data.images-per-id",
+            4,
+        ]
+        assert (
+            nas(
+                "search",
+                own,
+                "--on",
+                "vehicles",
+                *small,
+                "--data.height",
+                16,
+                "--data.width",
+                16,
+                "--out",
+                tmp_path,
+                "--machine.device",
+                "cpu",
+            )
+            == 0
+        )
         assert json.loads((tmp_path / "config.json").read_text())["config"]["data"]["kind"] == "Vehicles"
 
     def test_a_small_variant(self, tmp_path, monkeypatch, capfd):
@@ -223,8 +275,23 @@ class TestRuns:
         assert config["data"]["num_train_ids"] == 8 and config["teacher"]["training"]["epochs"] == 1
 
     def test_a_part_is_taken_out(self, tmp_path):
-        assert nas("search", "toy", "--teacher", "None", "--rival", "None", "--strategy.epochs", 1, "--out", tmp_path,
-                   "--machine.device", "cpu") == 0
+        assert (
+            nas(
+                "search",
+                "toy",
+                "--teacher",
+                "None",
+                "--rival",
+                "None",
+                "--strategy.epochs",
+                1,
+                "--out",
+                tmp_path,
+                "--machine.device",
+                "cpu",
+            )
+            == 0
+        )
         config = json.loads((tmp_path / "config.json").read_text())["config"]
         assert config["teacher"] is config["rival"] is None and config["strategy"]["epochs"] == 1
 

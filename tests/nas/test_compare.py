@@ -12,8 +12,15 @@ from nas.compare import compare, default_folder
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.queries import Queries
 
-PROTOCOL = {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 40, "num_skipped": 1,
-            "height": 64, "width": 32}
+PROTOCOL = {
+    "distance": "cosine",
+    "ap": "plain",
+    "same_camera": "remove",
+    "num_queries": 40,
+    "num_skipped": 1,
+    "height": 64,
+    "width": 32,
+}
 
 
 def queries(accuracy, num=40, where="/data/query", order=None):
@@ -23,22 +30,39 @@ def queries(accuracy, num=40, where="/data/query", order=None):
     average_precision = np.clip(accuracy + 0.5 - hardness, 0.01, 1.0)
     first = np.where(average_precision > 0.6, 1, 3)
     average_precision[-1], first[-1] = math.nan, 0
-    return Queries(names=tuple(f"{where}/{i:03d}.jpg" for i in order), ids=(np.arange(num) % 8)[order], cameras=None,
-                   average_precision=average_precision[order], first_match_rank=first[order])
+    return Queries(
+        names=tuple(f"{where}/{i:03d}.jpg" for i in order),
+        ids=(np.arange(num) % 8)[order],
+        cameras=None,
+        average_precision=average_precision[order],
+        first_match_rank=first[order],
+    )
 
 
 def evaluated(folder, by_role=None, protocol=None, seed=0, **changes):
     """A folder as `nas evaluate` leaves it, with one row for each role."""
     rows = []
     for role, found in (by_role or {"student": queries(0.6)}).items():
-        rows.append({"name": f"{role} (A net)", "role": role.removesuffix("+rerank"), "queries": f"queries/{role}.csv",
-                     "mAP": float(np.nanmean(found.average_precision)), "rank1": 0.5, "parameters": 2_000_000,
-                     "multiply_adds": 400_000_000, "ms_per_image_1": 7.0 + len(rows), "ms_per_image_128": 1.0})
+        rows.append(
+            {
+                "name": f"{role} (A net)",
+                "role": role.removesuffix("+rerank"),
+                "queries": f"queries/{role}.csv",
+                "mAP": float(np.nanmean(found.average_precision)),
+                "rank1": 0.5,
+                "parameters": 2_000_000,
+                "multiply_adds": 400_000_000,
+                "ms_per_image_1": 7.0 + len(rows),
+                "ms_per_image_128": 1.0,
+            }
+        )
         if role.endswith("+rerank"):
             rows[-1]["rerank"] = {"k1": 20}
         found.save(folder / rows[-1]["queries"])
-    write_json(folder / "metrics.json", {"format": 1, "data": "Drawn", "protocol": PROTOCOL | (protocol or {}),
-                                         "rows": rows, "cmc": {}} | changes)
+    write_json(
+        folder / "metrics.json",
+        {"format": 1, "data": "Drawn", "protocol": PROTOCOL | (protocol or {}), "rows": rows, "cmc": {}} | changes,
+    )
     write_json(folder / "config.json", {"format": 1, "recipe": "demo", "config": {"seed": seed, "space": "cells"}})
     return str(folder)
 
@@ -51,14 +75,18 @@ def pair(tmp_path):
 def test_intervals_are_those_of_the_bootstrap_done_by_hand(pair):
     baseline, better = compare(pair, seed=3)["rows"]
     one, two = (queries(accuracy) for accuracy in (0.6, 0.7))
-    values = np.array([one.average_precision, one.first_match_rank == 1,
-                       two.average_precision, two.first_match_rank == 1], dtype=float).T[:-1]
+    values = np.array(
+        [one.average_precision, one.first_match_rank == 1, two.average_precision, two.first_match_rank == 1],
+        dtype=float,
+    ).T[:-1]
     rng = np.random.default_rng(3)
     for over, clusters in (("queries", None), ("identities", one.ids[:-1])):
         means = resampled_means(values, rng, 2000, clusters)
         for i, measure in enumerate(("mAP", "rank1")):
-            own, other, paired = (percentile_interval(column).tolist()
-                                  for column in (means[:, i], means[:, 2 + i], means[:, 2 + i] - means[:, i]))
+            own, other, paired = (
+                percentile_interval(column).tolist()
+                for column in (means[:, i], means[:, 2 + i], means[:, 2 + i] - means[:, i])
+            )
             assert baseline["intervals"][measure][over] == pytest.approx(own)
             assert better["intervals"][measure][over] == pytest.approx(other)
             assert better["difference"][measure][over] == pytest.approx(paired)
@@ -70,8 +98,12 @@ def test_intervals_are_those_of_the_bootstrap_done_by_hand(pair):
 def test_equal_networks_do_not_differ(tmp_path):
     runs = [evaluated(tmp_path / name) for name in "ab"]
     difference = compare(runs)["rows"][1]["difference"]["rank1"]
-    assert difference == {"value": 0.0, "queries": [0.0, 0.0], "identities": [0.0, 0.0],
-                          "excludes_zero": {"queries": False, "identities": False}}
+    assert difference == {
+        "value": 0.0,
+        "queries": [0.0, 0.0],
+        "identities": [0.0, 0.0],
+        "excludes_zero": {"queries": False, "identities": False},
+    }
 
 
 def test_order_of_queries_and_place_of_data_do_not_matter(pair, tmp_path):
@@ -155,9 +187,11 @@ def test_folders_that_are_not_evaluated_say_what_to_do(pair, tmp_path):
 
 def test_what_else_differs_is_noted(pair, tmp_path):
     wide = evaluated(tmp_path / "wide", protocol={"width": 48, "flip": True}, data="Others")
-    assert compare([pair[0], wide])["notes"] == ["image sizes differ: a 64x32, wide 64x48",
-                                                 "names of the data differ: a Drawn, wide Others",
-                                                 "uses of flip-averaging differ: a False, wide True"]
+    assert compare([pair[0], wide])["notes"] == [
+        "image sizes differ: a 64x32, wide 64x48",
+        "names of the data differ: a Drawn, wide Others",
+        "uses of flip-averaging differ: a False, wide True",
+    ]
     assert compare(pair)["notes"] == []
     reranked = evaluated(tmp_path / "reranked", {"model+rerank": queries(0.5)})
     (note,) = compare([pair[0], f"{reranked}:model+rerank"])["notes"]

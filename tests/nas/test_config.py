@@ -56,20 +56,26 @@ class TestDecode:
     def test_whole_numbers_will_do_for_real_ones(self):
         assert decode({"kind": "Deeper", "rate": 2}, Inner) == Deeper(rate=2.0)
 
-    @pytest.mark.parametrize("change, message", [
-        ({"inner": {"kind": "Inner", "size": "3"}}, r"config\.inner\.size must be .*int.*, not '3'"),
-        ({"inner": {"kind": "Inner", "size": 3.0}}, r"config\.inner\.size must be"),
-        ({"inner": {"kind": "Inner", "size": True}}, r"config\.inner\.size must be"),
-        ({"inner": None}, r"config\.inner must be"),
-        ({"inner": {"kind": "Iner"}}, r"config\.inner is a 'Iner', which is not known here; did you mean 'Inner'"),
-        ({"inner": {"kind": "Outer"}}, r"config\.inner is a 'Outer', which is not known here"),
-        ({"inner": {"kind": "Inner", "sise": 1}}, r"config\.inner: Inner has no field \['sise'\]; it has \['size', 'wh"),
-        ({"mode": "c"}, r"config\.mode must be .*not 'c'"),
-        ({"numbers": [1, "2"]}, r"config\.numbers must be .*not '2'"),
-        ({"pair": [0.5]}, r"config\.pair must be"),
-        ({"on": 1}, r"config\.on must be"),
-        ({"label": None}, r"config\.label must be"),
-    ])
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            ({"inner": {"kind": "Inner", "size": "3"}}, r"config\.inner\.size must be .*int.*, not '3'"),
+            ({"inner": {"kind": "Inner", "size": 3.0}}, r"config\.inner\.size must be"),
+            ({"inner": {"kind": "Inner", "size": True}}, r"config\.inner\.size must be"),
+            ({"inner": None}, r"config\.inner must be"),
+            ({"inner": {"kind": "Iner"}}, r"config\.inner is a 'Iner', which is not known here; did you mean 'Inner'"),
+            ({"inner": {"kind": "Outer"}}, r"config\.inner is a 'Outer', which is not known here"),
+            (
+                {"inner": {"kind": "Inner", "sise": 1}},
+                r"config\.inner: Inner has no field \['sise'\]; it has \['size', 'wh",
+            ),
+            ({"mode": "c"}, r"config\.mode must be .*not 'c'"),
+            ({"numbers": [1, "2"]}, r"config\.numbers must be .*not '2'"),
+            ({"pair": [0.5]}, r"config\.pair must be"),
+            ({"on": 1}, r"config\.on must be"),
+            ({"label": None}, r"config\.label must be"),
+        ],
+    )
     def test_errors_name_the_place(self, change, message):
         with pytest.raises(ValueError, match=message):
             decode(encode(Outer()) | change, Outer)

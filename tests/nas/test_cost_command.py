@@ -44,15 +44,21 @@ def searched(name, seed=0):
     space = STUDENTS[name].backbone
     decisions = dict(space.published().decisions)
     decisions[next(iter(decisions))] = {"mobilenet_v2": "k7e6", "resnet18": "basic5"}[name]
-    return (Architecture(type(space).__name__, decisions),
-            Architecture("ReID", {f"backbone.{question}": answer for question, answer in decisions.items()}))
+    return (
+        Architecture(type(space).__name__, decisions),
+        Architecture("ReID", {f"backbone.{question}": answer for question, answer in decisions.items()}),
+    )
 
 
-@pytest.mark.parametrize(("arguments", "part", "millions", "mega"), [
-    ("shufflenet_v2 --size 256x128", "backbone", 1.254, 94.0),
-    ("mobilenet_v2 --size 256x128", "backbone", 2.224, 195.6),
-    ("osnet --size 256x128", "feature_net", 2.170, 978.9),
-    ("shallow_cnn --size 128x128 --num-ids 576", "with_classifier", 1.006, 409.7)])
+@pytest.mark.parametrize(
+    ("arguments", "part", "millions", "mega"),
+    [
+        ("shufflenet_v2 --size 256x128", "backbone", 1.254, 94.0),
+        ("mobilenet_v2 --size 256x128", "backbone", 2.224, 195.6),
+        ("osnet --size 256x128", "feature_net", 2.170, 978.9),
+        ("shallow_cnn --size 128x128 --num-ids 576", "with_classifier", 1.006, 409.7),
+    ],
+)
 def test_published_costs(counted, arguments, part, millions, mega):
     found = counted(*arguments.split())[part]
     assert (round(found["parameters"] / 1e6, 3), round(found["multiply_adds"] / 1e6, 1)) == (millions, mega)
@@ -142,7 +148,8 @@ def test_mistakes_are_named(refused, tmp_path):
 @pytest.mark.parametrize("text", ["256", "256x", "x128", "256x128x3", "8x128", "256 x 128", "-256x128", "99999x16"])
 def test_impossible_sizes_are_refused(refused, text):
     assert f"--size must be HEIGHTxWIDTH, at least 16x16 and below 10000, as 256x128; got {text!r}" in refused(
-        "osnet", f"--size={text}")
+        "osnet", f"--size={text}"
+    )
 
 
 def test_a_size_is_height_by_width():

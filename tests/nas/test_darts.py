@@ -75,10 +75,21 @@ class SmoothNet(nn.Module):
 
     def __init__(self, pick) -> None:
         super().__init__()
-        self.first = pick.op("first", {"tanh": lambda: Dense(3 * 32 * 16, 5, torch.tanh),
-                                       "sigmoid": lambda: Dense(3 * 32 * 16, 5, torch.sigmoid)})
-        self.last = pick.op("last", {"tanh": lambda: Dense(5, 4, torch.tanh), "softplus": lambda: Dense(5, 4, F.softplus),
-                                     "linear": lambda: Dense(5, 4, lambda x: x)})
+        self.first = pick.op(
+            "first",
+            {
+                "tanh": lambda: Dense(3 * 32 * 16, 5, torch.tanh),
+                "sigmoid": lambda: Dense(3 * 32 * 16, 5, torch.sigmoid),
+            },
+        )
+        self.last = pick.op(
+            "last",
+            {
+                "tanh": lambda: Dense(5, 4, torch.tanh),
+                "softplus": lambda: Dense(5, 4, F.softplus),
+                "linear": lambda: Dense(5, 4, lambda x: x),
+            },
+        )
         self.out_channels = 4
 
     def forward(self, x):
@@ -120,7 +131,9 @@ class Draw(Classify):
         return {"total": sum(p.square().sum() for p in net.net.parameters())}
 
     def alpha_loss(self, net, pictures, epoch):
-        chosen = [row[options.index(self.wanted)] for row, options in zip(net.weights(), net.options.values(), strict=True)]
+        chosen = [
+            row[options.index(self.wanted)] for row, options in zip(net.weights(), net.options.values(), strict=True)
+        ]
         return {"total": -torch.stack(chosen).sum()}
 
 
@@ -137,8 +150,14 @@ def stage(tmp_path, fabric):
 PAIRS = {"kdas": (KDAS, Classify), "smooth": (Smooth(), Fit)}
 
 
-def bilevel_on(space: SearchSpace, objective: Objective, stage, strategy: DARTS = SECOND, num_steps: int = 3,
-               dtype: torch.dtype = torch.float64) -> Bilevel:
+def bilevel_on(
+    space: SearchSpace,
+    objective: Objective,
+    stage,
+    strategy: DARTS = SECOND,
+    num_steps: int = 3,
+    dtype: torch.dtype = torch.float64,
+) -> Bilevel:
     """A search some steps old: alphas far from uniform, momentum in the weights' optimiser."""
     torch.manual_seed(0)
     supernet = space.supernet(folded=isinstance(space, ReID)).double()
@@ -164,8 +183,10 @@ def exact_hypergradient(bilevel: Bilevel, train: Pictures, validation: Pictures,
         return bilevel.objective.loss(lambda x: torch.func.functional_call(net, weights, (x,)), pictures, 0)["total"]
 
     gradients = torch.autograd.grad(loss(own, train), list(own.values()), create_graph=True, materialize_grads=True)
-    moved = {name: w - lr * (sgd.momentum * buffer + gradient + sgd.weight_decay * w)
-             for (name, w), gradient, buffer in zip(own.items(), gradients, buffers, strict=True)}
+    moved = {
+        name: w - lr * (sgd.momentum * buffer + gradient + sgd.weight_decay * w)
+        for (name, w), gradient, buffer in zip(own.items(), gradients, buffers, strict=True)
+    }
     return torch.autograd.grad(loss(moved, validation), net.alpha)[0]
 
 
@@ -220,8 +241,9 @@ class TestHypergradient:
     def test_is_right_at_single_precision_too(self, stage):
         double, single = (bilevel_on(KDAS, Classify(), stage, dtype=dtype) for dtype in (torch.float64, torch.float32))
         _, [true] = double.hypergradient(self.train, self.validation, 0, LR)
-        _, [found] = single.hypergradient(*(Pictures(b.images.float(), b.labels) for b in (self.train, self.validation)),
-                                          0, LR)
+        _, [found] = single.hypergradient(
+            *(Pictures(b.images.float(), b.labels) for b in (self.train, self.validation)), 0, LR
+        )
         assert error(found.double(), true) < 1e-4
 
     def test_two_ranks_with_half_a_batch_each_get_the_gradient_of_the_whole(self, stage):
@@ -306,8 +328,9 @@ class TestSteps:
         bilevel.objective.asked.clear()
         bilevel.weight_step(self.train, 0)
         bilevel.alpha_step(self.train, self.validation, 0)
-        assert bilevel.objective.asked == (["weights", "alpha"] if bilevel.strategy.order == 1 else
-                                           ["weights", "both", "both"])
+        assert bilevel.objective.asked == (
+            ["weights", "alpha"] if bilevel.strategy.order == 1 else ["weights", "both", "both"]
+        )
         assert all(p.requires_grad and p.grad is None for p in bilevel.supernet.parameters())
 
     def test_weights_come_back_when_the_loss_fails_halfway(self, stage):
@@ -357,8 +380,10 @@ class Mortal(Classify):
 
 
 GRADIENT = {name: strategy for name, strategy in STRATEGIES.items() if isinstance(strategy, DARTS)}
-BY_GRADIENT = {**{name: replace(strategy, epochs=3, alphas=Adam(lr=0.5)) for name, strategy in GRADIENT.items()},
-               "second order": DARTS(epochs=3, order=2)}
+BY_GRADIENT = {
+    **{name: replace(strategy, epochs=3, alphas=Adam(lr=0.5)) for name, strategy in GRADIENT.items()},
+    "second order": DARTS(epochs=3, order=2),
+}
 ONE_CELL = ReID(backbone=Cells(channels=4, cells=1, reductions=()), num_ids=4, embedding_dim=6)
 EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)
 
@@ -491,7 +516,11 @@ def test_health_is_what_a_loop_over_decisions_gives(space):
         margins.append(weights[-1] - weights[-2])
     edges = [parse_edge(e)[0] for a in predicted.decisions.values() if isinstance(a, tuple) for e in a]
     ops = edges or list(predicted.decisions.values())
-    assert health(supernet, predicted) == pytest.approx({
-        "entropy": sum(entropies) / len(entropies), "margin": sum(margins) / len(margins),
-        "skip_share": sum(op == "skip" for op in ops) / len(ops),
-        "pool_share": sum(op in POOLS for op in ops) / len(ops)})
+    assert health(supernet, predicted) == pytest.approx(
+        {
+            "entropy": sum(entropies) / len(entropies),
+            "margin": sum(margins) / len(margins),
+            "skip_share": sum(op == "skip" for op in ops) / len(ops),
+            "pool_share": sum(op in POOLS for op in ops) / len(ops),
+        }
+    )

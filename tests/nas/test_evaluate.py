@@ -40,8 +40,23 @@ def metrics_of(folder: Path) -> dict:
 def folder(tmp_path_factory):
     """An ONNX file, measured and re-ranked."""
     folder = tmp_path_factory.mktemp("onnx")
-    assert nas("evaluate", onnx_file(folder / "net.onnx"), "--on", "pedestrians", *DATA, *SIZE, *CPU, "--rerank",
-               "--evaluation.reranking.k1", 5, "--out", folder) == 0
+    assert (
+        nas(
+            "evaluate",
+            onnx_file(folder / "net.onnx"),
+            "--on",
+            "pedestrians",
+            *DATA,
+            *SIZE,
+            *CPU,
+            "--rerank",
+            "--evaluation.reranking.k1",
+            5,
+            "--out",
+            folder,
+        )
+        == 0
+    )
     return folder
 
 
@@ -60,8 +75,17 @@ class TestNetworks:
         assert (plain["name"], reranked["name"]) == ("model (net.onnx)", "model (net.onnx), re-ranked")
         assert reranked["rerank"] == {"k1": 5, "k2": 6, "lambda_value": 0.3} and "rerank" not in plain
         assert plain["parameters"] == 108 and "multiply_adds" not in plain and plain["ms_per_image_1"] > 0
-        assert metrics["protocol"] == {"distance": "cosine", "ap": "plain", "same_camera": "remove", "num_queries": 8,
-                                       "num_skipped": 0, "num_gallery": 16, "height": 32, "width": 16, "flip": False}
+        assert metrics["protocol"] == {
+            "distance": "cosine",
+            "ap": "plain",
+            "same_camera": "remove",
+            "num_queries": 8,
+            "num_skipped": 0,
+            "num_gallery": 16,
+            "height": 32,
+            "width": 16,
+            "flip": False,
+        }
         assert metrics["subject"].endswith("net.onnx") and metrics["data"] == "Pedestrians"
 
     def test_the_saved_features_and_single_queries_give_the_rows(self, folder):
@@ -83,13 +107,28 @@ class TestNetworks:
         monkeypatch.chdir(tmp_path)
         torch.manual_seed(1)
         torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), "weights.pth")
-        assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", "--weights", "weights.pth", *DATA, *SIZE,
-                   *CPU, "--json") == 0
+        assert (
+            nas(
+                "evaluate",
+                "shufflenet_v2_x0_5",
+                "--on",
+                "pedestrians",
+                "--weights",
+                "weights.pth",
+                *DATA,
+                *SIZE,
+                *CPU,
+                "--json",
+            )
+            == 0
+        )
         said = json.loads(capfd.readouterr().out)
         assert said["run"] == "runs/out/evaluate-shufflenet_v2_x0_5-pedestrians"
-        row, = said["metrics"]["rows"]
+        (row,) = said["metrics"]["rows"]
         net = torchvision.models.shufflenet_v2_x0_5()
-        assert row["parameters"] == sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.fc.parameters())
+        assert row["parameters"] == sum(p.numel() for p in net.parameters()) - sum(
+            p.numel() for p in net.fc.parameters()
+        )
         torch.save(net.state_dict(), "others.pth")
         assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", "--weights", "others.pth") == 2
         assert "weights: weights.pth, not of shufflenet_v2_x0_5 with weights: others.pth" in capfd.readouterr().err
@@ -98,8 +137,22 @@ class TestNetworks:
     def test_random_weights_are_told_and_the_same_each_time(self, tmp_path, capfd):
         found = []
         for num_strips in (3, 0):
-            assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", *DATA, *SIZE, *CPU, "--out", tmp_path,
-                       "--evaluation.num-strips", num_strips) == 0
+            assert (
+                nas(
+                    "evaluate",
+                    "shufflenet_v2_x0_5",
+                    "--on",
+                    "pedestrians",
+                    *DATA,
+                    *SIZE,
+                    *CPU,
+                    "--out",
+                    tmp_path,
+                    "--evaluation.num-strips",
+                    num_strips,
+                )
+                == 0
+            )
             assert "shufflenet_v2_x0_5 are random: give a checkpoint as --weights" in capfd.readouterr().err
             found.append(Features.load(tmp_path / "features" / "model.safetensors").query)
         assert torch.equal(*found)
@@ -110,11 +163,14 @@ class TestNetworks:
         assert nas("evaluate", onnx_file(tmp_path / "net.onnx"), "--on", "pedestrians", "--weights", "w.pth") == 2
         assert "net.onnx holds its own weights: leave --weights out" in capfd.readouterr().err
 
-    @pytest.mark.parametrize(("arguments", "message"), [
-        ([], "a network needs a data set to be measured on: --on NAME, with market1501"),
-        (["--on", "pedestrian"], "no data set is named 'pedestrian'; did you mean 'pedestrians'"),
-        (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
-    ])
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "a network needs a data set to be measured on: --on NAME, with market1501"),
+            (["--on", "pedestrian"], "no data set is named 'pedestrian'; did you mean 'pedestrians'"),
+            (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
+        ],
+    )
     def test_the_data_set_has_to_be_said(self, capfd, arguments, message, tmp_path):
         assert nas("evaluate", "resnet18", *arguments, "--out", tmp_path) == 2
         assert message in capfd.readouterr().err
@@ -127,12 +183,27 @@ class TestNetworks:
     @pytest.mark.filterwarnings("default:no .* was drawn")
     def test_without_cameras_the_option_is_named(self, tmp_path, capfd):
         lines = ["path,identity,split"]
-        for name, identity, split in (("a1", "a", "train"), ("a2", "a", "train"), ("b", "b", "query"), ("c", "b", "gallery")):
+        for name, identity, split in (
+            ("a1", "a", "train"),
+            ("a2", "a", "train"),
+            ("b", "b", "query"),
+            ("c", "b", "gallery"),
+        ):
             Image.effect_noise((16, 32), 40).convert("RGB").save(tmp_path / f"{name}.png")
             lines.append(f"{name}.png,{identity},{split}")
         (tmp_path / "list.csv").write_text("\n".join(lines))
-        arguments = ["evaluate", onnx_file(tmp_path / "net.onnx"), "--on", "csv", "--data.file", tmp_path / "list.csv",
-                     *SIZE, *CPU, "--out", tmp_path / "out"]
+        arguments = [
+            "evaluate",
+            onnx_file(tmp_path / "net.onnx"),
+            "--on",
+            "csv",
+            "--data.file",
+            tmp_path / "list.csv",
+            *SIZE,
+            *CPU,
+            "--out",
+            tmp_path / "out",
+        ]
         assert nas(*arguments) == 2
         assert "--keep-same-camera" in capfd.readouterr().err and not (tmp_path / "out").exists()
         assert nas(*arguments, "--keep-same-camera") == 0
@@ -159,13 +230,25 @@ class TestRepeats:
                 return replace(data, partitions=(tuple(parts), tuple(parts[::-1])))
 
         data = Repeated(num_train_ids=2, num_test_ids=4, num_cameras=2, images_per_id=6)
-        other = OtherNetwork(subject=str(onnx_file(tmp_path / "net.onnx")), data=data, images=Images(height=32, width=16),
-                             machine=Machine(device="cpu"))
-        row, = evaluate_other(other, tmp_path)["rows"]
+        other = OtherNetwork(
+            subject=str(onnx_file(tmp_path / "net.onnx")),
+            data=data,
+            images=Images(height=32, width=16),
+            machine=Machine(device="cpu"),
+        )
+        (row,) = evaluate_other(other, tmp_path)["rows"]
         features = Features.load(tmp_path / "features" / "model.safetensors")
-        both = [features, Features(query=features.gallery, gallery=features.query, query_ids=features.gallery_ids,
-                                   gallery_ids=features.query_ids, query_cameras=features.gallery_cameras,
-                                   gallery_cameras=features.query_cameras)]
+        both = [
+            features,
+            Features(
+                query=features.gallery,
+                gallery=features.query,
+                query_ids=features.gallery_ids,
+                gallery_ids=features.query_ids,
+                query_cameras=features.gallery_cameras,
+                gallery_cameras=features.query_cameras,
+            ),
+        ]
         each = [part.evaluate(Evaluation()).mAP for part in both]
         assert row["mAP"] == pytest.approx(np.mean(each)) and row["mAP_sd"] == pytest.approx(np.std(each, ddof=1))
         assert row["repeats"] == 2 and each[0] != each[1]
@@ -177,9 +260,16 @@ class TestFeatures:
     @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
     def test_saved_features_need_no_data_set(self, tmp_path, name, capfd):
         rng = np.random.default_rng(0)
-        path = saved(tmp_path, name, query=rng.normal(size=(4, 8)).astype(np.float32), query_ids=np.array([1, 1, 2, 2]),
-                     gallery=rng.normal(size=(9, 8)).astype(np.float32), gallery_ids=np.array([1, 2, 3] * 3),
-                     query_cameras=np.array([1, 2, 1, 2]), gallery_cameras=np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]))
+        path = saved(
+            tmp_path,
+            name,
+            query=rng.normal(size=(4, 8)).astype(np.float32),
+            query_ids=np.array([1, 1, 2, 2]),
+            gallery=rng.normal(size=(9, 8)).astype(np.float32),
+            gallery_ids=np.array([1, 2, 3] * 3),
+            query_cameras=np.array([1, 2, 1, 2]),
+            gallery_cameras=np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]),
+        )
         assert nas("evaluate", path, "--ap", "trapezoid", "--rerank", "--out", tmp_path / "out", "--json") == 0
         metrics = json.loads(capfd.readouterr().out)["metrics"]
         assert metrics == metrics_of(tmp_path / "out") and metrics["protocol"]["ap"] == "trapezoid"
@@ -194,11 +284,14 @@ class TestFeatures:
         assert nas("evaluate", path, "--out", tmp_path / "out", "--keep-same-camera") == 0
         assert "features (features.npz)" in capfd.readouterr().out
 
-    @pytest.mark.parametrize(("flags", "evaluation"), [
-        (["--repeats", "3", "--rerank"], Evaluation(repeats=3, rerank=True)),
-        (["--distance", "euclidean", "--ap", "trapezoid"], Evaluation(distance="euclidean", ap="trapezoid")),
-        (["--keep-same-camera"], Evaluation(same_camera="keep")),
-    ])
+    @pytest.mark.parametrize(
+        ("flags", "evaluation"),
+        [
+            (["--repeats", "3", "--rerank"], Evaluation(repeats=3, rerank=True)),
+            (["--distance", "euclidean", "--ap", "trapezoid"], Evaluation(distance="euclidean", ap="trapezoid")),
+            (["--keep-same-camera"], Evaluation(same_camera="keep")),
+        ],
+    )
     def test_short_flags_are_fields_of_the_evaluation(self, tmp_path, flags, evaluation):
         other, _ = of_other(str(saved(tmp_path, "features.npz")), flags)
         assert other.evaluation == evaluation
@@ -209,6 +302,18 @@ class TestFeatures:
 
     @pytest.mark.filterwarnings("default:no .* was drawn")
     def test_identities_to_draw_must_be_in_the_gallery(self, tmp_path, capfd):
-        assert nas("evaluate", saved(tmp_path, "features.npz"), "--keep-same-camera", "--evaluation.tsne-ids", 1, 9, 8,
-                   "--out", tmp_path / "out") == 0
+        assert (
+            nas(
+                "evaluate",
+                saved(tmp_path, "features.npz"),
+                "--keep-same-camera",
+                "--evaluation.tsne-ids",
+                1,
+                9,
+                8,
+                "--out",
+                tmp_path / "out",
+            )
+            == 0
+        )
         assert "tsne_ids must be identities of the gallery, but it has no image of 8, 9" in capfd.readouterr().err

@@ -25,10 +25,15 @@ from search_spaces.shufflenet_v2 import ShuffleNetV2
 from students.ksl import KSL
 from students.reid import ReID
 
-SPACES = {"cells": Cells(channels=3, cells=2, reductions=(2,)), "mobilenet_v2": MobileNetV2(width=0.1),
-          "resnet18": ResNet(width=1 / 16), "densenet": DenseNet(blocks=(1, 2, 1, 2), growth=2),
-          "shufflenet_v2": ShuffleNetV2(width=0.25), "osnet": OSNet(width=1 / 16),
-          "nas_bench_201": NASBench201(channels=2, cells=1)}
+SPACES = {
+    "cells": Cells(channels=3, cells=2, reductions=(2,)),
+    "mobilenet_v2": MobileNetV2(width=0.1),
+    "resnet18": ResNet(width=1 / 16),
+    "densenet": DenseNet(blocks=(1, 2, 1, 2), growth=2),
+    "shufflenet_v2": ShuffleNetV2(width=0.25),
+    "osnet": OSNet(width=1 / 16),
+    "nas_bench_201": NASBench201(channels=2, cells=1),
+}
 
 
 def trained(space: SearchSpace) -> nn.Module:
@@ -77,10 +82,11 @@ class TestFile:
         said = export(run)
         model = onnx.load(said["onnx"])
         onnx.checker.check_model(model, full_check=True)
-        image, = model.graph.input
-        feature, = model.graph.output
-        sizes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-                 for value in (image, feature)]
+        (image,) = model.graph.input
+        (feature,) = model.graph.output
+        sizes = [
+            [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in (image, feature)
+        ]
         assert (image.name, feature.name) == ("images", "features") and sizes == [["batch", 3, 32, 16], ["batch", 8]]
         assert [each.version for each in model.opset_import] == [said["opset"]] == [OPSET]
         assert said["images"] == sizes[0] and said["features"] == 8 and 0 <= said["largest_difference"] < 1e-4
@@ -101,10 +107,27 @@ class TestCommand:
         said = json.loads(capfd.readouterr().out)
         assert said["onnx"] == str(tmp_path / "mine.onnx") and said["run"] == str(run.folder)
         sizes = {"num-train-ids": 2, "num-test-ids": 3, "images-per-id": 4, "num-cameras": 2, "height": 32, "width": 16}
-        assert self.nas("evaluate", said["onnx"], "--on", "pedestrians",
-                        *(f"--data.{name}={value}" for name, value in sizes.items()), "--images.height", 32,
-                        "--images.width", 16, "--machine.device", "cpu", "--evaluation.num-strips", 1,
-                        "--out", tmp_path / "measured", "--json") == 0
+        assert (
+            self.nas(
+                "evaluate",
+                said["onnx"],
+                "--on",
+                "pedestrians",
+                *(f"--data.{name}={value}" for name, value in sizes.items()),
+                "--images.height",
+                32,
+                "--images.width",
+                16,
+                "--machine.device",
+                "cpu",
+                "--evaluation.num-strips",
+                1,
+                "--out",
+                tmp_path / "measured",
+                "--json",
+            )
+            == 0
+        )
         assert 0 < json.loads(capfd.readouterr().out)["metrics"]["rows"][0]["mAP"] <= 1
 
     def test_for_people(self, run, capfd):

@@ -43,8 +43,12 @@ def caches():
 
 
 def saved(folder: Path, name: str, **changed) -> Path:
-    arrays = {"query": np.eye(2, 3, dtype=np.float32), "gallery": np.eye(3, dtype=np.float32),
-              "query_ids": np.array([1, 2]), "gallery_ids": np.array([1, 2, 3])} | changed
+    arrays = {
+        "query": np.eye(2, 3, dtype=np.float32),
+        "gallery": np.eye(3, dtype=np.float32),
+        "query_ids": np.array([1, 2]),
+        "gallery_ids": np.array([1, 2, 3]),
+    } | changed
     arrays = {key: array for key, array in arrays.items() if array is not None}
     if name.endswith(".npz"):
         np.savez(folder / name, **arrays)
@@ -76,8 +80,14 @@ class TestExtract:
 class TestParted:
     def test_indices_count_queries_then_gallery(self):
         numbers = torch.arange(5)
-        features = Features(query=numbers[:2, None].float(), gallery=numbers[2:, None].float(), query_ids=numbers[:2] * 10,
-                            gallery_ids=numbers[2:] * 10, query_cameras=numbers[:2], gallery_cameras=numbers[2:])
+        features = Features(
+            query=numbers[:2, None].float(),
+            gallery=numbers[2:, None].float(),
+            query_ids=numbers[:2] * 10,
+            gallery_ids=numbers[2:] * 10,
+            query_cameras=numbers[:2],
+            gallery_cameras=numbers[2:],
+        )
         part = features.parted(np.array([4, 0]), np.array([1, 2, 3]))
         assert part.query.flatten().tolist() == [4, 0] and part.query_ids.tolist() == [40, 0]
         assert part.gallery.flatten().tolist() == [1, 2, 3] and part.gallery_cameras.tolist() == [1, 2, 3]
@@ -100,24 +110,30 @@ class TestFiles:
         assert (found.mAP, found.num_queries) == (1.0, 2)
 
     @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
-    @pytest.mark.parametrize(("changed", "message"), [
-        ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
-        ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
-        ({"query_ids": np.array([[1, 2]])}, r"query_ids must be a row of numbers, not of shape \[1, 2\]"),
-        ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
-    ])
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
+            ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
+            ({"query_ids": np.array([[1, 2]])}, r"query_ids must be a row of numbers, not of shape \[1, 2\]"),
+            ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
+        ],
+    )
     def test_wrong_arrays_are_named(self, tmp_path, name, changed, message):
         with pytest.raises(ValueError, match=message):
             Features.load(saved(tmp_path, name, **changed))
 
-    @pytest.mark.parametrize(("changed", "message"), [
-        ({"query_ids": np.array([1])}, "ids"),
-        ({"query": np.full((2, 3), np.nan, dtype=np.float32)}, "must be finite"),
-        ({"query": np.zeros((2, 3), dtype=np.float32)}, "zero"),
-        ({"query": np.eye(2, dtype=np.float32)}, "equally long"),
-        ({"query_ids": np.array([7, 8])}, "no query has a match"),
-        ({}, "--keep-same-camera"),
-    ])
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"query_ids": np.array([1])}, "ids"),
+            ({"query": np.full((2, 3), np.nan, dtype=np.float32)}, "must be finite"),
+            ({"query": np.zeros((2, 3), dtype=np.float32)}, "zero"),
+            ({"query": np.eye(2, dtype=np.float32)}, "equally long"),
+            ({"query_ids": np.array([7, 8])}, "no query has a match"),
+            ({}, "--keep-same-camera"),
+        ],
+    )
     def test_what_does_not_fit_is_refused_before_it_is_measured(self, tmp_path, changed, message):
         features = Features.load(saved(tmp_path, "features.npz", **changed))
         with pytest.raises(ValueError, match=message):

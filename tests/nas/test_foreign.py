@@ -24,8 +24,15 @@ def made(name: str) -> nn.Module:
 
 
 class TestClassifiers:
-    @pytest.mark.parametrize(("name", "last"), [
-        ("resnet18", "fc"), ("mobilenet_v2", "classifier.1"), ("shufflenet_v2_x1_0", "fc"), ("mnasnet0_5", "classifier.1")])
+    @pytest.mark.parametrize(
+        ("name", "last"),
+        [
+            ("resnet18", "fc"),
+            ("mobilenet_v2", "classifier.1"),
+            ("shufflenet_v2_x1_0", "fc"),
+            ("mnasnet0_5", "classifier.1"),
+        ],
+    )
     def test_features_are_the_input_of_the_last_layer(self, tmp_path, name, last):
         theirs = made(name)
         torch.save(theirs.state_dict(), tmp_path / "weights.pth")
@@ -91,12 +98,21 @@ def onnx_file(path: Path, batch: int | str = "batch", height: int | str = 32) ->
     """A convolution and global pooling, as [B, 4] features, with the weights of `torch_net`."""
     weight = numpy_helper.from_array(torch_net().weight.detach().numpy(), "weight")
     shape = numpy_helper.from_array(np.array([0, -1]), "shape")
-    nodes = [helper.make_node("Conv", ["image", "weight"], ["map"], kernel_shape=[3, 3]),
-             helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
-             helper.make_node("Reshape", ["pooled", "shape"], ["feature"])]
-    graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, height, 16])],
-                              [helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [batch, 4, 1, 1]),
-                               helper.make_tensor_value_info("feature", TensorProto.FLOAT, [batch, 4])], [weight, shape])
+    nodes = [
+        helper.make_node("Conv", ["image", "weight"], ["map"], kernel_shape=[3, 3]),
+        helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "shape"], ["feature"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, height, 16])],
+        [
+            helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [batch, 4, 1, 1]),
+            helper.make_tensor_value_info("feature", TensorProto.FLOAT, [batch, 4]),
+        ],
+        [weight, shape],
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 
@@ -115,7 +131,9 @@ class TestOnnx:
         assert net.num_parameters == 4 * 3 * 9
 
     def test_another_size_is_refused(self, tmp_path):
-        with pytest.raises(ValueError, match=re.escape("one image [B, 3, 64, 16], its inputs are image ['batch', 3, 32, 16]")):
+        with pytest.raises(
+            ValueError, match=re.escape("one image [B, 3, 64, 16], its inputs are image ['batch', 3, 32, 16]")
+        ):
             OnnxNet(onnx_file(tmp_path / "net.onnx"), 64, 16)
         OnnxNet(onnx_file(tmp_path / "free.onnx", height="height"), 64, 16)
 

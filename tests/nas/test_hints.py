@@ -76,11 +76,14 @@ def test_adapters_are_no_part_of_the_student(run):
     assert student.net.state_dict().keys() == student.space.student(student.architecture).state_dict().keys()
 
 
-WRONG = pytest.mark.parametrize(("recipe", "message"), [
-    ("unadapted", "no map hint.layer3; it has"),
-    ("unknown", "the teacher has no map layer7; it has layer1, layer2, layer3, layer4, map"),
-    ("narrow", "have the same channels, got [2, 9"),
-])
+WRONG = pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("unadapted", "no map hint.layer3; it has"),
+        ("unknown", "the teacher has no map layer7; it has layer1, layer2, layer3, layer4, map"),
+        ("narrow", "have the same channels, got [2, 9"),
+    ],
+)
 
 
 @WRONG

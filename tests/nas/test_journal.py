@@ -63,11 +63,14 @@ def test_a_trial_has_one_worker(path):
 
 
 def test_the_dead_have_no_trial(path):
-    code = ("import sys, time; from pathlib import Path; from nas.journal import FileJournal\n"
-            "journal = FileJournal(Path(sys.argv[1])); assert journal.take(0); print('taken', flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from pathlib import Path; from nas.journal import FileJournal\n"
+        "journal = FileJournal(Path(sys.argv[1])); assert journal.take(0); print('taken', flush=True); time.sleep(60)"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True,
-                          env=environment) as worker:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as worker:
         assert worker.stdout.readline() == "taken\n"
         journal = FileJournal(path)
         assert not journal.take(0)

@@ -84,7 +84,8 @@ class TestRun:
         plain = ReID(backbone=ResNet(width=1 / 16), embedding_dim=8, num_ids=6)
         assert network.space == plain and "branch" not in str(network.architecture)
         assert {n: p.shape for n, p in network.net.named_parameters()} == {
-            n: p.shape for n, p in plain.student(network.architecture).named_parameters()}
+            n: p.shape for n, p in plain.student(network.architecture).named_parameters()
+        }
         assert load_file(run / f"{name}.safetensors").keys() == plain.student(network.architecture).state_dict().keys()
 
     def test_what_is_measured_is_the_main_network_alone(self, run):
@@ -93,12 +94,15 @@ class TestRun:
             net = Network.load(run / f"{name}.safetensors").net
             assert rows[role]["parameters"] == sum(p.numel() for p in net.parameters()) - net.classifier.weight.numel()
 
-    @pytest.mark.parametrize("stage, loss", [("teach", "loss"), ("search", "weight"), ("search", "alpha"),
-                                             ("retrain", "loss"), ("rival", "loss")])
+    @pytest.mark.parametrize(
+        "stage, loss",
+        [("teach", "loss"), ("search", "weight"), ("search", "alpha"), ("retrain", "loss"), ("rival", "loss")],
+    )
     def test_triplet_losses_join_in_the_second_epoch(self, run, stage, loss):
         first, second = (set(line[loss]) for line in history(run, stage))
         own = {"total", "identity", "triplet", "aux", "pp", "pa", "ep", "ea"} | (
-            set() if stage in ("teach", "rival") else {"distill"})
+            set() if stage in ("teach", "rival") else {"distill"}
+        )
         assert (first, second) == (own, own | {"h"})
 
     def test_what_is_found_for_the_whole_fits_the_network_alone(self, run):
@@ -119,7 +123,10 @@ def test_recipes_are_the_papers():
     assert (training.optimiser.lr, training.optimiser.weight_decay, training.pretrained) == (0.0015, 5e-4, "")
     assert recipe.teacher is None and {getattr(loss, part) for part in ("aux", "pp", "pa", "ep", "ea", "h")} == {1.0}
     assert [recipe_named(f"ksl_{name}")[1].space.branches for name in ("mobilenet", "shufflenet", "osnet")] == [
-        ("stage4", "stage6"), ("stage3", "stage4"), ("conv3", "conv4")]
+        ("stage4", "stage6"),
+        ("stage3", "stage4"),
+        ("conv3", "conv4"),
+    ]
 
 
 @pytest.mark.parametrize("name, on", [("aux", ""), ("p", "pp pa"), ("e", "ep ea"), ("h", "h"), ("p_e", "pp pa ep ea")])
@@ -167,12 +174,15 @@ def test_pretrained_branches_start_from_the_main_branchs_weights(tmp_path):
         assert torch.equal(branch.backbone.stages["layer4"][0][0].conv1.weight, weights["layer4.0.conv1.weight"])
 
 
-@pytest.mark.parametrize("recipe, changes, message", [
-    ("alone", ["--space.branches", "layer5"], "has no layer5, it has layer2, layer3, layer4"),
-    ("alone", ["--retrain.epochs", "1"], "the triplet losses join at epoch 1, but there are 1: lower triplet_from"),
-    ("everywhere", ["--strategy.epochs", "1"], "the triplet losses join at epoch 1, but there are 1"),
-    ("opened", [], "cannot keep all of branch.layer2 = [False, True]: decide it"),
-])
+@pytest.mark.parametrize(
+    "recipe, changes, message",
+    [
+        ("alone", ["--space.branches", "layer5"], "has no layer5, it has layer2, layer3, layer4"),
+        ("alone", ["--retrain.epochs", "1"], "the triplet losses join at epoch 1, but there are 1: lower triplet_from"),
+        ("everywhere", ["--strategy.epochs", "1"], "the triplet losses join at epoch 1, but there are 1"),
+        ("opened", [], "cannot keep all of branch.layer2 = [False, True]: decide it"),
+    ],
+)
 def test_what_cannot_be_is_refused_before_work_starts(recipes, tmp_path, capfd, recipe, changes, message):
     assert nas("run", f"{recipes}:{recipe}", *changes, "--out", tmp_path, *CPU) == 2
     assert message in capfd.readouterr().err

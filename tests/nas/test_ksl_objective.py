@@ -34,8 +34,7 @@ def test_it_is_equation_1():
     branches = (OUT, *OUT.branches)
     logits, embeddings = [b.logits for b in branches], [b.embedding for b in branches]
     aux = sum(cross_entropy(b.logits, BATCH.labels) + triplet(b.embedding, BATCH.labels) for b in branches)
-    agree = (ksl_pp(logits) + ksl_pa(logits) + ksl_ep(embeddings) + ksl_ea(embeddings)
-             + ksl_h(embeddings, BATCH.labels))
+    agree = ksl_pp(logits) + ksl_pa(logits) + ksl_ep(embeddings) + ksl_ea(embeddings) + ksl_h(embeddings, BATCH.labels)
     assert KSLLoss()(OUT, BATCH, 0.0)["total"].item() == pytest.approx((aux + agree).item(), rel=1e-12)
 
 
@@ -53,8 +52,12 @@ def test_margin_and_direction_of_imitation_are_heeded():
     plain, other = KSLLoss()(OUT, BATCH, 0.0), KSLLoss(each=KDASLoss(margin=1.5))(OUT, BATCH, 0.0)
     assert other["h"] == ksl_h([b.embedding for b in (OUT, *OUT.branches)], BATCH.labels, 1.5) > plain["h"]
     logits = OUT.logits.clone().requires_grad_()
-    gradients = [torch.autograd.grad(KSLLoss(**NONE | {"pp": 1.0}, detached=detached)(
-        OUT._replace(logits=logits), BATCH, 0.0)["total"], logits)[0] for detached in (True, False)]
+    gradients = [
+        torch.autograd.grad(
+            KSLLoss(**NONE | {"pp": 1.0}, detached=detached)(OUT._replace(logits=logits), BATCH, 0.0)["total"], logits
+        )[0]
+        for detached in (True, False)
+    ]
     assert not torch.allclose(*gradients)
 
 

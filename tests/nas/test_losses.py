@@ -30,8 +30,9 @@ class TestKDAS:
         out, batch = said
         losses = KDASLoss()(out, batch, 0.0)
         assert losses["distill"].item() == pytest.approx(cross_entropy(out.logits, batch.labels).item(), rel=1e-12)
-        assert losses["total"].item() == pytest.approx((cross_entropy(out.logits, batch.labels)
-                                                        + triplet(out.embedding, batch.labels)).item(), rel=1e-12)
+        assert losses["total"].item() == pytest.approx(
+            (cross_entropy(out.logits, batch.labels) + triplet(out.embedding, batch.labels)).item(), rel=1e-12
+        )
 
     def test_without_a_teacher_it_is_the_same_at_any_temperature(self, said):
         out, batch = said
@@ -139,13 +140,20 @@ class TestHints:
         out, batch = said
         mine, adapted, theirs = torch.randn(3, 8, 4, 2, 2, generator=torch.Generator().manual_seed(1))
         maps = {"theirs": theirs, "far": torch.randn(8, 6, 4, 4, generator=torch.Generator().manual_seed(2))}
-        return (out._replace(maps={"mine": mine, "hint.theirs": adapted}),
-                batch._replace(teacher=batch.teacher._replace(maps=maps)))
+        return (
+            out._replace(maps={"mine": mine, "hint.theirs": adapted}),
+            batch._replace(teacher=batch.teacher._replace(maps=maps)),
+        )
 
     def test_maps_are_added_to_any_loss(self, told):
         out, batch = told
-        loss = HintLoss(each=VRKDLoss(), hints=("theirs",), attention=(("mine", "far"), ("mine", "theirs")),
-                        hint_weight=3.0, attention_weight=0.5)
+        loss = HintLoss(
+            each=VRKDLoss(),
+            hints=("theirs",),
+            attention=(("mine", "far"), ("mine", "theirs")),
+            hint_weight=3.0,
+            attention_weight=0.5,
+        )
         losses, alone = loss(out, batch, 2.0), VRKDLoss()(out, batch, 2.0)
         own, told_maps = out.maps, batch.teacher.maps
         assert losses["hint"] == hint(own["hint.theirs"], told_maps["theirs"])
@@ -159,11 +167,14 @@ class TestHints:
         losses = HintLoss(hints=("theirs",))(out, batch._replace(teacher=None), 5.0)
         assert losses == KDLoss()(out, batch._replace(teacher=None), 5.0)
 
-    @pytest.mark.parametrize(("loss", "message"), [
-        (HintLoss(hints=("far",)), r"a Hinted one alone\) has no map hint.far; it has mine, hint.theirs"),
-        (HintLoss(attention=(("yours", "far"),)), "student .* has no map yours; it has mine"),
-        (HintLoss(attention=(("mine", "near"),)), "the teacher has no map near; it has theirs, far"),
-    ])
+    @pytest.mark.parametrize(
+        ("loss", "message"),
+        [
+            (HintLoss(hints=("far",)), r"a Hinted one alone\) has no map hint.far; it has mine, hint.theirs"),
+            (HintLoss(attention=(("yours", "far"),)), "student .* has no map yours; it has mine"),
+            (HintLoss(attention=(("mine", "near"),)), "the teacher has no map near; it has theirs, far"),
+        ],
+    )
     def test_maps_that_do_not_exist_are_named(self, told, loss, message):
         with pytest.raises(ValueError, match=message):
             loss(*told, 2.0)
@@ -173,8 +184,11 @@ class TestHints:
             HintLoss()
 
 
-@pytest.mark.parametrize("loss", [KDASLoss(), KDLoss(), VRKDLoss(triplet_weight=1.0), HintLoss(hints=("map",))],
-                         ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [KDASLoss(), KDLoss(), VRKDLoss(triplet_weight=1.0), HintLoss(hints=("map",))],
+    ids=lambda loss: type(loss).__name__,
+)
 @pytest.mark.parametrize("labels", [[0], [0, 0], [0, 1]], ids=["one image", "one identity", "two identities"])
 def test_degenerate_batches_have_a_finite_loss_and_gradient(loss, labels):
     rng = torch.Generator().manual_seed(0)

@@ -51,8 +51,9 @@ def test_the_header_is_json_that_others_can_read(tmp_path):
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["nas"])
     assert header["space"]["kind"] == "ReID" and header["identities"] == list(IDENTITIES)
-    assert set(header["architecture"]["decisions"]) == {f"backbone.{kind}.{node}" for kind in ("normal", "reduce")
-                                                        for node in range(2, 6)}
+    assert set(header["architecture"]["decisions"]) == {
+        f"backbone.{kind}.{node}" for kind in ("normal", "reduce") for node in range(2, 6)
+    }
 
 
 def test_a_strangers_file_is_refused(tmp_path):
@@ -61,12 +62,24 @@ def test_a_strangers_file_is_refused(tmp_path):
         Network.load(tmp_path / "theirs.safetensors")
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda header: header["space"].update(kind="ReIDD"), "is a 'ReIDD', which is not known here; did you mean 'ReID'"),
-    (lambda header: header["space"]["backbone"].update(channels=4), r"'backbone\..* has shape"),
-    (lambda header: header["architecture"]["decisions"].pop("backbone.normal.2"), "does not decide 'backbone.normal.2'"),
-    (lambda header: header["space"].update(num_ids=4), r"'classifier.weight' has shape \(3, 6\), the network's has \(4, 6\)"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda header: header["space"].update(kind="ReIDD"),
+            "is a 'ReIDD', which is not known here; did you mean 'ReID'",
+        ),
+        (lambda header: header["space"]["backbone"].update(channels=4), r"'backbone\..* has shape"),
+        (
+            lambda header: header["architecture"]["decisions"].pop("backbone.normal.2"),
+            "does not decide 'backbone.normal.2'",
+        ),
+        (
+            lambda header: header["space"].update(num_ids=4),
+            r"'classifier.weight' has shape \(3, 6\), the network's has \(4, 6\)",
+        ),
+    ],
+)
 def test_a_file_whose_header_and_weights_disagree_is_refused(tmp_path, change, message):
     path = network("searched").save(tmp_path / "net.safetensors")
     with safe_open(path, "pt") as file:

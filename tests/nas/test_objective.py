@@ -49,8 +49,17 @@ class TestSearchObjective:
     def objective(self, cache):
         labels = SOURCE.load().train_labels
         halves = splits.by_image(labels, np.random.default_rng(0))
-        weights, alphas = (Batches(cache, labels, ClassBalanced(num_ids=3, images_per_id=2), Augment(flip=0, crop_padding=0),
-                                   seed, indices=half) for seed, half in enumerate(halves))
+        weights, alphas = (
+            Batches(
+                cache,
+                labels,
+                ClassBalanced(num_ids=3, images_per_id=2),
+                Augment(flip=0, crop_padding=0),
+                seed,
+                indices=half,
+            )
+            for seed, half in enumerate(halves)
+        )
         return SearchObjective(KDASLoss(), weights, alphas, Teacher(Listener(), nullcontext), 10)
 
     def test_the_halves_share_no_image(self, objective):
@@ -75,8 +84,9 @@ class TestSearchObjective:
         whole = list(objective.alpha_batches(2))
         for start in range(len(whole) + 1):
             rest = list(objective.alpha_batches(2, start))
-            assert [torch.equal(a.images, b.images) for a, b in zip(rest, whole[start:], strict=True)] == \
-                [True] * (len(whole) - start)
+            assert [torch.equal(a.images, b.images) for a, b in zip(rest, whole[start:], strict=True)] == [True] * (
+                len(whole) - start
+            )
 
     def test_both_halves_have_the_same_number_of_steps(self, cache, objective):
         labels = SOURCE.load().train_labels

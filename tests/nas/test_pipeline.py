@@ -16,8 +16,19 @@ from nas.network import Network
 from search_spaces.base import Architecture
 from search_spaces.cell import AUTO_REID, genotype
 
-SMALL = ["--teacher.net.backbone.width", "0.0625", "--rival.backbone.width", "0.1", "--teacher.training.epochs", "1",
-         "--machine.device", "cpu", "--evaluation.num-strips", "2", "--json"]
+SMALL = [
+    "--teacher.net.backbone.width",
+    "0.0625",
+    "--rival.backbone.width",
+    "0.1",
+    "--teacher.training.epochs",
+    "1",
+    "--machine.device",
+    "cpu",
+    "--evaluation.num-strips",
+    "2",
+    "--json",
+]
 
 OWN = '''
 import json
@@ -77,10 +88,22 @@ def lines(path: Path) -> list[dict]:
 class TestToy:
     def test_every_artefact_is_there(self, toy):
         names = {path.name for path in toy.iterdir()}
-        assert names >= {"config.json", "environment.json", "architecture.json", "architectures.json", "metrics.json",
-                         "report.html", "teacher.safetensors", "student.safetensors", "rival.safetensors",
-                         *(f"{stage}.{kind}" for stage in ("teach", "search", "retrain", "rival")
-                           for kind in ("ckpt", "history.jsonl"))}
+        assert names >= {
+            "config.json",
+            "environment.json",
+            "architecture.json",
+            "architectures.json",
+            "metrics.json",
+            "report.html",
+            "teacher.safetensors",
+            "student.safetensors",
+            "rival.safetensors",
+            *(
+                f"{stage}.{kind}"
+                for stage in ("teach", "search", "retrain", "rival")
+                for kind in ("ckpt", "history.jsonl")
+            ),
+        }
         assert not [name for name in names if name.endswith(".tmp")]
         for path in [*toy.glob("*.png"), *(toy / "strips").iterdir()]:
             with Image.open(path) as image:
@@ -126,11 +149,15 @@ class TestToy:
 
     def test_a_fresh_process_finds_the_same_features(self, toy, tmp_path):
         torch.save(torch.randn(3, 3, 32, 16), tmp_path / "x.pt")
-        script = ("import sys, torch; from pathlib import Path; from nas.network import Network; torch.set_num_threads(1);"
-                  "net = Network.load(Path(sys.argv[1])).net; x = torch.load(sys.argv[2]);"
-                  "torch.save(net(x).feature.detach(), sys.argv[3])")
-        subprocess.run([sys.executable, "-c", script, toy / "student.safetensors", tmp_path / "x.pt", tmp_path / "y.pt"],
-                       check=True)
+        script = (
+            "import sys, torch; from pathlib import Path; from nas.network import Network; torch.set_num_threads(1);"
+            "net = Network.load(Path(sys.argv[1])).net; x = torch.load(sys.argv[2]);"
+            "torch.save(net(x).feature.detach(), sys.argv[3])"
+        )
+        subprocess.run(
+            [sys.executable, "-c", script, toy / "student.safetensors", tmp_path / "x.pt", tmp_path / "y.pt"],
+            check=True,
+        )
         net = Network.load(toy / "student.safetensors").net
         assert torch.equal(torch.load(tmp_path / "y.pt"), net(torch.load(tmp_path / "x.pt")).feature)
 
@@ -142,11 +169,15 @@ class TestArchitecture:
         assert network.architecture is None
         published = genotype(AUTO_REID, prefix="backbone.", space="ReID")
         assert network.space.published() == published
-        kinds = [type(op.body).__name__ for cell in network.net.backbone.cells for node in cell.nodes for op in node.ops]
+        kinds = [
+            type(op.body).__name__ for cell in network.net.backbone.cells for node in cell.nodes for op in node.ops
+        ]
         assert "MaxPool2d" in kinds and "PartAware" in kinds
 
     def test_one_written_by_hand_is_built(self, recipes, tmp_path):
-        decisions = {f"backbone.{kind}.{node}": ["skip@0", "max3@1"] for kind in ("normal", "reduce") for node in range(2, 6)}
+        decisions = {
+            f"backbone.{kind}.{node}": ["skip@0", "max3@1"] for kind in ("normal", "reduce") for node in range(2, 6)
+        }
         path = tmp_path / "mine.json"
         path.write_text(json.dumps({"decisions": decisions}))
         folder = copied(recipes, "published", tmp_path / "run")
@@ -155,12 +186,21 @@ class TestArchitecture:
         kinds = {type(op.body).__name__ for cell in cells for node in cell.nodes for op in node.ops}
         assert kinds == {"Identity", "Halved", "MaxPool2d"}
 
-    @pytest.mark.parametrize("decisions, message", [
-        ({"block1.stride": 2}, "does not decide 'backbone."),
-        (None, "nothing.json does not exist"),
-        ({f"backbone.{kind}.{node}": ["conv9@0", "max3@1"] for kind in ("normal", "reduce") for node in range(2, 6)},
-         "must name 2 different inputs with an operation of"),
-    ])
+    @pytest.mark.parametrize(
+        "decisions, message",
+        [
+            ({"block1.stride": 2}, "does not decide 'backbone."),
+            (None, "nothing.json does not exist"),
+            (
+                {
+                    f"backbone.{kind}.{node}": ["conv9@0", "max3@1"]
+                    for kind in ("normal", "reduce")
+                    for node in range(2, 6)
+                },
+                "must name 2 different inputs with an operation of",
+            ),
+        ],
+    )
     def test_one_of_another_space_is_refused(self, recipes, tmp_path, capfd, decisions, message):
         path = tmp_path / ("nothing.json" if decisions is None else "theirs.json")
         if decisions is not None:
@@ -201,8 +241,20 @@ class TestTeacher:
         return path
 
     def test_one_of_an_earlier_run_is_listened_to(self, toy, recipes, tmp_path):
-        assert nas("search", f"{recipes}:taught", "--teacher.weights", toy / "teacher.safetensors", "--out", tmp_path,
-                   "--machine.device", "cpu", "--json") == 0
+        assert (
+            nas(
+                "search",
+                f"{recipes}:taught",
+                "--teacher.weights",
+                toy / "teacher.safetensors",
+                "--out",
+                tmp_path,
+                "--machine.device",
+                "cpu",
+                "--json",
+            )
+            == 0
+        )
         assert "distill" in lines(tmp_path / "search.history.jsonl")[0]["weight"]
 
     @pytest.mark.parametrize("kind", ["order", "number"])
@@ -216,11 +268,24 @@ class TestTeacher:
             tensors["classifier.weight"] = tensors["classifier.weight"][:-1].clone()
 
         path = self.renamed(toy, tmp_path, {"order": swap, "number": drop}[kind])
-        assert nas("search", f"{recipes}:taught", "--teacher.weights", path, "--out", tmp_path / "run",
-                   "--machine.device", "cpu") == 2
+        assert (
+            nas(
+                "search",
+                f"{recipes}:taught",
+                "--teacher.weights",
+                path,
+                "--out",
+                tmp_path / "run",
+                "--machine.device",
+                "cpu",
+            )
+            == 2
+        )
         said = capfd.readouterr().err
-        assert {"order": "identity number 1 is 2, that of Pedestrians is 1",
-                "number": "the teacher knows 5 identities, Pedestrians has 6"}[kind] in said
+        assert {
+            "order": "identity number 1 is 2, that of Pedestrians is 1",
+            "number": "the teacher knows 5 identities, Pedestrians has 6",
+        }[kind] in said
         assert not (tmp_path / "run" / "architecture.json").exists()
 
     def test_nothing_to_teach_without_a_teacher(self, recipes, tmp_path, capfd):
@@ -232,8 +297,22 @@ class TestTeacher:
 def test_two_processes_agree(recipes, tmp_path):
     """Each draws its own batches, and all come to the same alphas to the bit."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "nas.cli", "run", f"{recipes}:told", "--out", tmp_path / "run",
-               "--teacher.net.backbone.width", "0.0625", "--machine.devices", "2", "--machine.device", "cpu", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "nas.cli",
+        "run",
+        f"{recipes}:told",
+        "--out",
+        tmp_path / "run",
+        "--teacher.net.backbone.width",
+        "0.0625",
+        "--machine.devices",
+        "2",
+        "--machine.device",
+        "cpu",
+        "--json",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == str(tmp_path / "run")

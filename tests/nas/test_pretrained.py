@@ -82,8 +82,11 @@ def test_a_checkpoint_is_unwrapped(tmp_path):
     torch.manual_seed(0)
     space = OSNet(width=1 / 8)
     weights = space.student().state_dict()
-    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}
-               | {"module.fc.0.weight": torch.ones(2), "module.classifier.bias": torch.ones(2)}}
+    wrapped = {
+        "epoch": 3,
+        "state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}
+        | {"module.fc.0.weight": torch.ones(2), "module.classifier.bias": torch.ones(2)},
+    }
     torch.save(wrapped, tmp_path / "osnet.pth.tar")
     net = space.student()
     assert load_pretrained(net, space, str(tmp_path / "osnet.pth.tar")).left == ()
@@ -125,14 +128,24 @@ class TestDerived:
         assert all(torch.equal(after[name], before[name]) for name in inherited.left)
         names = {name for name in after if not name.endswith("num_batches_tracked")}
         assert sorted(inherited.taken + inherited.left) == sorted(names)
-        norms = [f"features.4.conv.{place}.1.{part}" for place in (0, 1)
-                 for part in ("weight", "bias", "running_mean", "running_var")]
-        assert set(inherited.left) == {"features.2.conv.1.0.weight", "features.4.conv.0.0.weight", *norms,
-                                       "features.4.conv.1.0.weight", "features.4.conv.2.weight"}
+        norms = [
+            f"features.4.conv.{place}.1.{part}"
+            for place in (0, 1)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        ]
+        assert set(inherited.left) == {
+            "features.2.conv.1.0.weight",
+            "features.4.conv.0.0.weight",
+            *norms,
+            "features.4.conv.1.0.weight",
+            "features.4.conv.2.weight",
+        }
         said = capsys.readouterr().err
         assert said.startswith(f"nas: {str(weights)!r} is of the published MobileNetV2 x0.25: {len(inherited.taken)} ")
-        assert said.endswith("12 start at random: features.2.conv.1.0.weight, features.4.conv.0.0.weight, "
-                             "features.4.conv.0.1.weight and 9 more\n")
+        assert said.endswith(
+            "12 start at random: features.2.conv.1.0.weight, features.4.conv.0.0.weight, "
+            "features.4.conv.0.1.weight and 9 more\n"
+        )
 
     def test_its_own_checkpoint_is_taken_whole(self, architecture, tmp_path, capsys):
         trained = self.SPACE.student(architecture)
@@ -155,14 +168,20 @@ class TestImageNet:
 
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-        with pytest.raises(ValueError, match=r"Name or service.*fetch https://.*resnet50.*\.pth on another machine "
-                                             rf"and put it into {tmp_path}/checkpoints"):
+        with pytest.raises(
+            ValueError,
+            match=r"Name or service.*fetch https://.*resnet50.*\.pth on another machine "
+            rf"and put it into {tmp_path}/checkpoints",
+        ):
             load_pretrained(ResNet(depth=50).student(), ResNet(depth=50), "imagenet")
 
     def test_a_file_that_lies_there_is_taken(self, monkeypatch, tmp_path, theirs):
         url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
-        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url",
-                            lambda asked, *_, **__: theirs.state_dict() if asked == url else None)
+        monkeypatch.setattr(
+            torchvision.models._api,
+            "load_state_dict_from_url",
+            lambda asked, *_, **__: theirs.state_dict() if asked == url else None,
+        )
         net = SPACE.student()
         load_pretrained(net, SPACE, "imagenet")
         assert torch.equal(net.state_dict()["layer4.1.conv2.weight"], theirs.layer4[1].conv2.weight)
@@ -172,14 +191,22 @@ class TestImageNet:
         with pytest.raises(ValueError, match="there are no ImageNet weights for .*leave `pretrained` empty"):
             load_pretrained(space.student(), space, "imagenet")
 
-    @pytest.mark.parametrize(("space", "torchvisions"), [
-        (DenseNet(last_stride=1), torchvision.models.densenet121),
-        (ShuffleNetV2(last_stride=1), torchvision.models.shufflenet_v2_x1_0)], ids=["densenet", "shufflenet"])
+    @pytest.mark.parametrize(
+        ("space", "torchvisions"),
+        [
+            (DenseNet(last_stride=1), torchvision.models.densenet121),
+            (ShuffleNetV2(last_stride=1), torchvision.models.shufflenet_v2_x1_0),
+        ],
+        ids=["densenet", "shufflenet"],
+    )
     def test_old_names_and_another_last_stride(self, monkeypatch, space, torchvisions):
         torch.manual_seed(0)
         state = torchvisions().state_dict()
-        old = {re.sub(r"(denselayer.*(?:norm|conv))([12])", r"\1.\2", name): tensor for name, tensor in state.items()
-               if not name.endswith("num_batches_tracked")}
+        old = {
+            re.sub(r"(denselayer.*(?:norm|conv))([12])", r"\1.\2", name): tensor
+            for name, tensor in state.items()
+            if not name.endswith("num_batches_tracked")
+        }
         monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: old)
         net = space.student()
         assert load_pretrained(net, space, "imagenet").left == ()

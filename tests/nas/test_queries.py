@@ -7,8 +7,13 @@ from nas.queries import Queries
 
 
 def queries(**changed) -> Queries:
-    fields = {"names": ("a, b.jpg", 'ü "c".png'), "ids": np.array([3, 4]), "cameras": np.array([1, 2]),
-              "average_precision": np.array([1 / 3, np.nan]), "first_match_rank": np.array([2, 0])}
+    fields = {
+        "names": ("a, b.jpg", 'ü "c".png'),
+        "ids": np.array([3, 4]),
+        "cameras": np.array([1, 2]),
+        "average_precision": np.array([1 / 3, np.nan]),
+        "first_match_rank": np.array([2, 0]),
+    }
     return Queries(**fields | changed)
 
 

@@ -21,8 +21,12 @@ from students.reid import ReID
 from teachers.temperature import Constant
 
 RECIPES = {name: function() for name, function in recipes().items()}
-NETWORKS = {(space, recipe.images) for recipe in RECIPES.values()
-            for space in (recipe.retrained, recipe.rival, recipe.teacher and recipe.teacher.net) if space}
+NETWORKS = {
+    (space, recipe.images)
+    for recipe in RECIPES.values()
+    for space in (recipe.retrained, recipe.rival, recipe.teacher and recipe.teacher.net)
+    if space
+}
 SEARCHES = {(recipe.space, recipe.retrained) for recipe in RECIPES.values() if recipe.strategy}
 
 
@@ -159,10 +163,13 @@ class TestOwnRecipe:
         assert json.loads("1") == 1
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: Training(epochs=0), "epochs must be at least 1"),
-    (lambda: Images(height=8), "images must be at least 16x16, not 8x128"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Training(epochs=0), "epochs must be at least 1"),
+        (lambda: Images(height=8), "images must be at least 16x16, not 8x128"),
+    ],
+)
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -16,8 +16,11 @@ from nas.small import small
 from runs.tables import PAPERS
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
-KNOWN = {(space, recipe.images) for recipe in (function() for function in recipes().values())
-         for space in (recipe.space, recipe.retrained)}
+KNOWN = {
+    (space, recipe.images)
+    for recipe in (function() for function in recipes().values())
+    for space in (recipe.space, recipe.retrained)
+}
 """What the tests of the recipes build."""
 RECIPE = small(recipe_named("fast_reid")[1])
 ALONE = replace(RECIPE, teacher=None)
@@ -47,10 +50,16 @@ def calls(monkeypatch):
 
     def run_all(run, overwrite):
         made.append((run.folder.name, run.recipe.seed, overwrite))
-        return {"data": "drawn", "rows": [{"role": role, "rank1": value, "mAP": value + 0.01 * run.recipe.seed}
-                                          for role, value in MEASURED.items()]}
+        return {
+            "data": "drawn",
+            "rows": [
+                {"role": role, "rank1": value, "mAP": value + 0.01 * run.recipe.seed}
+                for role, value in MEASURED.items()
+            ],
+        }
 
     monkeypatch.setattr(nas.reproduce, "run_all", run_all)
+
     def teach(run):
         made.append((run.folder.name.partition("-")[0], run.recipe.seed))
 
@@ -65,9 +74,18 @@ def rows_of(*recipes):
 def test_each_recipe_runs_once_and_results_land_one_by_one(tmp_path, calls):
     rows = [*rows_of(ALONE, RECIPE), Published(name="Teacher", recipe=RECIPE, role="teacher", paper={"rank1": 0.9})]
     results = reproduce(rows, tmp_path, num_seeds=2)
-    assert calls == [("row-0-seed0", 0, False), ("teacher", 0), ("row-1-seed0", 0, False),
-                     ("teacher", 0), ("row-1-seed0", 0, False), ("row-0-seed1", 1, False), ("teacher", 1),
-                     ("row-1-seed1", 1, False), ("teacher", 1), ("row-1-seed1", 1, False)]
+    assert calls == [
+        ("row-0-seed0", 0, False),
+        ("teacher", 0),
+        ("row-1-seed0", 0, False),
+        ("teacher", 0),
+        ("row-1-seed0", 0, False),
+        ("row-0-seed1", 1, False),
+        ("teacher", 1),
+        ("row-1-seed1", 1, False),
+        ("teacher", 1),
+        ("row-1-seed1", 1, False),
+    ]
     assert [[run["rank1"] for run in result["runs"]] for result in results] == [[0.25] * 2, [0.25] * 2, [0.75] * 2]
     assert json.loads((tmp_path / "table.json").read_text())["rows"] == results
     table = paper_against_measured(results)
@@ -100,13 +118,16 @@ def test_through_the_command(tmp_path, calls, capsys):
     assert len({call for call in calls if call[0] == "teacher"}) == 1
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["fast_red", "table2"], "no paper 'fast_red'; did you mean 'fast_reid'"),
-    (["fast_reid", "tabel2"], "no table 'tabel2'; did you mean 'table2'"),
-    (["fast_reid", "table3", "--small", "--rows", "VGG"], "the rows are MobileNetV2; MobileNetV2 + distillation; "),
-    (["fast_reid", "table3", "--small", "--seeds", "0"], "seeds must be at least 1, not 0"),
-    (["fast_reid", "table3", "--data", "nowhere"], "nowhere"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fast_red", "table2"], "no paper 'fast_red'; did you mean 'fast_reid'"),
+        (["fast_reid", "tabel2"], "no table 'tabel2'; did you mean 'table2'"),
+        (["fast_reid", "table3", "--small", "--rows", "VGG"], "the rows are MobileNetV2; MobileNetV2 + distillation; "),
+        (["fast_reid", "table3", "--small", "--seeds", "0"], "seeds must be at least 1, not 0"),
+        (["fast_reid", "table3", "--data", "nowhere"], "nowhere"),
+    ],
+)
 def test_bad_input_is_named(arguments, said, capsys):
     assert main(["reproduce", *arguments]) == 2
     assert said in capsys.readouterr().err

@@ -38,10 +38,21 @@ from search_spaces.base import Architecture
 from search_spaces.mobilenet_v2 import MobileNetV2
 from students.reid import ReID
 
-RECIPE = replace(toy(), teacher=None, rival=None, strategy=RandomSearch(epochs=1, trials=2), machine=Machine(device="cpu"),
-                 retrain=replace(toy().retrain, epochs=1, validate_every=0))
-TAUGHT = replace(toy(), strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=3, population=2), rival=None,
-                 search=replace(toy().search, settings="distillation"), machine=Machine(device="cpu"))
+RECIPE = replace(
+    toy(),
+    teacher=None,
+    rival=None,
+    strategy=RandomSearch(epochs=1, trials=2),
+    machine=Machine(device="cpu"),
+    retrain=replace(toy().retrain, epochs=1, validate_every=0),
+)
+TAUGHT = replace(
+    toy(),
+    strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=3, population=2),
+    rival=None,
+    search=replace(toy().search, settings="distillation"),
+    machine=Machine(device="cpu"),
+)
 
 
 def trials_of(folder: Path, recipe=RECIPE) -> Trials:
@@ -135,8 +146,9 @@ STRATEGIES = {
     "random": RandomSearch(epochs=1, trials=2),
     "evolution with halving": Evolution(epochs=2, trials=3, population=2, sample=1, pruning="halving", factor=2),
     "tpe": OptunaSearch(sampler="tpe", epochs=1, trials=2),
-    "single path": SinglePath(epochs=1, trials=2, population=2, sample=1, recalibration=1, num_retrained=2,
-                              retrained_epochs=1),
+    "single path": SinglePath(
+        epochs=1, trials=2, population=2, sample=1, recalibration=1, num_retrained=2, retrained_epochs=1
+    ),
 }
 
 
@@ -167,7 +179,9 @@ def test_overwriting_forgets_the_trials(tmp_path):
 class TestRefusals:
     def test_what_a_strategy_cannot_decide_is_named_with_those_that_can(self):
         wide = ReID(backbone=MobileNetV2(other_widths=(0.5,)), embedding_dim=8)
-        with pytest.raises(ValueError, match=r"width.*Of the strategies, random, evolution, .*tpe.* can search this") as said:
+        with pytest.raises(
+            ValueError, match=r"width.*Of the strategies, random, evolution, .*tpe.* can search this"
+        ) as said:
             check_search(replace(toy(), space=wide, student=None))
         assert "darts" not in str(said.value).partition("Of the strategies")[2]
         check_search(replace(toy(), space=wide, student=None, strategy=RandomSearch()))
@@ -196,14 +210,31 @@ class TestJoint:
             assert ("settings.temperature_end" in architecture.decisions) == (schedule != "Constant")
 
     def test_ranges_become_points(self):
-        drawn = {searched_space(TAUGHT, 6).sample(np.random.default_rng(seed)).decisions["settings.temperature"]
-                 for seed in range(60)}
+        drawn = {
+            searched_space(TAUGHT, 6).sample(np.random.default_rng(seed)).decisions["settings.temperature"]
+            for seed in range(60)
+        }
         assert drawn == {1.0, 1.778, 3.162, 5.623, 10.0}
 
     def test_the_student_is_retrained_with_what_was_found(self, tmp_path):
         run = Run(tmp_path, "toy", TAUGHT)
-        assert main(["teach", "toy", "--rival", "None", "--teacher.training.epochs", "1", "--machine.device", "cpu",
-                     "--out", str(tmp_path / "teacher")]) == 0
+        assert (
+            main(
+                [
+                    "teach",
+                    "toy",
+                    "--rival",
+                    "None",
+                    "--teacher.training.epochs",
+                    "1",
+                    "--machine.device",
+                    "cpu",
+                    "--out",
+                    str(tmp_path / "teacher"),
+                ]
+            )
+            == 0
+        )
         recipe = replace(TAUGHT, teacher=replace(TAUGHT.teacher, weights=tmp_path / "teacher" / "teacher.safetensors"))
         run = Run(tmp_path / "run", "toy", recipe)
         search(run)
@@ -213,15 +244,30 @@ class TestJoint:
         settled = run.settled()
         assert settled.loss != recipe.loss and isinstance(settled.loss, KDASLoss)
         own = entry_run(run, "2").recipe
-        assert own.loss == changed(recipe, json.loads((tmp_path / "run" / "architectures.json").read_text())[
-            "ranked"][1]["architecture"]["changes"]).loss != recipe.loss
+        assert (
+            own.loss
+            == changed(
+                recipe,
+                json.loads((tmp_path / "run" / "architectures.json").read_text())["ranked"][1]["architecture"][
+                    "changes"
+                ],
+            ).loss
+            != recipe.loss
+        )
         retrain(run)
         lines = [json.loads(line) for line in (tmp_path / "run" / "retrain.history.jsonl").read_text().splitlines()]
         assert [line["temperature"] for line in lines] == [
-            settled.loss.temperature.at(epoch, settled.retrain.epochs) for epoch in range(settled.retrain.epochs)]
+            settled.loss.temperature.at(epoch, settled.retrain.epochs) for epoch in range(settled.retrain.epochs)
+        ]
 
-    @pytest.mark.parametrize(("settings", "named"), [("distilation", "did you mean 'distillation'"),
-                                                     ("joint", "asks for an architecture"), ("fast_reid", "loss.alpha")])
+    @pytest.mark.parametrize(
+        ("settings", "named"),
+        [
+            ("distilation", "did you mean 'distillation'"),
+            ("joint", "asks for an architecture"),
+            ("fast_reid", "loss.alpha"),
+        ],
+    )
     def test_wrong_settings_are_named(self, settings, named):
         with pytest.raises(ValueError, match=named):
             JointSpace(TAUGHT.space.with_ids(6), TAUGHT, settings)
@@ -238,12 +284,39 @@ def test_workers_are_for_trials(tmp_path):
 @pytest.mark.slow
 def test_workers_are_started_and_share_the_trials(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    assert main(["search", "toy", "--strategy", "random", "--strategy.trials", "16", "--strategy.epochs", "6", "--teacher",
-                 "None", "--machine.device", "cpu", "--workers", "2", "--json", "--out", str(tmp_path / "run")]) == 0
-    assert "architecture" in (tmp_path / "run" / "workers" / "0.log").read_text() or "cell" in (
-        tmp_path / "run" / "workers" / "0.log").read_text()
-    told = [json.loads(line)["tell"] for line in (tmp_path / "run" / "search.trials.jsonl").read_text().splitlines()
-            if "tell" in line]
+    assert (
+        main(
+            [
+                "search",
+                "toy",
+                "--strategy",
+                "random",
+                "--strategy.trials",
+                "16",
+                "--strategy.epochs",
+                "6",
+                "--teacher",
+                "None",
+                "--machine.device",
+                "cpu",
+                "--workers",
+                "2",
+                "--json",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
+    assert (
+        "architecture" in (tmp_path / "run" / "workers" / "0.log").read_text()
+        or "cell" in (tmp_path / "run" / "workers" / "0.log").read_text()
+    )
+    told = [
+        json.loads(line)["tell"]
+        for line in (tmp_path / "run" / "search.trials.jsonl").read_text().splitlines()
+        if "tell" in line
+    ]
     assert sorted(told) == list(range(16))
     assert len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 16
 
@@ -251,11 +324,30 @@ def test_workers_are_started_and_share_the_trials(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     """The killed one's trial is done again by the other; together they try as many as were asked for."""
-    command = [sys.executable, "-m", "nas.cli", "search", "toy", "--strategy", "random", "--strategy.trials", "12",
-               "--strategy.epochs", "8", "--teacher", "None", "--machine.device", "cpu", "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "nas.cli",
+        "search",
+        "toy",
+        "--strategy",
+        "random",
+        "--strategy.trials",
+        "12",
+        "--strategy.epochs",
+        "8",
+        "--teacher",
+        "None",
+        "--machine.device",
+        "cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    workers = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-               for _ in range(2)]
+    workers = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     journal, end = tmp_path / "run" / "search.trials.jsonl", time.monotonic() + 120
     while time.monotonic() < end and (not journal.exists() or journal.read_text().count('"ask"') < 4):
         time.sleep(0.05)
@@ -264,4 +356,7 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0], said
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     told = [line["tell"] for line in lines if "tell" in line]
-    assert sorted(told) == list(range(12)) and len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 12
+    assert (
+        sorted(told) == list(range(12))
+        and len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 12
+    )

@@ -23,16 +23,41 @@ CPU = ["--machine.device", "cpu"]
 def run(tmp_path_factory):
     """A run whose search has ended; its teacher is another run's."""
     folder = tmp_path_factory.mktemp("show")
-    assert nas("teach", "toy", "--teacher.net.backbone.width", 0.0625, "--teacher.training.epochs", 1, *CPU,
-               "--out", folder / "taught") == 0
-    assert nas("search", "toy", "--teacher.weights", folder / "taught" / "teacher.safetensors", "--strategy.epochs", 1,
-               *CPU, "--out", folder / "run") == 0
+    assert (
+        nas(
+            "teach",
+            "toy",
+            "--teacher.net.backbone.width",
+            0.0625,
+            "--teacher.training.epochs",
+            1,
+            *CPU,
+            "--out",
+            folder / "taught",
+        )
+        == 0
+    )
+    assert (
+        nas(
+            "search",
+            "toy",
+            "--teacher.weights",
+            folder / "taught" / "teacher.safetensors",
+            "--strategy.epochs",
+            1,
+            *CPU,
+            "--out",
+            folder / "run",
+        )
+        == 0
+    )
     return folder / "run"
 
 
 @pytest.fixture
 def shown(capfd):
     """What `nas show` prints as JSON."""
+
     def show(folder: Path, *arguments: object) -> dict:
         capfd.readouterr()
         assert nas("show", folder, "--json", *arguments) == 0
@@ -44,6 +69,7 @@ def shown(capfd):
 @pytest.fixture
 def fails(capfd):
     """What a command that must fail says."""
+
     def check(*arguments: object) -> str:
         capfd.readouterr()
         assert nas(*arguments) == 2
@@ -77,15 +103,18 @@ def two_samples() -> list[dict]:
 
 def write_found(folder: Path, best: dict, **lists: object) -> None:
     """The end of a search, in the words of its files."""
-    (folder / "architectures.json").write_text(json.dumps(
-        {"format": 1, "ranked": [{"score": 1, "architecture": best}]} | lists))
+    (folder / "architectures.json").write_text(
+        json.dumps({"format": 1, "ranked": [{"score": 1, "architecture": best}]} | lists)
+    )
     (folder / "architecture.json").write_text(json.dumps(best))
 
 
 def write_trials(made: Run, scores: list[float], costs: list[float]) -> list[Architecture]:
     tried = samples(len(scores))
-    lines = [{"epoch": i, "score": score, "cost": cost, "seconds": 30.0, "architecture": architecture.to_dict()}
-             for i, (score, cost, architecture) in enumerate(zip(scores, costs, tried, strict=True))]
+    lines = [
+        {"epoch": i, "score": score, "cost": cost, "seconds": 30.0, "architecture": architecture.to_dict()}
+        for i, (score, cost, architecture) in enumerate(zip(scores, costs, tried, strict=True))
+    ]
     (made.folder / "search.history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tried
 
@@ -126,10 +155,19 @@ class TestEnded:
 
     def test_a_front_and_notes(self, shown, tmp_path, capfd):
         made, (one, two) = toy_run(tmp_path), two_samples()
-        good, cheap = ({"score": score, "cost": cost, "architecture": architecture}
-                       for score, cost, architecture in ((0.5, 9.0, one), (0.25, 1.5, two)))
-        write_found(tmp_path, one, value="mAP", cost="latency_ms", ranked=[good, cheap], front=[cheap, good],
-                    notes={"kendall_tau": 0.625})
+        good, cheap = (
+            {"score": score, "cost": cost, "architecture": architecture}
+            for score, cost, architecture in ((0.5, 9.0, one), (0.25, 1.5, two))
+        )
+        write_found(
+            tmp_path,
+            one,
+            value="mAP",
+            cost="latency_ms",
+            ranked=[good, cheap],
+            front=[cheap, good],
+            notes={"kendall_tau": 0.625},
+        )
         said = shown(made.folder)
         assert [entry["entry"] for entry in said["front"]] == ["front:1", "front:2"]
         assert hashes(said["front"]) == hashes(said["ranked"])[::-1] and said["notes"] == {"kendall_tau": 0.625}
@@ -145,8 +183,9 @@ class TestNotEnded:
         said = shown(tmp_path)
         assert not said["finished"] and said["minutes"] == 2.0 and said["done"] == {"epochs": 0, "trials": 4}
         assert hashes(said["ranked"]) == [tried[i].hash for i in (1, 3, 2, 0)]
-        unbeaten = [i for i in range(4)
-                    if not any(scores[j] >= scores[i] and costs[j] <= costs[i] for j in range(4) if j != i)]
+        unbeaten = [
+            i for i in range(4) if not any(scores[j] >= scores[i] and costs[j] <= costs[i] for j in range(4) if j != i)
+        ]
         assert hashes(said["front"]) == [tried[i].hash for i in sorted(unbeaten, key=costs.__getitem__)]
         assert nas("show", tmp_path) == 0
         assert "random, 4 of 100 trials, 2.0 minutes" in (out := capfd.readouterr().out) and "has not ended" in out
@@ -183,8 +222,9 @@ class TestErrors:
     def test_a_list_of_nothing(self, fails, run):
         assert "--top must be at least 1" in fails("show", run, "--top", 0)
 
-    @pytest.mark.parametrize("text", [
-        "[]", '{"format": 99}', '{"ranked": [{"score": 1}]}', '{"ranked": [{"architecture": 1}]}'])
+    @pytest.mark.parametrize(
+        "text", ["[]", '{"format": 99}', '{"ranked": [{"score": 1}]}', '{"ranked": [{"architecture": 1}]}']
+    )
     def test_a_damaged_list(self, fails, tmp_path, text):
         toy_run(tmp_path)
         (tmp_path / "architecture.json").write_text("{}")
@@ -250,4 +290,5 @@ class TestEntries:
 def test_decisions_in_short():
     assert in_short({"a.2": ["sep3@0", "skip@1"], "a.3": ["sep3@0", "sep3@2"]}) == "3 sep3, 1 skip"
     assert in_short({"b1.op": "k3e6", "b1.width": 0.5, "b2.op": "k3e6", "b2.width": 0.5, "flag": True}) == (
-        "2 k3e6, 2 width 0.5, 1 flag True")
+        "2 k3e6, 2 width 0.5, 1 flag True"
+    )

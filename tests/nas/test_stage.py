@@ -68,8 +68,13 @@ class Training:
 
     def outcome(self, loop: Loop) -> dict:
         """Everything that a resumed training must share with an uninterrupted one."""
-        return {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict()["state"],
-                "history": loop.history, "written": self.history(), "next": torch.rand(3)}
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict()["state"],
+            "history": loop.history,
+            "written": self.history(),
+            "next": torch.rand(3),
+        }
 
     def history(self) -> str:
         return (self.stage.folder / "retrain.history.jsonl").read_text()
@@ -191,7 +196,10 @@ class TestFullDisk:
         before = (tmp_path / "retrain.ckpt").read_bytes()
         again = Training(tmp_path, fabric)
         loop = again.stage.loop(NUM_EPOCHS, NUM_STEPS, {"net": again.net, "optimiser": again.optimiser})
-        with monkeypatch.context() as patch, pytest.raises(SaveError, match=r"retrain\.ckpt: the disk is full.*untouched"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(SaveError, match=r"retrain\.ckpt: the disk is full.*untouched"),
+        ):
             patch.setattr(place, full_disk)
             loop.save()
         assert (tmp_path / "retrain.ckpt").read_bytes() == before
@@ -262,8 +270,11 @@ STAGES = {"teach": "teacher", "search": None, "retrain": "student", "rival": "ri
 
 def trained(folder: Path) -> int:
     """All that can be killed, in the run's order."""
-    commands = [["teach", "toy", "--out", str(folder), *SMALL], ["search", "toy", "--out", str(folder), *SMALL],
-                ["retrain", str(folder)]]
+    commands = [
+        ["teach", "toy", "--out", str(folder), *SMALL],
+        ["search", "toy", "--out", str(folder), *SMALL],
+        ["retrain", str(folder)],
+    ]
     return max(main([*command, *TOY]) for command in commands)
 
 

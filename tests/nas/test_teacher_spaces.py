@@ -114,12 +114,25 @@ class TestEnsembleOfFiles:
         space = ReID(backbone=ResNet(width=1 / 16), embedding_dim=8)
         published = dict(replace(space, num_ids=6).published().decisions)
         searched = Architecture("ReID", published | {"backbone.layer2.1": "skip"})
-        return [self.saved(folder / "one.safetensors", space, searched),
-                self.saved(folder / "other.safetensors", ReID(backbone=ShallowCNN(widths=(1 / 16,)), embedding_dim=4))]
+        return [
+            self.saved(folder / "one.safetensors", space, searched),
+            self.saved(folder / "other.safetensors", ReID(backbone=ShallowCNN(widths=(1 / 16,)), embedding_dim=4)),
+        ]
 
     def teach(self, folder, *members) -> int:
-        return main(["teach", "toy", "--out", str(folder), "--machine.device", "cpu", "--json",
-                     "--teacher.members", *map(str, members)])
+        return main(
+            [
+                "teach",
+                "toy",
+                "--out",
+                str(folder),
+                "--machine.device",
+                "cpu",
+                "--json",
+                "--teacher.members",
+                *map(str, members),
+            ]
+        )
 
     def test_they_teach_together(self, tmp_path, images):
         members = self.members(tmp_path)

@@ -22,9 +22,14 @@ from search_spaces.resnet import ResNet
 from students.hinted import Hint, Hinted
 from students.reid import ReID
 
-RECIPE = Recipe(data=Pedestrians(num_train_ids=5, num_test_ids=1, images_per_id=8, height=32, width=16), teacher=None,
-                images=Images(height=32, width=16), search=Search(sampling=ClassBalanced(num_ids=2, images_per_id=2)),
-                machine=Machine(device="cpu"), seed=4)
+RECIPE = Recipe(
+    data=Pedestrians(num_train_ids=5, num_test_ids=1, images_per_id=8, height=32, width=16),
+    teacher=None,
+    images=Images(height=32, width=16),
+    search=Search(sampling=ClassBalanced(num_ids=2, images_per_id=2)),
+    machine=Machine(device="cpu"),
+    seed=4,
+)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def tuner(folder, tuning=GRID, num_trials=None, recipe=RECIPE, **place):
 
 def made_up(value, stops_before=None, told=lambda epoch, mAP: mAP * epoch / 4):
     """A trainer that computes `value` of a recipe, tells it in four epochs, and stops at its `stops_before`th trial."""
+
     class MadeUp:
         num_ids = 6
         asked = []
@@ -114,7 +115,8 @@ class TestSamplers:
         again.work(made_up(by_rate))
         expected, found = params(whole.study), params(again.study)
         assert list(expected) == list(range(14)) and {place: found[place] for place in range(12)} == {
-            place: expected[place] for place in range(12)}
+            place: expected[place] for place in range(12)
+        }
         assert sorted(found) == list(range(14)) and len({params["loss.margin"] for params in found.values()}) == 14
 
     def test_another_seed_proposes_others(self, tmp_path):
@@ -133,10 +135,13 @@ class TestSamplers:
         found = write_results(study.study, tmp_path)
         points = [(row["mAP"], row["multiply_adds"]) for row in found["trials"]]
         assert [row["best"] for row in found["trials"]] == [
-            not any(m >= mAP and c <= cost and (m, c) != (mAP, cost) for m, c in points) for mAP, cost in points]
+            not any(m >= mAP and c <= cost and (m, c) != (mAP, cost) for m, c in points) for mAP, cost in points
+        ]
         best = [row for row in found["trials"] if row["best"]]
         assert len(best) > 1 and {path.name for path in tmp_path.glob("tuned*.json")} == {
-            "tuned.json", *(f"tuned-trial{row['trial']}.json" for row in best)}
+            "tuned.json",
+            *(f"tuned-trial{row['trial']}.json" for row in best),
+        }
         assert (tmp_path / "tuned.json").read_text() == (tmp_path / f"tuned-trial{best[0]['trial']}.json").read_text()
         assert tuned(RECIPE, tmp_path / "tuned.json").architecture == tmp_path / "tuned.json"
         assert best[0]["mAP"] == max(mAP for mAP, _ in points)
@@ -190,14 +195,17 @@ def test_who_was_taken_for_dead_drops_the_trial_and_goes_on(tmp_path):
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("tuning, recipe, message", [
-        (replace(GRID, space="distillation"), RECIPE, "a grid needs values to choose among"),
-        (replace(GRID, sampler="nsga2"), RECIPE, r"changes no network: take --space fast_reid\+architecture"),
-        (replace(GRID, held_out=0.1), RECIPE, "0.1 of its training identities are 1, and 2 to 8 can be held out"),
-        (replace(GRID, held_out=0.75), RECIPE, "a batch draws 4 identities, .* has 2 to train on"),
-        (GRID, replace(RECIPE, machine=replace(RECIPE.machine, devices=2)), "a trial trains on one device"),
-        (GRID, replace(RECIPE, teacher=None), "the recipe has no teacher"),
-    ])
+    @pytest.mark.parametrize(
+        "tuning, recipe, message",
+        [
+            (replace(GRID, space="distillation"), RECIPE, "a grid needs values to choose among"),
+            (replace(GRID, sampler="nsga2"), RECIPE, r"changes no network: take --space fast_reid\+architecture"),
+            (replace(GRID, held_out=0.1), RECIPE, "0.1 of its training identities are 1, and 2 to 8 can be held out"),
+            (replace(GRID, held_out=0.75), RECIPE, "a batch draws 4 identities, .* has 2 to train on"),
+            (GRID, replace(RECIPE, machine=replace(RECIPE.machine, devices=2)), "a trial trains on one device"),
+            (GRID, replace(RECIPE, teacher=None), "the recipe has no teacher"),
+        ],
+    )
     def test_what_cannot_be_tuned_leaves_nothing(self, tmp_path, tuning, recipe, message):
         with pytest.raises(ValueError, match=message):
             tuner(tmp_path, tuning, recipe=recipe)
@@ -207,17 +215,23 @@ class TestRefusals:
         with pytest.raises(ValueError, match="--pruner median needs one objective, and nsga2 has two"):
             Tuning(space="architecture", sampler="nsga2", pruner="median")
 
-    @pytest.mark.parametrize("tuning, recipe, differs", [
-        (TPE, RECIPE, "'fast_reid', now 'distillation'"),
-        (GRID, replace(RECIPE, seed=1), "config.seed: 0, now 1"),
-        (replace(GRID, held_out=0.5), RECIPE, "tuning.held_out: 0.25, now 0.5"),
-        (GRID, replace(RECIPE, retrain=replace(RECIPE.retrain, epochs=9)), "config.retrain.epochs: 2, now 9"),
-    ])
+    @pytest.mark.parametrize(
+        "tuning, recipe, differs",
+        [
+            (TPE, RECIPE, "'fast_reid', now 'distillation'"),
+            (GRID, replace(RECIPE, seed=1), "config.seed: 0, now 1"),
+            (replace(GRID, held_out=0.5), RECIPE, "tuning.held_out: 0.25, now 0.5"),
+            (GRID, replace(RECIPE, retrain=replace(RECIPE.retrain, epochs=9)), "config.retrain.epochs: 2, now 9"),
+        ],
+    )
     def test_a_study_of_something_else(self, tmp_path, tuning, recipe, differs):
         held = tuner(tmp_path).study
         before = held.user_attrs, held.trials
-        with pytest.raises(ValueError, match=r"is of the recipe 'fast_reid' in the space 'fast_reid', this command is "
-                                             rf"of 'fast_reid' in .*{differs}.*--study another name"):
+        with pytest.raises(
+            ValueError,
+            match=r"is of the recipe 'fast_reid' in the space 'fast_reid', this command is "
+            rf"of 'fast_reid' in .*{differs}.*--study another name",
+        ):
             tuner(tmp_path, tuning, recipe=recipe)
         assert (held.user_attrs, held.trials) == before
         tuner(tmp_path, tuning, recipe=recipe, study="another")
@@ -226,12 +240,18 @@ class TestRefusals:
         tuner(tmp_path)
         tuner(tmp_path, recipe=replace(RECIPE, machine=replace(RECIPE.machine, threads=3, device="cpu")))
 
-    @pytest.mark.parametrize("address, message", [
-        ("postgresql://me:secret@127.0.0.1:1/x", r"storage postgresql\+?\S*://me:\*\*\*@127.0.0.1:1/x cannot be reached"
-                                                 ": .*the same command goes on"),
-        ("nothing://x", "is neither|cannot be reached"),
-        ("mysql://me:secret@127.0.0.1:1/x", "driver of .* is not installed .*MySQLdb"),
-    ])
+    @pytest.mark.parametrize(
+        "address, message",
+        [
+            (
+                "postgresql://me:secret@127.0.0.1:1/x",
+                r"storage postgresql\+?\S*://me:\*\*\*@127.0.0.1:1/x cannot be reached"
+                ": .*the same command goes on",
+            ),
+            ("nothing://x", "is neither|cannot be reached"),
+            ("mysql://me:secret@127.0.0.1:1/x", "driver of .* is not installed .*MySQLdb"),
+        ],
+    )
     def test_a_database_that_is_not_there(self, tmp_path, address, message, monkeypatch):
         monkeypatch.setattr("nas.tuning.storage.MAKING_S", 0.1)
         with pytest.raises(ValueError, match=message) as caught:

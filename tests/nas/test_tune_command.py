@@ -60,13 +60,31 @@ def nas(*arguments: object) -> int:
 
 
 def start(*arguments: object) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "nas.cli", "tune", *map(str, arguments)], text=True,
-                            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas.cli", "tune", *map(str, arguments)],
+        text=True,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
-    command = ["tune", recipe, "--space", "distillation", "--trials", 2, "--epochs", 2, "--pruner", "median", *COMMON,
-               "--out", tmp_path / "study"]
+    command = [
+        "tune",
+        recipe,
+        "--space",
+        "distillation",
+        "--trials",
+        2,
+        "--epochs",
+        2,
+        "--pruner",
+        "median",
+        *COMMON,
+        "--out",
+        tmp_path / "study",
+    ]
     assert nas(*command) == 0
     out = capfd.readouterr().out
     assert "loss.alpha" in out and "★" in out and str(tmp_path / "study" / "tuned.json") in out
@@ -99,13 +117,16 @@ class TestHelp:
         assert all(flag in said for flag in flags)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--space", "joy"], "there is no space 'joy'"),
-    (["--workers", "0"], "--workers and --trials must be at least 1"),
-    (["--overwrite"], "a study is not overwritten"),
-    (["--space", "fast_reid", "--sampler", "nsga2"], "changes no network"),
-    (["--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--space", "joy"], "there is no space 'joy'"),
+        (["--workers", "0"], "--workers and --trials must be at least 1"),
+        (["--overwrite"], "a study is not overwritten"),
+        (["--space", "fast_reid", "--sampler", "nsga2"], "changes no network"),
+        (["--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),
+    ],
+)
 def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, arguments, message):
     assert nas("tune", recipe, *COMMON, *arguments, "--out", tmp_path / "study") == 2
     said = capfd.readouterr()
@@ -137,8 +158,23 @@ def killed_one(process: subprocess.Popen, study: optuna.Study) -> int:
 
 
 def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
-    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 3, "--workers", 4, "--grace", 8,
-                    *COMMON, "--out", folder, *(["--storage", storage] if storage else []))
+    process = start(
+        recipe,
+        "--space",
+        "fast_reid",
+        "--sampler",
+        "grid",
+        "--epochs",
+        3,
+        "--workers",
+        4,
+        "--grace",
+        8,
+        *COMMON,
+        "--out",
+        folder,
+        *(["--storage", storage] if storage else []),
+    )
     while not (folder / "workers").exists() and process.poll() is None:
         time.sleep(0.1)
     with storage_at(storage or str(folder / "study.db")) as held:
@@ -150,7 +186,8 @@ def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
     assert "a worker ended with status -9" in err and "Traceback" not in err
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted((trial.params["temperature"], trial.params["loss.alpha"]) for trial in complete) == [
-        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)]
+        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)
+    ]
     assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [lost] and len(trials) == 13
     assert len({trial.user_attrs["worker"] for trial in complete}) > 1
     rows = json.loads((folder / "trials.json").read_text())["trials"]
@@ -171,8 +208,20 @@ def test_four_workers_on_one_postgresql(recipe, tmp_path, database):
 def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     """Nothing is lost: the workers wait with what they have to tell."""
     folder = tmp_path / "study"
-    process = start(recipe, "--space", "fast_reid", "--sampler", "grid", "--epochs", 2, *COMMON, "--storage",
-                    database.address, "--out", folder)
+    process = start(
+        recipe,
+        "--space",
+        "fast_reid",
+        "--sampler",
+        "grid",
+        "--epochs",
+        2,
+        *COMMON,
+        "--storage",
+        database.address,
+        "--out",
+        folder,
+    )
     while not (folder / "trials" / "2").exists() and process.poll() is None:
         time.sleep(0.1)
     database.control("stop", "-m", "immediate")
@@ -203,8 +252,13 @@ class Database:
         self.call("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", *options, *what)
 
     def call(self, program: str, *arguments: object) -> None:
-        subprocess.run([self.programs / program, *map(str, arguments)], check=True, user=self.user, cwd=self.folder,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [self.programs / program, *map(str, arguments)],
+            check=True,
+            user=self.user,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 @pytest.fixture

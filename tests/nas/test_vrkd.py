@@ -35,10 +35,17 @@ def test_the_loss_and_the_teacher():
     assert taught.loss.triplet_weight == 0
 
 
-@pytest.mark.parametrize(("name", "size", "pretrained"), [
-    ("vrkd", 256, "imagenet"), ("vrkd_resnet50", 256, "imagenet"), ("vrkd_densenet", 256, "imagenet"),
-    ("vrkd_mobilenet", 256, "imagenet"), ("vrkd_cnn", 128, ""), ("vrkd_sdc_cnn", 128, ""),
-])
+@pytest.mark.parametrize(
+    ("name", "size", "pretrained"),
+    [
+        ("vrkd", 256, "imagenet"),
+        ("vrkd_resnet50", 256, "imagenet"),
+        ("vrkd_densenet", 256, "imagenet"),
+        ("vrkd_mobilenet", 256, "imagenet"),
+        ("vrkd_cnn", 128, ""),
+        ("vrkd_sdc_cnn", 128, ""),
+    ],
+)
 def test_each_student_alone_and_taught(name, size, pretrained):
     taught = recipe(name)
     assert (taught.images.height, taught.images.width, taught.retrain.pretrained) == (size, size, pretrained)

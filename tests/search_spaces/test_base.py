@@ -103,14 +103,17 @@ def test_other_formats_are_refused(version):
         Architecture.from_dict({"format": version, "decisions": {}})
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"width": 5}, r"width = 5, but the space offers \[4, 6\]"),
-    ({"op": "max3"}, r"op = 'max3', but the space offers \['sep3', 'dil3', 'skip'\]"),
-    ({"node": ("max3@0",)}, "node = .*must name 1 different inputs.*sep3"),
-    ({"node": ("sep3@0", "sep3@1")}, "node must be 1 of 'operation@input'"),
-    ({"node": "sep3@0"}, "node must be 1 of 'operation@input'"),
-    ({"depth": 3}, "decides depth, which this space does not ask; it asks node, op, width"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 5}, r"width = 5, but the space offers \[4, 6\]"),
+        ({"op": "max3"}, r"op = 'max3', but the space offers \['sep3', 'dil3', 'skip'\]"),
+        ({"node": ("max3@0",)}, "node = .*must name 1 different inputs.*sep3"),
+        ({"node": ("sep3@0", "sep3@1")}, "node must be 1 of 'operation@input'"),
+        ({"node": "sep3@0"}, "node must be 1 of 'operation@input'"),
+        ({"depth": 3}, "decides depth, which this space does not ask; it asks node, op, width"),
+    ],
+)
 def test_a_wrong_decision_is_refused_with_what_is_offered(change, message):
     with pytest.raises(ValueError, match=message):
         Tiny().check(Architecture("Tiny", {**Tiny().published().decisions, **change}))
@@ -121,9 +124,21 @@ def test_a_missing_decision_is_named_with_those_that_are_there():
         Tiny().student(Architecture("Tiny", {"width": 4, "node": ("dil3@1",)}))
 
 
-@pytest.mark.parametrize("answer", [
-    ("sep3@0",), ("sep3@0", "skip@0"), ("sep3@0", "sep3@2"), ("sep3@0", "skip@7"), ("sep3", "skip@1"),
-    ("sep3@x", "skip@1"), ("sep3@0", 1), ["sep3@0", "skip@1"], "sep3@0"], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("sep3@0",),
+        ("sep3@0", "skip@0"),
+        ("sep3@0", "sep3@2"),
+        ("sep3@0", "skip@7"),
+        ("sep3", "skip@1"),
+        ("sep3@x", "skip@1"),
+        ("sep3@0", 1),
+        ["sep3@0", "skip@1"],
+        "sep3@0",
+    ],
+    ids=repr,
+)
 def test_edges_that_do_not_fit(answer):
     with pytest.raises(ValueError, match="node"):
         check_edges("node", answer, OFFERED, 2)

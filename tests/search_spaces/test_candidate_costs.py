@@ -19,8 +19,12 @@ from tests.search_spaces.test_contract import prefer
 from tests.search_spaces.test_relaxed import TwoNodes
 
 CELLS = ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), num_ids=4, embedding_dim=6)
-SPACES = {"cells": CELLS, "mobilenet_v2": MobileNetV2(width=0.25), "two nodes": TwoNodes(),
-          "nas_bench_201": NASBench201(channels=4, cells=1)}
+SPACES = {
+    "cells": CELLS,
+    "mobilenet_v2": MobileNetV2(width=0.25),
+    "two nodes": TwoNodes(),
+    "nas_bench_201": NASBench201(channels=4, cells=1),
+}
 
 
 @pytest.fixture(scope="module", params=SPACES)
@@ -50,7 +54,7 @@ def test_alphas_that_prefer_one_student_expect_its_cost(counted):
 def test_the_gradient_is_that_of_differences(counted):
     space, costs = counted
     supernet = drawn(space)
-    gradient, = torch.autograd.grad(costs.expected(supernet), [supernet.alpha])
+    (gradient,) = torch.autograd.grad(costs.expected(supernet), [supernet.alpha])
     assert gradient.any() and gradient.isfinite().all() and not gradient[supernet.absent].any()
     direction = torch.randn_like(gradient)
     with torch.no_grad():
@@ -75,7 +79,7 @@ def test_alphas_far_away_lead_somewhere():
     with torch.no_grad():
         supernet.alpha.zero_()[:, -1] = 300.0
     expected = costs.expected(supernet)
-    gradient, = torch.autograd.grad(expected, [supernet.alpha])
+    (gradient,) = torch.autograd.grad(expected, [supernet.alpha])
     fewest, most = costs.bounds()
     assert fewest < expected < most and gradient.isfinite().all()
 
@@ -83,7 +87,14 @@ def test_alphas_far_away_lead_somewhere():
 def test_bounds_are_those_of_all_networks():
     space, costs = TwoNodes(), MultiplyAdds.counted(TwoNodes(), 8, 8)
     offered = {source: space.keys for source in range(2)}
-    every = [costs.fixed + costs.of["op"][op] + sum(costs.of[f"{name}<{edge[-1]}"][edge[:-2]] for name, answer in
-                                                    (("node", node), ("last", last)) for edge in answer)
-             for op, node, last in product(space.keys, all_edges(offered, 2), all_edges(offered, 1))]
+    every = [
+        costs.fixed
+        + costs.of["op"][op]
+        + sum(
+            costs.of[f"{name}<{edge[-1]}"][edge[:-2]]
+            for name, answer in (("node", node), ("last", last))
+            for edge in answer
+        )
+        for op, node, last in product(space.keys, all_edges(offered, 2), all_edges(offered, 1))
+    ]
     assert costs.bounds() == (min(every), max(every)) and min(every) < max(every)

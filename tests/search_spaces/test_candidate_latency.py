@@ -19,8 +19,12 @@ from students.reid import ReID
 from tests.search_spaces.test_relaxed import TwoNodes
 
 CELLS = ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), num_ids=4, embedding_dim=6)
-SPACES = {"cells": CELLS, "mobilenet_v2": MobileNetV2(width=0.25), "two nodes": TwoNodes(),
-          "nas_bench_201": NASBench201(channels=4, cells=1)}
+SPACES = {
+    "cells": CELLS,
+    "mobilenet_v2": MobileNetV2(width=0.25),
+    "two nodes": TwoNodes(),
+    "nas_bench_201": NASBench201(channels=4, cells=1),
+}
 CPU = torch.device("cpu")
 
 
@@ -67,7 +71,7 @@ def test_the_error_is_that_of_networks_the_table_is_not_from(clock):
     whole = [ms + (2 if place < candidate_latency.NUM_FITTED else 3) for place, ms in enumerate(sums)]
     fitted = candidate_latency.fitted(table, networks, whole)
     assert fitted.fixed == pytest.approx(2)
-    assert fitted.error == pytest.approx(np.mean([1 / ms for ms in whole[candidate_latency.NUM_FITTED:]]))
+    assert fitted.error == pytest.approx(np.mean([1 / ms for ms in whole[candidate_latency.NUM_FITTED :]]))
 
 
 def test_equal_candidates_are_timed_once(monkeypatch):
@@ -105,17 +109,24 @@ class TestFile:
         data = json.loads(json.dumps(table.to_dict()))
         assert CandidateLatency.from_dict(data, CELLS, 32, 16, CPU) == table
 
-    @pytest.mark.parametrize(("changed", "says"), [
-        ({"device": "abacus"}, "device abacus, here "), ({"threads": 77}, "threads 77, here 1"),
-        ({"height": 64}, "height 64, here 32"), ({"space": "TwoNodes(keys=())"}, "space TwoNodes"),
-        ({"ms": {"op": {"sep3": 1.0}}}, "other decisions")])
+    @pytest.mark.parametrize(
+        ("changed", "says"),
+        [
+            ({"device": "abacus"}, "device abacus, here "),
+            ({"threads": 77}, "threads 77, here 1"),
+            ({"height": 64}, "height 64, here 32"),
+            ({"space": "TwoNodes(keys=())"}, "space TwoNodes"),
+            ({"ms": {"op": {"sep3": 1.0}}}, "other decisions"),
+        ],
+    )
     def test_another_machine_or_space_is_named(self, clock, changed, says):
         data = measured(TwoNodes()).to_dict() | changed
         with pytest.raises(OtherConditions, match=says):
             CandidateLatency.from_dict(data, TwoNodes(), 32, 16, CPU)
 
-    @pytest.mark.parametrize("changed", [{"ms": []}, {"ms": {"op": {"sep3": "fast"}}}, {"fixed_ms": None},
-                                         {"error": float("nan")}])
+    @pytest.mark.parametrize(
+        "changed", [{"ms": []}, {"ms": {"op": {"sep3": "fast"}}}, {"fixed_ms": None}, {"error": float("nan")}]
+    )
     def test_what_is_no_table_is_refused(self, clock, changed):
         data = measured(TwoNodes()).to_dict() | changed
         with pytest.raises(ValueError, match="latency table") as raised:

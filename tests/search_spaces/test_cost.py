@@ -116,17 +116,26 @@ def test_forward_may_return_anything(pack):
 def test_shares_by_type_of_layer():
     convolution, linear = 6 * 4 * 3 * 8, 8 * 5
     counted = cost(TwoHeads(Outputs), 6, 4)
-    assert counted.multiply_adds_by_type == {"conv 1x1": convolution / (convolution + linear),
-                                             "fully connected": linear / (convolution + linear)}
+    assert counted.multiply_adds_by_type == {
+        "conv 1x1": convolution / (convolution + linear),
+        "fully connected": linear / (convolution + linear),
+    }
     assert counted.parameters_by_type == {"fully connected": 45 / 77, "conv 1x1": 32 / 77}
     assert cost(Attention(), 6, 4, 16).multiply_adds_by_type == {"functions": 1.0}
     assert cost(nn.ReLU(), 6, 4).multiply_adds_by_type == cost(nn.ReLU(), 6, 4).parameters_by_type == {}
 
 
-@pytest.mark.parametrize(("layer", "name"), [
-    (nn.Conv2d(4, 8, 1), "conv 1x1"), (nn.Conv2d(1, 8, (1, 7)), "conv 1x7"), (nn.Linear(2, 3), "fully connected"),
-    (nn.Conv2d(4, 8, 3, groups=4), "depthwise conv 3x3"), (nn.Conv2d(4, 8, 3, groups=2), "grouped conv 3x3"),
-    (nn.BatchNorm2d(4), "BatchNorm2d")])
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.Conv2d(4, 8, 1), "conv 1x1"),
+        (nn.Conv2d(1, 8, (1, 7)), "conv 1x7"),
+        (nn.Linear(2, 3), "fully connected"),
+        (nn.Conv2d(4, 8, 3, groups=4), "depthwise conv 3x3"),
+        (nn.Conv2d(4, 8, 3, groups=2), "grouped conv 3x3"),
+        (nn.BatchNorm2d(4), "BatchNorm2d"),
+    ],
+)
 def test_types_of_layers(layer, name):
     assert layer_type(layer) == name
 
@@ -153,11 +162,14 @@ def test_shares_of_mobilenet_are_those_of_fast_reids_table_1():
     """It prints 1.19 % for the first convolution, which would not make 100 %: the number is 1.91 %."""
     with torch.device("meta"):
         counted = cost(mobilenet_v1(), 224, 224)
-    percents = [{name: round(100 * share, 2) for name, share in shares.items()}
-                for shares in (counted.multiply_adds_by_type, counted.parameters_by_type)]
+    percents = [
+        {name: round(100 * share, 2) for name, share in shares.items()}
+        for shares in (counted.multiply_adds_by_type, counted.parameters_by_type)
+    ]
     assert percents == [
         {"conv 1x1": 94.86, "depthwise conv 3x3": 3.06, "conv 3x3": 1.91, "fully connected": 0.18},
-        {"conv 1x1": 74.59, "fully connected": 24.33, "depthwise conv 3x3": 1.06, "conv 3x3": 0.02}]
+        {"conv 1x1": 74.59, "fully connected": 24.33, "depthwise conv 3x3": 1.06, "conv 3x3": 0.02},
+    ]
 
 
 def test_a_half_precision_network_costs_the_same():

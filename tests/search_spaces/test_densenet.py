@@ -22,18 +22,23 @@ def weights_of(layer):
     return [tuple(m.weight.shape) for m in layer.modules() if isinstance(m, nn.Conv2d)]
 
 
-@pytest.mark.parametrize(("space", "torchvisions"), [
-    (DenseNet(), torchvision.models.densenet121),
-    (DenseNet(blocks=(6, 12, 32, 32)), torchvision.models.densenet169),
-    (DenseNet(blocks=(6, 12, 48, 32)), torchvision.models.densenet201),
-    (DenseNet(blocks=(6, 12, 36, 24), growth=48), torchvision.models.densenet161)],
-    ids=["121", "169", "201", "161"])
+@pytest.mark.parametrize(
+    ("space", "torchvisions"),
+    [
+        (DenseNet(), torchvision.models.densenet121),
+        (DenseNet(blocks=(6, 12, 32, 32)), torchvision.models.densenet169),
+        (DenseNet(blocks=(6, 12, 48, 32)), torchvision.models.densenet201),
+        (DenseNet(blocks=(6, 12, 36, 24), growth=48), torchvision.models.densenet161),
+    ],
+    ids=["121", "169", "201", "161"],
+)
 def test_names_and_shapes_are_torchvisions(space, torchvisions):
     with torch.device("meta"):
         mine, theirs = space.student().state_dict(), torchvisions().state_dict()
     assert f"densenet{space.title.split('-')[1][:3]}" == torchvisions.__name__
     assert {name: w.shape for name, w in mine.items()} == {
-        name: w.shape for name, w in theirs.items() if not name.startswith("classifier.")}
+        name: w.shape for name, w in theirs.items() if not name.startswith("classifier.")
+    }
 
 
 def test_a_student_from_scratch_starts_as_torchvisions():
@@ -46,8 +51,11 @@ def test_a_student_from_scratch_starts_as_torchvisions():
 
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_a_layer_is_what_its_key_says(kernel):
-    expected = {"bottleneck": [(128, 96, 1, 1), (32, 128, kernel, kernel)], "basic": [(32, 96, kernel, kernel)],
-                "separable": [(128, 96, 1, 1), (128, 1, kernel, kernel), (32, 128, 1, 1)]}
+    expected = {
+        "bottleneck": [(128, 96, 1, 1), (32, 128, kernel, kernel)],
+        "basic": [(32, 96, kernel, kernel)],
+        "separable": [(128, 96, 1, 1), (128, 1, kernel, kernel), (32, 128, 1, 1)],
+    }
     for kind, shapes in expected.items():
         with torch.device("meta"):
             net = student(DenseNet(blocks=(2, 1, 1, 1)), **{"denseblock1.denselayer2": f"{kind}{kernel}"})
@@ -64,10 +72,14 @@ def test_a_skipped_layer_costs_nothing_and_passes_the_newest_maps_on():
 
 def test_every_layer_is_open_and_nothing_else():
     options = SMALL.supernet().options
-    assert list(options) == [f"denseblock{block}.denselayer{layer}"
-                             for block, num in enumerate((1, 2, 1, 2), 1) for layer in range(1, num + 1)]
+    assert list(options) == [
+        f"denseblock{block}.denselayer{layer}"
+        for block, num in enumerate((1, 2, 1, 2), 1)
+        for layer in range(1, num + 1)
+    ]
     assert set(options.values()) == {
-        ("bottleneck3", "bottleneck5", "basic3", "basic5", "separable3", "separable5", "skip")}
+        ("bottleneck3", "bottleneck5", "basic3", "basic5", "separable3", "separable5", "skip")
+    }
 
 
 def test_the_last_stride_can_be_given_or_asked():
@@ -87,13 +99,23 @@ def test_named_maps_halve_with_the_stages():
     with torch.device("meta"):
         maps = DenseNet().student()(torch.empty(1, 3, 256, 128, device="meta"))
     assert {name: (m.shape[1], m.shape[2]) for name, m in maps.items()} == {
-        "denseblock1": (256, 64), "denseblock2": (512, 32), "denseblock3": (1024, 16), "denseblock4": (1024, 8),
-        "map": (1024, 8)}
+        "denseblock1": (256, 64),
+        "denseblock2": (512, 32),
+        "denseblock3": (1024, 16),
+        "denseblock4": (1024, 8),
+        "map": (1024, 8),
+    }
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    ({"blocks": (6, 12, 24)}, "blocks must be four"), ({"blocks": (6, 0, 24, 16)}, "each at least 1"),
-    ({"growth": 0}, "growth must be at least 1"), ({"last_stride": 3}, "last_stride must be 1 or 2")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"blocks": (6, 12, 24)}, "blocks must be four"),
+        ({"blocks": (6, 0, 24, 16)}, "each at least 1"),
+        ({"growth": 0}, "growth must be at least 1"),
+        ({"last_stride": 3}, "last_stride must be 1 or 2"),
+    ],
+)
 def test_impossible_constants_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         DenseNet(**wrong)

@@ -19,9 +19,15 @@ NETS = ["".join(digits) for digits in itertools.product("012", repeat=8)]
 
 # Parameters and multiply-adds that the authors publish, with the classifier of ten classes.
 MACRO_COUNTS = {
-    "00000000": (387882, 7713280), "11111111": (1588874, 53246464), "22222222": (2932586, 105660928),
-    "02012100": (890666, 47327744), "11111221": (2181386, 65012224), "00011110": (1118378, 31390208),
-    "02012220": (1886890, 65495552), "10000000": (396298, 12128768), "00100000": (419050, 12018176),
+    "00000000": (387882, 7713280),
+    "11111111": (1588874, 53246464),
+    "22222222": (2932586, 105660928),
+    "02012100": (890666, 47327744),
+    "11111221": (2181386, 65012224),
+    "00011110": (1118378, 31390208),
+    "02012220": (1886890, 65495552),
+    "10000000": (396298, 12128768),
+    "00100000": (419050, 12018176),
 }
 
 
@@ -30,20 +36,25 @@ def with_classifier(space, architecture, num_classes=10):
     with torch.device("meta"):
         net = space.student(architecture)
     counted = cost(net, 32, 32)
-    return (counted.parameters + (net.out_channels + 1) * num_classes,
-            counted.multiply_adds + net.out_channels * num_classes)
+    return (
+        counted.parameters + (net.out_channels + 1) * num_classes,
+        counted.multiply_adds + net.out_channels * num_classes,
+    )
 
 
-@pytest.mark.parametrize(("module", "keys", "count"), [(nas_bench_201, CELLS, 15625), (nas_bench_macro, NETS, 6561)],
-                         ids=["201", "macro"])
+@pytest.mark.parametrize(
+    ("module", "keys", "count"), [(nas_bench_201, CELLS, 15625), (nas_bench_macro, NETS, 6561)], ids=["201", "macro"]
+)
 def test_every_key_is_one_architecture(module, keys, count):
     architectures = [module.from_table_key(key) for key in keys]
     assert [module.table_key(architecture) for architecture in architectures] == keys
     assert len(set(architectures)) == count
 
 
-@pytest.mark.parametrize(("space", "module"), [(NASBench201(channels=1, cells=1), nas_bench_201),
-                                               (NASBenchMacro(channels=1, last_channels=1), nas_bench_macro)])
+@pytest.mark.parametrize(
+    ("space", "module"),
+    [(NASBench201(channels=1, cells=1), nas_bench_201), (NASBenchMacro(channels=1, last_channels=1), nas_bench_macro)],
+)
 def test_samples_have_keys_and_keys_can_be_built(space, module):
     rng = np.random.default_rng(0)
     for architecture in (space.published(), *(space.sample(rng) for _ in range(20))):

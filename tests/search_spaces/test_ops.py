@@ -23,8 +23,13 @@ def naive_parts(module, x):
     height, width = x.shape[2:]
     num_parts = min(module.num_parts, height)
     bounds = [i * height // num_parts for i in range(num_parts + 1)]
-    raw = [[module.reduce.weight[:, :, 0] @ image[:, top:bottom].mean(dim=(1, 2)).relu()
-            for top, bottom in zip(bounds[:-1], bounds[1:], strict=True)] for image in x]
+    raw = [
+        [
+            module.reduce.weight[:, :, 0] @ image[:, top:bottom].mean(dim=(1, 2)).relu()
+            for top, bottom in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+        for image in x
+    ]
     every = torch.stack([vector for image in raw for vector in image])
     mean, var = every.mean(0), every.var(0, unbiased=False)
     spread = torch.zeros(len(x), every.shape[1], height, width, dtype=x.dtype)
@@ -34,7 +39,7 @@ def naive_parts(module, x):
             scores = [(module.key.weight @ mine) @ (module.query.weight @ other) for other in parts]
             attention = torch.softmax(torch.stack(scores), dim=0)
             vector = sum(a * other for a, other in zip(attention, parts, strict=True))
-            spread[b, :, bounds[i]:bounds[i + 1]] = vector[:, None, None]
+            spread[b, :, bounds[i] : bounds[i + 1]] = vector[:, None, None]
     return spread
 
 
@@ -44,9 +49,14 @@ def naive_part_aware(module, x, stride):
         return torch.einsum("oc,bchw->bohw", module.project.weight[:, :, 0, 0], joined)
     even, odd = joined[:, :, ::2, ::2], torch.zeros_like(joined[:, :, ::2, ::2])
     shifted = joined[:, :, 1::2, 1::2]
-    odd[:, :, :shifted.shape[2], :shifted.shape[3]] = shifted
-    return torch.cat([torch.einsum("oc,bchw->bohw", conv.weight[:, :, 0, 0], half)
-                      for conv, half in ((module.project.even, even), (module.project.odd, odd))], dim=1)
+    odd[:, :, : shifted.shape[2], : shifted.shape[3]] = shifted
+    return torch.cat(
+        [
+            torch.einsum("oc,bchw->bohw", conv.weight[:, :, 0, 0], half)
+            for conv, half in ((module.project.even, even), (module.project.odd, odd))
+        ],
+        dim=1,
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -96,8 +106,10 @@ def test_factorized_reduce_on_even_sizes_is_darts():
     op = ops.factorized_reduce(5, 6).double()
     x = maps(2, 5, 8, 6)
     rectified = x.relu()
-    halves = [F.conv2d(rectified, op.body.even.weight, stride=2),
-              F.conv2d(rectified[:, :, 1:, 1:], op.body.odd.weight, stride=2)]
+    halves = [
+        F.conv2d(rectified, op.body.even.weight, stride=2),
+        F.conv2d(rectified[:, :, 1:, 1:], op.body.odd.weight, stride=2),
+    ]
     expected = F.batch_norm(torch.cat(halves, dim=1), None, None, training=True)
     torch.testing.assert_close(op(x), expected, rtol=1e-12, atol=1e-12)
 
@@ -109,14 +121,24 @@ def test_factorized_reduce_splits_odd_channels(size):
 
 
 WEIGHTED = {
-    **{f"{name}/{stride}/{affine}": partial(make, 8, stride, affine) for name, make in CANDIDATES.items()
-       for stride in (1, 2) for affine in (True, False)},
-    **{f"{key}/{c_out}/{stride}/{affine}": make
-       for c_out, stride in ((8, 1), (8, 2), (6, 1)) for affine in (True, False)
-       for key, make in candidates(8, c_out, stride, affine).items()},
-    **{f"{key}/{c_out}/{stride}/{affine}": make
-       for c_out, stride in ((4, 1), (8, 1), (8, 2)) for affine in (True, False)
-       for key, make in resnet.candidates({kind: 2 for kind in resnet.KINDS}, 8, c_out, stride, affine).items()},
+    **{
+        f"{name}/{stride}/{affine}": partial(make, 8, stride, affine)
+        for name, make in CANDIDATES.items()
+        for stride in (1, 2)
+        for affine in (True, False)
+    },
+    **{
+        f"{key}/{c_out}/{stride}/{affine}": make
+        for c_out, stride in ((8, 1), (8, 2), (6, 1))
+        for affine in (True, False)
+        for key, make in candidates(8, c_out, stride, affine).items()
+    },
+    **{
+        f"{key}/{c_out}/{stride}/{affine}": make
+        for c_out, stride in ((4, 1), (8, 1), (8, 2))
+        for affine in (True, False)
+        for key, make in resnet.candidates({kind: 2 for kind in resnet.KINDS}, 8, c_out, stride, affine).items()
+    },
 }
 
 

@@ -47,8 +47,9 @@ def naive_block(state, name, x):
             z = F.conv2d(z, state[f"{lite}.conv1.weight"])
             z = F.conv2d(z, state[f"{lite}.conv2.weight"], padding=1, groups=z.shape[1])
             z = F.relu(normalised(state, f"{lite}.bn", z))
-        hidden = F.relu(F.conv2d(z.mean((2, 3), keepdim=True), state[f"{name}.gate.fc1.weight"],
-                                 state[f"{name}.gate.fc1.bias"]))
+        hidden = F.relu(
+            F.conv2d(z.mean((2, 3), keepdim=True), state[f"{name}.gate.fc1.weight"], state[f"{name}.gate.fc1.bias"])
+        )
         gate = F.conv2d(hidden, state[f"{name}.gate.fc2.weight"], state[f"{name}.gate.fc2.bias"])
         total = total + z * gate.sigmoid()
     y = convolved(state, f"{name}.conv3", total)
@@ -90,8 +91,11 @@ def test_the_published_costs():
 def test_a_block_has_the_shorter_streams(num_streams):
     with torch.device("meta"):
         block = decided(OSNet(width=0.25), streams=str(num_streams)).conv3[1]
-    lengths = {letter: sum(isinstance(m, LiteConv) for m in getattr(block, f"conv2{letter}").modules())
-               for letter in LENGTHS if hasattr(block, f"conv2{letter}")}
+    lengths = {
+        letter: sum(isinstance(m, LiteConv) for m in getattr(block, f"conv2{letter}").modules())
+        for letter in LENGTHS
+        if hasattr(block, f"conv2{letter}")
+    }
     assert lengths == dict(list(LENGTHS.items())[:num_streams])
 
 

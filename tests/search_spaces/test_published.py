@@ -31,9 +31,17 @@ def on_meta(build, *args, **options):
         return build(*args, **options)
 
 
-@pytest.mark.parametrize(("space", "count"), [
-    (MobileNetV2(), 3_504_872), (ResNet(depth=18), 11_689_512), (ResNet(depth=34), 21_797_672),
-    (ResNet(depth=50), 25_557_032), (DenseNet(), 7_978_856)], ids=repr)
+@pytest.mark.parametrize(
+    ("space", "count"),
+    [
+        (MobileNetV2(), 3_504_872),
+        (ResNet(depth=18), 11_689_512),
+        (ResNet(depth=34), 21_797_672),
+        (ResNet(depth=50), 25_557_032),
+        (DenseNet(), 7_978_856),
+    ],
+    ids=repr,
+)
 def test_counts_with_the_imagenet_classifier(space, count):
     assert num_with_linear(on_meta(space.student), 1000) == count
 
@@ -86,8 +94,15 @@ def test_a_student_from_scratch_starts_as_torchvisions():
                 assert weight.std().item() == pytest.approx(spread[weight.shape], rel=0.1)
 
 
-@pytest.mark.parametrize("space", [MobileNetV2(last_stride=1, width=0.1), ResNet(last_stride=1, width=1 / 16),
-                                   ResNet(depth=50, last_stride=1, width=1 / 16)], ids=repr)
+@pytest.mark.parametrize(
+    "space",
+    [
+        MobileNetV2(last_stride=1, width=0.1),
+        ResNet(last_stride=1, width=1 / 16),
+        ResNet(depth=50, last_stride=1, width=1 / 16),
+    ],
+    ids=repr,
+)
 def test_the_last_stride_doubles_the_map(space):
     def last_map(s):
         return on_meta(s.student)(torch.empty(2, 3, 256, 128, device="meta"))["map"].shape[2:]
@@ -100,11 +115,23 @@ def test_named_maps_halve_with_the_stages():
     images = torch.empty(1, 3, 256, 128, device="meta")
     maps = on_meta(ResNet().student)(images)
     assert {name: (m.shape[1], m.shape[2]) for name, m in maps.items()} == {
-        "layer1": (64, 64), "layer2": (128, 32), "layer3": (256, 16), "layer4": (512, 8), "map": (512, 8)}
+        "layer1": (64, 64),
+        "layer2": (128, 32),
+        "layer3": (256, 16),
+        "layer4": (512, 8),
+        "map": (512, 8),
+    }
     maps = on_meta(MobileNetV2().student)(images)
     assert {name: (m.shape[1], m.shape[2]) for name, m in maps.items()} == {
-        "stage1": (16, 128), "stage2": (24, 64), "stage3": (32, 32), "stage4": (64, 16), "stage5": (96, 16),
-        "stage6": (160, 8), "stage7": (320, 8), "map": (1280, 8)}
+        "stage1": (16, 128),
+        "stage2": (24, 64),
+        "stage3": (32, 32),
+        "stage4": (64, 16),
+        "stage5": (96, 16),
+        "stage6": (160, 8),
+        "stage7": (320, 8),
+        "map": (1280, 8),
+    }
 
 
 @pytest.mark.parametrize("key", [f"k{kernel}e{expansion}" for kernel in (3, 5, 7) for expansion in (3, 6)])
@@ -121,7 +148,8 @@ def test_a_mobilenet_block_can_be_skipped_where_it_keeps_size_and_channels():
     options = MobileNetV2(width=0.5).supernet().options
     assert list(options) == [f"block{place}" for place in range(2, 18)]
     assert [name for name, keys in options.items() if "skip" in keys] == [
-        f"block{place}" for place in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)]
+        f"block{place}" for place in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)
+    ]
 
 
 def test_skipped_blocks_are_gone():
@@ -132,11 +160,18 @@ def test_skipped_blocks_are_gone():
     assert halved == whole - blocks
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    (lambda: ResNet(depth=20), "depth must be one of"), (lambda: ResNet(last_stride=3), "last_stride must be 1 or 2"),
-    (lambda: ResNet(width=0.001), "width must leave a channel"), (lambda: MobileNetV2(width=0), "above 0"),
-    (lambda: MobileNetV2(last_stride=4), "last_stride must be 1 or 2"),
-    (lambda: Cells(reductions=(9,)), "places from 1 to 8"), (lambda: Cells(cells=0), "at least 1")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: ResNet(depth=20), "depth must be one of"),
+        (lambda: ResNet(last_stride=3), "last_stride must be 1 or 2"),
+        (lambda: ResNet(width=0.001), "width must leave a channel"),
+        (lambda: MobileNetV2(width=0), "above 0"),
+        (lambda: MobileNetV2(last_stride=4), "last_stride must be 1 or 2"),
+        (lambda: Cells(reductions=(9,)), "places from 1 to 8"),
+        (lambda: Cells(cells=0), "at least 1"),
+    ],
+)
 def test_impossible_constants_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
@@ -161,8 +196,11 @@ def test_the_kdas_networks_keep_their_counts():
     assert num_parameters(on_meta(retrained.student, derive(searched))) == 7_711_180
 
 
-@pytest.mark.parametrize(("space", "side", "millions", "billions"), [
-    (ShallowCNN(), 128, 1.01, 0.41), (SDCCNN(), 128, 10.86, 9.18), (ResNet(last_stride=1), 256, 11.46, 3.98)], ids=repr)
+@pytest.mark.parametrize(
+    ("space", "side", "millions", "billions"),
+    [(ShallowCNN(), 128, 1.01, 0.41), (SDCCNN(), 128, 10.86, 9.18), (ResNet(last_stride=1), 256, 11.46, 3.98)],
+    ids=repr,
+)
 def test_vrkds_students_have_the_papers_costs(space, side, millions, billions):
     """Its Table 1, which rounds SDC-CNN's to 9.2."""
     counted = cost(on_meta(ReID(backbone=space, embedding_dim=256, num_ids=576).student), side, side)
@@ -176,8 +214,11 @@ def test_vrkd_counts_resnet_18_as_thop_does():
     assert round(thop_cost(net, 256, 256).multiply_adds / 1e9, 2) == 3.99
 
 
-@pytest.mark.parametrize(("space", "parameters", "multiply_adds"), [
-    (ShuffleNetV2(), 1_253_604, 93_965_056), (MobileNetV2(), 2_223_872, 195_588_096)], ids=repr)
+@pytest.mark.parametrize(
+    ("space", "parameters", "multiply_adds"),
+    [(ShuffleNetV2(), 1_253_604, 93_965_056), (MobileNetV2(), 2_223_872, 195_588_096)],
+    ids=repr,
+)
 def test_ksls_students_have_their_costs(space, parameters, multiply_adds):
     counted = cost(on_meta(space.student), 256, 128)
     assert (counted.parameters, counted.multiply_adds) == (parameters, multiply_adds)

@@ -61,7 +61,7 @@ def darts_parse(weights, names, steps=4):
     """
     zero, gene, start = names.index(NONE), [], 0
     for i in range(steps):
-        rows = weights[start:start + i + 2]
+        rows = weights[start : start + i + 2]
         strength = [max(w for k, w in enumerate(row) if k != zero) for row in rows]
         for j in sorted(range(i + 2), key=lambda x: -strength[x])[:2]:
             gene.append((names[rows[j].index(strength[j])], j))
@@ -80,7 +80,7 @@ def test_derive_is_darts_parse(space, seed):
         rows = [weights[f"{kind}.{node}<{source}"] for node in range(2, 6) for source in range(node)]
         gene = darts_parse(rows, names)
         for i in range(4):
-            assert {parse_edge(edge) for edge in found[f"{kind}.{i + 2}"]} == set(gene[2 * i:2 * i + 2])
+            assert {parse_edge(edge) for edge in found[f"{kind}.{i + 2}"]} == set(gene[2 * i : 2 * i + 2])
 
 
 def test_derive_reads_an_operation_of_its_own():
@@ -96,8 +96,11 @@ def test_ranked_is_every_combination_by_its_product(seed):
     alphas = net.alphas()
     scores = {}
     for op, node, last in product(alphas["op"], all_edges({0: KEYS, 1: KEYS}, 2), all_edges({0: KEYS, 1: KEYS}, 1)):
-        edges = [alphas[f"{name}<{parse_edge(edge)[1]}"][parse_edge(edge)[0]]
-                 for name, answer in (("node", node), ("last", last)) for edge in answer]
+        edges = [
+            alphas[f"{name}<{parse_edge(edge)[1]}"][parse_edge(edge)[0]]
+            for name, answer in (("node", node), ("last", last))
+            for edge in answer
+        ]
         scores[Architecture("TwoNodes", {"op": op, "node": node, "last": last})] = log(alphas["op"][op] * prod(edges))
     found = list(ranked(net))
     assert len(found) == len(scores) == 3 * 9 * 6
@@ -115,8 +118,12 @@ def test_ranked_is_lazy_on_a_space_too_large_to_list():
 
 
 def num_skips(architecture, kind):
-    return sum(edge.startswith("skip@") for name, edges in architecture.decisions.items() if name.startswith(kind)
-               for edge in edges)
+    return sum(
+        edge.startswith("skip@")
+        for name, edges in architecture.decisions.items()
+        if name.startswith(kind)
+        for edge in edges
+    )
 
 
 def fond_of_skips():
@@ -139,8 +146,10 @@ def test_the_weakest_identity_is_given_up_first():
     net = fond_of_skips()
     chosen = [(name, *parse_edge(edge)) for name, edges in derive(net).decisions.items() for edge in edges]
     for kind in ("normal", "reduce"):
-        weakest = min((f"{name}<{source}" for name, _, source in chosen if name.startswith(kind)),
-                      key=lambda row: net.alphas()[row]["skip"])
+        weakest = min(
+            (f"{name}<{source}" for name, _, source in chosen if name.startswith(kind)),
+            key=lambda row: net.alphas()[row]["skip"],
+        )
         node, _, source = weakest.partition("<")
         assert f"skip@{source}" in derive(net, 8).decisions[node]
         assert f"skip@{source}" not in derive(net, 7).decisions[node]
@@ -240,10 +249,16 @@ def saved_bytes(net, images):
     return sum(size for pointer, size in kept.items() if pointer not in own)
 
 
-@pytest.mark.parametrize(("space", "at_most"), [
-    (Cells(channels=8, cells=3, reductions=(2,)), 0.75),
-    (Cells(channels=8, cells=3, reductions=(2,), candidates="darts", stem="cifar"), 0.75),
-    (MobileNetV2(width=0.25), 0.98), (ResNet(width=1 / 8), 1.01)], ids=["kdas", "darts", "mobilenet_v2", "resnet"])
+@pytest.mark.parametrize(
+    ("space", "at_most"),
+    [
+        (Cells(channels=8, cells=3, reductions=(2,)), 0.75),
+        (Cells(channels=8, cells=3, reductions=(2,), candidates="darts", stem="cifar"), 0.75),
+        (MobileNetV2(width=0.25), 0.98),
+        (ResNet(width=1 / 8), 1.01),
+    ],
+    ids=["kdas", "darts", "mobilenet_v2", "resnet"],
+)
 def test_the_folded_supernet_keeps_less_for_the_backward_pass(space, at_most):
     images = torch.randn(2, 3, 64, 32)
     folded, plain = (saved_bytes(space.supernet(folded=folded), images) for folded in (True, False))

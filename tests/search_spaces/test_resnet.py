@@ -18,18 +18,25 @@ def student(space, decisions):
 
 
 def weights_of(block):
-    return [tuple(m.weight.shape) for name, m in block.named_modules()
-            if isinstance(m, nn.Conv2d) and not name.startswith("downsample")]
+    return [
+        tuple(m.weight.shape)
+        for name, m in block.named_modules()
+        if isinstance(m, nn.Conv2d) and not name.startswith("downsample")
+    ]
 
 
 @pytest.mark.parametrize("k", [3, 5])
-@pytest.mark.parametrize(("depth", "kind", "expected"), [
-    (18, "basic", lambda k: [(128, 64, k, k), (128, 128, k, k)]),
-    (18, "bottleneck", lambda k: [(32, 64, 1, 1), (32, 32, k, k), (128, 32, 1, 1)]),
-    (18, "separable", lambda k: [(64, 1, k, k), (128, 64, 1, 1), (128, 1, k, k), (128, 128, 1, 1)]),
-    (50, "bottleneck", lambda k: [(128, 256, 1, 1), (128, 128, k, k), (512, 128, 1, 1)]),
-    (50, "basic", lambda k: [(32, 256, k, k), (512, 32, k, k)]),
-    (50, "separable", lambda k: [(256, 1, k, k), (128, 256, 1, 1), (128, 1, k, k), (512, 128, 1, 1)])])
+@pytest.mark.parametrize(
+    ("depth", "kind", "expected"),
+    [
+        (18, "basic", lambda k: [(128, 64, k, k), (128, 128, k, k)]),
+        (18, "bottleneck", lambda k: [(32, 64, 1, 1), (32, 32, k, k), (128, 32, 1, 1)]),
+        (18, "separable", lambda k: [(64, 1, k, k), (128, 64, 1, 1), (128, 1, k, k), (128, 128, 1, 1)]),
+        (50, "bottleneck", lambda k: [(128, 256, 1, 1), (128, 128, k, k), (512, 128, 1, 1)]),
+        (50, "basic", lambda k: [(32, 256, k, k), (512, 32, k, k)]),
+        (50, "separable", lambda k: [(256, 1, k, k), (128, 256, 1, 1), (128, 1, k, k), (512, 128, 1, 1)]),
+    ],
+)
 def test_a_block_is_what_its_key_says(depth, kind, expected, k):
     net = student(ResNet(depth=depth), {"layer2.0": f"{kind}{k}"})
     assert weights_of(net.layer2[0]) == expected(k)
@@ -38,8 +45,10 @@ def test_a_block_is_what_its_key_says(depth, kind, expected, k):
 
 def test_a_basic_block_of_resnet_50_costs_what_its_bottleneck_costs():
     space = ResNet(depth=50)
-    bottleneck, basic = (sum(map(np.prod, weights_of(student(space, {"layer3.1": kind}).layer3[1])))
-                         for kind in ("bottleneck3", "basic3"))
+    bottleneck, basic = (
+        sum(map(np.prod, weights_of(student(space, {"layer3.1": kind}).layer3[1])))
+        for kind in ("bottleneck3", "basic3")
+    )
     assert basic / bottleneck == pytest.approx(18 / 17)
 
 
@@ -73,8 +82,11 @@ def test_the_last_stride_can_be_asked():
 
 
 def test_a_stage_of_identities_leaves_the_stem_as_it_is():
-    net = ResNet(width=1 / 8).student(Architecture("ResNet", {
-        **ResNet().published().decisions, "layer1.0": "skip", "layer1.1": "skip"})).eval()
+    net = (
+        ResNet(width=1 / 8)
+        .student(Architecture("ResNet", {**ResNet().published().decisions, "layer1.0": "skip", "layer1.1": "skip"}))
+        .eval()
+    )
     images = torch.randn(1, 3, 32, 32)
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)(images)
     assert torch.equal(net(images)["layer1"], stem)

@@ -17,10 +17,16 @@ def convolutions(key):
     return [(conv[2].in_channels, conv[2].out_channels) for conv in unit.convs]
 
 
-@pytest.mark.parametrize(("key", "expected"), [
-    ("dense3", [(64, 128), (192, 128), (320, 128)]), ("dense2", [(64, 128), (192, 128)]),
-    ("plain4", [(64, 128), (128, 128), (128, 128), (128, 128)]), ("plain3", [(64, 128), (128, 128), (128, 128)]),
-    ("plain2", [(64, 128), (128, 128)])])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("dense3", [(64, 128), (192, 128), (320, 128)]),
+        ("dense2", [(64, 128), (192, 128)]),
+        ("plain4", [(64, 128), (128, 128), (128, 128), (128, 128)]),
+        ("plain3", [(64, 128), (128, 128), (128, 128)]),
+        ("plain2", [(64, 128), (128, 128)]),
+    ],
+)
 def test_a_unit_is_what_its_key_says(key, expected):
     assert convolutions(key) == expected
 
@@ -42,8 +48,13 @@ def test_pools_stand_between_the_units():
     with torch.device("meta"):
         maps = SDCCNN().student()(torch.empty(1, 3, 128, 64, device="meta"))
     assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == {
-        "unit1": (64, 128, 64), "unit2": (128, 64, 32), "unit3": (192, 32, 16), "unit4": (256, 16, 8),
-        "unit5": (320, 8, 4), "map": (320, 8, 4)}
+        "unit1": (64, 128, 64),
+        "unit2": (128, 64, 32),
+        "unit3": (192, 32, 16),
+        "unit4": (256, 16, 8),
+        "unit5": (320, 8, 4),
+        "map": (320, 8, 4),
+    }
 
 
 def test_the_last_map_is_rectified():

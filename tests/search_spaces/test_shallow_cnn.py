@@ -24,8 +24,14 @@ def test_the_published_layers_are_the_papers():
     plain = ShallowCNN().student().eval()
     papers, c_in = nn.Sequential(), 3
     for channels, kernel in zip((32, 64, 128, 192, 256), (5, 5, 3, 3, 3), strict=True):
-        papers.extend([nn.Conv2d(c_in, channels, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(channels),
-                       nn.ReLU(), nn.MaxPool2d(3, 2, 1)])
+        papers.extend(
+            [
+                nn.Conv2d(c_in, channels, kernel, padding=kernel // 2, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+                nn.MaxPool2d(3, 2, 1),
+            ]
+        )
         c_in = channels
     papers.load_state_dict(dict(zip(papers.state_dict(), plain.state_dict().values(), strict=True)))
     images = torch.randn(2, 3, 64, 32)
@@ -35,8 +41,13 @@ def test_the_published_layers_are_the_papers():
 def test_each_layer_halves_its_map():
     maps = student()(torch.empty(1, 3, 128, 96, device="meta"))
     assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == {
-        "layer1": (32, 64, 48), "layer2": (64, 32, 24), "layer3": (128, 16, 12), "layer4": (192, 8, 6),
-        "layer5": (256, 4, 3), "map": (256, 4, 3)}
+        "layer1": (32, 64, 48),
+        "layer2": (64, 32, 24),
+        "layer3": (128, 16, 12),
+        "layer4": (192, 8, 6),
+        "layer5": (256, 4, 3),
+        "map": (256, 4, 3),
+    }
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

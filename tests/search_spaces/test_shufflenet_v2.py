@@ -81,8 +81,9 @@ def test_a_supernet_takes_a_single_image_of_an_odd_size(folded, autocast):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    ({"width": 0}, "width must be above 0"), ({"last_stride": 3}, "last_stride must be 1 or 2")])
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"width": 0}, "width must be above 0"), ({"last_stride": 3}, "last_stride must be 1 or 2")]
+)
 def test_impossible_constants_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         ShuffleNetV2(**wrong)

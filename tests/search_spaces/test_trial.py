@@ -11,8 +11,11 @@ from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet
 from search_spaces.trial import Published, Trial, proposed
 
-SPACES = {"cells": Cells(channels=2, cells=3, reductions=(2,)), "mobilenet_v2": MobileNetV2(width=0.1),
-          "osnet": OSNet(width=1 / 8)}
+SPACES = {
+    "cells": Cells(channels=2, cells=3, reductions=(2,)),
+    "mobilenet_v2": MobileNetV2(width=0.1),
+    "osnet": OSNet(width=1 / 8),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +37,9 @@ def test_the_first_choices_are_the_published_architecture(space):
     assert proposed(space, optuna.trial.FixedTrial(first.params)) == space.published()
 
 
-@pytest.mark.parametrize("sampler", [optuna.samplers.RandomSampler, optuna.samplers.TPESampler,
-                                     optuna.samplers.NSGAIISampler])
+@pytest.mark.parametrize(
+    "sampler", [optuna.samplers.RandomSampler, optuna.samplers.TPESampler, optuna.samplers.NSGAIISampler]
+)
 def test_any_sampler_proposes_what_can_be_built(space, sampler):
     study = optuna.create_study(sampler=sampler(seed=0))
     found = []

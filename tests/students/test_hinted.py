@@ -39,11 +39,15 @@ def test_it_says_what_its_network_says_and_the_maps_behind_its_adapters(images):
     assert out.maps["hint.map"].shape[1] == 3
 
 
-@pytest.mark.parametrize("main", [
-    MAIN,
-    ReID(backbone=MobileNetV2(width=0.25), num_ids=5),
-    KSL(main=MAIN, branches=("layer3", "layer4")),
-], ids=["resnet", "mobilenet", "ksl"])
+@pytest.mark.parametrize(
+    "main",
+    [
+        MAIN,
+        ReID(backbone=MobileNetV2(width=0.25), num_ids=5),
+        KSL(main=MAIN, branches=("layer3", "layer4")),
+    ],
+    ids=["resnet", "mobilenet", "ksl"],
+)
 def test_inference_is_the_network_alone(main, images):
     space = Hinted(main=main, hints=(Hint(student="map", teacher="layer4", channels=7),))
     net = space.student().eval()
@@ -67,8 +71,10 @@ def test_a_supernet_has_adapters_of_the_same_channels(images):
 
 
 def test_adapters_follow_a_width_that_is_decided():
-    space = Hinted(main=ReID(backbone=ShallowCNN(widths=(0.25, 0.5)), num_ids=5),
-                   hints=(Hint(student="layer2", teacher="layer1", channels=3),))
+    space = Hinted(
+        main=ReID(backbone=ShallowCNN(widths=(0.25, 0.5)), num_ids=5),
+        hints=(Hint(student="layer2", teacher="layer1", channels=3),),
+    )
     widths = {space.student(space.sample(np.random.default_rng(seed))).adapters[0].in_channels for seed in range(8)}
     assert widths == {16, 32}
 

@@ -60,12 +60,19 @@ def test_a_branch_with_the_main_networks_weights_says_the_same(space):
 
 def test_branches_share_what_comes_before_them_and_nothing_else(space):
     net = space.student()
-    repeated = {stage: sum(p.numel() for one in list(net.main.backbone.stages())[place:]
-                           for module in net.main.backbone.stages()[one] for p in module.parameters())
-                for place, stage in enumerate(net.main.backbone.stages())}
+    repeated = {
+        stage: sum(
+            p.numel()
+            for one in list(net.main.backbone.stages())[place:]
+            for module in net.main.backbone.stages()[one]
+            for p in module.parameters()
+        )
+        for place, stage in enumerate(net.main.backbone.stages())
+    }
     heads = sum(p.numel() for p in net.main.parameters()) - sum(p.numel() for p in net.main.backbone.parameters())
     assert {stage: sum(p.numel() for p in branch.parameters()) - heads for stage, branch in net.branches.items()} == {
-        stage: repeated[stage] for stage in space.branches}
+        stage: repeated[stage] for stage in space.branches
+    }
     assert len({id(p) for p in net.parameters()}) == len(list(net.parameters()))
 
 
@@ -87,8 +94,11 @@ def test_gradients_reach_every_parameter_through_the_branches_alone():
     branches = net(images()).branches
     sum(branch.logits.square().sum() for branch in branches).backward()
     shared = {name for name, p in net.main.named_parameters() if p.grad is not None}
-    assert shared == {name for name, _ in net.main.named_parameters() if name.startswith(
-        ("backbone.conv1", "backbone.bn1", "backbone.layer1", "backbone.layer2", "backbone.layer3"))}
+    assert shared == {
+        name
+        for name, _ in net.main.named_parameters()
+        if name.startswith(("backbone.conv1", "backbone.bn1", "backbone.layer1", "backbone.layer2", "backbone.layer3"))
+    }
     assert all(p.grad is not None for p in net.branches.parameters())
 
 
@@ -98,9 +108,14 @@ def test_no_branches_are_the_network_alone():
 
 
 class TestWhereBranchesStart:
-    @pytest.mark.parametrize("name, exist", [("mobilenet", "stage2, stage3, stage4, stage5, stage6, stage7, last"),
-                                             ("shufflenet", "stage3, stage4, conv5"),
-                                             ("resnet", "layer2, layer3, layer4")])
+    @pytest.mark.parametrize(
+        "name, exist",
+        [
+            ("mobilenet", "stage2, stage3, stage4, stage5, stage6, stage7, last"),
+            ("shufflenet", "stage3, stage4, conv5"),
+            ("resnet", "layer2, layer3, layer4"),
+        ],
+    )
     @pytest.mark.parametrize("field", ["branches", "open_branches"])
     def test_unknown_points_are_refused_with_those_that_exist(self, name, exist, field):
         with pytest.raises(ValueError, match=rf"has no stage1, stage9, it has {exist}$"):
@@ -122,7 +137,9 @@ class TestOpenBranches:
     def test_decide_where_they_start_and_how_many_there_are(self):
         published = self.space.published()
         assert {n: a for n, a in published.decisions.items() if n.startswith("branch.")} == {
-            "branch.layer3": True, "branch.layer4": False}
+            "branch.layer3": True,
+            "branch.layer4": False,
+        }
         drawn = [self.space.sample(np.random.default_rng(seed)) for seed in range(12)]
         found = {tuple(self.space.student(architecture).branches) for architecture in drawn}
         assert found == {(), ("layer3",), ("layer4",), ("layer3", "layer4")}
@@ -178,6 +195,7 @@ def test_pretrained_weights_are_repeated_and_not_shared():
     net.repeat_weights()
     for branch in net.branches.values():
         for name, stage in branch.backbone.stages.items():
-            for ours, theirs in zip(stage.parameters(), nn.Sequential(*net.main.backbone.stages()[name]).parameters(),
-                                    strict=True):
+            for ours, theirs in zip(
+                stage.parameters(), nn.Sequential(*net.main.backbone.stages()[name]).parameters(), strict=True
+            ):
                 assert torch.equal(ours, theirs) and ours.data_ptr() != theirs.data_ptr()

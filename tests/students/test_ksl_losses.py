@@ -29,7 +29,7 @@ def kl(p, q):
 
 
 def mean_of_others(rows, b):
-    others = rows[:b] + rows[b + 1:]
+    others = rows[:b] + rows[b + 1 :]
     return [sum(values) / len(others) for values in zip(*others, strict=True)]
 
 
@@ -72,8 +72,9 @@ def naive_h(embeddings, labels, margin):
 
 
 @pytest.mark.parametrize("num_branches", [1, 2, 3, 4])
-@pytest.mark.parametrize("loss, naive", [(ksl_pp, naive_pp), (ksl_pa, naive_pa), (ksl_ep, naive_ep),
-                                         (ksl_ea, naive_ea)])
+@pytest.mark.parametrize(
+    "loss, naive", [(ksl_pp, naive_pp), (ksl_pa, naive_pa), (ksl_ep, naive_ep), (ksl_ea, naive_ea)]
+)
 def test_agreement_is_its_formula(loss, naive, num_branches):
     said = branches(num_branches)
     images = [list(rows) for rows in zip(*(b.tolist() for b in said), strict=True)]
@@ -95,9 +96,17 @@ def test_hard_samples_of_a_branch_and_itself_are_the_triplet_loss():
     assert ksl_h([one, one], LABELS, 2.0).item() == pytest.approx(2 * triplet(one, LABELS, 2.0).item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("loss", [lambda s: ksl_pp(s, detached=False), lambda s: ksl_pa(s, detached=False), ksl_ep,
-                                  lambda s: ksl_ea(s, detached=False), lambda s: ksl_h(s, LABELS, 2.0)],
-                         ids=["pp", "pa", "ep", "ea", "h"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda s: ksl_pp(s, detached=False),
+        lambda s: ksl_pa(s, detached=False),
+        ksl_ep,
+        lambda s: ksl_ea(s, detached=False),
+        lambda s: ksl_h(s, LABELS, 2.0),
+    ],
+    ids=["pp", "pa", "ep", "ea", "h"],
+)
 def test_gradients_of_the_whole_formula(loss):
     said = [b.requires_grad_() for b in branches()]
     assert torch.autograd.gradcheck(lambda *s: loss(s), said)
@@ -112,7 +121,7 @@ def test_what_is_imitated_is_a_constant(loss):
         b.requires_grad_()
     gradients = torch.autograd.grad(loss(said), said)
     for place, gradient in enumerate(gradients):
-        mixed = [*constants[:place], said[place], *constants[place + 1:]]
+        mixed = [*constants[:place], said[place], *constants[place + 1 :]]
         assert torch.allclose(gradient, torch.autograd.grad(loss(mixed), said[place])[0], rtol=1e-10, atol=1e-12)
     through = torch.autograd.grad(loss(said, detached=False), said)
     assert not torch.allclose(gradients[0], through[0])
@@ -146,8 +155,11 @@ def test_a_batch_without_hard_samples_has_a_zero_gradient(labels):
 @pytest.mark.parametrize("loss", LOGITS)
 def test_certain_branches_stay_finite(loss):
     """The logarithm of an average of probabilities that vanish in float32."""
-    sure = [torch.tensor([[300.0, 0.0, 0.0]]).requires_grad_(), torch.tensor([[0.0, 300.0, 0.0]]).requires_grad_(),
-            torch.tensor([[300.0, 0.0, 0.0]]).requires_grad_()]
+    sure = [
+        torch.tensor([[300.0, 0.0, 0.0]]).requires_grad_(),
+        torch.tensor([[0.0, 300.0, 0.0]]).requires_grad_(),
+        torch.tensor([[300.0, 0.0, 0.0]]).requires_grad_(),
+    ]
     value = loss(sure)
     gradients = torch.stack(torch.autograd.grad(value, sure))
     assert value.isfinite() and gradients.isfinite().all() and gradients.any()

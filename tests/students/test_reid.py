@@ -9,8 +9,11 @@ from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
-BACKBONES = {"cells": Cells(channels=2, cells=2, reductions=(2,)), "mobilenet": MobileNetV2(width=0.1),
-             "resnet": ResNet(width=1 / 16)}
+BACKBONES = {
+    "cells": Cells(channels=2, cells=2, reductions=(2,)),
+    "mobilenet": MobileNetV2(width=0.1),
+    "resnet": ResNet(width=1 / 16),
+}
 
 
 @pytest.mark.parametrize("embedding_dim", [None, 7])

@@ -27,8 +27,9 @@ def test_pooling_of_the_papers_maps_is_the_loop_over_positions(direction, size):
     feature_map = torch.randn(size, size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
     pooled = averaging(direction, size, size).double() @ feature_map.flatten()
     for part in range(4):
-        values = [feature_map[i, j].item() for i in range(size) for j in range(size)
-                  if chosen(direction, part, i, j, size)]
+        values = [
+            feature_map[i, j].item() for i in range(size) for j in range(size) if chosen(direction, part, i, j, size)
+        ]
         assert pooled[part].item() == pytest.approx(sum(values) / len(values), abs=1e-6)
 
 

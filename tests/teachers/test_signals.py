@@ -37,6 +37,7 @@ def naive_kd(student, teacher, temperature):
 
 def naive_resized(channel, height, width):
     """Each cell of the new size is the mean of the cells that it touches."""
+
     def touched(i, new, old):
         return range(i * old // new, -(-(i + 1) * old // new))
 
@@ -150,8 +151,11 @@ def test_gradients_reach_the_student_only(batch, temperature):
     assert torch.autograd.gradcheck(lambda z: kd(z, teacher, temperature + 1), student)
     assert torch.autograd.gradcheck(lambda z: vrkd(z, teacher, temperature + 1, "printed"), student)
     teacher.requires_grad_()
-    (kdas_distillation(student, teacher, labels, temperature) + kd(student, teacher, 2.0)
-     + vrkd(student, teacher, 2.0, "printed")).backward()
+    (
+        kdas_distillation(student, teacher, labels, temperature)
+        + kd(student, teacher, 2.0)
+        + vrkd(student, teacher, 2.0, "printed")
+    ).backward()
     assert teacher.grad is None
 
 
@@ -200,8 +204,10 @@ class TestMaps:
     def maps(self, request):
         """A student's 4x3 map and a teacher's of the same size, twice it, no multiple of it, and smaller."""
         rng = torch.Generator().manual_seed(0)
-        return (torch.randn(2, 3, 4, 3, generator=rng, dtype=torch.float64),
-                torch.randn(2, 3, *request.param, generator=rng, dtype=torch.float64))
+        return (
+            torch.randn(2, 3, 4, 3, generator=rng, dtype=torch.float64),
+            torch.randn(2, 3, *request.param, generator=rng, dtype=torch.float64),
+        )
 
     def test_they_are_their_formulas(self, maps):
         assert hint(*maps).item() == pytest.approx(naive_hint(*maps), rel=1e-12)

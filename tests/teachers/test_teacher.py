@@ -77,11 +77,14 @@ class TestIdentities:
     def test_the_same_are_welcome(self):
         check_identities("the teacher", (3, 5, 9), [3, 5, 9], "Market-1501")
 
-    @pytest.mark.parametrize("identities, message", [
-        ((3, 5), "the teacher knows 3 identities, Market-1501 has 2"),
-        ((3, 9, 5), "for the teacher identity number 1 is 5, that of Market-1501 is 9"),
-        ((3, 5, 8), "for the teacher identity number 2 is 9, that of Market-1501 is 8"),
-    ])
+    @pytest.mark.parametrize(
+        "identities, message",
+        [
+            ((3, 5), "the teacher knows 3 identities, Market-1501 has 2"),
+            ((3, 9, 5), "for the teacher identity number 1 is 5, that of Market-1501 is 9"),
+            ((3, 5, 8), "for the teacher identity number 2 is 9, that of Market-1501 is 8"),
+        ],
+    )
     def test_others_are_named(self, identities, message):
         with pytest.raises(ValueError, match=f"same identities in the same order: {message}.*nas teach"):
             check_identities("the teacher", (3, 5, 9), identities, "Market-1501")

@@ -14,8 +14,12 @@ ROWS = {"bare decode", "bare decode, 2 threads", "filling the memory", "batches 
 
 
 def test_the_command_prints_its_rows(capsys: pytest.CaptureFixture):
-    assert main(["bench", "loader", *(str(word) for name, value in SIZE.items() for word in (f"--{name}", value)),
-                 "--json"]) == 0
+    assert (
+        main(
+            ["bench", "loader", *(str(word) for name, value in SIZE.items() for word in (f"--{name}", value)), "--json"]
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)
     assert set(rows) == ROWS and rows["bare decode"]["ratio"] == 1
     assert all(set(row) == {"images_per_second", "spread", "ratio"} and row["ratio"] > 0 for row in rows.values())

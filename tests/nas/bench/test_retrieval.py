@@ -23,8 +23,19 @@ def test_all_ways_find_the_same(name, plain):
 
 @pytest.mark.parametrize("name", ["evaluate", "rerank"])
 def test_the_command_prints_its_row(name, capsys):
-    assert main(["bench", name, *(str(word) for field, value in SIZE.items() for word in (f"--{field}", value)),
-                 "--repeats", "1", "--json"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                name,
+                *(str(word) for field, value in SIZE.items() for word in (f"--{field}", value)),
+                "--repeats",
+                "1",
+                "--json",
+            ]
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)
     assert set(rows) == {"ours"} and set(rows["ours"]) == {"seconds", "spread", "peak_mib", "mAP", "ratio"}
 

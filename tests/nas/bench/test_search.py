@@ -20,8 +20,19 @@ WITH_NNI = OURS | ({"NNI"} if find_spec("nni") else set())
 
 
 def test_the_command_prints_its_rows(capsys):
-    assert main(["bench", "search", *(str(word) for name, value in SIZE.items() for word in (f"--{name}", value)),
-                 "--machine.device", "cpu", "--json"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "search",
+                *(str(word) for name, value in SIZE.items() for word in (f"--{name}", value)),
+                "--machine.device",
+                "cpu",
+                "--json",
+            ]
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)
     assert set(rows) == WITH_NNI and rows["ours"]["ratio"] == 1
     assert all(set(row) == {"seconds", "ratio", "saved_mib"} and min(row.values()) > 0 for row in rows.values())

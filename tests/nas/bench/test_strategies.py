@@ -39,8 +39,9 @@ def folder(tmp_path_factory):
 def test_the_command_prints_its_rows_and_draws(folder, tmp_path, capsys):
     assert main(["bench", "strategies", "--tables", str(folder), *FLAGS, "--out", str(tmp_path), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert set(rows) == {f"{table}: {name}" for table in NAMES
-                         for name in ("random", "reinforce", "evolution", "tpe", "nsga2")}
+    assert set(rows) == {
+        f"{table}: {name}" for table in NAMES for name in ("random", "reinforce", "evolution", "tpe", "nsga2")
+    }
     for name, row in rows.items():
         assert {"mean", "std", "regret", "optimal", "front"} <= set(row)
         assert ("p" in row) == ("p_front" in row) == (not name.endswith("random"))
@@ -90,8 +91,9 @@ def test_the_hypervolume_is_what_cells_count():
     rng = np.random.default_rng(0)
     for _ in range(10):
         values, costs = rng.integers(0, 12, (2, 5)).astype(float)
-        counted = sum(any(v > i and c <= j for v, c in zip(values, costs, strict=True))
-                      for i in range(4, 12) for j in range(10))
+        counted = sum(
+            any(v > i and c <= j for v, c in zip(values, costs, strict=True)) for i in range(4, 12) for j in range(10)
+        )
         assert hypervolume(values, np.minimum(costs, 10), 4, 10) == counted
 
 
@@ -101,15 +103,19 @@ def test_the_whole_table_has_the_whole_front(folder):
     assert front_share(macro, [60.0], [10.0]) == 0
 
 
-@pytest.mark.parametrize(("changes", "named"), [
-    ({"change_cells": lambda rows: rows[1:]}, r"each of the 15625 .* not 15624"),
-    ({"change_cells": lambda rows: [["|gone~0|", 1, 1], *rows[1:]]}, r"does not fit its space: .*gone"),
-    ({"change_cells": lambda rows: [[rows[0][0], "much", 1], *rows[1:]]}, "cifar10_test of .* not 'much'"),
-    ({"change_cells": lambda rows: [[rows[0][0], 1, 101], *rows[1:]]}, "cifar100_test of .* 0 to 100, not '101'"),
-    ({"change_macro": lambda rows: list(rows)}, "must map each architecture"),
-    ({"change_macro": lambda rows: {"3": rows.pop("00000000")} | rows}, "not '3'"),
-    ({"change_macro": lambda rows: rows | {"00000000": {"mean_acc": 1}}}, "flops of 00000000 .* not None"),
-], ids=["missing", "strange", "text", "percent", "list", "key", "flops"])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"change_cells": lambda rows: rows[1:]}, r"each of the 15625 .* not 15624"),
+        ({"change_cells": lambda rows: [["|gone~0|", 1, 1], *rows[1:]]}, r"does not fit its space: .*gone"),
+        ({"change_cells": lambda rows: [[rows[0][0], "much", 1], *rows[1:]]}, "cifar10_test of .* not 'much'"),
+        ({"change_cells": lambda rows: [[rows[0][0], 1, 101], *rows[1:]]}, "cifar100_test of .* 0 to 100, not '101'"),
+        ({"change_macro": lambda rows: list(rows)}, "must map each architecture"),
+        ({"change_macro": lambda rows: {"3": rows.pop("00000000")} | rows}, "not '3'"),
+        ({"change_macro": lambda rows: rows | {"00000000": {"mean_acc": 1}}}, "flops of 00000000 .* not None"),
+    ],
+    ids=["missing", "strange", "text", "percent", "list", "key", "flops"],
+)
 def test_wrong_tables_are_named(tmp_path, changes, named):
     with pytest.raises(ValueError, match=named):
         read_tables(write_tables(tmp_path, **changes))

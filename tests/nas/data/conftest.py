@@ -31,12 +31,16 @@ def lines(file: Path, text: str, end: str = "\n") -> None:
 
 def market1501(folder: Path, root: str = "Market-1501-v15.09.15") -> Path:
     """Three training identities with two images each; two test identities, a distractor and a junk image."""
-    paint_all(folder / root / "bounding_box_train", """
+    paint_all(
+        folder / root / "bounding_box_train",
+        """
         0002_c1s1_000451_03.jpg 0002_c2s1_000451_03.jpg 0007_c1s1_000451_03.jpg 0007_c2s1_000451_03.jpg
-        0011_c1s1_000451_03.jpg 0011_c2s1_000451_03.jpg""")
+        0011_c1s1_000451_03.jpg 0011_c2s1_000451_03.jpg""",
+    )
     paint_all(folder / root / "query", "0001_c1s1_001051_00.jpg 0003_c1s1_001051_00.jpg")
-    paint_all(folder / root / "bounding_box_test",
-              "0001_c2s1_1_01.jpg 0003_c3s1_1_01.jpg 0000_c2s1_1_01.jpg -1_c2s1_1_01.jpg")
+    paint_all(
+        folder / root / "bounding_box_test", "0001_c2s1_1_01.jpg 0003_c3s1_1_01.jpg 0000_c2s1_1_01.jpg -1_c2s1_1_01.jpg"
+    )
     return folder
 
 
@@ -48,8 +52,10 @@ def distractors(folder: Path) -> Path:
 def dukemtmc(folder: Path) -> Path:
     """Two training identities, two test identities, and one that is in the gallery only."""
     root = folder / "DukeMTMC-reID"
-    paint_all(root / "bounding_box_train",
-              "0001_c2_f0046182.jpg 0001_c5_f0051341.jpg 0014_c1_f0046182.jpg 0014_c8_f0051341.jpg")
+    paint_all(
+        root / "bounding_box_train",
+        "0001_c2_f0046182.jpg 0001_c5_f0051341.jpg 0014_c1_f0046182.jpg 0014_c8_f0051341.jpg",
+    )
     paint_all(root / "query", "0005_c2_f0046985.jpg 0023_c1_f0057418.jpg")
     paint_all(root / "bounding_box_test", "0005_c5_f0051781.jpg 0023_c3_f0057418.jpg 0099_c4_f0057418.jpg")
     return folder
@@ -90,8 +96,11 @@ def cuhk03_mat(folder: Path) -> Path:
     train = np.isin(ids, (1, 3))
     places = {"train_idx": train, "query_idx": ~train & first, "gallery_idx": ~train & ~first}
     for boxes in BOXES:
-        content = {"filelist": np.array(names, dtype=object)[:, None], "labels": np.array(ids)[:, None],
-                   "camId": np.array(cameras, dtype=np.uint8)[:, None]}
+        content = {
+            "filelist": np.array(names, dtype=object)[:, None],
+            "labels": np.array(ids)[:, None],
+            "camId": np.array(cameras, dtype=np.uint8)[:, None],
+        }
         content |= {name: np.flatnonzero(mask)[:, None] + 1 for name, mask in places.items()}
         savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", content)
     return folder
@@ -101,13 +110,16 @@ def msmt17(folder: Path, version: str = "MSMT17_V1") -> Path:
     """Identities 0 and 1 to train, 1 in val too; test identities 0 and 1 are others."""
     root = folder / version
     train, test = ("train", "test") if version == "MSMT17_V1" else ("mask_train_v2", "mask_test_v2")
-    images = {name: "\n".join(f"{path} {int(path[:4])}" for path in text.split()) for name, text in {
-        "train": "0000/0000_000_01_0303morning_0008_0.jpg 0000/0000_001_15_0303morning_0009_0.jpg "
-                 "0001/0001_000_02_0303noon_0008_0.jpg",
-        "val": "0001/0001_001_03_0303noon_0009_0.jpg",
-        "query": "0000/0000_000_05_0303morning_0011_1.jpg 0001/0001_000_06_0303morning_0011_1.jpg",
-        "gallery": "0000/0000_001_07_0303morning_0012_1.jpg 0001/0001_001_06_0303morning_0012_1.jpg",
-    }.items()}
+    images = {
+        name: "\n".join(f"{path} {int(path[:4])}" for path in text.split())
+        for name, text in {
+            "train": "0000/0000_000_01_0303morning_0008_0.jpg 0000/0000_001_15_0303morning_0009_0.jpg "
+            "0001/0001_000_02_0303noon_0008_0.jpg",
+            "val": "0001/0001_001_03_0303noon_0009_0.jpg",
+            "query": "0000/0000_000_05_0303morning_0011_1.jpg 0001/0001_000_06_0303morning_0011_1.jpg",
+            "gallery": "0000/0000_001_07_0303morning_0012_1.jpg 0001/0001_001_06_0303morning_0012_1.jpg",
+        }.items()
+    }
     for name, text in images.items():
         lines(root / f"list_{name}.txt", text, end="\r\n")
         paint_all(root / (train if name in ("train", "val") else test), " ".join(text.split()[::2]))
@@ -134,8 +146,10 @@ def vehicleid(folder: Path) -> Path:
     for name, vehicles in lists.items():
         numbered = range(number + 1, number := number + len(vehicles) + 1)
         paint_all(root / "image", " ".join(f"{one:07d}.jpg" for one in numbered))
-        lines(root / "train_test_split" / f"{name}.txt",
-              "\n".join(f"{one:07d} {vehicle}" for one, vehicle in zip(numbered, vehicles)))
+        lines(
+            root / "train_test_split" / f"{name}.txt",
+            "\n".join(f"{one:07d} {vehicle}" for one, vehicle in zip(numbered, vehicles)),
+        )
     return folder
 
 

@@ -39,9 +39,14 @@ class TestBatches:
         assert epoch[0].images.shape == (6, 3, 24, 12) and epoch[0].images.dtype == torch.float32
         assert epoch[0].labels.dtype == torch.int64 and epoch[0].teacher is None
 
-    @pytest.mark.parametrize("sampling", [
-        ClassBalanced(num_ids=3, images_per_id=2), Shuffled(batch_size=5),
-        Switched(first=Shuffled(batch_size=6), then=ClassBalanced(num_ids=3, images_per_id=2), at=4)])
+    @pytest.mark.parametrize(
+        "sampling",
+        [
+            ClassBalanced(num_ids=3, images_per_id=2),
+            Shuffled(batch_size=5),
+            Switched(first=Shuffled(batch_size=6), then=ClassBalanced(num_ids=3, images_per_id=2), at=4),
+        ],
+    )
     @pytest.mark.parametrize("num_prefetch", [0, 1, 9])
     def test_starting_late_gives_the_same_batches_to_the_bit(
         self, cache: ImageCache, sampling: Sampling, num_prefetch: int

@@ -34,8 +34,11 @@ def painted(path: Path, seed: int) -> Path:
 def tree(tmp_path: Path) -> Path:
     """Identities 2 and 7 to train on; 1 and 3 with a query in camera 1 and gallery images in 2; junk; a distractor."""
     names = [
-        *(f"bounding_box_train/{one}_c{place}.jpg" for one in ("0002", "0007")
-          for place in ("1s1_1_00", "1s1_1_01", "2s1_1_00", "2s1_1_01")),
+        *(
+            f"bounding_box_train/{one}_c{place}.jpg"
+            for one in ("0002", "0007")
+            for place in ("1s1_1_00", "1s1_1_01", "2s1_1_00", "2s1_1_01")
+        ),
         *(f"query/{one:04d}_c1s1_1_00.jpg" for one in (1, 3)),
         *(f"bounding_box_test/{one}_c2s1_1_0{n}.jpg" for one in ("0001", "0003", "0000", "-1") for n in (0, 1)),
     ]

@@ -16,8 +16,10 @@ def exact_data(seed, num_queries=23, num_gallery=61, num_ids=7):
     """Features of +-1 have a norm of exactly 4, so that all distances are exact."""
     rng = torch.Generator().manual_seed(seed)
     query, gallery = (torch.randint(2, (num, 16), generator=rng) * 2.0 - 1 for num in (num_queries, num_gallery))
-    ids = (torch.randint(1, num_ids + 3, (num_queries,), generator=rng),
-           torch.randint(-1, num_ids, (num_gallery,), generator=rng))
+    ids = (
+        torch.randint(1, num_ids + 3, (num_queries,), generator=rng),
+        torch.randint(-1, num_ids, (num_gallery,), generator=rng),
+    )
     cameras = (torch.randint(3, (num,), generator=rng) for num in (num_queries, num_gallery))
     return query, gallery, *ids, *cameras
 
@@ -57,18 +59,25 @@ def test_numbers_are_those_of_the_distances_themselves():
     rng = np.random.default_rng(0)
     right, wrong = rng.normal(0.6, 0.15, 4000).clip(0, 2), rng.normal(1.0, 0.1, 9000).clip(0, 2)
     edges = np.linspace(0, 2, 2001)
-    found = PairDistances(edges=edges, right=np.histogram(right, edges)[0], wrong=np.histogram(wrong, edges)[0],
-                          distance="cosine")
+    found = PairDistances(
+        edges=edges, right=np.histogram(right, edges)[0], wrong=np.histogram(wrong, edges)[0], distance="cosine"
+    )
     let_in, recognised, _ = roc_curve([1] * len(right) + [0] * len(wrong), -np.concatenate([right, wrong]))
     assert found.equal_error_rate == pytest.approx(let_in[np.argmin(abs(let_in - 1 + recognised))], abs=2e-3)
     expected = (wrong.mean() - right.mean()) / np.sqrt((right.var() + wrong.var()) / 2)
     assert found.d_prime == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize(("right", "wrong", "rate"), [
-    ([4, 0, 0], [0, 0, 2], 0.0), ([0, 0, 4], [2, 0, 0], 1.0), ([3, 3, 3], [1, 1, 1], 0.5), ([0, 5, 0], [0, 1, 0], 0.5),
-    ([3, 1, 0], [0, 1, 3], 0.125),
-])
+@pytest.mark.parametrize(
+    ("right", "wrong", "rate"),
+    [
+        ([4, 0, 0], [0, 0, 2], 0.0),
+        ([0, 0, 4], [2, 0, 0], 1.0),
+        ([3, 3, 3], [1, 1, 1], 0.5),
+        ([0, 5, 0], [0, 1, 0], 0.5),
+        ([3, 1, 0], [0, 1, 3], 0.125),
+    ],
+)
 def test_equal_error_rate_of_simple_cases(right, wrong, rate):
     found = PairDistances(edges=np.arange(4.0), right=np.array(right), wrong=np.array(wrong), distance="euclidean")
     assert found.equal_error_rate == pytest.approx(rate)
@@ -80,12 +89,15 @@ def test_features_that_are_all_one_have_no_d_prime():
     assert math.isnan(found.d_prime) and found.equal_error_rate == 0.5
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({4: None}, 'its camera, got 0; without cameras say same_camera="keep"'),
-    ({3: torch.ones(5)}, "each of 61 images needs its identity, got 5"),
-    ({2: torch.full((23,), 77)}, "right and wrong pairs, got 0 and 0"),
-    ({0: torch.full((23, 16), math.nan)}, "finite"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({4: None}, 'its camera, got 0; without cameras say same_camera="keep"'),
+        ({3: torch.ones(5)}, "each of 61 images needs its identity, got 5"),
+        ({2: torch.full((23,), 77)}, "right and wrong pairs, got 0 and 0"),
+        ({0: torch.full((23, 16), math.nan)}, "finite"),
+    ],
+)
 def test_pairs_that_cannot_be_counted_are_named(change, message):
     data = [change.get(i, part) for i, part in enumerate(exact_data(0))]
     with pytest.raises(ValueError, match=message):
@@ -106,8 +118,15 @@ def test_camera_pairs_are_those_of_evaluating_each_alone(same_camera, ap):
             mine, seen = query_cameras == i, gallery_cameras == j
             try:
                 alone = evaluate_retrieval(
-                    query[mine], gallery[seen], query_ids[mine], gallery_ids[seen], query_cameras[mine],
-                    gallery_cameras[seen], ap=ap, same_camera=same_camera)
+                    query[mine],
+                    gallery[seen],
+                    query_ids[mine],
+                    gallery_ids[seen],
+                    query_cameras[mine],
+                    gallery_cameras[seen],
+                    ap=ap,
+                    same_camera=same_camera,
+                )
             except ValueError:
                 assert (i, j) not in records
                 continue

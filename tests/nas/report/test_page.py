@@ -121,8 +121,13 @@ def test_a_run_that_has_only_searched(run_folder):
 def test_a_search_by_trials_shows_them_and_its_notes(run_folder):
     trials = [{"epoch": epoch, "score": 0.3, "cost": 4e7, "best": 0.3} for epoch in range(3)]
     (run_folder / "search.history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in trials))
-    change(run_folder, "architectures.json", value="mAP", cost="multiply_adds",
-           notes={"cost": {"latency_ms": {"real": 7.1234567}}, "weird": HOSTILE})
+    change(
+        run_folder,
+        "architectures.json",
+        value="mAP",
+        cost="multiply_adds",
+        notes={"cost": {"latency_ms": {"real": 7.1234567}}, "weird": HOSTILE},
+    )
     (run_folder / "metrics.json").unlink()
     page = read(run_folder)
     assert "The search has tried 3 architectures; nothing is evaluated yet." in page.text

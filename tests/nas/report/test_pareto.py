@@ -15,9 +15,16 @@ HOSTILE = "<script>$x^{</script>&_"
 
 def rows(num, seed=0):
     rng = np.random.default_rng(seed)
-    return [{"name": f"network number {i}", "mAP": share, "multiply_adds": cost, "ms_per_image_1": cost / 1e8,
-             "intervals": {"mAP": {"identities": [share - 0.02, share + 0.01]}}}
-            for i, (share, cost) in enumerate(zip(rng.random(num), 10 ** rng.uniform(8, 10, num), strict=True))]
+    return [
+        {
+            "name": f"network number {i}",
+            "mAP": share,
+            "multiply_adds": cost,
+            "ms_per_image_1": cost / 1e8,
+            "intervals": {"mAP": {"identities": [share - 0.02, share + 0.01]}},
+        }
+        for i, (share, cost) in enumerate(zip(rng.random(num), 10 ** rng.uniform(8, 10, num), strict=True))
+    ]
 
 
 def names(figure):
@@ -38,16 +45,20 @@ def test_labels_cover_neither_each_other_nor_markers(num):
     figure.draw_without_rendering()
     for axes in figure.axes:
         boxes = [label.get_window_extent() for label in axes.texts]
-        spots = [Bbox.from_bounds(x - 2, y - 2, 4, 4)
-                 for x, y in axes.transData.transform([label.xy for label in axes.texts])]
+        spots = [
+            Bbox.from_bounds(x - 2, y - 2, 4, 4)
+            for x, y in axes.transData.transform([label.xy for label in axes.texts])
+        ]
         assert len(boxes) == num
         assert all(box.count_overlaps([*boxes, *spots]) == 1 for box in boxes)
         assert all(axes.get_window_extent().count_overlaps([box]) for box in boxes)
 
 
 def test_points_on_the_front_are_connected_and_filled():
-    data = [{"name": name, "mAP": share, "multiply_adds": cost}
-            for name, share, cost in (("b", 0.6, 2e9), ("a", 0.5, 1e9), ("c", 0.55, 3e9))]
+    data = [
+        {"name": name, "mAP": share, "multiply_adds": cost}
+        for name, share, cost in (("b", 0.6, 2e9), ("a", 0.5, 1e9), ("c", 0.55, 3e9))
+    ]
     (axes,) = pareto(data).axes
     line, *markers = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [[1000, 50], [2000, 60]])
@@ -62,7 +73,8 @@ def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
     figure = pareto(data)
     (axes,) = figure.axes
     assert axes.get_xlabel() == "ms per image, batch 1" and [label.get_text() for label in axes.texts] == [
-        "network number 0"]
+        "network number 0"
+    ]
     assert pareto(data[1:]) is None and pareto([]) is None
 
 

@@ -94,9 +94,16 @@ def test_the_same_data_give_the_same_bytes():
 
 
 def steered(num_epochs):
-    return [{"epoch": epoch, "eigenvalue": 0.1 * epoch, "tau": 10.0 - epoch,
-             "multiply_adds": {"expected": 2e7 - 1e6 * epoch, "predicted": 1e7},
-             "latency_ms": {"expected": 9.0 - epoch, "predicted": 7.5}} for epoch in range(num_epochs)]
+    return [
+        {
+            "epoch": epoch,
+            "eigenvalue": 0.1 * epoch,
+            "tau": 10.0 - epoch,
+            "multiply_adds": {"expected": 2e7 - 1e6 * epoch, "predicted": 1e7},
+            "latency_ms": {"expected": 9.0 - epoch, "predicted": 7.5},
+        }
+        for epoch in range(num_epochs)
+    ]
 
 
 @pytest.mark.parametrize("num_epochs", [1, 30])
@@ -109,8 +116,10 @@ def test_measures_are_those_that_the_search_had(num_epochs):
 
 
 def tried(*scores, **others):
-    return [{"epoch": epoch, "score": score, "cost": 1e7 * (epoch + 1), "best": max(scores[:epoch + 1]), **others}
-            for epoch, score in enumerate(scores)]
+    return [
+        {"epoch": epoch, "score": score, "cost": 1e7 * (epoch + 1), "best": max(scores[: epoch + 1]), **others}
+        for epoch, score in enumerate(scores)
+    ]
 
 
 def test_trials_say_what_scores_and_costs_are():
@@ -123,13 +132,14 @@ def test_trials_say_what_scores_and_costs_are():
 
 def test_epochs_that_try_nothing_are_no_trials():
     trials = tried(0.2, 0.5)
-    assert plots.trials([{"epoch": 0, "weight": {"total": 1.0}}, *trials, {"epoch": 9, "score": math.nan}]) \
-        == plots.trials(trials)
+    assert plots.trials(
+        [{"epoch": 0, "weight": {"total": 1.0}}, *trials, {"epoch": 9, "score": math.nan}]
+    ) == plots.trials(trials)
 
 
 def test_a_trial_that_was_stopped_early_is_not_on_the_front(monkeypatch):
     fronts = []
     monkeypatch.setattr(plots, "front", lambda *points: fronts.append(points) or front(*points))
     plots.trials([*tried(0.2, 0.5), *tried(0.9, pruned=True)], "mAP", "multiply_adds")
-    (costs, scores), = fronts
+    ((costs, scores),) = fronts
     assert list(costs) == [10, 20] and list(scores) == [20, 50]

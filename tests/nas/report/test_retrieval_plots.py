@@ -79,8 +79,10 @@ def test_histogram_shows_every_pair_once(num_bins):
     figure = distance_histogram(pairs)
     for counts, stairs in zip((right, wrong), figure.axes[0].patches[1::2], strict=True):
         shares, edges, _ = stairs.get_data()
-        inside = [counts[(pairs.edges[:-1] >= low - 1e-9) & (pairs.edges[:-1] < high - 1e-9)].sum()
-                  for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        inside = [
+            counts[(pairs.edges[:-1] >= low - 1e-9) & (pairs.edges[:-1] < high - 1e-9)].sum()
+            for low, high in zip(edges[:-1], edges[1:], strict=True)
+        ]
         assert len(shares) <= 80 and sum(shares) == pytest.approx(100)
         np.testing.assert_allclose(shares, 100 * np.array(inside) / counts.sum())
     shown = text(figure)
@@ -99,8 +101,10 @@ def test_camera_table_numbers_its_cells_and_leaves_empty_ones(shape, numbered):
     figure = camera_table(camera_pairs(*shape))
     for axes in figure.axes:
         assert [label.get_text() for label in axes.texts] == ["50"] * (shape[0] * shape[1] - 1) * numbered
-        assert all(axes.get_window_extent().padded(1).contains(*axes.transData.transform(label.get_position()))
-                   for label in axes.texts)
+        assert all(
+            axes.get_window_extent().padded(1).contains(*axes.transData.transform(label.get_position()))
+            for label in axes.texts
+        )
     shown = text(figure)
     assert "rank-1 (%)" in shown and str(200 + shape[0] - 1) in shown and str(300 + shape[1] - 1) in shown
 

@@ -5,24 +5,54 @@ import re
 import numpy as np
 import pytest
 
-from nas.report.tuning import (PLOTS, Axis, contour, finding, history, importance, parallel, pareto_front,
-                               write_tuning_report)
+from nas.report.tuning import (
+    PLOTS,
+    Axis,
+    contour,
+    finding,
+    history,
+    importance,
+    parallel,
+    pareto_front,
+    write_tuning_report,
+)
 from nas.tuning.result import trial_table
 
 
 def trial(number, mAP, state="complete", multiply_adds=100_000_000, architecture=None, **params):
-    return {"trial": number, "state": state, "best": False, "mAP": mAP, "multiply_adds": multiply_adds, "parameters": 1,
-            "minutes": 0.5, "epochs_told": 3, "worker": "m:1", "why": None, "params": params, "changes": {},
-            "architecture": architecture}
+    return {
+        "trial": number,
+        "state": state,
+        "best": False,
+        "mAP": mAP,
+        "multiply_adds": multiply_adds,
+        "parameters": 1,
+        "minutes": 0.5,
+        "epochs_told": 3,
+        "worker": "m:1",
+        "why": None,
+        "params": params,
+        "changes": {},
+        "architecture": architecture,
+    }
 
 
 def found(rows, importances=None, objectives=("mAP",), name="study"):
-    return {"study": name, "recipe": "fast_reid", "space": "fast_reid", "objectives": list(objectives), "held_out": 0.2,
-            "importances": importances or {}, "trials": rows}
+    return {
+        "study": name,
+        "recipe": "fast_reid",
+        "space": "fast_reid",
+        "objectives": list(objectives),
+        "held_out": 0.2,
+        "importances": importances or {},
+        "trials": rows,
+    }
 
 
-GRID = [trial(i, 0.3 + 0.01 * i, T=T, alpha=alpha) for i, (T, alpha) in enumerate((T, a) for T in (1.0, 2.0, 5.0, 10.0)
-                                                                                  for a in (0.1, 0.3, 0.5))]
+GRID = [
+    trial(i, 0.3 + 0.01 * i, T=T, alpha=alpha)
+    for i, (T, alpha) in enumerate((T, a) for T in (1.0, 2.0, 5.0, 10.0) for a in (0.1, 0.3, 0.5))
+]
 SHARES = {"alpha": 0.25, "T": 0.75}
 
 
@@ -51,8 +81,13 @@ def test_the_contour_is_over_the_two_most_important():
     assert star == (1.0, 0.5)  # the last and best: T = 10 on a logarithmic axis
 
 
-@pytest.mark.parametrize("rows", [[trial(i, 0.1 * i, T=1.0 + i, alpha=0.1 + i) for i in range(4)],
-                                  [trial(i, 0.5, T=1.0 + i % 2, alpha=0.1 * (i // 2)) for i in range(4)]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [trial(i, 0.1 * i, T=1.0 + i, alpha=0.1 + i) for i in range(4)],
+        [trial(i, 0.5, T=1.0 + i % 2, alpha=0.1 * (i // 2)) for i in range(4)],
+    ],
+)
 def test_a_contour_of_points_in_a_line_or_of_one_height_is_the_points(rows):
     (points,) = contour(rows, SHARES).axes[0].collections
     assert len(points.get_offsets()) == 4
@@ -80,9 +115,16 @@ def test_conditional_parameters_and_those_that_never_change_are_left_out():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["T", "mAP (%)"]
 
 
-@pytest.mark.parametrize("values, logarithmic", [
-    ([1.0, 2.0, 5.0, 10.0], True), ([0.1, 0.3, 0.5], False), ([1e-4, 1e-3, 1e-2], True), ([0.0, 1.0], False),
-    ([2.0], False)])
+@pytest.mark.parametrize(
+    "values, logarithmic",
+    [
+        ([1.0, 2.0, 5.0, 10.0], True),
+        ([0.1, 0.3, 0.5], False),
+        ([1e-4, 1e-3, 1e-2], True),
+        ([0.0, 1.0], False),
+        ([2.0], False),
+    ],
+)
 def test_the_scale_that_spreads_the_values(values, logarithmic):
     axis = Axis("x", values)
     assert axis.is_logarithmic == logarithmic and axis.span[0] < axis.span[1]
@@ -103,7 +145,8 @@ class TestPage:
         assert "<script>" not in page and "&lt;script&gt;" in page
         assert not re.search(r'(?:src|href)="(?!#|data:)', page) and page.count("<svg") == 4
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-            f"{name}.svg" for name in PLOTS if name != "pareto"}
+            f"{name}.svg" for name in PLOTS if name != "pareto"
+        }
 
     def test_of_nothing_yet(self, tmp_path):
         content = found([trial(0, None, "running")])
@@ -120,8 +163,13 @@ class TestPage:
 def test_an_architecture_is_one_column():
     decisions = {"backbone.block2": "k3e6", "cell.2": ["sep3@0", "max3@1"]}
     architecture = {"format": 1, "space": "ReID", "decisions": decisions}
-    row = trial(0, 0.5, architecture=architecture, T=2.0,
-                **{"backbone.block2": "k3e6", "cell.2<0": "sep3", "cell.2<1": "max3", "cell.2.inputs": "0+1"})
+    row = trial(
+        0,
+        0.5,
+        architecture=architecture,
+        T=2.0,
+        **{"backbone.block2": "k3e6", "cell.2<0": "sep3", "cell.2<1": "max3", "cell.2.inputs": "0+1"},
+    )
     table = trial_table(found([row]))
     assert table.columns == ("rank", "trial", "state", "mAP", "minutes", "T", "architecture")
     assert len(table.rows[0].cells[-1]) == 12

@@ -33,8 +33,9 @@ def test_every_strategy_expects_what_it_would_derive(kind):
     strengths, expected = supernet.strengths(), costs.fixed
     for rows, keep in supernet.nodes.values():
         offered = {source: [op for op in costs.of[row] if op != NONE] for source, row in rows.items()}
-        answers = [[(op, rows[source]) for op, source in map(parse_edge, answer)]
-                   for answer in all_edges(offered, keep)]
+        answers = [
+            [(op, rows[source]) for op, source in map(parse_edge, answer)] for answer in all_edges(offered, keep)
+        ]
         weights = [prod(strengths[row][op] for op, row in answer) for answer in answers]
         totals = [sum(costs.of[row][op] for op, row in answer) for answer in answers]
         expected += sum(w * c for w, c in zip(weights, totals, strict=True)) / sum(weights)
@@ -110,17 +111,25 @@ class TestLatency:
         assert measuring.history == reading.history and not (tmp_path / "b" / "latency.json").exists()
 
 
-@pytest.mark.parametrize(("wrong", "says"), [
-    ({"cost_weight": -1.0}, "cost_weight must be at least 0"),
-    ({"target_multiply_adds": 1e9}, "target_multiply_adds above 0 with a cost_weight above 0, not 0.0 and 1"),
-    ({"cost_weight": 1.0, "target_multiply_adds": 0.0}, "target_multiply_adds above 0"),
-    ({"cost": "latency_ms", "target_latency_ms": 2.0}, "target_latency_ms above 0 with a cost_weight above 0"),
-    ({"cost": "latency_ms"}, "needs a cost_weight above 0"),
-    ({"cost_weight": 1.0, "target_latency_ms": 2.0}, "target_latency_ms needs cost='latency_ms', not 'multiply_adds'"),
-    ({"latency_table": "table.json"}, "latency_table needs cost='latency_ms'"),
-    ({"cost": "latency_ms", "cost_weight": 1.0, "target_multiply_adds": 1e9},
-     "target_multiply_adds needs cost='multiply_adds', not 'latency_ms'"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"cost_weight": -1.0}, "cost_weight must be at least 0"),
+        ({"target_multiply_adds": 1e9}, "target_multiply_adds above 0 with a cost_weight above 0, not 0.0 and 1"),
+        ({"cost_weight": 1.0, "target_multiply_adds": 0.0}, "target_multiply_adds above 0"),
+        ({"cost": "latency_ms", "target_latency_ms": 2.0}, "target_latency_ms above 0 with a cost_weight above 0"),
+        ({"cost": "latency_ms"}, "needs a cost_weight above 0"),
+        (
+            {"cost_weight": 1.0, "target_latency_ms": 2.0},
+            "target_latency_ms needs cost='latency_ms', not 'multiply_adds'",
+        ),
+        ({"latency_table": "table.json"}, "latency_table needs cost='latency_ms'"),
+        (
+            {"cost": "latency_ms", "cost_weight": 1.0, "target_multiply_adds": 1e9},
+            "target_multiply_adds needs cost='multiply_adds', not 'latency_ms'",
+        ),
+    ],
+)
 def test_contradictory_settings_are_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         DARTS(**wrong)

@@ -155,16 +155,27 @@ def test_what_comes_up_again_is_not_trained_again():
     assert [line["cost"] for line in found.history if line["seconds"] == 0]
 
 
-@pytest.mark.parametrize(("wrong", "named"), [
-    ({"trials": 0}, "at least 1"), ({"epochs": 0}, "at least 1"), ({"minutes": 0.0}, "minutes must be above 0")])
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"trials": 0}, "at least 1"), ({"epochs": 0}, "at least 1"), ({"minutes": 0.0}, "minutes must be above 0")],
+)
 def test_a_budget_of_zero_is_refused(strategy, wrong, named):
     with pytest.raises(ValueError, match=named):
         replace(strategy, **wrong)
 
 
-@pytest.mark.parametrize("wrong", [
-    lambda: Evolution(sample=30), lambda: Evolution(sample=0), lambda: Reinforce(lr=0.0), lambda: Reinforce(memory=1.0),
-    lambda: OptunaSearch(sampler="cmaes"), lambda: OptunaSearch(population=1), lambda: Score(float("nan"), 0, 0)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Evolution(sample=30),
+        lambda: Evolution(sample=0),
+        lambda: Reinforce(lr=0.0),
+        lambda: Reinforce(memory=1.0),
+        lambda: OptunaSearch(sampler="cmaes"),
+        lambda: OptunaSearch(population=1),
+        lambda: Score(float("nan"), 0, 0),
+    ],
+)
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match="must be|at least 2"):
         wrong()
@@ -202,8 +213,14 @@ def test_evolution_is_its_naive_loop():
 def test_the_front_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
     tried = [Tried(Architecture("", {"i": i}), Score(*map(float, rng.integers(6, size=2)), 0.0)) for i in range(40)]
-    beaten = {a for a in tried for b in tried if b.score.value >= a.score.value and b.score.cost <= a.score.cost
-              and (b.score.value, b.score.cost) != (a.score.value, a.score.cost)}
+    beaten = {
+        a
+        for a in tried
+        for b in tried
+        if b.score.value >= a.score.value
+        and b.score.cost <= a.score.cost
+        and (b.score.value, b.score.cost) != (a.score.value, a.score.cost)
+    }
     expected = sorted({(trial.score.value, trial.score.cost) for trial in tried if trial not in beaten})
     assert [point[:2] for point in front(tried)] == expected
     assert ranked(tried)[0][0] == max(trial.score.value for trial in tried)
@@ -253,18 +270,24 @@ class Slow(Agrees):
         return super().score(architecture, epochs)
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # which the strategy silences, but for one thread
+@pytest.mark.filterwarnings(
+    "ignore::optuna.exceptions.ExperimentalWarning"
+)  # which the strategy silences, but for one thread
 def test_workers_share_the_trials(strategy, tmp_path, monkeypatch):
     monkeypatch.setattr("nas.strategies.discrete.POLL_S", 0.001)
     objectives = [Slow(SMALL) for _ in range(3)]
     torch.manual_seed(0)
     with ThreadPoolExecutor(3) as pool:
-        works = [pool.submit(strategy.search, SMALL, objective, Shared(tmp_path / "trials.jsonl"))
-                 for objective in objectives]
+        works = [
+            pool.submit(strategy.search, SMALL, objective, Shared(tmp_path / "trials.jsonl"))
+            for objective in objectives
+        ]
     found = [work.result() for work in works]
     assert all(one.history == found[0].history and one.ranked == found[0].ranked for one in found)
     asked = [architecture for objective in objectives for architecture, _ in objective.asked]
-    assert len(found[0].history) == TRIALS and sorted(a.hash for a in asked) == sorted(a.hash for a in tried_once(found[0]))
+    assert len(found[0].history) == TRIALS and sorted(a.hash for a in asked) == sorted(
+        a.hash for a in tried_once(found[0])
+    )
     assert sum(bool(objective.asked) for objective in objectives) > 1
 
 
@@ -282,6 +305,7 @@ def test_a_dead_workers_trial_is_tried_again(strategy, tmp_path):
 
 def test_poor_trials_stop_early_and_rank_last(strategy):
     """Of nine epochs the objective reports each; what it says at a stop is not compared with what others reached."""
+
     class Climbs(Agrees):
         def score(self, architecture, epochs, report=None):
             whole = super().score(architecture, epochs)

@@ -36,8 +36,10 @@ def test_the_mean_over_draws_is_the_sum_over_all_networks():
     supernet, x = drawn_supernet(Smooth(), folded=False), IMAGES
     with torch.no_grad():
         first, last = supernet.weights()
-        networks = {path: (first[path[0]] * last[path[1]], run([(p, 1.0) for p in path], supernet, x))
-                    for path in product(range(2), range(3))}
+        networks = {
+            path: (first[path[0]] * last[path[1]], run([(p, 1.0) for p in path], supernet, x))
+            for path in product(range(2), range(3))
+        }
         expected = sum(share * output for share, output in networks.values())
         draws = torch.stack([supernet(x) for _ in range(3000)])
     assert all(any(torch.equal(draw, output) for _, output in networks.values()) for draw in draws[:100])

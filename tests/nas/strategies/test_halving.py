@@ -6,8 +6,9 @@ import pytest
 from nas.strategies.halving import Halving
 
 
-@pytest.mark.parametrize(("epochs", "factor", "rungs"), [
-    (9, 3, [1, 3]), (10, 3, [1, 3, 9]), (2, 3, [1]), (16, 2, [1, 2, 4, 8]), (1, 2, [])])
+@pytest.mark.parametrize(
+    ("epochs", "factor", "rungs"), [(9, 3, [1, 3]), (10, 3, [1, 3, 9]), (2, 3, [1]), (16, 2, [1, 2, 4, 8]), (1, 2, [])]
+)
 def test_rungs_are_powers_below_all_epochs(epochs, factor, rungs):
     assert Halving(epochs=epochs, factor=factor).all_rungs == rungs
 

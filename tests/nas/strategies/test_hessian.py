@@ -52,6 +52,7 @@ def exact_eigenvalue(bilevel: Bilevel, epoch: int) -> float:
     def loss(alpha):
         def own(x):
             return torch.func.functional_call(net, {"alpha": alpha}, (x,))
+
         return bilevel.objective.alpha_loss(own, pictures, epoch)["total"]
 
     size = net.alpha.numel()
@@ -92,8 +93,9 @@ def test_growth_is_from_one_window_to_the_next():
 def test_growth_ends_the_search_and_the_alphas_of_before_are_derived_from(stage, monkeypatch, resumed):
     told = dict(enumerate([0.5, 8.0, 2.0, 1.0, 2.0, 3.0, 50.0]))
     monkeypatch.setattr(Bilevel, "eigenvalue", lambda self, epoch: told[epoch])
-    strategy = DARTS(epochs=7, folded=False, warmup_epochs=2, eigenvalue_every=1, eigenvalue_growth=1.5,
-                     eigenvalue_window=2)
+    strategy = DARTS(
+        epochs=7, folded=False, warmup_epochs=2, eigenvalue_every=1, eigenvalue_growth=1.5, eigenvalue_window=2
+    )
     torch.manual_seed(0)
     found = strategy.search(Smooth(), Fit(), stage)
     if resumed:
@@ -117,8 +119,15 @@ def test_alphas_come_back_from_their_softmax_weights():
         assert new.alphas()[name] == pytest.approx(row, rel=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"eigenvalue_every": -1}, {"eigenvalue_window": 0},
-                                   {"eigenvalue_growth": 1.3}, {"eigenvalue_growth": 1.0, "eigenvalue_every": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"eigenvalue_every": -1},
+        {"eigenvalue_window": 0},
+        {"eigenvalue_growth": 1.3},
+        {"eigenvalue_growth": 1.0, "eigenvalue_every": 1},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="eigenvalue"):
         DARTS(**wrong)

@@ -37,10 +37,16 @@ needs_nni = pytest.mark.skipif(find_spec("nni") is None, reason="NNI is not inst
 CELL = Cells(channels=2, cells=1, reductions=())
 TABLE = NASBench201(channels=1, cells=1, num_stages=1)
 EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)
-ONE_SHOT = {name: replace(strategy, epochs=2, alphas=Adam(lr=0.5), num_candidates=3, num_ranked=5, recalibration=1)
-            for name, strategy in STRATEGIES.items() if isinstance(strategy, NNIOneShot)}
-MULTI_TRIAL = {name: replace(strategy, trials=24, population=6, sample=3)
-               for name, strategy in STRATEGIES.items() if isinstance(strategy, NNIMultiTrial)}
+ONE_SHOT = {
+    name: replace(strategy, epochs=2, alphas=Adam(lr=0.5), num_candidates=3, num_ranked=5, recalibration=1)
+    for name, strategy in STRATEGIES.items()
+    if isinstance(strategy, NNIOneShot)
+}
+MULTI_TRIAL = {
+    name: replace(strategy, trials=24, population=6, sample=3)
+    for name, strategy in STRATEGIES.items()
+    if isinstance(strategy, NNIMultiTrial)
+}
 if not BY_CONTROLLER:
     del ONE_SHOT["nni:ENAS"], MULTI_TRIAL["nni:PolicyBasedRL"]
 ALPHAS = {name: strategy for name, strategy in ONE_SHOT.items() if strategy.learns_alphas}
@@ -181,9 +187,16 @@ class TestOneShot:
             per_epoch = [("loss", "weights")]
         assert Counter(objective.asked) == Counter((*asked, epoch) for epoch in range(2) for asked in 2 * per_epoch)
 
-    @pytest.mark.parametrize("space", [MobileNetV2(width=0.1), ResNet(width=1 / 16), TABLE,
-                                       KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6), branches=("layer4",))],
-                             ids=lambda space: type(space).__name__)
+    @pytest.mark.parametrize(
+        "space",
+        [
+            MobileNetV2(width=0.1),
+            ResNet(width=1 / 16),
+            TABLE,
+            KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6), branches=("layer4",)),
+        ],
+        ids=lambda space: type(space).__name__,
+    )
     @pytest.mark.parametrize("strategy", ONE_SHOT.values(), ids=ONE_SHOT)
     def test_every_space_of_operations_is_served(self, strategy, space):
         strategy.check(space)
@@ -292,7 +305,9 @@ class TestChoices:
         torch.testing.assert_close(outputs[1], outputs[0])
         for out in outputs:
             out.square().mean().backward()
-        gradients = torch.nn.utils.rnn.pad_sequence([p.grad for p in theirs.architecture_parameters()], batch_first=True)
+        gradients = torch.nn.utils.rnn.pad_sequence(
+            [p.grad for p in theirs.architecture_parameters()], batch_first=True
+        )
         torch.testing.assert_close(gradients, ours.alpha.grad, rtol=1e-3, atol=1e-6)
 
     def test_architectures_are_derived_by_our_rule(self, pair):
@@ -308,8 +323,11 @@ class TestChoices:
         for name, modules in steps.supernet.choices().items():
             modules[0].register_forward_hook(lambda *_, name=name: ran.append(name))
         steps.supernet(torch.randn(2, 3, 32, 16))
-        kept = [f"normal.{node}<{source}" for node in range(2, 6)
-                for source in sample.get(f"normal.{node}.inputs", "0+1").split("+")]
+        kept = [
+            f"normal.{node}<{source}"
+            for node in range(2, 6)
+            for source in sample.get(f"normal.{node}.inputs", "0+1").split("+")
+        ]
         assert sorted(name for name in ran if "<" in name) == sorted(kept) and len(kept) == 8
 
     def test_paths_are_drawn_alike(self):
@@ -333,9 +351,16 @@ class TestMultiTrial:
         other = search(strategy, TABLE, Agrees(TABLE), stage("other"), seed=1)
         assert (other.history == whole.history) == (strategy.algorithm == "GridSearch")
 
-    @pytest.mark.parametrize("space", [CELL, MobileNetV2(width=0.1, other_widths=(0.5,)), ResNet(width=1 / 16),
-                                       KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6), branches=("layer4",))],
-                             ids=lambda space: type(space).__name__)
+    @pytest.mark.parametrize(
+        "space",
+        [
+            CELL,
+            MobileNetV2(width=0.1, other_widths=(0.5,)),
+            ResNet(width=1 / 16),
+            KSL(main=ReID(backbone=ResNet(width=1 / 16), num_ids=6), branches=("layer4",)),
+        ],
+        ids=lambda space: type(space).__name__,
+    )
     def test_every_space_is_served(self, strategy, space):
         objective = Agrees(space)
         found = search(replace(strategy, trials=3, epochs=7), space, objective, Memory())
@@ -362,8 +387,15 @@ class TestMultiTrial:
 @needs_nni
 @pytest.mark.parametrize("name", ["nni:RegularizedEvolution", "nni:TPE"])
 def test_learning_beats_chance(name):
-    learnt, chance = (np.mean([search(replace(MULTI_TRIAL[which], trials=60), TABLE, Agrees(TABLE), Memory(), seed).ranked[0][0]
-                               for seed in range(3)]) for which in (name, "nni:Random"))
+    learnt, chance = (
+        np.mean(
+            [
+                search(replace(MULTI_TRIAL[which], trials=60), TABLE, Agrees(TABLE), Memory(), seed).ranked[0][0]
+                for seed in range(3)
+            ]
+        )
+        for which in (name, "nni:Random")
+    )
     assert learnt > chance
 
 
@@ -381,20 +413,30 @@ def test_nni_absent_or_of_another_version(monkeypatch, strategy, version, found)
             begin()
 
 
-@pytest.mark.parametrize("strategy", [NNIOneShot(algorithm="ENAS"), NNIMultiTrial(algorithm="PolicyBasedRL")],
-                         ids=["ENAS", "PolicyBasedRL"])
+@pytest.mark.parametrize(
+    "strategy", [NNIOneShot(algorithm="ENAS"), NNIMultiTrial(algorithm="PolicyBasedRL")], ids=["ENAS", "PolicyBasedRL"]
+)
 def test_what_a_controller_needs_is_said(monkeypatch, strategy):
     monkeypatch.setattr("nas.strategies.nni_search.version", lambda name: "3.0")
     monkeypatch.setattr("nas.strategies.nni_search.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=f"nni:{strategy.algorithm} needs tianshou and gym.*pip install tianshou==0.4.11"):
+    with pytest.raises(
+        ValueError, match=f"nni:{strategy.algorithm} needs tianshou and gym.*pip install tianshou==0.4.11"
+    ):
         strategy.check(TABLE)
 
 
-@pytest.mark.parametrize(("kind", "wrong", "named"), [
-    (NNIOneShot, {"algorithm": "darts"}, "one of DARTS, "), (NNIOneShot, {"epochs": 0}, "epochs must be at least 1"),
-    (NNIOneShot, {"warmup_epochs": 200}, "less than"), (NNIOneShot, {"num_candidates": 0}, "at least 1"),
-    (NNIMultiTrial, {"algorithm": "DARTS"}, "one of Random, "), (NNIMultiTrial, {"trials": 0}, "at least 1"),
-    (NNIMultiTrial, {"sample": 30}, "from 1 to population")])
+@pytest.mark.parametrize(
+    ("kind", "wrong", "named"),
+    [
+        (NNIOneShot, {"algorithm": "darts"}, "one of DARTS, "),
+        (NNIOneShot, {"epochs": 0}, "epochs must be at least 1"),
+        (NNIOneShot, {"warmup_epochs": 200}, "less than"),
+        (NNIOneShot, {"num_candidates": 0}, "at least 1"),
+        (NNIMultiTrial, {"algorithm": "DARTS"}, "one of Random, "),
+        (NNIMultiTrial, {"trials": 0}, "at least 1"),
+        (NNIMultiTrial, {"sample": 30}, "from 1 to population"),
+    ],
+)
 def test_wrong_settings_are_named(kind, wrong, named):
     with pytest.raises(ValueError, match=named):
         kind(**wrong)
@@ -418,9 +460,20 @@ def test_nni_is_imported_late_says_nothing_and_leaves_no_files(tmp_path):
     here, folders = Path(__file__), {name: tmp_path / name for name in ("home", "work", "plots")}
     for folder in folders.values():
         folder.mkdir()
-    environment = {**os.environ, "HOME": str(folders["home"]), "MPLCONFIGDIR": str(folders["plots"]),
-                   "PYTHONPATH": str(here.parents[3]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", QUIETLY.format(folder=str(here.parent))], cwd=folders["work"],
-                          env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "HOME": str(folders["home"]),
+        "MPLCONFIGDIR": str(folders["plots"]),
+        "PYTHONPATH": str(here.parents[3]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", QUIETLY.format(folder=str(here.parent))],
+        cwd=folders["work"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(folders["home"].iterdir()) and not list(folders["work"].iterdir())

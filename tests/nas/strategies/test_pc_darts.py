@@ -80,8 +80,9 @@ def test_all_channels_and_equal_edges_make_darts_divided_by_the_number_of_inputs
     for name, node in nodes.items():
         states = [torch.randn(3, node.edges["0"].out_channels, 6, 4, dtype=torch.float64) for _ in node.edges]
         halved = [s[..., :3, :2] if "cells.1" in name and i > 1 else s for i, s in enumerate(states)]
-        torch.testing.assert_close(len(node.edges) * node(States(halved)), theirs[name](States(halved)),
-                                   rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            len(node.edges) * node(States(halved)), theirs[name](States(halved)), rtol=1e-10, atol=1e-10
+        )
     assert len(nodes) == 8
 
 
@@ -126,9 +127,16 @@ def test_it_learns_everywhere_and_sees_a_part_of_the_channels(num_parts):
     assert set(widths) == {4 // num_parts, 8 // num_parts}
 
 
-@pytest.mark.parametrize(("space", "says"), [
-    (Cells(channels=6), "must be a multiple of 4: Cells has 6"),
-    (ReID(backbone=MobileNetV2(), num_ids=3), "MobileNetV2 has none: search Cells or NASBench201, or use darts or gdas")])
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        (Cells(channels=6), "must be a multiple of 4: Cells has 6"),
+        (
+            ReID(backbone=MobileNetV2(), num_ids=3),
+            "MobileNetV2 has none: search Cells or NASBench201, or use darts or gdas",
+        ),
+    ],
+)
 def test_spaces_that_it_cannot_serve_are_named(space, says):
     with pytest.raises(ValueError, match=says):
         PCDARTS().supernet(space)
@@ -136,7 +144,8 @@ def test_spaces_that_it_cannot_serve_are_named(space, says):
 
 def test_a_narrowed_space_differs_in_its_channels_alone():
     assert narrowed(ReID(backbone=CELLS, num_ids=5), 2) == ReID(
-        backbone=Cells(channels=2, cells=2, reductions=(2,)), num_ids=5)
+        backbone=Cells(channels=2, cells=2, reductions=(2,)), num_ids=5
+    )
 
 
 def test_parts_are_at_least_one():

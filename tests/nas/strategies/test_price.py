@@ -25,8 +25,16 @@ def runs(monkeypatch):
     def count(space, height, width, device):
         costs = MultiplyAdds.counted(space, height, width)
         measured.append(space)
-        return CandidateLatency(space=space, height=height, width=width, nodes=costs.nodes, of=costs.of,
-                                fixed=float(len(measured)), device=device, error=0.0)
+        return CandidateLatency(
+            space=space,
+            height=height,
+            width=width,
+            nodes=costs.nodes,
+            of=costs.of,
+            fixed=float(len(measured)),
+            device=device,
+            error=0.0,
+        )
 
     monkeypatch.setattr(price.CandidateLatency, "measured", count)
     return measured
@@ -90,8 +98,11 @@ def test_processes_that_search_together_have_the_first_ones_table(tmp_path, runs
     sent = []
     monkeypatch.setattr(price.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(price.distributed, "get_rank", lambda: len(sent))
-    monkeypatch.setattr(price.distributed, "broadcast_object_list",
-                        lambda box: box.__setitem__(0, sent[0]) if sent else sent.append(box[0]))
+    monkeypatch.setattr(
+        price.distributed,
+        "broadcast_object_list",
+        lambda box: box.__setitem__(0, sent[0]) if sent else sent.append(box[0]),
+    )
     assert table(tmp_path / "first") == table(tmp_path / "second")
     assert len(runs) == 1 and not (tmp_path / "second").exists()
 

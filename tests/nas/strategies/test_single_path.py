@@ -107,8 +107,15 @@ class TestPaths:
         student's cell, so that no path here has a pool."""
         supernet = BRIEF.supernet(space).train()
         drawn = supernet.draw(np.random.default_rng(3)).decisions
-        supernet.path = Architecture("", {name: tuple(re.sub("max3|avg3", "sep3", edge) for edge in answer)
-                                          if isinstance(answer, tuple) else answer for name, answer in drawn.items()})
+        supernet.path = Architecture(
+            "",
+            {
+                name: tuple(re.sub("max3|avg3", "sep3", edge) for edge in answer)
+                if isinstance(answer, tuple)
+                else answer
+                for name, answer in drawn.items()
+            },
+        )
         student = space.student(supernet.path).train()
         pairs = zip(modules_in_use(supernet, batch(0).images), modules_in_use(student, batch(0).images), strict=True)
         with torch.no_grad():
@@ -133,7 +140,11 @@ class TestPaths:
         torch.manual_seed(0)
         found = BRIEF.search(space, Classify(), stage)
         space.check(found.best)
-        assert len(found.history) == 7 and found.history[0]["temperature"] == 2.0 and found.ranked[0][0] >= found.ranked[-1][0]
+        assert (
+            len(found.history) == 7
+            and found.history[0]["temperature"] == 2.0
+            and found.ranked[0][0] >= found.ranked[-1][0]
+        )
         assert found.front and found.score == "mAP with shared weights" and not found.notes
 
 
@@ -144,8 +155,11 @@ def modules_in_use(net: nn.Module, images: torch.Tensor) -> list[nn.Module]:
     mixed = [module for module in net.modules() if isinstance(module, MixedOp)]
     for module in mixed:
         module.folded = False
-    hooks = [module.register_forward_hook(lambda module, *_: seen.append(module)) for module in net.modules()
-             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)]
+    hooks = [
+        module.register_forward_hook(lambda module, *_: seen.append(module))
+        for module in net.modules()
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
+    ]
     with torch.no_grad():
         net(images)
     for hook in hooks:
@@ -165,8 +179,9 @@ def test_every_answer_is_drawn_alike():
     for count in sources.values():
         assert abs(count / 600 - 2 / len(sources)) < 4 * (0.25 / 600) ** 0.5
     share = 2 / len(edges)
-    assert len(edges) > 3 * len(sources) and all(abs(count / 600 - share) < 4 * (share / 600) ** 0.5
-                                                 for count in edges.values())
+    assert len(edges) > 3 * len(sources) and all(
+        abs(count / 600 - share) < 4 * (share / 600) ** 0.5 for count in edges.values()
+    )
 
 
 def test_fair_paths_hold_each_answer_equally_often():
@@ -187,7 +202,9 @@ def test_a_fair_step_is_the_sum_over_its_paths(stage):
     expected = [torch.zeros_like(p) for p in work.parameters]
     for work.supernet.path in work.supernet.draw_fairly(np.random.default_rng((5, 1, 7))):
         loss = work.objective.loss(work.supernet, batch(0), 0)["total"]
-        for total, gradient in zip(expected, torch.autograd.grad(loss, work.parameters, materialize_grads=True), strict=True):
+        for total, gradient in zip(
+            expected, torch.autograd.grad(loss, work.parameters, materialize_grads=True), strict=True
+        ):
             total += gradient
     work.train(batch(0), 1, 7)
     for own, old, gradient in zip(work.parameters, before, expected, strict=True):
@@ -245,7 +262,10 @@ def test_kendalls_tau_of_what_was_retrained(stage):
     assert objective.scored == [3] * 4
     pairs = [(line["inherited"], line["retrained"]) for line in found.history[7:]]
     assert len(pairs) == 4 and pairs[0][0] == found.ranked[0][0]
-    assert found.notes == {"kendall_tau": pytest.approx(kendalltau(*zip(*pairs, strict=True)).statistic), "num_retrained": 4}
+    assert found.notes == {
+        "kendall_tau": pytest.approx(kendalltau(*zip(*pairs, strict=True)).statistic),
+        "num_retrained": 4,
+    }
     assert correlation([{"inherited": i, "retrained": -i} for i in range(3)])["kendall_tau"] == -1
 
 
@@ -261,8 +281,18 @@ def test_widths_are_refused_by_name():
         BRIEF.check(space)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"trials": 0}, {"recalibration": 0}, {"sample": 9}, {"num_retrained": 1},
-                                   {"num_retrained": 6}, {"minutes": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"trials": 0},
+        {"recalibration": 0},
+        {"sample": 9},
+        {"num_retrained": 1},
+        {"num_retrained": 6},
+        {"minutes": 0.0},
+    ],
+)
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match="must be"):
         replace(BRIEF, **wrong)

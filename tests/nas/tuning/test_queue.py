@@ -19,7 +19,7 @@ from nas.tuning.storage import opened
 GRACE_S = 6.0
 """A busy machine may keep a live worker silent for some seconds."""
 
-WORKER = '''
+WORKER = """
 import os, signal, sys, time
 from nas.tuning.queue import Queue
 from nas.tuning.storage import opened
@@ -44,7 +44,7 @@ while queue.num_open:
             os.kill(os.getpid(), signal.SIGKILL)
         study.tell(trial, x + y)
     print(trial.number, flush=True)
-'''
+"""
 
 
 def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.Popen]:
@@ -55,8 +55,12 @@ def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.P
     Queue(study, storage, [{"x": i / 10} for i in range(8)], GRACE_S).fill()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), address]
-    return [subprocess.Popen([*command, str(n), str(script.parent / "grave")], env=environment, stdout=subprocess.PIPE,
-                             text=True) for n in range(num)]
+    return [
+        subprocess.Popen(
+            [*command, str(n), str(script.parent / "grave")], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for n in range(num)
+    ]
 
 
 @pytest.mark.parametrize("name", [pytest.param("study.db", marks=pytest.mark.slow), "study.journal"])

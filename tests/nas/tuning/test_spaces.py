@@ -45,7 +45,8 @@ def proposal(space, recipe=RECIPE, seed=0, **params):
 def test_the_papers_grid():
     grid = Space.named("fast_reid", RECIPE).grid()
     assert sorted((point["temperature"], point["loss.alpha"]) for point in grid) == [
-        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)]
+        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)
+    ]
     found, trial = proposal("fast_reid", **grid[7])
     recipe = changed(RECIPE, found.changes)
     assert trial.params == grid[7] and found.architecture is None
@@ -75,13 +76,19 @@ def test_a_temperatures_end_is_asked_where_it_falls(schedule, kind):
     assert temperature.at(0, 10) == pytest.approx(trial.params["temperature"])
 
 
-@pytest.mark.parametrize("loss, weight", [(RECIPE.loss, "loss.alpha"), (KDASLoss(), "loss.distill_weight"),
-                                          (VRKDLoss(), "loss.distill_weight")])
+@pytest.mark.parametrize(
+    "loss, weight",
+    [(RECIPE.loss, "loss.alpha"), (KDASLoss(), "loss.distill_weight"), (VRKDLoss(), "loss.distill_weight")],
+)
 def test_distillation_asks_for_what_the_loss_has(loss, weight):
     recipe = replace(RECIPE, loss=loss)
     found, _ = proposal("distillation", recipe)
     assert {key for key in found.changes if key.startswith("loss.")} == {
-        weight, "loss.triplet_weight", "loss.margin", "loss.temperature"}
+        weight,
+        "loss.triplet_weight",
+        "loss.margin",
+        "loss.temperature",
+    }
     assert isinstance(changed(recipe, found.changes), Recipe)
 
 
@@ -98,13 +105,16 @@ def test_an_architecture_is_one_that_the_student_can_be(name):
     assert found.architecture.decisions.items() <= trial.params.items() and "loss.alpha" in found.changes
 
 
-@pytest.mark.parametrize("name, recipe, message", [
-    ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
-    ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
-    ("fast_reid", replace(RECIPE, loss=KSLLoss()), "sets loss.alpha, which .* not have .*KSLLoss"),
-    ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
-    ("architecture", replace(RECIPE, space=ReID(backbone=Closed())), "nothing is open in Closed"),
-])
+@pytest.mark.parametrize(
+    "name, recipe, message",
+    [
+        ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
+        ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
+        ("fast_reid", replace(RECIPE, loss=KSLLoss()), "sets loss.alpha, which .* not have .*KSLLoss"),
+        ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
+        ("architecture", replace(RECIPE, space=ReID(backbone=Closed())), "nothing is open in Closed"),
+    ],
+)
 def test_a_space_that_does_not_fit(name, recipe, message):
     with pytest.raises(ValueError, match=message):
         Space.named(name, recipe)
@@ -134,16 +144,19 @@ class TestFiles:
         recipe, options = of_recipe(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
         assert recipe == replace(tuned(RECIPE, path), loss=replace(tuned(RECIPE, path).loss, margin=0.7))
 
-    @pytest.mark.parametrize("content, message", [
-        ({}, "is no tuned file"),
-        ([1], "is no tuned file"),
-        ({"format": 9, "changes": {}}, "has format 9, this version reads 1"),
-        ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa'; did you mean 'alpha'"),
-        ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
-        ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
-        ({"changes": {"loss.alpha": 7}}, r"alpha must be a share in \[0, 1\], not 7"),
-        ({"changes": {"loss": {"kind": "Pickle"}}}, "'Pickle', which is not known here"),
-    ])
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            ({}, "is no tuned file"),
+            ([1], "is no tuned file"),
+            ({"format": 9, "changes": {}}, "has format 9, this version reads 1"),
+            ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa'; did you mean 'alpha'"),
+            ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
+            ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
+            ({"changes": {"loss.alpha": 7}}, r"alpha must be a share in \[0, 1\], not 7"),
+            ({"changes": {"loss": {"kind": "Pickle"}}}, "'Pickle', which is not known here"),
+        ],
+    )
     def test_one_that_does_not_fit(self, tmp_path, content, message):
         path = tmp_path / "tuned.json"
         path.write_text(json.dumps(content))
