@@ -36,7 +36,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # safetensors makes files that nobody else may read
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else str(error)

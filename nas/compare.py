@@ -232,7 +232,8 @@ def _check_comparable(first: Entry, other: Entry) -> None:
 
 def _short_names(names: Sequence[str]) -> list[str]:
     """Names without the folders that all share: another machine keeps its data elsewhere."""
-    shared = os.path.commonprefix([name.rpartition("/")[0] + "/" for name in names]).rpartition("/")[0]
+    folders = [name.rpartition("/")[0] + "/" for name in names]
+    shared = os.path.commonprefix(folders).rpartition("/")[0]  # noqa: RUF071 - cut back to whole folders
     return [name.removeprefix(f"{shared}/") for name in names]
 
 

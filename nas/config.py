@@ -13,7 +13,6 @@ from typing import Any
 
 from nas.suggest import near_misses
 
-
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
 

@@ -177,7 +177,7 @@ def _cell_graph(cell: str, nodes: dict[int, list[tuple[str, int]]]) -> nx.MultiD
     for state, label in enumerate(_INPUT_NAMES):
         graph.add_node(state, kind="input", label=label)
     for node, edges in sorted(nodes.items()):
-        for operation, state in edges:
+        for _, state in edges:
             if state not in graph:
                 known = ", ".join(map(str, graph))
                 raise ValueError(f"{cell}.{node} must take its inputs from one of {known}; it names {state}.")

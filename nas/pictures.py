@@ -1,4 +1,4 @@
-"""The pictures of what one network retrieves, as files: strips of queries, features in the plane, distances, cameras."""
+"""Pictures of what one network retrieves, as files: strips of queries, features in the plane, distances, cameras."""
 
 from __future__ import annotations
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nas.config import WITHOUT_EFFECT
 from nas.classifier_space import Classifier
+from nas.config import WITHOUT_EFFECT
 from nas.data.augment import Augment
 from nas.data.base import NUM_THREADS, DataSource, ReIDData
 from nas.data.held_out import HeldOut
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
-from nas.metrics.rerank import Rerank
 from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
+from nas.metrics.rerank import Rerank
 from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.pretrained import check_there
 from nas.stage import Machine
@@ -62,7 +62,8 @@ KINDS = (
     NASBench201,
     *map(type, STRATEGIES.values()),
 )
-"""What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes imported here."""
+"""What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes that are
+imported here."""
 
 
 @dataclass(frozen=True, kw_only=True)

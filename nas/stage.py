@@ -45,7 +45,7 @@ class Machine:
     """CPU threads; 0: torch's choice. The same number gives the same bits."""
     checkpoint_minutes: float = 5.0
 
-    @cache
+    @cache  # noqa: B019 - a process has few machines, and keeps them to its end
     def fabric(self) -> Fabric:
         """One for each process. Raises ValueError when CUDA is asked for and absent."""
         if self.device == "cuda" and not torch.cuda.is_available():

@@ -142,7 +142,8 @@ class Tuner:
         except UpdateFinishedTrialError:  # we were taken for dead, and others do it again
             return
         except NonFiniteLoss as error:  # a fact about the proposal: it is not tried again
-            patiently(lambda: trial.set_user_attr("why", str(error)))
+            why = str(error)
+            patiently(lambda: trial.set_user_attr("why", why))
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):

@@ -35,7 +35,8 @@ class Architecture:
     """What a search decided: plain data, readable by later versions.
 
     `decisions` maps each question's name to its answer: a value, an operation's key, or for a node with several
-    inputs a tuple of `"operation@input"` in the order of the inputs. `space` names the family of networks the decisions belong to.
+    inputs a tuple of `"operation@input"` in the order of the inputs. `space` names the family of networks the
+    decisions belong to.
     """
 
     space: str
@@ -119,7 +120,10 @@ class Node(nn.Module):
 
 @runtime_checkable
 class Staged(Protocol):
-    """A backbone that can be cut between its stages, so that its end can be repeated (KSL). A backbone may do without."""
+    """A backbone that can be cut between its stages, so that its end can be repeated (KSL).
+
+    A backbone may do without.
+    """
 
     out_channels: int
 

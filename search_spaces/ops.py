@@ -68,8 +68,8 @@ def projected(
 ) -> Tensor:
     """`project(x)` for 1x1 convolutions without bias as matrix products.
 
-    With `of_parts` `[B, P, h]` and the `stripe` of each row, `project` of `x` joined with each stripe's vector in all its
-    places, without building that map.
+    With `of_parts` `[B, P, h]` and the `stripe` of each row, `project` of `x` joined with each stripe's vector in all
+    its places, without building that map.
     """
     y, found = x.movedim(1, -1), []
     convolutions = ((project, 0, 1),) if isinstance(project, nn.Conv2d) else ((project.even, 0, 2), (project.odd, 1, 2))

@@ -49,7 +49,7 @@ def _bands(row: Tensor, column: Tensor, height: int, width: int) -> list[Tensor]
     above = column * height - row * width
     middle = height * width
     return [
-        band for offset in (above, -above) for band in ((0 <= offset) & (2 * offset < middle), 2 * offset >= middle)
+        band for offset in (above, -above) for band in ((offset >= 0) & (2 * offset < middle), 2 * offset >= middle)
     ]
 
 

@@ -33,7 +33,7 @@ def loader(
     threads: int = NUM_THREADS,
     repeats: int = 5,
     machine: Machine = Machine(),
-) -> dict[str, dict[str, float]]:  # noqa: B008 (frozen)
+) -> dict[str, dict[str, float]]:
     """Augmented batches of the first `images` training images, from memory and from files, and what they consist of.
 
     `images_per_second`: median over `repeats`; `spread`: fastest less slowest; `ratio`: median of the ratio to the

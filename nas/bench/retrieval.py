@@ -30,7 +30,7 @@ def evaluate(
     repeats: int = 3,
     compare: bool = False,
     machine: Machine = Machine(),
-) -> dict[str, Row]:  # noqa: B008 (frozen)
+) -> dict[str, Row]:
     """Cosine distances, CMC, mAP and mINP of random clusters; `compare`: beside all distances, sorted and looped over.
 
     `seconds`: median over `repeats`; `spread`: slowest less fastest; `peak_mib`: most memory beyond what was used
@@ -54,7 +54,7 @@ def rerank(
     compare: bool = False,
     reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
     machine: Machine = Machine(),
-) -> dict[str, Row]:  # noqa: B008
+) -> dict[str, Row]:
     """The same with k-reciprocal re-ranking; `compare`: beside dense matrices of all images and a loop over them."""
     check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)

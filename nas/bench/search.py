@@ -58,7 +58,7 @@ def search(
     batch: int = 16,
     repeats: int = 5,
     machine: Machine = Machine(),
-) -> dict[str, Any]:  # noqa: B008 (frozen)
+) -> dict[str, Any]:
     """One bilevel step (weights, alphas) of DARTS on the KDAS supernet, in several forms, one after the other in turn.
 
     `seconds`: median over `repeats`; `ratio`: median of the ratio to ours in the same turn; `saved_mib`: what autograd

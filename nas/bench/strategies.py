@@ -157,8 +157,9 @@ def _write(out: Path, known: Sequence[Table], names: Sequence[str], curves: np.n
 
 
 def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> Figure:
-    """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below. A diamond
-    at the right is the authors' figure.
+    """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below.
+
+    A diamond at the right is the authors' figure.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")

@@ -59,7 +59,7 @@ def up_to_date(folder: Path, sources: Sequence[Path], version: int) -> bool:
         return False
     return all(
         description(source).items() <= seen.items() or digest(source) == seen["sha256"]
-        for source, seen in zip(sources, manifest["sources"])
+        for source, seen in zip(sources, manifest["sources"], strict=True)
     )
 
 

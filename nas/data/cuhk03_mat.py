@@ -79,7 +79,7 @@ def protocol(config: Path) -> dict[str, list[Crop]]:
     names, ids, cameras = (content[name].ravel() for name in FIELDS)
     if len(lengths := {len(names), len(ids), len(cameras)}) > 1:
         raise ValueError(f"{config}: {', '.join(FIELDS)} must be of one length, not {sorted(lengths)}")
-    crops = [crop_of(config, *row) for row in zip(names, ids, cameras)]
+    crops = [crop_of(config, *row) for row in zip(names, ids, cameras, strict=True)]
     splits = {}
     for split, name in INDICES.items():
         places = content[name].ravel().astype(np.int64)

@@ -52,7 +52,7 @@ def images_in(folder: Path, name: str, pattern: str = "*") -> tuple[Path, ...]:
 def named(paths: Sequence[Path], pattern: str, name: str, example: str) -> Split:
     """The images with identity and camera, the two numbers that `pattern` finds at the start of each file name."""
     parsed = [re.match(pattern, path.name, re.ASCII) for path in paths]
-    if strangers := [path for path, match in zip(paths, parsed) if match is None]:
+    if strangers := [path for path, match in zip(paths, parsed, strict=True) if match is None]:
         raise ValueError(
             f"{name}: file names start with identity and camera, as in {example}; remove or rename {listing(strangers)}"
         )

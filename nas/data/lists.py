@@ -29,8 +29,9 @@ def parsed_lines(file: Path, pattern: str, example: str) -> list[tuple[str, re.M
 
 def check_listed(name: str, places: Sequence[str], paths: Sequence[Path]) -> None:
     """Raises ValueError naming the images that are not there, or are listed twice, and the places that list them."""
-    if missing := [f"{path} ({place})" for place, path in zip(places, paths) if not path.is_file()]:
+    listed = list(zip(places, paths, strict=True))
+    if missing := [f"{path} ({place})" for place, path in listed if not path.is_file()]:
         raise ValueError(f"{name}: every image that is listed must be a file; missing: {listing(missing)}")
-    first = dict(zip(reversed(paths), reversed(places)))
-    if twice := [f"{path} ({first[path]}; {place})" for place, path in zip(places, paths) if first[path] != place]:
+    first = {path: place for place, path in reversed(listed)}
+    if twice := [f"{path} ({first[path]}; {place})" for place, path in listed if first[path] != place]:
         raise ValueError(f"{name}: every image must be listed once, but these are listed again: {listing(twice)}")

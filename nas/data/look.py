@@ -122,7 +122,7 @@ def seen_file(path: Path) -> Seen:
             to_rgb(image)
     except UnidentifiedImageError:
         return Seen(reason="no image format that Pillow knows, or the beginning of the file is damaged")
-    except Exception as error:  # Pillow's decoders raise nearly every type
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly every type
         return Seen(reason=reason_of(error))
     return Seen(sha256(content).digest(), *stored)
 
@@ -138,4 +138,4 @@ def seen_drawn(images: ImageSource, i: int) -> Seen:
 def image_folders(data: ReIDData) -> set[Path]:
     """The folders that image files lie in, as absolute paths; empty where images are not files."""
     files = [file for split in data.splits.values() for file in files_of(split.images) if file is not None]
-    return {Path(folder).absolute() for folder in {os.path.dirname(file) for file in files}}
+    return {folder.absolute() for folder in {file.parent for file in files}}

@@ -173,7 +173,8 @@ class Figure:
     def _lower(self) -> None:
         who = self.who
         if "skirt" not in who.lower:
-            return self._limb((0, 0.47, 0), (0, 0.52, 0), 0.08 * who.girth, 0.08 * who.girth, who.lower_colour, -0.02)
+            self._limb((0, 0.47, 0), (0, 0.52, 0), 0.08 * who.girth, 0.08 * who.girth, who.lower_colour, -0.02)
+            return
         hem = 0.68 if who.lower == "skirt" else 0.88
         flare = 0.13 if who.lower == "skirt" else 0.12
         outline = [(0.45, 0.085 * who.girth, 0.07), (hem, flare * who.girth, 0.12)]
@@ -286,7 +287,8 @@ class Figure:
         who, (x, y, z) = self.who, hand
         if who.bag == "suitcase":
             self._limb(hand, (x + 0.03 * side, y + 0.22, z - 0.1), 0.009, 0.009, (60, 60, 64))
-            return self._box((x + 0.04 * side, 0.83, z - 0.12), (0.065, 0.15, 0.1), who.bag_colour)
+            self._box((x + 0.04 * side, 0.83, z - 0.12), (0.065, 0.15, 0.1), who.bag_colour)
+            return
         drop, half = (0.13, (0.04, 0.075, 0.085)) if who.bag == "shopping" else (0.09, (0.03, 0.05, 0.075))
         self._limb(hand, (x, y + drop - half[1], z), 0.012, 0.02, shaded(who.bag_colour, 0.6))
         self._box((x + 0.01 * side, y + drop, z), half, who.bag_colour)

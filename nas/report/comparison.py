@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nas.report.table import MISSING, Row, Table, as_markdown, milliseconds, millions, multiply_adds, percent
+from nas.report.table import MISSING, Row, Table, as_markdown, millions, milliseconds, multiply_adds, percent
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
 COSTS = {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -93,7 +94,7 @@ def _place_labels(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, i
     for line in axes.lines:
         corners = axes.transData.transform(line.get_xydata()) * to_points
         taken += [_around(corners, MARKER_SIZE)] if line.get_marker() != "None" else []
-        taken += [_along(*ends) for ends in zip(corners[:-1], corners[1:], strict=True)]
+        taken += [_along(*ends) for ends in pairwise(corners)]
     for row in rows:
         label = _label(axes, row, key, SERIES_COLOURS[looks[row["name"]] % len(SERIES_COLOURS)])
         spot, extent = axes.transData.transform(label.xy) * to_points, label.get_window_extent()

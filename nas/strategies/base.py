@@ -167,7 +167,7 @@ class Strategy(ABC):
     epochs: int
     minutes: float | None
 
-    def check(self, space: SearchSpace) -> None:
+    def check(self, space: SearchSpace) -> None:  # noqa: B027 - most can decide everything
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
-from nas.strategies.base import Batch, Found, Losses, Loop, Objective, Stage, Strategy, check_minutes
+from nas.strategies.base import Batch, Found, Loop, Losses, Objective, Stage, Strategy, check_minutes
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from nas.strategies.price import TABLE, Price, latency_table
 from search_spaces.base import Architecture, SearchSpace, parse_edge
@@ -352,7 +352,7 @@ def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
     top = weights.topk(2, dim=1).values
     ops = [
         parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple) for edge in answer
-    ] or [answer for answer in predicted.decisions.values()]
+    ] or list(predicted.decisions.values())
     return {
         "entropy": entropy.mean().item(),
         "margin": (top[:, 0] - top[:, 1]).mean().item(),

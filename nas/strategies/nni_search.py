@@ -33,10 +33,10 @@ class NNIOneShot(Strategy):
     """One of NNI's searches in a supernet: its supernet and its steps on our batches, losses and optimisers.
 
     DARTS, GumbelDARTS and Proxyless learn alphas, from which our rule derives (NNI's ranks edges by raw alphas).
-    RandomOneShot and ENAS draw paths; what they found are the best of `num_candidates` architectures, drawn by chance or
-    by ENAS's controller, by their mAP with the supernet's weights. First order only, and the gradients of weights and
-    alphas are both computed in every step, as in NNI. What ENAS's controller is about to learn from, a checkpoint does
-    not keep; all else goes on after a kill as if there had been none.
+    RandomOneShot and ENAS draw paths; what they found are the best of `num_candidates` architectures, drawn by chance
+    or by ENAS's controller, by their mAP with the supernet's weights. First order only, and the gradients of weights
+    and alphas are both computed in every step, as in NNI. What ENAS's controller is about to learn from, a checkpoint
+    does not keep; all else goes on after a kill as if there had been none.
     """
 
     algorithm: OneShot = "DARTS"

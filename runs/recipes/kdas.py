@@ -43,7 +43,7 @@ def kdas_baseline() -> Recipe:
 
 
 def kdas_strong() -> Recipe:
-    """KDAS-ReID with a strong retraining: random erasing, warm-up, cosine, larger batches; the rival's labels smoothed."""
+    """KDAS-ReID with a strong retraining: random erasing, warm-up, cosine, larger batches; the rival's labels smoothed."""  # noqa: E501 - printed as one line
     return replace(kdas(), retrain=strong(), loss=KDASLoss(label_smoothing=0.1))
 
 

@@ -13,8 +13,16 @@ import torch
 from torch import nn
 
 from nas.checkpoint import (
-    SaveError, load_into, load_state, load_weights, read_json, save_state, save_weights, write_json, write_whole,
-)  # fmt: skip
+    SaveError,
+    load_into,
+    load_state,
+    load_weights,
+    read_json,
+    save_state,
+    save_weights,
+    write_json,
+    write_whole,
+)
 
 
 class Payload:

@@ -202,10 +202,10 @@ class TestRuns:
 
     def test_what_is_finished_is_not_done_again(self, finished, own):
         names = ["architecture.json", "student.safetensors", "search.ckpt", "retrain.ckpt", "retrain.history.jsonl"]
-        before = [os.stat(finished / name).st_mtime_ns for name in names]
+        before = [(finished / name).stat().st_mtime_ns for name in names]
         assert nas("search", own, "--out", finished, "--machine.device", "cpu") == 0
         assert nas("retrain", finished, "--machine.device", "cpu") == 0
-        assert [os.stat(finished / name).st_mtime_ns for name in names] == before
+        assert [(finished / name).stat().st_mtime_ns for name in names] == before
 
     def test_another_configuration_needs_overwrite(self, own, tmp_path, fails, capfd):
         search = ["search", own, "--out", tmp_path, "--machine.device", "cpu"]

@@ -40,9 +40,9 @@ def trained(space: SearchSpace) -> nn.Module:
     """As after a training: BatchNorms know their maps."""
     torch.manual_seed(0)
     net = space.student().train()
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1.0
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = 1.0
     net(torch.randn(8, 3, 64, 32))
     return net.inference().eval()
 

@@ -1,4 +1,4 @@
-"""Features of a network and of a file: the same numbers as a plain loop's, whole after saving, and wrong files named."""
+"""Features of a network and of a file: the same numbers as a plain loop's, whole after saving, wrong files named."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class TestExtract:
         net = Net(alone).train()
         features = extract(net, *caches, stage, Evaluation(batch_size=batch_size))
         assert net.training and not features.query.requires_grad
-        for found, cache in zip((features.query, features.gallery), caches):
+        for found, cache in zip((features.query, features.gallery), caches, strict=True):
             plain = torch.cat([Net(True)(normalise(cache.get(np.array([i])))) for i in range(len(cache))])
             torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
         assert features.query_ids.tolist() == DATA.query.ids.tolist()

@@ -148,7 +148,9 @@ def test_a_killed_training_goes_on_behind_the_switch(recipes, tmp_path, monkeypa
     class Killed(BaseException):
         pass
 
-    def killed(*arguments, steps=count(1)):
+    steps = count(1)
+
+    def killed(*arguments):
         if next(steps) == 5:
             raise Killed
         step(*arguments)

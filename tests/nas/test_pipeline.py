@@ -40,7 +40,8 @@ from runs.recipes.demo import toy
 def published() -> Recipe:
     """The toy's published cell, retrained without search or teacher."""
     recipe = toy()
-    return replace(recipe, strategy=None, teacher=None, rival=None, retrain=replace(recipe.retrain, epochs=1, validate_every=0))
+    retrain = replace(recipe.retrain, epochs=1, validate_every=0)
+    return replace(recipe, strategy=None, teacher=None, rival=None, retrain=retrain)
 
 def taught() -> Recipe:
     """The toy without its rival, one epoch of everything."""

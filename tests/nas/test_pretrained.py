@@ -1,7 +1,6 @@
 """Torchvision's weights go by name into our networks, and what fits of them into other architectures."""
 
 import re
-
 from urllib.error import URLError
 
 import pytest

@@ -286,7 +286,7 @@ def begun(folder: Path) -> int:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             status = trained(folder)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the child prints it and ends
             traceback.print_exc()
         finally:
             os._exit(status)

@@ -86,7 +86,7 @@ def test_alphas_far_away_lead_somewhere():
 
 def test_bounds_are_those_of_all_networks():
     space, costs = TwoNodes(), MultiplyAdds.counted(TwoNodes(), 8, 8)
-    offered = {source: space.keys for source in range(2)}
+    offered = dict.fromkeys(range(2), space.keys)
     every = [
         costs.fixed
         + costs.of["op"][op]

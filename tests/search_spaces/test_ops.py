@@ -1,6 +1,7 @@
 """The candidates: their shapes, the part-aware module against a loop, and the weight that a norm takes in."""
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def naive_parts(module, x):
     raw = [
         [
             module.reduce.weight[:, :, 0] @ image[:, top:bottom].mean(dim=(1, 2)).relu()
-            for top, bottom in zip(bounds[:-1], bounds[1:], strict=True)
+            for top, bottom in pairwise(bounds)
         ]
         for image in x
     ]
@@ -137,7 +138,7 @@ WEIGHTED = {
         f"{key}/{c_out}/{stride}/{affine}": make
         for c_out, stride in ((4, 1), (8, 1), (8, 2))
         for affine in (True, False)
-        for key, make in resnet.candidates({kind: 2 for kind in resnet.KINDS}, 8, c_out, stride, affine).items()
+        for key, make in resnet.candidates(dict.fromkeys(resnet.KINDS, 2), 8, c_out, stride, affine).items()
     },
 }
 

@@ -23,7 +23,7 @@ def decided(space, **answers):
 def with_statistics(net):
     """In evaluation mode, with weights and running statistics that are not the initial ones."""
     rng = torch.Generator().manual_seed(0)
-    for name, tensor in net.state_dict().items():
+    for tensor in net.state_dict().values():
         if tensor.dim() == 1 and tensor.is_floating_point():
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=rng))
     return net.eval()

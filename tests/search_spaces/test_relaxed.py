@@ -50,7 +50,7 @@ class TwoNodes(SearchSpace):
     def build(self, pick, c_in=3):
         makers = {key: lambda key=key: KDAS[key](3, 1, pick.affine) for key in self.keys}
         op = pick.op("op", makers)
-        last = pick.edges("last", {source: makers for source in range(2)}, keep=1)
+        last = pick.edges("last", dict.fromkeys(range(2), makers), keep=1)
         return Nodes(op, [pick.edges("node", {0: makers, 1: makers}, keep=2), last])
 
 
@@ -63,8 +63,8 @@ def darts_parse(weights, names, steps=4):
     for i in range(steps):
         rows = weights[start : start + i + 2]
         strength = [max(w for k, w in enumerate(row) if k != zero) for row in rows]
-        for j in sorted(range(i + 2), key=lambda x: -strength[x])[:2]:
-            gene.append((names[rows[j].index(strength[j])], j))
+        best = sorted(range(i + 2), key=lambda x: -strength[x])[:2]
+        gene.extend((names[rows[j].index(strength[j])], j) for j in best)
         start += i + 2
     return gene
 

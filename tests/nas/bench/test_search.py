@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-import nas.bench.search  # the package has a function of that name
+import nas.bench.search  # noqa: F401 - by sys.modules: the package has a function of that name
 from nas.cli import main
 from nas.stage import Machine, Stage
 from search_spaces.cell import Cells

@@ -148,7 +148,7 @@ def vehicleid(folder: Path) -> Path:
         paint_all(root / "image", " ".join(f"{one:07d}.jpg" for one in numbered))
         lines(
             root / "train_test_split" / f"{name}.txt",
-            "\n".join(f"{one:07d} {vehicle}" for one, vehicle in zip(numbered, vehicles)),
+            "\n".join(f"{one:07d} {vehicle}" for one, vehicle in zip(numbered, vehicles, strict=True)),
         )
     return folder
 

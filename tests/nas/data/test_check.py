@@ -79,7 +79,7 @@ def test_distractors_do_not_count_as_a_large_identity(tree: Path):
 
 def test_nothing_is_written(tree: Path):
     def listed() -> list[tuple]:
-        return [(path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in sorted(tree.parent.rglob("*"))]
+        return [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(tree.parent.rglob("*"))]
 
     before = listed()
     tree.chmod(0o555)

@@ -80,7 +80,8 @@ def histograms(pixels: np.ndarray, stripes: int) -> np.ndarray:
     """Square roots of colour histograms of 8 x 8 x 8 bins, one for each horizontal stripe: [N, stripes * 512]."""
     codes = (pixels // 32).astype(np.int64) @ [64, 8, 1]
     parts = [part.reshape(len(codes), -1) for part in np.array_split(codes, stripes, axis=1)]
-    return np.sqrt([np.concatenate([np.bincount(one, minlength=512) for one in image]) for image in zip(*parts)])
+    images = zip(*parts, strict=True)
+    return np.sqrt([np.concatenate([np.bincount(one, minlength=512) for one in image]) for image in images])
 
 
 def border(pixels: np.ndarray) -> np.ndarray:

@@ -128,7 +128,8 @@ class TestCUHK03:
                     identity, camera = protocol["labels"][place, 0], protocol["camId"][place, 0]
                     expected.add((int(identity), int(camera), pixels.shape, pixels.tobytes()))
                 images = [np.asarray(split.images.read(i)) for i in range(len(split))]
-                found = zip(split.ids.tolist(), split.cameras.tolist(), (one.shape for one in images), images)
+                shapes = [one.shape for one in images]
+                found = zip(split.ids.tolist(), split.cameras.tolist(), shapes, images, strict=True)
                 assert {(*row, image.tobytes()) for *row, image in found} == expected
 
     def test_second_load_uses_the_first_ones_images(self, source: CUHK03, conversions: list):

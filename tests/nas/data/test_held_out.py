@@ -7,8 +7,8 @@ import pytest
 
 from nas.config import decode, encode
 from nas.data.base import DataSource, Files, ReIDData, Split
-from nas.data.pedestrians import Pedestrians
 from nas.data.held_out import HeldOut, held_out
+from nas.data.pedestrians import Pedestrians
 
 
 def split(name, ids, cameras):

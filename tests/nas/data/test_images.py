@@ -111,7 +111,10 @@ class TestUnreadable:
 
     def test_skipping_comes_before_counting_the_images_of_an_identity(self, tmp_path: Path):
         file = with_bad_files(tmp_path, num_good=1)
-        with pytest.warns(UserWarning), pytest.raises(ValueError, match="at least two images"):
+        with (
+            pytest.warns(UserWarning, match="skipped 3 unreadable images"),
+            pytest.raises(ValueError, match="at least two images"),
+        ):
             Csv(file=file, unreadable="skip").load()
 
 

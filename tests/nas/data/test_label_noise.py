@@ -38,7 +38,7 @@ def test_images_and_other_identities_are_drawn_evenly():
     wrong = drawn != LABELS
     assert np.abs(wrong.mean(axis=0) - 0.4).max() < 0.035  # 4.5 standard deviations
     for label in range(5):
-        images = LABELS == label
+        images = label == LABELS
         shares = np.bincount(drawn[:, images][wrong[:, images]], minlength=5) / wrong[:, images].sum()
         assert shares[label] == 0 and np.abs(np.delete(shares, label) - 0.25).max() < 0.03
 

@@ -25,7 +25,7 @@ class TestClassBalanced:
     def test_images_repeat_only_where_there_are_too_few(self):
         for batch in class_balanced(LABELS, 3, 4, rng(), num_batches=50):
             for images in batch.reshape(3, 4):
-                available = (LABELS == LABELS[images[0]]).sum()
+                available = (LABELS[images[0]] == LABELS).sum()
                 assert len(set(images.tolist())) == min(4, available)
 
     def test_all_identities_come_by_before_one_comes_again(self):

@@ -14,7 +14,8 @@ from nas.report.page import finding
 
 HOSTILE = '<script>alert("1")</script>'
 SECTIONS = {
-    "results", "architecture", "strips", "retrieval", "search", "training", "ranked", "configuration", "environment", "reproduce",
+    "results", "architecture", "strips", "retrieval", "search", "training", "ranked",
+    "configuration", "environment", "reproduce",
 }  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def test_everything_shown_is_escaped(run_folder):
 def test_a_run_that_has_only_searched(run_folder):
     for name in os.listdir(run_folder):
         if name not in ("search.history.jsonl", "architecture.json", "config.json"):
-            os.unlink(run_folder / name)
+            (run_folder / name).unlink()
     page = read(run_folder)
     assert sections(page) == {"architecture", "search", "training", "configuration"}
     assert "The search has run for 40 epochs; nothing is evaluated yet." in page.text
@@ -153,7 +154,7 @@ def test_missing_and_wild_values(run_folder):
     rows = [{"name": None, "mAP": float("nan"), "parameters": 1e300}, {"name": "student", "mAP": 0.5, "rank1": None}]
     change(run_folder, "metrics.json", rows=rows, cmc=None, protocol={"ap": None})
     change(run_folder, "config.json", nothing=None, empty={}, none=[], deep={"a": {"b": {"c": [1, 2]}}})
-    with open(run_folder / "search.history.jsonl", "a") as history:
+    with (run_folder / "search.history.jsonl").open("a") as history:
         history.write('{"epoch": 40, "weight": {"total": NaN}, "alphas": null, "health": null}\n{"epoch": 41, "wei')
     assert "student" in read(run_folder).text
 

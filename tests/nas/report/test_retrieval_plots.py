@@ -1,6 +1,7 @@
 """Pictures of retrieval: what they show, and what there is to say about data that hardly are any."""
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_histogram_shows_every_pair_once(num_bins):
         shares, edges, _ = stairs.get_data()
         inside = [
             counts[(pairs.edges[:-1] >= low - 1e-9) & (pairs.edges[:-1] < high - 1e-9)].sum()
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in pairwise(edges)
         ]
         assert len(shares) <= 80 and sum(shares) == pytest.approx(100)
         np.testing.assert_allclose(shares, 100 * np.array(inside) / counts.sum())

@@ -47,7 +47,7 @@ def test_networks_of_other_stages_are_refused():
 
 def test_curves_go_through_means_and_show_extremes():
     figure = curves({"AUX": {0.5: [30.0, 40.0], 0.0: [10.0]}}, "share of wrong labels", "error (%)")
-    line, caps, (bars,) = figure.axes[0].containers[0]
+    line, _, (bars,) = figure.axes[0].containers[0]
     assert line.get_xydata().tolist() == [[0.0, 10.0], [0.5, 35.0]]
     assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[10.0, 10.0], [30.0, 40.0]]
     assert "AUX" in text(figure) and "share of wrong labels" in text(figure)

@@ -96,7 +96,7 @@ def test_the_best_is_the_best_of_what_was_tried(strategy):
     scores = {a: objective.score(a, 1).value for a, _ in list(objective.asked)}
     assert found.ranked[0][0] == max(scores.values()) == scores[found.best] == found.history[-1]["best"]
     assert sorted((value for value, _ in found.ranked), reverse=True) == [value for value, _ in found.ranked]
-    assert dict((a, value) for value, a in found.ranked) == scores
+    assert {a: value for value, a in found.ranked} == scores
     assert len(search(replace(strategy, trials=3, num_ranked=2)).ranked) == 2
 
 

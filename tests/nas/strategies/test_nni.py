@@ -1,4 +1,4 @@
-"""NNI's strategies behind our Strategy: what every one keeps to, its choices against our supernet, and what is refused."""
+"""NNI's strategies behind our Strategy: what each one keeps to, its choices against our supernet, what is refused."""
 
 import os
 import subprocess

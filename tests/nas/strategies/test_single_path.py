@@ -200,7 +200,8 @@ def test_a_fair_step_is_the_sum_over_its_paths(stage):
     work = shared(SPACES["nas_bench_201"], stage, strategy)
     before = [p.detach().clone() for p in work.parameters]
     expected = [torch.zeros_like(p) for p in work.parameters]
-    for work.supernet.path in work.supernet.draw_fairly(np.random.default_rng((5, 1, 7))):
+    for path in work.supernet.draw_fairly(np.random.default_rng((5, 1, 7))):
+        work.supernet.path = path
         loss = work.objective.loss(work.supernet, batch(0), 0)["total"]
         for total, gradient in zip(
             expected, torch.autograd.grad(loss, work.parameters, materialize_grads=True), strict=True

@@ -140,8 +140,8 @@ class TestFiles:
         assert Architecture.from_dict(json.loads(path.read_text())) == found.architecture
 
     def test_the_command_line_takes_it_and_has_the_last_word(self, file):
-        path, found = file
-        recipe, options = of_recipe(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
+        path, _ = file
+        recipe, _ = of_recipe(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
         assert recipe == replace(tuned(RECIPE, path), loss=replace(tuned(RECIPE, path).loss, margin=0.7))
 
     @pytest.mark.parametrize(
