@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from nas.data.sets import SETS, class_named
+from nas.errors import near_misses
 from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.foreign import is_classifier
 from nas.recipe import Recipe
@@ -19,7 +20,6 @@ from nas.small import small
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
-from nas.suggest import near_misses
 from nas.tuning.file import tuned
 
 SHORT = {

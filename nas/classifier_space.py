@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from nas.errors import near_misses
 from nas.foreign import classifier_features
-from nas.suggest import near_misses
 from search_spaces.base import Pick, SearchSpace
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")

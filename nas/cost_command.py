@@ -14,13 +14,13 @@ import torch
 import tyro
 from rich.console import Console
 
-from nas.checkpoint import read_json
+from nas.errors import near_misses
 from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.recipes import recipe_named, recipes
 from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run
-from nas.suggest import near_misses
+from nas.system.files import read_json
 from search_spaces.base import Architecture
 from search_spaces.cell import Cells
 from search_spaces.cost import Cost, cost

@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from nas.checkpoint import write_bytes
 from nas.data.base import ReIDData
 from nas.data.check import Checked, SplitFacts, Spread, check
 from nas.data.look import image_folders
 from nas.data.sets import SETS, class_named, data_set
+from nas.errors import near_misses
 from nas.report.contact_sheet import contact_sheet
 from nas.report.table import MISSING, Row, Table, as_rich
-from nas.suggest import near_misses
+from nas.system.files import write_bytes
 
 OUT = Path("runs/out/data-check")
 USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]

@@ -19,7 +19,7 @@ import graphviz
 import matplotlib
 import networkx as nx
 
-from nas.checkpoint import write_bytes
+from nas.system.files import write_bytes
 
 OPERATION_NAMES = {
     "sep3": "sep conv 3x3",

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nas.checkpoint import read_json, write_json
 from nas.joint_space import parted
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.strategies.board import Tried
 from nas.strategies.discrete import front, ranked
+from nas.system.files import read_json, write_json
 from nas.tuning.file import changed
 from search_spaces.base import Architecture
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.checkpoint import load_weights, read_json
 from nas.data.base import DataSource
 from nas.features import Features
 from nas.foreign import OnnxNet, classifier_features
@@ -20,6 +19,8 @@ from nas.pictures import draw_plots
 from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run
 from nas.stage import Machine, Stage
+from nas.system.files import read_json
+from nas.system.weights import load_weights
 from nas.teach import teacher_path
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.checkpoint import write_bytes
 from nas.network import Network, feature_net
 from nas.run import RESULTS, Run
+from nas.system.files import write_bytes
 
 OPSET = 17
 LARGEST_DIFFERENCE = 1e-4

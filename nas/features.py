@@ -17,7 +17,6 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.checkpoint import load_weights, write_whole
 from nas.data.augment import normalise
 from nas.data.base import Split
 from nas.data.cache import Cache
@@ -25,6 +24,8 @@ from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
 from nas.recipe import Evaluation
 from nas.stage import Stage
+from nas.system.files import write_whole
+from nas.system.weights import load_weights
 
 NEEDED = ("query", "gallery", "query_ids", "gallery_ids")
 CAMERAS = ("query_cameras", "gallery_cameras")

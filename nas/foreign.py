@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from nas.checkpoint import load_into
 from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from nas.errors import near_misses
 from nas.pretrained import read_checkpoint
-from nas.suggest import near_misses
+from nas.system.weights import load_into
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

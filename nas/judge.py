@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from nas.checkpoint import write_json
 from nas.data.base import ReIDData
 from nas.features import Features, extract
 from nas.foreign import OnnxNet
@@ -20,6 +19,7 @@ from nas.pictures import draw_plots, draw_strips
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images
 from nas.stage import Stage
+from nas.system.files import write_json
 from nas.training import cached
 from search_spaces.cost import cost
 from search_spaces.latency import latency

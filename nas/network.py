@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 import nas.recipe  # noqa: F401 - a file's header may name any class that a recipe can
-from nas.checkpoint import load_into, load_weights, save_weights
-from nas.config import decode, encode
+from nas.system.config import decode, encode
+from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.base import Architecture
 from students.reid import ReIDNet, ReIDSpace
 

@@ -11,7 +11,6 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nas.checkpoint import write_text, write_whole
 from nas.data.base import ReIDData, Split, listing
 from nas.features import Features
 from nas.metrics.camera_pairs import camera_pairs
@@ -21,6 +20,7 @@ from nas.recipe import Evaluation
 from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
 from nas.report.strips import strip
 from nas.report.style import svg
+from nas.system.files import write_text, write_whole
 
 RANKED = 10
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from nas.checkpoint import load_into, load_state, load_weights
+from nas.system.weights import load_into, load_state, load_weights
 from search_spaces.base import SearchSpace
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2

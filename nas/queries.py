@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.checkpoint import write_text
+from nas.system.files import write_text
 
 COLUMNS = ("query", "identity", "camera", "average_precision", "first_match_rank")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from nas.classifier_space import Classifier
-from nas.config import WITHOUT_EFFECT
 from nas.data.augment import Augment
 from nas.data.base import NUM_THREADS, DataSource, ReIDData
 from nas.data.held_out import HeldOut
@@ -23,6 +22,7 @@ from nas.stage import Machine
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
+from nas.system.config import WITHOUT_EFFECT
 from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
@@ -62,7 +62,7 @@ KINDS = (
     NASBench201,
     *map(type, STRATEGIES.values()),
 )
-"""What a configuration file can name as data, space or strategy: `nas.config.decode` knows the classes that are
+"""What a configuration file can name as data, space or strategy: `nas.system.config.decode` knows the classes that are
 imported here."""
 
 

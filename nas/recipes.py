@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from nas.errors import near_misses
 from nas.recipe import Recipe
-from nas.suggest import near_misses
 
 PACKAGE = "runs.recipes"
 

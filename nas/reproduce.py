@@ -16,15 +16,15 @@ import tyro
 from rich.console import Console
 
 from nas.arguments import of_recipe
-from nas.checkpoint import write_json, write_text
-from nas.config import fingerprint
 from nas.data.base import DataSource
+from nas.errors import near_misses
 from nas.pipeline import run_all
 from nas.recipe import Recipe
 from nas.report.style import svg
 from nas.report.table import MISSING, Row, Table, as_markdown, as_rich, millions, multiply_adds, percent
 from nas.run import DECIDES, RESULTS, Run
-from nas.suggest import near_misses
+from nas.system.config import fingerprint
+from nas.system.files import write_json, write_text
 from nas.teach import teach
 
 FORMAT = 1

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from nas.checkpoint import read_json, write_json
-from nas.config import decode, differences, encode, fingerprint, portable
 from nas.recipe import Recipe
 from nas.stage import Stage
+from nas.system.config import decode, differences, encode, fingerprint, portable
+from nas.system.files import read_json, write_json
 from nas.tuning.file import changed
 from search_spaces.base import Architecture
 from search_spaces.latency import processor

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
-from nas.checkpoint import write_json
 from nas.data import splits
 from nas.data.base import ReIDData, Split
 from nas.data.cache import CachePart
@@ -20,10 +19,11 @@ from nas.stage import Stage
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Strategy
 from nas.strategies.discrete import DiscreteSearch
+from nas.system.files import write_json
+from nas.system.processes import threads_of, working
 from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
 from nas.trials import Trials
-from nas.workers import threads_of, working
 from search_spaces.base import Architecture, SearchSpace
 
 FORMAT = 1

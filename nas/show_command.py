@@ -15,7 +15,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from nas.checkpoint import read_json
 from nas.entries import Entries, Entry, entries, search_history
 from nas.network import feature_net
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
@@ -23,6 +22,7 @@ from nas.run import Run
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.discrete import DiscreteSearch
+from nas.system.files import read_json
 from search_spaces.base import Architecture, parse_edge
 from search_spaces.cost import Cost, cost
 

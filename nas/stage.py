@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.checkpoint import load_state, save_state, write_text
-from nas.journal import FileJournal
+from nas.system.files import write_text
+from nas.system.journal import FileJournal
+from nas.system.weights import load_state, save_state
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

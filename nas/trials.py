@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from nas.config import fingerprint
 from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
@@ -19,6 +18,7 @@ from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.stage import NonFiniteLoss, Stage
 from nas.strategies.base import Report, Score
+from nas.system.config import fingerprint
 from nas.teach import started
 from nas.training import train
 from nas.tuning.file import changed

@@ -18,12 +18,12 @@ from optuna import Study, Trial
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from nas.checkpoint import read_json
-from nas.config import portable
 from nas.data.held_out import HeldOut
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stage import NonFiniteLoss
+from nas.system.config import portable
+from nas.system.files import read_json
 from nas.teach import teach
 from nas.tuning.file import changed
 from nas.tuning.queue import Queue

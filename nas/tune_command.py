@@ -17,7 +17,7 @@ from nas.recipe import Recipe
 from nas.recipes import recipe_named
 from nas.report.table import as_rich
 from nas.run import Run
-from nas.workers import threads_of, working
+from nas.system.processes import threads_of, working
 
 OUT = Path("runs/out")
 HOST = "127.0.0.1"

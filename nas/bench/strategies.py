@@ -19,15 +19,15 @@ from rich.progress import track
 from scipy.stats import mannwhitneyu
 
 from nas.bench.tables import Memory, Table, read_tables
-from nas.checkpoint import write_bytes, write_json, write_text
 from nas.draw import MUTED
+from nas.errors import near_misses
 from nas.metrics.retrieval import check_counts
 from nas.report.style import SERIES_COLOURS, STYLE, WIDTH, png, svg
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
-from nas.suggest import near_misses
+from nas.system.files import write_bytes, write_json, write_text
 
 Row = dict[str, float]
 BASELINE = "random"

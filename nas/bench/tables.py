@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nas.checkpoint import read_json
 from nas.strategies.base import Report, Score
+from nas.system.files import read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.base import Architecture, Fixed, Pick, SearchSpace, Value
 from search_spaces.cost import cost

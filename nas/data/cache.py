@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.base import NUM_THREADS, Split, unreadable_error
-from nas.data.memory import spare_bytes
+from nas.system.memory import spare_bytes
 
 SHARE = 0.75  # of the memory that is free; networks and what is read ahead need some too
 

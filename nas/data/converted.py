@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nas.checkpoint import SaveError, read_json, write_json
+from nas.errors import SaveError
+from nas.system.files import read_json, write_json
 
 MANIFEST = "manifest.json"
 

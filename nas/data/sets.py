@@ -14,7 +14,7 @@ from nas.data.pedestrians import Pedestrians
 from nas.data.vehicleid import VehicleID
 from nas.data.vehicles import Vehicles
 from nas.data.veri776 import VeRi776
-from nas.suggest import near_misses
+from nas.errors import near_misses
 
 SETS: dict[str, type[DataSource]] = {
     "market1501": Market1501,

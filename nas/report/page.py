@@ -9,11 +9,11 @@ from markupsafe import Markup
 from PIL import Image
 
 from nas import draw
-from nas.checkpoint import write_text
 from nas.report import plots, table
 from nas.report.inline import data_uri, inline_svg
 from nas.report.pareto import pareto
 from nas.report.style import svg
+from nas.system.files import write_text
 
 STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "rival": "Rival"}
 RETRIEVAL_PLOTS = {

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
-from nas.checkpoint import write_text
 from nas.draw import FILLS, INK, MUTED
 from nas.report.inline import inline_svg
 from nas.report.page import templates
 from nas.report.pareto import front
 from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
 from nas.report.table import Table, percent
+from nas.system.files import write_text
 
 COLOURS = LinearSegmentedColormap.from_list("mAP", ["#d9e8f5", "#56a0d3", "#0b3c6e"])
 BEST = SERIES_COLOURS[1]

@@ -98,7 +98,7 @@ class Loop(Protocol):
 
 
 class Journal(Protocol):
-    """What the workers of one search have told each other, in its order (`nas.journal`)."""
+    """What the workers of one search have told each other, in its order (`nas.system.journal`)."""
 
     def alone(self) -> AbstractContextManager:
         """While inside, no other worker is."""

@@ -10,7 +10,7 @@ from warnings import warn
 import torch
 from torch import Tensor, distributed
 
-from nas.checkpoint import read_json, write_json
+from nas.system.files import read_json, write_json
 from search_spaces.base import Architecture, SearchSpace
 from search_spaces.candidate_costs import CandidateCosts, MultiplyAdds
 from search_spaces.candidate_latency import CandidateLatency, OtherConditions

@@ -8,17 +8,17 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.checkpoint import read_json, write_json
-from nas.config import decode
+from nas.errors import near_misses
 from nas.recipe import Recipe
-from nas.suggest import near_misses
+from nas.system.config import decode
+from nas.system.files import read_json, write_json
 from search_spaces.base import Architecture
 
 FORMAT = 1
 
 
 def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architecture | None, **found: object) -> Path:
-    """Writes `changes` (fields such as `loss.alpha`, with `nas.config.encode`d values) and what was `found`.
+    """Writes `changes` (fields such as `loss.alpha`, with `nas.system.config.encode`d values) and what was `found`.
 
     With an architecture the file is an architecture file, too: it needs no other beside it.
     """

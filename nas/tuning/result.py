@@ -13,10 +13,10 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.checkpoint import write_json, write_text
 from nas.report.pareto import front
 from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
 from nas.report.tuning import write_tuning_report
+from nas.system.files import write_json, write_text
 from nas.tuning.file import write_tuned
 from search_spaces.base import Architecture
 

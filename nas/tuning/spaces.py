@@ -8,9 +8,9 @@ from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from nas.config import encode
+from nas.errors import near_misses
 from nas.recipe import Recipe
-from nas.suggest import near_misses
+from nas.system.config import encode
 from search_spaces.base import Architecture, Value
 from search_spaces.trial import proposed
 from teachers.temperature import Constant, Cosine, Linear, Temperature

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from nas.config import differences
+from nas.system.config import differences
 
 NAME = "study.db"
 LOCK = ".flock"

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from nas.checkpoint import write_json
 from nas.cli import main
 from nas.compare import compare, default_folder
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.queries import Queries
+from nas.system.files import write_json
 
 PROTOCOL = {
     "distance": "cosine",

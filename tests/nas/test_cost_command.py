@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from nas.checkpoint import write_json
 from nas.cli import main
 from nas.cost_command import STUDENTS, costs, size_of, subject_named
 from nas.recipes import recipe_named
 from nas.run import Run
+from nas.system.files import write_json
 from search_spaces.base import Architecture
 from students.reid import ReID
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nas import draw
-from nas.checkpoint import SaveError
+from nas.errors import SaveError
 
 NORMAL = [["sep3@0", "skip@1"], ["dil3@2", "dil3@0"], ["dil3@3", "sep3@2"], ["dil3@4", "dil3@3"]]
 REDUCE = [["max3@0", "part@1"], ["sep3@0", "dil3@2"], ["dil3@2", "max3@0"], ["dil3@4", "dil3@3"]]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.checkpoint import load_state
 from nas.cli import main
 from nas.network import Network
 from nas.optimisers import SGD, step
 from nas.recipe import Training
 from nas.recipes import recipe_named
 from nas.run import Run
+from nas.system.weights import load_state
 from nas.teach import started
 from search_spaces.base import Architecture
 from search_spaces.resnet import ResNet

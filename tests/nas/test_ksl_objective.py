@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.config import decode, encode
 from nas.data.batches import Batch
 from nas.ksl_objective import KSLLoss
 from nas.losses import KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.objective import SearchObjective
+from nas.system.config import decode, encode
 from students.losses import cross_entropy, ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp, triplet
 from students.reid import ReIDOutput
 from teachers.teacher import TeacherOutput

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from nas.checkpoint import SaveError
 from nas.cli import main
+from nas.errors import SaveError
 from nas.stage import Loop, Machine, NonFiniteLoss, Stage
 
 NUM_EPOCHS, NUM_STEPS = 3, 4

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from nas.checkpoint import SaveError
 from nas.data import cuhk03
 from nas.data.cuhk03 import CUHK03
 from nas.data.dukemtmc import DukeMTMC
 from nas.data.market1501 import Market1501
+from nas.errors import SaveError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* does not have the published counts")  # these trees are small
 Tree = Callable[..., Path]

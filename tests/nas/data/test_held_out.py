@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.config import decode, encode
 from nas.data.base import DataSource, Files, ReIDData, Split
 from nas.data.held_out import HeldOut, held_out
 from nas.data.pedestrians import Pedestrians
+from nas.system.config import decode, encode
 
 
 def split(name, ids, cameras):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from nas.checkpoint import SaveError
+from nas.errors import SaveError
 from nas.report import plots, strip, write_report
 from nas.report.page import finding
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from nas.bench.tables import Memory
-from nas.journal import FileJournal
 from nas.stage import Machine, Stage
 from nas.strategies.base import Score
 from nas.strategies.board import Board, Tried
@@ -22,6 +21,7 @@ from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
+from nas.system.journal import FileJournal
 from search_spaces.base import Architecture, SearchSpace
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2

@@ -8,11 +8,11 @@ import pytest
 from torch import nn
 
 from nas.arguments import of_recipe
-from nas.config import decode
 from nas.ksl_objective import KSLLoss
 from nas.losses import HintLoss, KDASLoss, VRKDLoss
 from nas.recipe import Recipe
 from nas.small import small
+from nas.system.config import decode
 from nas.tuning.file import changed, tuned, write_tuned
 from nas.tuning.spaces import SPACES, Space
 from runs.recipes.fast_reid import fast_reid

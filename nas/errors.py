@@ -1,7 +1,13 @@
-"""Near misses for error messages."""
+"""What goes wrong in ways that a user can mend, and near misses for the messages."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+class SaveError(RuntimeError):
+    """A file could not be written; what stood there before still stands."""
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

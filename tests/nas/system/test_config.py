@@ -7,12 +7,12 @@ from typing import Literal
 
 import pytest
 
-from nas.config import decode, differences, encode, fingerprint, portable
 from nas.data.base import DataSource
 from nas.data.csv_file import Csv
 from nas.data.market1501 import Market1501
 from nas.recipe import Images, Recipe
 from nas.recipes import recipes
+from nas.system.config import decode, differences, encode, fingerprint, portable
 from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
 from students.reid import ReID

@@ -12,17 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.checkpoint import (
-    SaveError,
-    load_into,
-    load_state,
-    load_weights,
-    read_json,
-    save_state,
-    save_weights,
-    write_json,
-    write_whole,
-)
+from nas.errors import SaveError
+from nas.system.files import read_json, write_json, write_whole
+from nas.system.weights import load_into, load_state, load_weights, save_state, save_weights
 
 
 class Payload:

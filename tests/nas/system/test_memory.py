@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nas.data.memory import spare_bytes
+from nas.system.memory import spare_bytes
 
 AVAILABLE = 10_000
 

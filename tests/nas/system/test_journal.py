@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nas.journal import FileJournal
+from nas.system.journal import FileJournal
 
 LINES = [{"ask": 0, "architecture": {}}, {"tell": 0, "score": 0.5}, {"ask": 1, "text": "é\n"}]
 
@@ -64,7 +64,7 @@ def test_a_trial_has_one_worker(path):
 
 def test_the_dead_have_no_trial(path):
     code = (
-        "import sys, time; from pathlib import Path; from nas.journal import FileJournal\n"
+        "import sys, time; from pathlib import Path; from nas.system.journal import FileJournal\n"
         "journal = FileJournal(Path(sys.argv[1])); assert journal.take(0); print('taken', flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

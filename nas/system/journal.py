@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from nas.checkpoint import SaveError
+from nas.errors import SaveError
 
 
 class FileJournal:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.suggest import near_misses
+from nas.errors import near_misses
 
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
