@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from nas.data.base import ReIDData
-from nas.data.check import Checked, SplitFacts, Spread, check
-from nas.data.look import image_folders
+from nas.data.check.check import Checked, SplitFacts, Spread, check
+from nas.data.check.look import image_folders
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
 from nas.report.contact_sheet import contact_sheet

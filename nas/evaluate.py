@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.data.base import DataSource
+from nas.data.source import DataSource
 from nas.features import Features
 from nas.foreign import OnnxNet, classifier_features
 from nas.judge import Entrant, judged, measure, write_metrics, write_queries

@@ -11,7 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nas.data.base import ReIDData, Split, listing
+from nas.data.base import ReIDData, Split
+from nas.data.checks import listing
 from nas.features import Features
 from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances

@@ -9,10 +9,12 @@ from typing import Literal
 
 from nas.classifier_space import Classifier
 from nas.data.augment import Augment
-from nas.data.base import NUM_THREADS, DataSource, ReIDData
-from nas.data.held_out import HeldOut
+from nas.data.base import ReIDData
+from nas.data.images import NUM_THREADS
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
+from nas.data.sets.held_out import HeldOut
+from nas.data.source import DataSource
 from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.metrics.rerank import Rerank

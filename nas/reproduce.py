@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from nas.arguments import of_recipe
-from nas.data.base import DataSource
+from nas.data.source import DataSource
 from nas.errors import near_misses
 from nas.pipeline import run_all
 from nas.recipe import Recipe

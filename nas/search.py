@@ -10,7 +10,7 @@ import torch
 from nas.data import splits
 from nas.data.base import ReIDData, Split
 from nas.data.cache import CachePart
-from nas.data.held_out import findable, queries_of
+from nas.data.sets.held_out import findable, queries_of
 from nas.joint_space import parted, searched_space
 from nas.objective import SearchObjective
 from nas.recipe import Recipe

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.data.augment import Augment
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced, Sampling, Shuffled, Switched
-from nas.data.vehicleid import VehicleID
-from nas.data.vehicles import Vehicles
-from nas.data.veri776 import VeRi776
+from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.vehicleid import VehicleID
+from nas.data.sets.vehicles import Vehicles
+from nas.data.sets.veri776 import VeRi776
 from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, Loss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training

@@ -18,7 +18,7 @@ from optuna import Study, Trial
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from nas.data.held_out import HeldOut
+from nas.data.sets.held_out import HeldOut
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stage import NonFiniteLoss

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from nas.data.base import DataSource
-from nas.data.cuhk03 import CUHK03
-from nas.data.dukemtmc import DukeMTMC
-from nas.data.market1501 import Market1501
-from nas.data.msmt17 import MSMT17
-from nas.data.vehicleid import VehicleID
+from nas.data.sets.cuhk03 import CUHK03
+from nas.data.sets.dukemtmc import DukeMTMC
+from nas.data.sets.market1501 import Market1501
+from nas.data.sets.msmt17 import MSMT17
+from nas.data.sets.vehicleid import VehicleID
+from nas.data.source import DataSource
 from nas.losses import KDLoss
 from nas.recipe import Recipe
 from nas.reproduce import Published

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from nas.data.augment import Augment
-from nas.data.base import NUM_THREADS, Files, Split
+from nas.data.base import Split
 from nas.data.batches import Batches
 from nas.data.cache import ImageCache
+from nas.data.images import NUM_THREADS, Files
 from nas.data.sampling import Shuffled
 from nas.data.sets import data_set
 from nas.metrics.retrieval import check_counts

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.data.base import NUM_THREADS, Split, unreadable_error
+from nas.data.base import Split
+from nas.data.checks import unreadable_error
+from nas.data.images import NUM_THREADS
 from nas.system.memory import spare_bytes
 
 SHARE = 0.75  # of the memory that is free; networks and what is read ahead need some too

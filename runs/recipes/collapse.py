@@ -9,8 +9,8 @@ There is no triplet loss, which from scratch draws these small networks' feature
 from dataclasses import replace
 
 from nas.data.augment import Augment
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.pedestrians import Pedestrians
 from nas.losses import KDASLoss
 from nas.optimisers import Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training

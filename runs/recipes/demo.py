@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from nas.data.augment import Augment
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
-from nas.data.vehicles import Vehicles
+from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.vehicles import Vehicles
 from nas.losses import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training

@@ -9,7 +9,7 @@ optimiser: those of the strong baseline stand here.
 from dataclasses import replace
 from pathlib import Path
 
-from nas.data.market1501 import Market1501
+from nas.data.sets.market1501 import Market1501
 from nas.losses import KDLoss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from runs.recipes.kdas import strong

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
-from nas.data.market1501 import Market1501
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.market1501 import Market1501
 from nas.losses import KDASLoss
 from nas.optimisers import Adam, CosineRate
 from nas.recipe import Recipe, Training

@@ -27,8 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
-from nas.data.market1501 import Market1501
 from nas.data.sampling import Switched
+from nas.data.sets.market1501 import Market1501
 from nas.ksl_objective import KSLLoss
 from nas.losses import KDLoss
 from nas.optimisers import SGD, CosineRate

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
-from nas.data.market1501 import Market1501
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.market1501 import Market1501
 from nas.losses import KDASLoss
 from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from nas.data.augment import Augment
 from nas.data.sampling import Shuffled
-from nas.data.veri776 import VeRi776
+from nas.data.sets.veri776 import VeRi776
 from nas.losses import BranchesLoss, VRKDLoss
 from nas.optimisers import SGD, StepRate
 from nas.recipe import Images, Recipe, TeacherRecipe, Training

@@ -218,7 +218,7 @@ class TestRepeats:
     def test_means_and_deviations_over_the_partitions(self, tmp_path):
         from dataclasses import dataclass, replace
 
-        from nas.data.pedestrians import Pedestrians
+        from nas.data.sets.pedestrians import Pedestrians
 
         @dataclass(frozen=True, kw_only=True)
         class Repeated(Pedestrians):

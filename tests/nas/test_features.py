@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.data.augment import normalise
 from nas.data.cache import ImageCache
-from nas.data.pedestrians import Pedestrians
+from nas.data.sets.pedestrians import Pedestrians
 from nas.features import Features, extract
 from nas.recipe import Evaluation
 from nas.stage import Machine, Stage

@@ -13,8 +13,8 @@ from nas.data import splits
 from nas.data.augment import Augment
 from nas.data.batches import Batch, Batches
 from nas.data.cache import ImageCache
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.pedestrians import Pedestrians
 from nas.losses import KDASLoss
 from nas.objective import SearchObjective, heard
 from search_spaces.cell import Cells

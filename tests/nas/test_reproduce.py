@@ -9,7 +9,7 @@ import torch
 
 import nas.reproduce
 from nas.cli import main
-from nas.data.market1501 import Market1501
+from nas.data.sets.market1501 import Market1501
 from nas.recipes import recipe_named, recipes
 from nas.reproduce import Published, paper_against_measured, reproduce
 from nas.small import small

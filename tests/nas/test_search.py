@@ -16,7 +16,7 @@ import torch
 from nas.cli import main
 from nas.data.base import Split
 from nas.data.cache import CachePart
-from nas.data.held_out import findable
+from nas.data.sets.held_out import findable
 from nas.entries import entry_run
 from nas.joint_space import JointSpace, parted, searched_space
 from nas.losses import KDASLoss

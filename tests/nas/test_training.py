@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.pedestrians import Pedestrians
 from nas.data.splits import by_identity, by_image
 from nas.losses import HintLoss
 from nas.optimisers import SGD

@@ -12,8 +12,8 @@ from nas.data.augment import Augment
 from nas.data.base import Split
 from nas.data.batches import Batch, Batches
 from nas.data.cache import ImageCache
-from nas.data.pedestrians import Pedestrians
 from nas.data.sampling import ClassBalanced, Sampling, Shuffled, Switched
+from nas.data.sets.pedestrians import Pedestrians
 
 SOURCE = Pedestrians(num_train_ids=6, num_test_ids=1, images_per_id=5, height=32, width=16)
 

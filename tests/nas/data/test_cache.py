@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from nas.data import cache as cache_module
-from nas.data.base import Files, Split
+from nas.data.base import Split
 from nas.data.cache import ImageCache
-from nas.data.pedestrians import Pedestrians
+from nas.data.images import Files
+from nas.data.sets.pedestrians import Pedestrians
 
 SOURCE = Pedestrians(num_train_ids=6, num_test_ids=1, images_per_id=5, height=32, width=16)
 EACH = 3 * 24 * 12

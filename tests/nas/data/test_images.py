@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.base import Files, ReIDData, Split, check_readable
+from nas.data.base import ReIDData, Split
 from nas.data.cache import ImageCache
-from nas.data.csv_file import Csv
-from nas.data.pedestrians import Pedestrians
+from nas.data.checks import check_readable
+from nas.data.images import Files
+from nas.data.sets.csv_file import Csv
+from nas.data.sets.pedestrians import Pedestrians
 
 GREY = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (8, 1))
 

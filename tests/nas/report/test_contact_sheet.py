@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from nas.data.base import Files, ReIDData, Split
-from nas.data.pedestrians import Pedestrians
+from nas.data.base import ReIDData, Split
+from nas.data.images import Files
+from nas.data.sets.pedestrians import Pedestrians
 from nas.report import strips
 from nas.report.contact_sheet import contact_sheet, drawn_identities, over_cameras, tile_size, tiles
 

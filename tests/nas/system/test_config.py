@@ -7,9 +7,9 @@ from typing import Literal
 
 import pytest
 
-from nas.data.base import DataSource
-from nas.data.csv_file import Csv
-from nas.data.market1501 import Market1501
+from nas.data.sets.csv_file import Csv
+from nas.data.sets.market1501 import Market1501
+from nas.data.source import DataSource
 from nas.recipe import Images, Recipe
 from nas.recipes import recipes
 from nas.system.config import decode, differences, encode, fingerprint, portable

@@ -1,0 +1,167 @@
+"""What can be wrong with a data set whose images were all looked at, in plain words and by severity."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from nas.data.base import ReIDData
+from nas.data.check.look import DRAWN, Looked, Place
+from nas.data.checks import count_differences, listing
+
+MODES = {
+    "1": "black and white, read as RGB with three equal channels",
+    "L": "grey, read as RGB with three equal channels",
+    "LA": "grey with transparency, which is dropped",
+    "P": "a palette, read as the RGB colours it stands for",
+    "PA": "a palette with transparency, which is dropped",
+    "RGBA": "colour with transparency, which is dropped",
+    "CMYK": "printing colours, turned into RGB without a colour profile",
+    "I": "grey with more than 8 bits, of which the lowest 8 are dropped",
+    "I;16": "grey with 16 bits, of which the upper 8 remain",
+    "I;16B": "grey with 16 bits, of which the upper 8 remain",
+}
+"""What `to_rgb` makes of an image that is not RGB, by Pillow's name of its mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """`kind` is for programs and stays as it is; `message` is for people; `items` name every case."""
+
+    severity: Literal["error", "warning", "note"]
+    kind: str
+    message: str
+    items: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = "; ".join(self.items[:10]) + ("; ..." if len(self.items) > 10 else "")
+        return f"{self.message} ({len(self.items):,}): {shown}"
+
+
+def problems(looked: Looked, published: Mapping[str, int], strict: bool) -> tuple[Problem, ...]:
+    """What is wrong, errors first. Counts that are not the published ones are an error where `strict`."""
+    data = looked.data
+    found = [
+        empty_splits(data), unreadable(looked), shared_identities(data), different_counts(data, published, strict),
+        unmatched(looked), *duplicates(looked), single_images(data), *modes(looked), extensions(looked),
+        junk_in_training(looked), drawn(looked),
+    ]  # fmt: skip
+    order = ("error", "warning", "note")
+    return tuple(sorted((one for one in found if one.items), key=lambda one: order.index(one.severity)))
+
+
+def empty_splits(data: ReIDData) -> Problem:
+    items = tuple(name for name, split in data.splits.items() if len(split) == 0)
+    return Problem(severity="error", kind="empty_split", message="splits without any image", items=items)
+
+
+def unreadable(looked: Looked) -> Problem:
+    items = tuple(f"{looked.name(place)}: {seen.reason}" for place, seen in looked.everything() if seen.reason)
+    return Problem(severity="error", kind="unreadable", message="images that cannot be read", items=items)
+
+
+def shared_identities(data: ReIDData) -> Problem:
+    shared = np.intersect1d(data.train.ids, np.union1d(data.query.ids, data.gallery.ids))
+    return Problem(
+        severity="error", kind="shared_identity", message="identities in training that queries or gallery have too",
+        items=tuple(str(one) for one in shared if one >= 0),
+    )  # fmt: skip
+
+
+def different_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> Problem:
+    different = count_differences(data, published)
+    return Problem(
+        severity="error" if strict else "warning", kind="count", message="counts that are not the published ones",
+        items=tuple(f"{name} is {found:,}, published {number:,}" for name, number, found in different),
+    )  # fmt: skip
+
+
+def unmatched(looked: Looked) -> Problem:
+    """Queries that evaluation skips: an error if it would skip all of them."""
+    query, gallery = looked.data.query, looked.data.gallery
+    without_cameras = query.cameras is None or gallery.cameras is None
+    cameras = defaultdict(set)
+    for one, camera in zip(gallery.ids, np.zeros(len(gallery)) if without_cameras else gallery.cameras, strict=True):
+        if one >= 0:
+            cameras[one].add(camera)
+    own = np.full(len(query), -1) if without_cameras else query.cameras
+    skipped = [i for i, (one, camera) in enumerate(zip(query.ids, own, strict=True)) if not cameras[one] - {camera}]
+    return Problem(
+        severity="error" if len(skipped) == len(query) else "warning", kind="unmatched_query",
+        message="queries that evaluation skips, because the gallery has no image of the same identity"
+        + ("" if without_cameras else " from another camera"),
+        items=tuple(looked.name(Place("query", i)) for i in skipped),
+    )  # fmt: skip
+
+
+def duplicates(looked: Looked) -> Iterator[Problem]:
+    """Images with the same bytes; each group is reported once, by the worst that it means."""
+    kinds = {
+        "same_image_train_test": ("error", "images in training that queries or gallery have too, byte for byte"),
+        "same_image_identities": ("warning", "images with the same bytes but different identities"),
+        "same_image_query_gallery": ("warning", "queries that the gallery has too, byte for byte"),
+        "same_image": ("note", "images that a split has more than once, byte for byte"),
+    }
+    groups = defaultdict(list)
+    for group in looked.duplicates:
+        groups[kind_of(looked, group)].append(listing([looked.name(place) for place in group], " = "))
+    for kind, (severity, message) in kinds.items():
+        yield Problem(severity=severity, kind=kind, message=message, items=tuple(groups[kind]))
+
+
+def kind_of(looked: Looked, group: list[Place]) -> str:
+    splits = {place.split for place in group}
+    if "train" in splits and len(splits) > 1:
+        return "same_image_train_test"
+    if len({looked.identity(place) for place in group}) > 1:
+        return "same_image_identities"
+    return "same_image_query_gallery" if len(splits) > 1 else "same_image"
+
+
+def single_images(data: ReIDData) -> Problem:
+    identities, counts = np.unique(data.train.ids, return_counts=True)
+    return Problem(
+        severity="warning", kind="single_image",
+        message='training identities with one image only; to train, set single_images to "drop" or "keep"',
+        items=tuple(str(one) for one in identities[(counts == 1) & (identities >= 0)]),
+    )  # fmt: skip
+
+
+def modes(looked: Looked) -> Iterator[Problem]:
+    places = defaultdict(list)
+    for place, seen in looked.everything():
+        if not seen.reason and seen.mode != "RGB":
+            places[seen.mode].append(place)
+    for mode in sorted(places):
+        yield Problem(
+            severity="note", kind="mode", message=f"images in {MODES.get(mode, f'mode {mode}, turned into RGB')}",
+            items=tuple(map(looked.name, places[mode])),
+        )  # fmt: skip
+
+
+def extensions(looked: Looked) -> Problem:
+    """A file name's ending that belongs to another format. MPO is what some cameras write as .jpg; it begins as one."""
+    format_of, items = Image.registered_extensions(), []
+    for place, seen in looked.everything():
+        if not seen.reason and seen.format not in (DRAWN, "MPO"):
+            name = looked.data.splits[place.split].images.name(place.number)
+            if format_of.get(Path(name).suffix.lower(), seen.format) != seen.format:
+                items.append(f"{looked.name(place)} is {seen.format}")
+    message = "file names that end as another format than the file has, which does no harm"
+    return Problem(severity="note", kind="extension", message=message, items=tuple(items))
+
+
+def junk_in_training(looked: Looked) -> Problem:
+    items = tuple(looked.name(Place("train", int(i))) for i in np.flatnonzero(looked.data.train.ids < 0))
+    message = "images of identity -1 in training, which leaves them out"
+    return Problem(severity="note", kind="junk_in_training", message=message, items=items)
+
+
+def drawn(looked: Looked) -> Problem:
+    items = tuple(name for name, seen in looked.seen.items() if any(one.format == DRAWN for one in seen))
+    message = "splits whose images are not files: their pixels were compared, not the bytes of files"
+    return Problem(severity="note", kind="drawn", message=message, items=items)

@@ -1,0 +1,96 @@
+"""What is checked of a data set before training."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from nas.data.base import ReIDData, Split
+from nas.data.images import NUM_THREADS
+
+
+def count_differences(data: ReIDData, published: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """(name, published number, found number) of each of `data.counts()` that is not as published."""
+    found = data.counts()
+    return [(name, number, found[name]) for name, number in published.items() if found[name] != number]
+
+
+def check_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> None:
+    """Warns, or raises ValueError when `strict`, with both numbers of each count that is not as published."""
+    different = [
+        f"{name} must be {number:,} and is {found:,}" for name, number, found in count_differences(data, published)
+    ]
+    if not different:
+        return
+    message = f"{data.name} does not have the published counts: {'; '.join(different)}"
+    if strict:
+        raise ValueError(f"{message}. Complete the data set, or set strict to False to be warned only")
+    warnings.warn(message, stacklevel=3)
+
+
+def check_apart(data: ReIDData) -> None:
+    """Raises ValueError naming the identities that are both in training and among queries or gallery."""
+    if len(shared := np.intersect1d(data.train.ids, np.union1d(data.query.ids, data.gallery.ids))):
+        raise ValueError(
+            f"{data.name}: training and test must not share an identity, but both have {listing(shared)}. "
+            "Leave these out of training, or out of query and gallery"
+        )
+
+
+def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "keep"]) -> ReIDData:
+    """`data` after `single_images` (see DataSource) was applied to its training identities."""
+    identities, positions, counts = np.unique(data.train.ids, return_inverse=True, return_counts=True)
+    single = counts == 1
+    if single_images == "keep" or not single.any():
+        return data
+    if single_images == "drop":
+        return replace(data, train=data.train.take(~single[positions]))
+    raise ValueError(
+        f"{data.name}: every training identity needs at least two images, but {listing(identities[single])} "
+        'have only one. Add images, or set single_images to "drop" (leave them out) or "keep" (repeat the image)'
+    )
+
+
+def without_unreadable(data: ReIDData) -> ReIDData:
+    """`data` without the images that cannot be decoded; warns with their number and first names."""
+    splits, failed = {}, []
+    for name, split in data.splits.items():
+        bad = dict(check_readable(split))
+        splits[name] = split.take(np.array([split.images.name(i) not in bad for i in range(len(split))], dtype=bool))
+        failed += bad
+    if failed:
+        warnings.warn(f"{data.name}: skipped {len(failed)} unreadable images: {listing(failed)}", stacklevel=3)
+    return replace(data, **splits)
+
+
+def check_readable(split: Split, num_threads: int = NUM_THREADS) -> list[tuple[str, str]]:
+    """(name, reason) of each image that cannot be decoded. Decodes all of them, unless the source cannot fail."""
+    if getattr(split.images, "always_readable", False):
+        return []
+
+    def attempt(i: int) -> tuple[str, str] | None:
+        try:
+            split.images.read(i)
+        except ValueError as error:
+            return split.images.name(i), str(error)
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        return [failure for failure in pool.map(attempt, range(len(split))) if failure]
+
+
+def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
+    """The error that names images which cannot be decoded, given as (name, reason)."""
+    return ValueError(
+        f"every image must be readable, but these are not: {listing([reason for _, reason in failures], '; ')}. "
+        'Replace or remove them, or set unreadable to "skip" to leave them out'
+    )
+
+
+def listing(names: Sequence, separator: str = ", ") -> str:
+    """The first ten of `names`, and how many there are when there are more."""
+    shown = separator.join(str(name) for name in list(names)[:10])
+    return shown if len(names) <= 10 else f"{shown}{separator}... ({len(names)} in all)"

@@ -1,0 +1,112 @@
+"""Where images come from: files, parts of a sequence, several sequences in a row."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
+
+
+class ImageSource(Protocol):
+    """A numbered sequence of images. One that cannot fail to read may say so with `always_readable = True`."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int) -> Image.Image:
+        """Image `i` in RGB, any size. Raises ValueError naming the image when it cannot be read."""
+        ...
+
+    def name(self, i: int) -> str:
+        """The path of image `i`, or a made-up name that tells it from all others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in files of any format that Pillow opens. Orientation tags are ignored: pixels come as they are stored."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, i: int) -> Image.Image:
+        try:
+            with Image.open(self.paths[i]) as image:
+                return to_rgb(image)
+        except Exception as error:  # Pillow's decoders raise nearly every type; the file's name is what the user needs
+            raise ValueError(f"cannot read the image {self.paths[i]}: {reason_of(error)}") from error
+
+    def name(self, i: int) -> str:
+        return str(self.paths[i])
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some images of another source, in the order of `indices`."""
+
+    images: ImageSource
+    indices: np.ndarray
+
+    @property
+    def always_readable(self) -> bool:
+        return getattr(self.images, "always_readable", False)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, i: int) -> Image.Image:
+        return self.images.read(int(self.indices[i]))
+
+    def name(self, i: int) -> str:
+        return self.images.name(int(self.indices[i]))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The images of several sources, one source after the other."""
+
+    parts: tuple[ImageSource, ...]
+
+    @property
+    def always_readable(self) -> bool:
+        return all(getattr(part, "always_readable", False) for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def read(self, i: int) -> Image.Image:
+        part, place = self._find(i)
+        return part.read(place)
+
+    def name(self, i: int) -> str:
+        part, place = self._find(i)
+        return part.name(place)
+
+    def _find(self, i: int) -> tuple[ImageSource, int]:
+        for part in self.parts:
+            if i < len(part):
+                return part, i
+            i -= len(part)
+        raise IndexError("there are not that many images")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Decodes `image` completely into 8-bit RGB. 16-bit grey is scaled, not clipped; transparency is dropped."""
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image, dtype=np.int64)
+        if pixels.min() < 0 or pixels.max() >= 2**16:
+            raise ValueError("its grey values must fit into 16 bits; save it with 8 bits per channel")
+        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits per channel")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def reason_of(error: Exception) -> str:
+    return str(error) or type(error).__name__

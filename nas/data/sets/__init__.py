@@ -1,0 +1,55 @@
+"""The data sets by the names that the command line and other programs give them."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from nas.data.sets.csv_file import Csv
+from nas.data.sets.cuhk03 import CUHK03
+from nas.data.sets.dukemtmc import DukeMTMC
+from nas.data.sets.market1501 import Market1501
+from nas.data.sets.msmt17 import MSMT17
+from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.vehicleid import VehicleID
+from nas.data.sets.vehicles import Vehicles
+from nas.data.sets.veri776 import VeRi776
+from nas.data.source import DataSource
+from nas.errors import near_misses
+
+SETS: dict[str, type[DataSource]] = {
+    "market1501": Market1501,
+    "dukemtmc": DukeMTMC,
+    "cuhk03": CUHK03,
+    "msmt17": MSMT17,
+    "veri776": VeRi776,
+    "vehicleid": VehicleID,
+    "csv": Csv,
+    "pedestrians": Pedestrians,
+    "vehicles": Vehicles,
+}
+
+
+def class_named(name: str) -> type[DataSource]:
+    """The data set's class. Raises ValueError with near misses for an unknown name."""
+    if name not in SETS:
+        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
+    return SETS[name]
+
+
+def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
+    """The data set `name` at `path`, a folder or a file as its class says; `others` are further fields of the class.
+
+    Raises ValueError naming what is unknown, missing or not wanted. Nothing is read yet.
+    """
+    known = [field.name for field in fields(class_named(name))]
+    place = next((field for field in ("root", "file") if field in known), None)
+    if place is None and path is not None:
+        raise ValueError(f'{name} is drawn by the program and takes no path; got "{path}"')
+    if place is not None and path is None:
+        raise ValueError(f"{name} needs the path of its {'folder' if place == 'root' else 'file'}; got none")
+    for other in others:
+        if other not in known or other == place:
+            allowed = [field for field in known if field != place]
+            hint = near_misses(other, allowed)
+            raise ValueError(f"{name} has no field {other!r}{hint}; its fields are {', '.join(allowed)}")
+    return SETS[name](**({place: Path(path)} if place else {}), **others)

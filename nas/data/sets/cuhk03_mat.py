@@ -1,0 +1,99 @@
+"""CUHK03's images out of MATLAB's files."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import h5py
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from nas.data.checks import listing
+from nas.data.images import NUM_THREADS
+from nas.data.sets.folders import FOLDERS
+
+VERSION = 1
+FIELDS = ("filelist", "labels", "camId")
+INDICES = {"train": "train_idx", "query": "query_idx", "gallery": "gallery_idx"}
+
+
+class Crop(NamedTuple):
+    """One image: its place in cuhk-03.mat (all numbers from 1), its identity and its camera."""
+
+    pair: int
+    person: int
+    column: int
+    identity: int
+    camera: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.identity:04d}_c{self.camera}_{self.pair}_{self.person:03d}_{self.column:02d}.png"
+
+
+def convert(mat: Path, config: Path, boxes: Literal["labeled", "detected"], folder: Path) -> None:
+    """Writes the images of cuhk-03.mat into the folders of Market-1501's layout, as the protocol in `config` says.
+
+    PNG keeps every pixel. Raises ValueError naming the file that is not as it must be.
+    """
+    crops = protocol(config)
+    try:
+        source = h5py.File(mat, "r")
+    except OSError as error:
+        raise ValueError(f"{mat} must be the HDF5 file that CUHK03 comes as: {error}") from error
+    with source, ThreadPoolExecutor(NUM_THREADS) as pool:
+        if not isinstance(source.get(boxes), h5py.Dataset):
+            raise ValueError(f'{mat} must have the entry "{boxes}"; it has {", ".join(source) or "none"}')
+        pairs = [source[pair][()] for pair in np.ravel(source[boxes])]
+        for split, name in FOLDERS.items():
+            (folder / name).mkdir()
+            list(pool.map(partial(write, mat, source, pairs, folder / name), crops[split]))
+
+
+def write(mat: Path, source: h5py.File, pairs: list[np.ndarray], folder: Path, crop: Crop) -> None:
+    """Writes the image of `crop` into `folder`. `pairs` holds for each pair of cameras the references [10, number of
+    persons]; an image is [3, width, height], which is MATLAB's order read by HDF5."""
+    try:
+        pixels = source[pairs[crop.pair - 1][crop.column - 1, crop.person - 1]][()]
+    except (IndexError, OSError, ValueError):  # out of range, damaged data, no reference
+        pixels = np.empty(0)
+    if pixels.ndim != 3 or pixels.dtype != np.uint8:
+        raise ValueError(
+            f"{mat} has no image of pair {crop.pair}, person {crop.person}, column {crop.column}, which "
+            "the protocol uses: the two files do not belong together, or one is damaged"
+        )
+    Image.fromarray(np.ascontiguousarray(pixels.T)).save(folder / crop.file, compress_level=1)
+
+
+def protocol(config: Path) -> dict[str, list[Crop]]:
+    """The images of each split, in the order of the protocol's file."""
+    try:
+        content = loadmat(config, variable_names=[*FIELDS, *INDICES.values()])
+    except (MatReadError, NotImplementedError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{config} must be the MATLAB file of the new protocol: {error}") from error
+    if missing := [name for name in (*FIELDS, *INDICES.values()) if name not in content]:
+        raise ValueError(f"{config} must have the entry {missing[0]}; it has only {', '.join(content)}")
+    names, ids, cameras = (content[name].ravel() for name in FIELDS)
+    if len(lengths := {len(names), len(ids), len(cameras)}) > 1:
+        raise ValueError(f"{config}: {', '.join(FIELDS)} must be of one length, not {sorted(lengths)}")
+    crops = [crop_of(config, *row) for row in zip(names, ids, cameras, strict=True)]
+    splits = {}
+    for split, name in INDICES.items():
+        places = content[name].ravel().astype(np.int64)
+        if len(wrong := places[(places < 1) | (places > len(crops))]):
+            raise ValueError(f"{config}: {name} must be within 1 .. {len(crops)}, but has {listing(wrong)}")
+        splits[split] = [crops[place - 1] for place in places]
+    return splits
+
+
+def crop_of(config: Path, name: np.ndarray, identity: int, camera: int) -> Crop:
+    """The image that filelist calls `1_001_2_06.png`: pair 1, person 1, view 2, column 6."""
+    text = "".join(np.ravel(name).astype(str))
+    if not (match := re.fullmatch(r"0*([1-9]\d*)_0*([1-9]\d*)_\d_0*([1-9]\d*)\.png", text, re.ASCII)):
+        raise ValueError(f'{config}: filelist must have names as 1_001_1_01.png, not "{text}"')
+    pair, person, column = map(int, match.groups())
+    return Crop(pair, person, column, int(identity), int(camera))

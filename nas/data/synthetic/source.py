@@ -1,0 +1,94 @@
+"""What the drawn data sets share: their fields, their splits, and an image source that draws."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+from PIL import Image
+
+from nas.data.base import ReIDData, Split
+from nas.data.source import DataSource
+from nas.data.synthetic.camera import Camera
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(DataSource):
+    """Identities that the program draws, of any number and size. A subclass says what they are by its `camera`.
+
+    num_cameras: each with its own viewpoint, background, light and things in the way.
+    images_per_id: spread over the cameras in turn. Of a test identity one image per camera is a query and all others
+        are the gallery, so test identities get at least two images per camera.
+    height, width: of the images, in pixels.
+    """
+
+    camera: ClassVar[type[Camera]]
+    least_width: ClassVar[int] = 16
+
+    num_train_ids: int = 64
+    num_test_ids: int = 32
+    num_cameras: int = 4
+    images_per_id: int = 16
+    height: int
+    width: int
+    seed: int = 0
+
+    def listed(self) -> ReIDData:
+        self._check()
+        test_images = max(self.images_per_id, 2 * self.num_cameras)
+        test = self._split("test", self.num_test_ids, test_images)
+        of_identity = np.arange(len(test)) % test_images
+        return ReIDData(
+            name=type(self).__name__,
+            train=self._split("train", self.num_train_ids, self.images_per_id),
+            query=test.take(of_identity < self.num_cameras),
+            gallery=test.take(of_identity >= self.num_cameras),
+        )
+
+    def _check(self) -> None:
+        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
+        for field, minimum in (least | {"width": self.least_width}).items():
+            if getattr(self, field) < minimum:
+                raise ValueError(f"{type(self).__name__} needs {field} >= {minimum}; got {getattr(self, field)}")
+
+    def _split(self, part: Literal["train", "test"], num_ids: int, images_per_id: int) -> Split:
+        ids, number = np.divmod(np.arange(num_ids * images_per_id), images_per_id)
+        images = Drawings(source=self, part=part, num_ids=num_ids, images_per_id=images_per_id)
+        first = 0 if part == "train" else self.num_train_ids
+        return Split(images=images, ids=first + ids, cameras=number % self.num_cameras)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawings:
+    """An image source that draws. Image `i` depends on the seed, the part, the size and `i` only; identity and camera
+    come from `i`, so the same picture comes back however often, and in whatever order, it is read."""
+
+    source: Drawn
+    part: Literal["train", "test"]
+    num_ids: int
+    images_per_id: int
+
+    always_readable = True
+
+    def __len__(self) -> int:
+        return self.num_ids * self.images_per_id
+
+    def read(self, i: int) -> Image.Image:
+        if not 0 <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        identity, number = divmod(i, self.images_per_id)
+        camera = self._cameras[number % self.source.num_cameras]
+        appearance = camera.appearance(self._rng(3, identity))
+        return camera.picture(appearance, self._rng(4, i), self.source.height, self.source.width)
+
+    def name(self, i: int) -> str:
+        identity, number = divmod(i, self.images_per_id)
+        folder = f"{type(self.source).__name__.lower()}/{self.part}"
+        return f"{folder}/{identity:04d}_c{number % self.source.num_cameras}_{number:03d}"
+
+    @cached_property
+    def _cameras(self) -> list[Camera]:
+        return [self.source.camera.drawn(self.source.seed, number) for number in range(self.source.num_cameras)]
+
+    def _rng(self, stream: int, i: int) -> np.random.Generator:
+        return np.random.default_rng([self.source.seed, stream, ("train", "test").index(self.part), i])

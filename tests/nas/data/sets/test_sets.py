@@ -1,0 +1,42 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from nas.data.sets import SETS, data_set
+from nas.data.sets.csv_file import Csv
+from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.vehicleid import VehicleID
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_path_goes_to_its_field(name: str):
+    if {"root", "file"} & {field.name for field in fields(SETS[name])}:
+        source = data_set(name, Path("somewhere"))
+        assert Path("somewhere") in (getattr(source, "root", None), getattr(source, "file", None))
+        with pytest.raises(ValueError, match=f"{name} needs the path of its (folder|file); got none"):
+            data_set(name)
+    else:
+        assert data_set(name) == SETS[name]()
+        with pytest.raises(ValueError, match=f'{name} is drawn by the program and takes no path; got "somewhere"'):
+            data_set(name, Path("somewhere"))
+
+
+def test_further_fields_are_kept():
+    assert data_set("vehicleid", "x", repeats=3, strict=True) == VehicleID(root=Path("x"), repeats=3, strict=True)
+    assert data_set("csv", Path("x.csv"), single_images="keep") == Csv(file=Path("x.csv"), single_images="keep")
+    assert data_set("pedestrians", None, seed=4) == Pedestrians(seed=4)
+
+
+@pytest.mark.parametrize(
+    ("args", "others", "problem"),
+    [
+        (("market", Path("x")), {}, "no data set is named 'market'; did you mean 'market1501'"),
+        (("imagenet", Path("x")), {}, "there are market1501, dukemtmc, cuhk03"),
+        (("market1501", Path("x")), {"distractor": 1}, "no field 'distractor'; did you mean 'distractors'"),
+        (("market1501", Path("x")), {"root": Path("y")}, "market1501 has no field 'root'.*its fields are"),
+    ],
+)
+def test_unknown_names_are_errors_with_near_misses(args: tuple, others: dict, problem: str):
+    with pytest.raises(ValueError, match=problem):
+        data_set(*args, **others)
