@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nas.errors import near_misses
 from nas.foreign import classifier_features
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.pick import Pick
+from search_spaces.space import SearchSpace
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 """GoogLeNet's and Inception's second classifiers, which nothing here trains."""

@@ -21,9 +21,9 @@ from nas.recipes import recipe_named, recipes
 from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run
 from nas.system.files import read_json
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
-from search_spaces.cost import Cost, cost
+from search_spaces.cost.counting import Cost, cost
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet

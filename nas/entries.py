@@ -15,7 +15,7 @@ from nas.strategies.board import Tried
 from nas.strategies.discrete import front, ranked
 from nas.system.files import read_json, write_json
 from nas.tuning.file import changed
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 
 FORMAT = 1
 

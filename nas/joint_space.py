@@ -11,7 +11,9 @@ from torch import nn
 
 from nas.recipe import Recipe
 from nas.tuning.spaces import Space
-from search_spaces.base import Architecture, Fixed, Pick, SearchSpace, Value
+from search_spaces.architecture import Architecture, Value
+from search_spaces.pick import Fixed, Pick
+from search_spaces.space import SearchSpace
 from students.reid import ReIDSpace
 
 PREFIX = "settings"

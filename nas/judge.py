@@ -21,8 +21,8 @@ from nas.recipe import Evaluation, Images
 from nas.stage import Stage
 from nas.system.files import write_json
 from nas.training import cached
-from search_spaces.cost import cost
-from search_spaces.latency import latency
+from search_spaces.cost.counting import cost
+from search_spaces.cost.latency import latency
 
 FORMAT = 1
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")

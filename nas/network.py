@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import nas.recipe  # noqa: F401 - a file's header may name any class that a recipe can
 from nas.system.config import decode, encode
 from nas.system.weights import load_into, load_weights, save_weights
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from students.reid import ReIDNet, ReIDSpace
 
 FORMAT = 1

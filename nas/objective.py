@@ -12,7 +12,7 @@ from torch import nn
 from nas.data.batches import Batch, Batches
 from nas.losses import Loss
 from nas.strategies.base import Losses, Report, Score
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from teachers.teacher import Teacher
 
 if TYPE_CHECKING:

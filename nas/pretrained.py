@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 from nas.system.weights import load_into, load_state, load_weights
-from search_spaces.base import SearchSpace
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from search_spaces.shufflenet_v2 import ShuffleNetV2
+from search_spaces.space import SearchSpace
 
 HEADS = ("fc.", "classifier.")
 COUNTER = "num_batches_tracked"

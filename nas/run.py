@@ -20,8 +20,8 @@ from nas.stage import Stage
 from nas.system.config import decode, differences, encode, fingerprint, portable
 from nas.system.files import read_json, write_json
 from nas.tuning.file import changed
-from search_spaces.base import Architecture
-from search_spaces.latency import processor
+from search_spaces.architecture import Architecture
+from search_spaces.cost.latency import processor
 
 FORMAT = 1
 RESULTS = {

@@ -24,7 +24,8 @@ from nas.system.processes import threads_of, working
 from nas.teach import load_teacher, teacher_path
 from nas.training import batches_of, cached
 from nas.trials import Trials
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 
 FORMAT = 1
 

@@ -23,8 +23,8 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.system.files import read_json
-from search_spaces.base import Architecture, parse_edge
-from search_spaces.cost import Cost, cost
+from search_spaces.architecture import Architecture, parse_edge
+from search_spaces.cost.counting import Cost, cost
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nas.run import RESULTS, Run, digest
 from nas.stage import Stage
 from nas.teacher_spaces import Ensemble
 from nas.training import batches_of, cached, train
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from students.reid import ReIDSpace
 from teachers.ensemble import EnsembleNet
 from teachers.teacher import Teacher, check_identities

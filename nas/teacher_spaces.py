@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from search_spaces.base import Architecture, Pick, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.reid import ReID, ReIDSpace
 from teachers.directional import DIRECTIONS, Directed
 from teachers.ensemble import EnsembleNet

@@ -22,9 +22,9 @@ from nas.system.config import fingerprint
 from nas.teach import started
 from nas.training import train
 from nas.tuning.file import changed
-from search_spaces.base import Architecture
-from search_spaces.cost import cost
-from search_spaces.latency import latency
+from search_spaces.architecture import Architecture
+from search_spaces.cost.counting import cost
+from search_spaces.cost.latency import latency
 from students.reid import ReIDSpace
 from teachers.teacher import Teacher
 

@@ -31,7 +31,7 @@ from nas.tuning.sampler import SAMPLERS, Seeded, pruner
 from nas.tuning.spaces import Space
 from nas.tuning.storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
 from nas.tuning.trial import Report, Score, Trainer
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
 """The fields of a recipe that a trial's value depends on."""

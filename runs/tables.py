@@ -17,8 +17,8 @@ from nas.recipe import Recipe
 from nas.reproduce import Published
 from nas.reproduce_pictures import Results, augmented_tsne, label_noise, weights
 from runs.recipes import fast_reid, kdas, ksl, vrkd
-from search_spaces.base import SearchSpace
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 from teachers.temperature import Constant
 

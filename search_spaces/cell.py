@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Architecture, Pick, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick
 from search_spaces.relaxed import States
+from search_spaces.space import SearchSpace
 
 NUM_NODES = 4
 INPUTS_PER_NODE = 2

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Make, Pick, SearchSpace
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 BOTTLENECK = 4
 """Channels of a bottleneck for each channel that comes out of it (the paper's 4k)."""

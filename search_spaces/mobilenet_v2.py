@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Make, Pick, SearchSpace
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, number of blocks and first stride of each stage (the paper's Table 2)."""

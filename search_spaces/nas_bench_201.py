@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces import ops
-from search_spaces.base import Architecture, Make, Pick, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 EDGES = tuple((source, node) for node in range(1, 4) for source in range(node))
 """From which state to which, in the order of the table's keys."""

@@ -9,8 +9,10 @@ from functools import partial
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Architecture, Make, Pick, SearchSpace
+from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import InvertedResidual, conv_norm_relu
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 STAGES = (2, 3, 3)
 """Blocks of each stage; the first halves the map and doubles the channels."""

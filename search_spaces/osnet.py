@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces import ops
-from search_spaces.base import Make, Pick, SearchSpace
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 CHANNELS = (64, 256, 384, 512)
 """Channels of the stem and of `conv2` to `conv4` (the paper's Table 1)."""

@@ -11,7 +11,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Make, Pick, SearchSpace
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.pick import Pick
 from search_spaces.shallow_cnn import StageNet, check_widths
+from search_spaces.space import SearchSpace
 
 CHANNELS = (64, 128, 192, 256, 320)
 """Channels of each unit; the stem has the first's."""

@@ -9,7 +9,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.pick import Pick
+from search_spaces.space import SearchSpace
 
 LAYERS = ((5, 32), (5, 64), (3, 128), (3, 192), (3, 256))
 """Kernel and channels of each layer, as they give the costs of the paper's Table 1."""

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import ops
-from search_spaces.base import Make, Pick, SearchSpace
+from search_spaces.pick import Make, Pick
+from search_spaces.space import SearchSpace
 
 CHANNELS = {
     0.5: (24, 48, 96, 192, 1024),

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Protocol
 
-from search_spaces.base import Architecture, Discrete, SearchSpace, Value, parse_edge
+from search_spaces.architecture import Architecture, Value, parse_edge
+from search_spaces.pick import Discrete
+from search_spaces.space import SearchSpace
 
 
 class Suggests(Protocol):

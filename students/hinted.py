@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, Pick, Sampled
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick, Sampled
 from search_spaces.relaxed import Relaxed
 from students.reid import ReIDOutput, ReIDSpace
 

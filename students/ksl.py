@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, Pick, Staged
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick
+from search_spaces.space import Staged
 from students.reid import ReID, ReIDNet, ReIDOutput, ReIDSpace
 
 

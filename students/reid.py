@@ -10,7 +10,9 @@ from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, Pick, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick
+from search_spaces.space import SearchSpace
 
 
 class ReIDOutput(NamedTuple):

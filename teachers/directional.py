@@ -8,7 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from search_spaces.base import Pick, SearchSpace
+from search_spaces.pick import Pick
+from search_spaces.space import SearchSpace
 
 Direction = Literal["horizontal", "vertical", "diagonal", "anti-diagonal"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)

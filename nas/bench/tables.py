@@ -20,10 +20,12 @@ from torch import nn
 from nas.strategies.base import Report, Score
 from nas.system.files import read_json
 from search_spaces import nas_bench_201, nas_bench_macro
-from search_spaces.base import Architecture, Fixed, Pick, SearchSpace, Value
-from search_spaces.cost import cost
+from search_spaces.architecture import Architecture, Value
+from search_spaces.cost.counting import cost
 from search_spaces.nas_bench_201 import EDGES, TABLE_NAMES, NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
+from search_spaces.pick import Fixed, Pick
+from search_spaces.space import SearchSpace
 
 CELLS = "nats_bench_topology.csv"
 MACRO = "nas-bench-macro_cifar10.json"

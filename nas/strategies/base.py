@@ -12,7 +12,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 
 Losses = Mapping[str, Tensor]
 """Scalar tensors by name; `total` is what is minimised."""

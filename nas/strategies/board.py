@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nas.strategies.base import Journal, Score
 from nas.strategies.halving import Halving
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Loop, Losses, Objective, Stage, Strategy, check_minutes
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from nas.strategies.price import TABLE, Price, latency_table
-from search_spaces.base import Architecture, SearchSpace, parse_edge
-from search_spaces.candidate_costs import MultiplyAdds
-from search_spaces.relaxed import Supernet, derive, ranked, skips_by_cell
+from search_spaces.architecture import Architecture, parse_edge
+from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.derive import derive, ranked, skips_by_cell
+from search_spaces.relaxed import Supernet
+from search_spaces.space import SearchSpace
 
 POOLS = ("max3", "avg3")
 

@@ -15,7 +15,8 @@ import torch
 from nas.strategies.base import Found, Loop, Scores, Stage, Strategy, check_minutes
 from nas.strategies.board import Board, Proposer, Tried, known
 from nas.strategies.halving import Halving
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 
 POLL_S = 1.0
 """Between looks at whether other workers are done."""

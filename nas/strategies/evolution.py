@@ -9,7 +9,8 @@ import numpy as np
 
 from nas.strategies.board import Tried
 from nas.strategies.discrete import DiscreteSearch
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 
 DRAWS = 100
 """How often a mutation is drawn again because it changed nothing."""

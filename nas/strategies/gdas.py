@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nas.optimisers import Adam, Optimiser
 from nas.strategies.darts import DARTS
-from search_spaces.base import SearchSpace
 from search_spaces.relaxed import Relaxed, Supernet
+from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,9 @@ from nas.strategies.discrete import found
 from nas.strategies.nni_choices import NNISupernet
 from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, quiet
 from nas.strategies.single_path import statistics_of
-from search_spaces.base import Architecture, SearchSpace, Value
-from search_spaces.relaxed import derive, ranked
+from search_spaces.architecture import Architecture, Value
+from search_spaces.derive import derive, ranked
+from search_spaces.space import SearchSpace
 from search_spaces.trial import Published, proposed
 
 

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from nas.strategies.nni_search import NNIOneShot
-from search_spaces.base import Edges, Make, Pick, SearchSpace, Value
+from search_spaces.architecture import Value
+from search_spaces.pick import Edges, Make, Pick
 from search_spaces.relaxed import NONE, Mixture, Supernet, zeros_of
+from search_spaces.space import SearchSpace
 
 nni.silence_stdout()
 logging.getLogger("nni").setLevel(logging.ERROR)

@@ -19,7 +19,7 @@ from nas.optimisers import SGD, Adam, CosineRate, Optimiser
 from nas.strategies.base import Found, Objective, Stage, Strategy, check_minutes
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
-from search_spaces.base import SearchSpace
+from search_spaces.space import SearchSpace
 
 VERSION = "3.0"
 OneShot = Literal["DARTS", "GumbelDARTS", "Proxyless", "RandomOneShot", "ENAS"]

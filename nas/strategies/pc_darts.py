@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from nas.optimisers import Adam, Optimiser
 from nas.strategies.darts import DARTS
-from search_spaces.base import Edges, Make, SearchSpace
+from search_spaces.pick import Edges, Make
 from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
+from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

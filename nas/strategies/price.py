@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, distributed
 
 from nas.system.files import read_json, write_json
-from search_spaces.base import Architecture, SearchSpace
-from search_spaces.candidate_costs import CandidateCosts, MultiplyAdds
-from search_spaces.candidate_latency import CandidateLatency, OtherConditions
+from search_spaces.architecture import Architecture
+from search_spaces.cost.candidate_latency import CandidateLatency, OtherConditions
+from search_spaces.cost.candidates import CandidateCosts, MultiplyAdds
 from search_spaces.relaxed import Supernet
+from search_spaces.space import SearchSpace
 
 TABLE = "latency.json"
 LARGE_ERROR = 0.1

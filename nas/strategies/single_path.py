@@ -18,8 +18,9 @@ from nas.strategies.base import Batch, Found, Losses, Objective, Score, Stage, S
 from nas.strategies.board import Tried, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
-from search_spaces.base import Architecture, SearchSpace, parse_edge
+from search_spaces.architecture import Architecture, parse_edge
 from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
+from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

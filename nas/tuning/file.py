@@ -12,7 +12,7 @@ from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.system.config import decode
 from nas.system.files import read_json, write_json
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 
 FORMAT = 1
 

@@ -18,7 +18,7 @@ from nas.report.table import MISSING, Row, Table, general, multiply_adds, percen
 from nas.report.tuning import write_tuning_report
 from nas.system.files import write_json, write_text
 from nas.tuning.file import write_tuned
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 
 FORMAT = 1
 ENDED = ("complete", "pruned", "failed")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.system.config import encode
-from search_spaces.base import Architecture, Value
+from search_spaces.architecture import Architecture, Value
 from search_spaces.trial import proposed
 from teachers.temperature import Constant, Cosine, Linear, Temperature
 

@@ -16,8 +16,8 @@ from nas.stage import Stage
 from nas.strategies.base import Report
 from nas.teach import load_teacher, started
 from nas.training import batches_of, cached, train
-from search_spaces.base import Architecture
-from search_spaces.cost import cost
+from search_spaces.architecture import Architecture
+from search_spaces.cost.counting import cost
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from nas.ksl_objective import KSLLoss
 from nas.recipe import Recipe
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import kdas
-from search_spaces.base import SearchSpace
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet
 from search_spaces.resnet import ResNet
 from search_spaces.shufflenet_v2 import ShuffleNetV2
+from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
 

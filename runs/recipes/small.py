@@ -15,10 +15,10 @@ from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
 from nas.stage import Machine
 from nas.strategies.darts import DARTS
-from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 from teachers.temperature import Constant
 

@@ -31,12 +31,12 @@ from nas.optimisers import SGD, StepRate
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional
-from search_spaces.base import SearchSpace
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 
 

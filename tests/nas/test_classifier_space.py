@@ -11,7 +11,7 @@ from nas.classifier_space import Classifier
 from nas.cli import main
 from nas.network import Network
 from nas.pretrained import load_pretrained
-from search_spaces.base import Fixed
+from search_spaces.pick import Fixed
 from students.reid import ReID
 
 TINY = ReID(backbone=Classifier(name="shufflenet_v2_x0_5", maps=("stage3",)), num_ids=5, embedding_dim=8)

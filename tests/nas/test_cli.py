@@ -16,7 +16,7 @@ OWN = '''
 from dataclasses import dataclass, replace
 from nas.recipe import Recipe
 from runs.recipes.demo import toy
-from search_spaces.base import SearchSpace
+from search_spaces.space import (SearchSpace)
 from search_spaces.cell import Cells
 from students.reid import ReID
 

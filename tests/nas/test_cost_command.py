@@ -10,7 +10,7 @@ from nas.cost_command import STUDENTS, costs, size_of, subject_named
 from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.files import write_json
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from students.reid import ReID
 
 

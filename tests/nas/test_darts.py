@@ -19,11 +19,12 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Objective
 from nas.strategies.darts import DARTS, POOLS, Bilevel, health, only, skips_by_cell
 from runs.recipes.demo import toy
-from search_spaces.base import SearchSpace, parse_edge
+from search_spaces.architecture import parse_edge
 from search_spaces.cell import Cells
+from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
-from search_spaces.relaxed import derive
+from search_spaces.space import SearchSpace
 from students.losses import triplet
 from students.reid import ReID
 

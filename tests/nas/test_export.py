@@ -14,7 +14,6 @@ from nas.foreign import OnnxNet
 from nas.network import Network
 from nas.recipes import recipe_named
 from nas.run import Run
-from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -22,6 +21,7 @@ from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.osnet import OSNet
 from search_spaces.resnet import ResNet
 from search_spaces.shufflenet_v2 import ShuffleNetV2
+from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
 

@@ -17,7 +17,7 @@ from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.weights import load_state
 from nas.teach import started
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.resnet import ResNet
 from students.ksl import KSL
 from students.reid import ReID

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from nas.cli import main
 from nas.network import Network
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, genotype
 
 SMALL = [

@@ -9,7 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from nas.pretrained import IMAGENET, load_pretrained, read_checkpoint
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2

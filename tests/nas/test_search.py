@@ -34,7 +34,7 @@ from nas.trials import Trials
 from nas.tuning.file import changed
 from nas.tuning.spaces import TEMPERATURES
 from runs.recipes.demo import toy
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import MobileNetV2
 from students.reid import ReID
 

@@ -13,7 +13,7 @@ from nas.recipes import recipe_named
 from nas.run import Run
 from nas.show_command import in_short
 from nas.strategies import STRATEGIES
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from tests.nas.test_cli import nas
 
 CPU = ["--machine.device", "cpu"]

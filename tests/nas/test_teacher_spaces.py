@@ -12,8 +12,8 @@ from nas.losses import BranchesLoss, VRKDLoss
 from nas.network import Network
 from nas.recipe import TeacherRecipe
 from nas.teacher_spaces import Directional, Ensemble
-from search_spaces.base import Architecture
-from search_spaces.cost import cost
+from search_spaces.architecture import Architecture
+from search_spaces.cost.counting import cost
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN

@@ -8,19 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture, Staged, parse_edge
+from search_spaces.architecture import Architecture, parse_edge
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet, Layer
+from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
 from search_spaces.ops import Op
 from search_spaces.osnet import OSNet
-from search_spaces.relaxed import NONE, MixedNode, MixedOp, Supernet, derive
+from search_spaces.relaxed import NONE, MixedNode, MixedOp, Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
+from search_spaces.space import Staged
 
 SPACES = {
     "kdas": Cells(channels=6, cells=3, reductions=(2,)),

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.densenet import DenseNet
 
 SMALL = DenseNet(blocks=(1, 2, 1, 2), growth=4)

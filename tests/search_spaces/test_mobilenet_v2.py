@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import MobileNetV2
 
 SPACE = MobileNetV2(width=0.5, other_widths=(0.25, 1.0))

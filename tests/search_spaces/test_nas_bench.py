@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from search_spaces import nas_bench_201, nas_bench_macro
-from search_spaces.cost import cost
+from search_spaces.cost.counting import cost
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
 

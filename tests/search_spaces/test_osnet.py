@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from nas.network import feature_net
-from search_spaces.base import Architecture
-from search_spaces.cost import cost
+from search_spaces.architecture import Architecture
+from search_spaces.cost.counting import cost
 from search_spaces.osnet import LiteConv, OSNet
 from students.reid import ReID
 

@@ -5,12 +5,12 @@ import torch
 import torchvision
 from torch import nn
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, DARTS_V2, Cells, genotype
-from search_spaces.cost import cost, thop_cost
+from search_spaces.cost.counting import cost, thop_cost
 from search_spaces.densenet import DenseNet
+from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.relaxed import derive
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture, SearchSpace, all_edges, parse_edge
+from search_spaces.architecture import Architecture, all_edges, parse_edge
 from search_spaces.cell import Cells
+from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201, from_table_key
 from search_spaces.ops import DARTS, KDAS
-from search_spaces.relaxed import NONE, Relaxed, States, derive, ranked, skips_by_cell, summed
+from search_spaces.relaxed import NONE, Relaxed, States, summed
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 
 DARTS_CELLS = Cells(channels=2, cells=2, reductions=(2,), candidates="darts", stem="cifar")

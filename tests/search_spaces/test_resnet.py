@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture
-from search_spaces.cost import cost
+from search_spaces.architecture import Architecture
+from search_spaces.cost.counting import cost
 from search_spaces.resnet import DEPTHS, ResNet
 
 

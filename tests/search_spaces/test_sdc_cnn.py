@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.sdc_cnn import SDCCNN, Unit
 
 

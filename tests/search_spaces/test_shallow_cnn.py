@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.shallow_cnn import LAYERS, ShallowCNN
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.shufflenet_v2 import CHANNELS, ShuffleNetV2, shuffled
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import optuna
 import pytest
 
-from search_spaces.base import all_edges
+from search_spaces.architecture import all_edges
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
+from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.relaxed import derive
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from search_spaces.base import Fixed
+from search_spaces.pick import Fixed
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
 from teachers.directional import DIRECTIONS, Directed, averaging

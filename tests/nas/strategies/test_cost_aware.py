@@ -11,13 +11,13 @@ from nas.stage import Machine, Stage
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
-from search_spaces.base import all_edges, parse_edge
-from search_spaces.candidate_costs import MultiplyAdds
-from search_spaces.candidate_latency import CandidateLatency
+from search_spaces.architecture import all_edges, parse_edge
+from search_spaces.cost.candidate_latency import CandidateLatency
+from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.relaxed import NONE
 from tests.nas.test_darts import Classify
-from tests.search_spaces.test_candidate_costs import CELLS
-from tests.search_spaces.test_candidate_latency import clock  # noqa: F401
+from tests.search_spaces.cost.test_candidate_latency import clock  # noqa: F401
+from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes
 
 STRATEGIES = {"darts": DARTS(), "pc_darts": PCDARTS(), "gdas": GDAS()}

@@ -22,11 +22,12 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.system.journal import FileJournal
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
 

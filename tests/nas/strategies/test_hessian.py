@@ -11,7 +11,7 @@ from nas.stage import Machine, Stage
 from nas.strategies.darts import DARTS, Bilevel
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from search_spaces.cell import Cells
-from search_spaces.relaxed import derive
+from search_spaces.derive import derive
 from tests.nas.test_darts import KDAS, Classify, Fit, Smooth, bilevel_on, changed, without_counters
 
 

@@ -23,12 +23,12 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.board import Tried
 from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, adapter
-from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
+from search_spaces.derive import derive, ranked
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
-from search_spaces.relaxed import derive, ranked
 from search_spaces.resnet import ResNet
+from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
 

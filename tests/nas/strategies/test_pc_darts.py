@@ -7,10 +7,11 @@ from torch.nn import functional as F
 
 from nas.strategies.pc_darts import PCDARTS, PartialOp, narrowed
 from search_spaces import ops
-from search_spaces.base import parse_edge
+from search_spaces.architecture import parse_edge
 from search_spaces.cell import Cells
+from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.relaxed import NONE, MixedNode, Mixture, States, derive
+from search_spaces.relaxed import NONE, MixedNode, Mixture, States
 from students.reid import ReID
 
 CELLS = Cells(channels=4, cells=2, reductions=(2,))

@@ -8,9 +8,9 @@ import torch
 
 from nas.strategies import price
 from nas.strategies.price import Price, latency_table
-from search_spaces.candidate_costs import MultiplyAdds
-from search_spaces.candidate_latency import CandidateLatency
-from tests.search_spaces.test_candidate_costs import CELLS
+from search_spaces.cost.candidate_latency import CandidateLatency
+from search_spaces.cost.candidates import MultiplyAdds
+from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from nas.optimisers import SGD
 from nas.stage import Machine, Stage
 from nas.strategies.base import Score
 from nas.strategies.single_path import Shared, SinglePath, correlation, dealt, statistics_of
-from search_spaces.base import Architecture
+from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201

@@ -13,8 +13,8 @@ from nas.data.source import DataSource
 from nas.recipe import Images, Recipe
 from nas.recipes import recipes
 from nas.system.config import decode, differences, encode, fingerprint, portable
-from search_spaces.base import SearchSpace
 from search_spaces.cell import Cells
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 
 

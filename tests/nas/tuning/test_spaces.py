@@ -17,7 +17,8 @@ from nas.tuning.file import changed, tuned, write_tuned
 from nas.tuning.spaces import SPACES, Space
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import auto_reid
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 from students.reid import ReID
 from teachers.temperature import Constant, Cosine, Linear, Temperature
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.base import all_edges
-from search_spaces.candidate_costs import MultiplyAdds
+from search_spaces.architecture import all_edges
 from search_spaces.cell import Cells
-from search_spaces.cost import cost
+from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.cost.counting import cost
+from search_spaces.derive import ranked
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
-from search_spaces.relaxed import ranked
 from students.reid import ReID
 from tests.search_spaces.test_contract import prefer
 from tests.search_spaces.test_relaxed import TwoNodes

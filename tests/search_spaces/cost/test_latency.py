@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces import latency as latency_module
-from search_spaces.latency import latency
+from search_spaces.cost.counting import latency as latency_module
+from search_spaces.cost.latency import latency
 
 
 class Slow(nn.Module):

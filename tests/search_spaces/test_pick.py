@@ -10,8 +10,11 @@ import torch
 from torch import nn
 
 from search_spaces import ops
-from search_spaces.base import Architecture, Fixed, Sampled, SearchSpace, all_edges, check_edges
-from search_spaces.relaxed import States, derive
+from search_spaces.architecture import Architecture, all_edges, check_edges
+from search_spaces.derive import derive
+from search_spaces.pick import Fixed, Sampled
+from search_spaces.relaxed import States
+from search_spaces.space import SearchSpace
 
 OFFERED = {0: ["sep3", "skip"], 1: ["sep3", "skip"], 2: ["skip"]}
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces.base import Answer, Architecture, SearchSpace, parse_edge
-from search_spaces.cost import cost
+from search_spaces.architecture import Answer, Architecture, parse_edge
+from search_spaces.cost.counting import cost
 from search_spaces.relaxed import NONE, MixedOp, Supernet, rows_of_edges
+from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class CandidateCosts(ABC):
 
 
 class MultiplyAdds(CandidateCosts):
-    """Multiply-adds, as `search_spaces.cost` counts them: those of a student are exactly the sum of its candidates'."""
+    """Multiply-adds, as `search_spaces.cost.counting` counts them: those of a student are exactly the sum of its candidates'."""
 
     name = "multiply_adds"
     unit = "multiply-adds"

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.base import Architecture, SearchSpace
-from search_spaces.candidate_costs import CandidateCosts
-from search_spaces.latency import device_name, latency, medians
+from search_spaces.architecture import Architecture
+from search_spaces.cost.candidates import CandidateCosts
+from search_spaces.cost.latency import device_name, latency, medians
 from search_spaces.relaxed import MixedOp, Relaxed, Supernet
+from search_spaces.space import SearchSpace
 
 FORMAT = 1
 NUM_FITTED = 4

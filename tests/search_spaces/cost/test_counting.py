@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from search_spaces.cost import cost, layer_type, thop_cost
+from search_spaces.cost.counting import cost, layer_type, thop_cost
 
 PUBLISHED = {  # parameters, multiply-adds at 224x224, what thop adds
     "resnet18": (11_689_512, 1_814_073_344, 0.0055),
