@@ -17,7 +17,7 @@ from rich.console import Console
 from nas import draw
 from nas.arguments import Options, is_other, of_other, of_recipe
 from nas.entries import entry_run
-from nas.errors import SaveError, near_misses
+from nas.errors import NonFiniteLoss, SaveError, near_misses
 from nas.evaluate import evaluate, evaluate_other
 from nas.export import export
 from nas.pipeline import architecture, draw_architecture, report, run_all
@@ -27,7 +27,6 @@ from nas.report.table import as_rich, result_table
 from nas.retrain import retrain
 from nas.run import Run
 from nas.search import search
-from nas.stage import NonFiniteLoss
 from nas.teach import teach
 
 OUT = Path("runs/out")

@@ -18,10 +18,11 @@ from nas.network import Network
 from nas.pictures import draw_plots
 from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run
-from nas.stage import Machine, Stage
 from nas.system.files import read_json
 from nas.system.weights import load_weights
 from nas.teach import teacher_path
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 
 
 def evaluate(run: Run) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from nas.data.cache import Cache
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
 from nas.recipe import Evaluation
-from nas.stage import Stage
 from nas.system.files import write_whole
 from nas.system.weights import load_weights
+from nas.training.stage import Stage
 
 NEEDED = ("query", "gallery", "query_ids", "gallery_ids")
 CAMERAS = ("query_cameras", "gallery_cameras")

@@ -18,9 +18,9 @@ from nas.network import feature_net
 from nas.pictures import draw_plots, draw_strips
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images
-from nas.stage import Stage
 from nas.system.files import write_json
-from nas.training import cached
+from nas.tasks.reid.feed import cached
+from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency
 

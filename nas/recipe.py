@@ -18,14 +18,14 @@ from nas.data.source import DataSource
 from nas.ksl_objective import KSLLoss
 from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
 from nas.metrics.rerank import Rerank
-from nas.optimisers import Adam, CosineRate, Optimiser
 from nas.pretrained import check_there
-from nas.stage import Machine
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.system.config import WITHOUT_EFFECT
 from nas.teacher_spaces import Directional, Ensemble
+from nas.training.machine import Machine
+from nas.training.optimisers import Adam, CosineRate, Optimiser
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2

@@ -15,7 +15,7 @@ from nas.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
 from nas.run import RESULTS, Run
-from nas.training import cached
+from nas.tasks.reid.feed import cached
 
 Results = Sequence[Mapping[str, Any]]
 NUM_IDENTITIES = 20

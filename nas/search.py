@@ -15,14 +15,14 @@ from nas.joint_space import parted, searched_space
 from nas.objective import SearchObjective
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run, digest
-from nas.stage import Stage
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.system.files import write_json
 from nas.system.processes import threads_of, working
+from nas.tasks.reid.feed import batches_of, cached
 from nas.teach import load_teacher, teacher_path
-from nas.training import batches_of, cached
+from nas.training.stage import Stage
 from nas.trials import Trials
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace

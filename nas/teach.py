@@ -18,9 +18,10 @@ from nas.network import Network
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
 from nas.run import RESULTS, Run, digest
-from nas.stage import Stage
+from nas.tasks.reid.feed import batches_of, cached
 from nas.teacher_spaces import Ensemble
-from nas.training import batches_of, cached, train
+from nas.training.stage import Stage
+from nas.training.train import train
 from search_spaces.architecture import Architecture
 from students.reid import ReIDSpace
 from teachers.ensemble import EnsembleNet

@@ -12,15 +12,16 @@ from torch import nn
 from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
+from nas.errors import NonFiniteLoss
 from nas.features import extract
 from nas.joint_space import parted
 from nas.network import feature_net
 from nas.recipe import Recipe
-from nas.stage import NonFiniteLoss, Stage
 from nas.strategies.base import Report, Score
 from nas.system.config import fingerprint
 from nas.teach import started
-from nas.training import train
+from nas.training.stage import Stage
+from nas.training.train import train
 from nas.tuning.file import changed
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost

@@ -19,9 +19,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nas.data.sets.held_out import HeldOut
+from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run
-from nas.stage import NonFiniteLoss
 from nas.system.config import portable
 from nas.system.files import read_json
 from nas.teach import teach

@@ -11,7 +11,7 @@ ALLOWED = {
     "search_spaces": ("search_spaces",),
     "teachers": ("teachers", "search_spaces"),
     "students": ("students", "search_spaces"),
-    "nas/strategies": ("nas.strategies", "nas.optimisers", "nas.system.files", "search_spaces"),
+    "nas/strategies": ("nas.strategies", "nas.training.optimisers", "nas.system.files", "search_spaces"),
     "nas/data": ("nas.data", "nas.system.files", "nas.errors"),
     "nas/metrics": ("nas.metrics",),
     "nas": ("nas", "teachers", "students", "search_spaces"),

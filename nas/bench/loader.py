@@ -21,7 +21,7 @@ from nas.data.images import NUM_THREADS, Files
 from nas.data.sampling import Shuffled
 from nas.data.sets import data_set
 from nas.metrics.retrieval import check_counts
-from nas.stage import Machine
+from nas.training.machine import Machine
 
 
 def loader(

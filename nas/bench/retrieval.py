@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import check_counts, evaluate_retrieval
-from nas.stage import Machine
+from nas.training.machine import Machine
 
 Row = dict[str, float]
 NOISE = 2.25

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.optimisers import step
-from nas.stage import Machine, Stage
 from nas.strategies.base import Losses
 from nas.strategies.darts import DARTS, Bilevel, only
 from nas.strategies.nni_search import NNIOneShot, adapter, check_installed
+from nas.training.machine import Machine
+from nas.training.optimisers import step
+from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.relaxed import Supernet
 

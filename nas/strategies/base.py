@@ -83,7 +83,7 @@ class Objective(Scores, Protocol):
 
 
 class Loop(Protocol):
-    """Epochs and steps that go on where a killed process stopped (`nas.stage.Loop`)."""
+    """Epochs and steps that go on where a killed process stopped (`nas.training.stage.Loop`)."""
 
     def epochs(self) -> Iterator[int]: ...
 
@@ -118,7 +118,7 @@ class Journal(Protocol):
 
 
 class Stage(Protocol):
-    """The run's side of a search: where it computes, and what survives (`nas.stage.Stage`)."""
+    """The run's side of a search: where it computes, and what survives (`nas.training.stage.Stage`)."""
 
     folder: Path
     """The run's."""

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Loop, Losses, Objective, Stage, Strategy, check_minutes
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from nas.strategies.price import TABLE, Price, latency_table
+from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
 from search_spaces.architecture import Architecture, parse_edge
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nas.optimisers import Adam, Optimiser
 from nas.strategies.darts import DARTS
+from nas.training.optimisers import Adam, Optimiser
 from search_spaces.relaxed import Relaxed, Supernet
 from search_spaces.space import SearchSpace
 

@@ -22,7 +22,6 @@ from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 from torch import Tensor, nn
 
-from nas.optimisers import current_rate
 from nas.strategies.base import Batch, Found, Loop, Objective, Score, Stage
 from nas.strategies.board import Tried
 from nas.strategies.darts import health
@@ -30,6 +29,7 @@ from nas.strategies.discrete import found
 from nas.strategies.nni_choices import NNISupernet
 from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, quiet
 from nas.strategies.single_path import statistics_of
+from nas.training.optimisers import current_rate
 from search_spaces.architecture import Architecture, Value
 from search_spaces.derive import derive, ranked
 from search_spaces.space import SearchSpace

@@ -15,10 +15,10 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from nas.optimisers import SGD, Adam, CosineRate, Optimiser
 from nas.strategies.base import Found, Objective, Stage, Strategy, check_minutes
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
+from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser
 from search_spaces.space import SearchSpace
 
 VERSION = "3.0"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.optimisers import Adam, Optimiser
 from nas.strategies.darts import DARTS
+from nas.training.optimisers import Adam, Optimiser
 from search_spaces.pick import Edges, Make
 from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
 from search_spaces.space import SearchSpace

@@ -13,11 +13,11 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
-from nas.optimisers import SGD, CosineRate, Optimiser, current_rate, step
 from nas.strategies.base import Batch, Found, Losses, Objective, Score, Stage, Strategy, check_minutes
 from nas.strategies.board import Tried, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
+from nas.training.optimisers import SGD, CosineRate, Optimiser, current_rate, step
 from search_spaces.architecture import Architecture, parse_edge
 from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
 from search_spaces.space import SearchSpace

@@ -12,10 +12,11 @@ from nas.features import extract
 from nas.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
-from nas.stage import Stage
 from nas.strategies.base import Report
+from nas.tasks.reid.feed import batches_of, cached
 from nas.teach import load_teacher, started
-from nas.training import batches_of, cached, train
+from nas.training.stage import Stage
+from nas.training.train import train
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 

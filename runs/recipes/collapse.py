@@ -12,12 +12,12 @@ from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.losses import KDASLoss
-from nas.optimisers import Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
-from nas.stage import Machine
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
+from nas.training.machine import Machine
+from nas.training.optimisers import Adam, CosineRate
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.resnet import ResNet
 from students.reid import ReID

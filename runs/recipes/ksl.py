@@ -31,9 +31,9 @@ from nas.data.sampling import Switched
 from nas.data.sets.market1501 import Market1501
 from nas.ksl_objective import KSLLoss
 from nas.losses import KDLoss
-from nas.optimisers import SGD, CosineRate
 from nas.recipe import Images, Recipe, Training
 from nas.strategies.darts import DARTS
+from nas.training.optimisers import SGD, CosineRate
 from runs.recipes.fast_reid import fast_reid
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet

@@ -11,10 +11,10 @@ from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
 from nas.losses import KDASLoss
-from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
-from nas.stage import Machine
 from nas.strategies.darts import DARTS
+from nas.training.machine import Machine
+from nas.training.optimisers import SGD, Adam, CosineRate
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

@@ -10,9 +10,9 @@ from dataclasses import replace
 from nas.data.sampling import ClassBalanced
 from nas.ksl_objective import KSLLoss
 from nas.losses import KDLoss
-from nas.optimisers import SGD, Adam, CosineRate
 from nas.recipe import Recipe, Search, Training
 from nas.strategies.darts import DARTS
+from nas.training.optimisers import SGD, Adam, CosineRate
 from runs.recipes.small import AUGMENT, small_kdas
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.shallow_cnn import ShallowCNN

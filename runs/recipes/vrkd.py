@@ -27,10 +27,10 @@ from nas.data.augment import Augment
 from nas.data.sampling import Shuffled
 from nas.data.sets.veri776 import VeRi776
 from nas.losses import BranchesLoss, VRKDLoss
-from nas.optimisers import SGD, StepRate
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional
+from nas.training.optimisers import SGD, StepRate
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.arguments import of_recipe
-from nas.optimisers import SGD, Adam
-from nas.stage import Machine, Stage
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Objective
 from nas.strategies.darts import DARTS, POOLS, Bilevel, health, only, skips_by_cell
+from nas.training.machine import Machine
+from nas.training.optimisers import SGD, Adam
+from nas.training.stage import Stage
 from runs.recipes.demo import toy
 from search_spaces.architecture import parse_edge
 from search_spaces.cell import Cells

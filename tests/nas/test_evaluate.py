@@ -16,7 +16,7 @@ from nas.features import Features
 from nas.metrics.rerank import Rerank
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images
-from nas.stage import Machine
+from nas.training.machine import Machine
 from tests.nas.test_features import saved
 from tests.nas.test_foreign import onnx_file
 

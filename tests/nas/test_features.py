@@ -13,7 +13,8 @@ from nas.data.cache import ImageCache
 from nas.data.sets.pedestrians import Pedestrians
 from nas.features import Features, extract
 from nas.recipe import Evaluation
-from nas.stage import Machine, Stage
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from students.reid import ReIDOutput
 
 DATA = Pedestrians(num_train_ids=2, num_test_ids=3, images_per_id=5, num_cameras=2, height=32, width=16).load()

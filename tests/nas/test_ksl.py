@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from nas.cli import main
 from nas.network import Network
-from nas.optimisers import SGD, step
 from nas.recipe import Training
 from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.weights import load_state
 from nas.teach import started
+from nas.training.optimisers import SGD, step
 from search_spaces.architecture import Architecture
 from search_spaces.resnet import ResNet
 from students.ksl import KSL
@@ -156,7 +156,7 @@ def test_a_killed_training_goes_on_behind_the_switch(recipes, tmp_path, monkeypa
         step(*arguments)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr("nas.training.step", killed)
+        patched.setattr("nas.training.train.step", killed)
         nas("retrain", cut.folder, "--machine.checkpoint-minutes", "0", *CPU)
     assert load_state(cut.folder / "retrain.ckpt")["step"] == 1
     assert nas("retrain", cut.folder, *CPU) == 0

@@ -18,18 +18,19 @@ from nas.data.base import Split
 from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable
 from nas.entries import entry_run
+from nas.errors import NonFiniteLoss
 from nas.joint_space import JointSpace, parted, searched_space
 from nas.losses import KDASLoss
 from nas.recipe import Search
 from nas.retrain import retrain
 from nas.run import Run
 from nas.search import _measured, check_search, objective, search
-from nas.stage import Machine, NonFiniteLoss
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.single_path import SinglePath
+from nas.training.machine import Machine
 from nas.trials import Trials
 from nas.tuning.file import changed
 from nas.tuning.spaces import TEMPERATURES

@@ -8,9 +8,9 @@ import numpy as np
 import optuna
 import pytest
 
+from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.small import small
-from nas.stage import NonFiniteLoss
 from nas.tune import Place, Tuner, Tuning, on_held_out
 from nas.tuning.file import tuned
 from nas.tuning.result import write_results

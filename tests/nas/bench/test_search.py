@@ -10,7 +10,8 @@ import torch
 
 import nas.bench.search  # noqa: F401 - by sys.modules: the package has a function of that name
 from nas.cli import main
-from nas.stage import Machine, Stage
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from search_spaces.cell import Cells
 
 bench = sys.modules["nas.bench.search"]

@@ -6,11 +6,12 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from nas.optimisers import Adam
-from nas.stage import Machine, Stage
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
+from nas.training.machine import Machine
+from nas.training.optimisers import Adam
+from nas.training.stage import Stage
 from search_spaces.architecture import all_edges, parse_edge
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds

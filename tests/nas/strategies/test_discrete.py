@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from nas.bench.tables import Memory
-from nas.stage import Machine, Stage
 from nas.strategies.base import Score
 from nas.strategies.board import Board, Tried
 from nas.strategies.discrete import front, ranked
@@ -22,6 +21,8 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.system.journal import FileJournal
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2

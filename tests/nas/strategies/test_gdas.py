@@ -7,9 +7,10 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from nas.stage import Machine, Stage
 from nas.strategies.darts import Bilevel
 from nas.strategies.gdas import GDAS
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import NONE, MixedOp
 from students.reid import ReID

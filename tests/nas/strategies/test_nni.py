@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.bench.tables import Memory
-from nas.optimisers import SGD, Adam
-from nas.stage import Machine, Stage
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.board import Tried
 from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, adapter
+from nas.training.machine import Machine
+from nas.training.optimisers import SGD, Adam
+from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.derive import derive, ranked
 from search_spaces.mobilenet_v2 import MobileNetV2

@@ -13,10 +13,11 @@ from scipy.stats import kendalltau
 from torch import nn
 from torch.nn import functional as F
 
-from nas.optimisers import SGD
-from nas.stage import Machine, Stage
 from nas.strategies.base import Score
 from nas.strategies.single_path import Shared, SinglePath, correlation, dealt, statistics_of
+from nas.training.machine import Machine
+from nas.training.optimisers import SGD
+from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2

@@ -12,12 +12,14 @@ from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.splits import by_identity, by_image
 from nas.losses import HintLoss
-from nas.optimisers import SGD
 from nas.recipe import Images, Recipe, Search, Training
 from nas.run import Run
 from nas.search import objective
-from nas.stage import Machine, Stage
-from nas.training import batches_of, cached, train
+from nas.tasks.reid.feed import batches_of, cached
+from nas.training.machine import Machine
+from nas.training.optimisers import SGD
+from nas.training.stage import Stage
+from nas.training.train import train
 from search_spaces.resnet import ResNet
 from students.hinted import Hint, Hinted
 from students.reid import ReID

@@ -17,8 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from nas.cli import main
-from nas.errors import SaveError
-from nas.stage import Loop, Machine, NonFiniteLoss, Stage
+from nas.errors import NonFiniteLoss, SaveError
+from nas.training.machine import Machine
+from nas.training.stage import Loop, Stage
 
 NUM_EPOCHS, NUM_STEPS = 3, 4
 EACH_STEP, EACH_EPOCH = 0.0, 1e9
@@ -121,7 +122,7 @@ class TestResume:
 
         training = Training(tmp_path, fabric, EACH_EPOCH)
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr("nas.stage.write_text", die)
+            patch.setattr("nas.training.stage.write_text", die)
             training.run()
         again = Training(tmp_path, fabric, EACH_EPOCH)
         assert_same(again.outcome(again.run()), whole)

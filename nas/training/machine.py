@@ -1,0 +1,49 @@
+"""Where a run computes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run computes. None of it changes what is computed, rounding aside."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    """Processes that share each batch's work by data parallelism; each draws its own batches."""
+    precision: Literal["32", "bf16"] = "32"
+    """bf16: autocast, weights stay in 32 bits."""
+    teacher_precision: Literal["32", "bf16"] = "32"
+    """Of the teacher's forward pass, while others learn from it."""
+    threads: int = 0
+    """CPU threads; 0: torch's choice. The same number gives the same bits."""
+    checkpoint_minutes: float = 5.0
+
+    @cache  # noqa: B019 - a process has few machines, and keeps them to its end
+    def fabric(self) -> Fabric:
+        """One for each process. Raises ValueError when CUDA is asked for and absent."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "--machine.device cuda was asked for, but torch sees no CUDA device: "
+                "use --machine.device cpu, or install a CUDA build of torch and a driver"
+            )
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        from lightning.fabric import Fabric  # two seconds to import: not for a command that computes nothing
+
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+        precision = {"32": "32-true", "bf16": "bf16-mixed"}[self.precision]
+        strategy = "ddp" if self.devices > 1 else "auto"
+        fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)
+        if self.devices > 1:
+            fabric.launch()
+        return fabric
