@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from nas.data.batches import Batch, Batches
-from nas.losses import Loss
+from nas.losses.base import Loss
 from nas.strategies.base import Losses, Report, Score
 from search_spaces.architecture import Architecture
 from teachers.teacher import Teacher

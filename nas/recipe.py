@@ -15,8 +15,12 @@ from nas.data.sampling import ClassBalanced, Sampling
 from nas.data.sets import SETS
 from nas.data.sets.held_out import HeldOut
 from nas.data.source import DataSource
-from nas.ksl_objective import KSLLoss
-from nas.losses import BranchesLoss, HintLoss, KDASLoss, KDLoss, Loss, VRKDLoss
+from nas.losses.base import Loss
+from nas.losses.hints import HintLoss
+from nas.losses.kd import KDLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.ksl import KSLLoss
+from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.metrics.rerank import Rerank
 from nas.pretrained import check_there
 from nas.strategies import STRATEGIES

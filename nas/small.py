@@ -10,8 +10,10 @@ from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicleid import VehicleID
 from nas.data.sets.vehicles import Vehicles
 from nas.data.sets.veri776 import VeRi776
-from nas.ksl_objective import KSLLoss
-from nas.losses import BranchesLoss, HintLoss, Loss
+from nas.losses.base import Loss
+from nas.losses.hints import HintLoss
+from nas.losses.ksl import KSLLoss
+from nas.losses.vrkd import BranchesLoss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS

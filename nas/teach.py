@@ -13,7 +13,7 @@ from torch import nn
 from nas.data.base import ReIDData
 from nas.data.batches import Batch
 from nas.features import extract
-from nas.losses import Loss
+from nas.losses.base import Loss
 from nas.network import Network
 from nas.pretrained import load_pretrained
 from nas.recipe import Recipe, Training

@@ -12,7 +12,7 @@ from nas.data.sets.market1501 import Market1501
 from nas.data.sets.msmt17 import MSMT17
 from nas.data.sets.vehicleid import VehicleID
 from nas.data.source import DataSource
-from nas.losses import KDLoss
+from nas.losses.kd import KDLoss
 from nas.recipe import Recipe
 from nas.reproduce import Published
 from nas.reproduce_pictures import Results, augmented_tsne, label_noise, weights

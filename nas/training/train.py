@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.data.batches import Batches
-from nas.losses import Loss
+from nas.losses.base import Loss
 from nas.objective import heard
 from nas.recipe import Training
 from nas.strategies.base import Report

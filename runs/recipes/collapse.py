@@ -11,7 +11,7 @@ from dataclasses import replace
 from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS

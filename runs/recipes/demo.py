@@ -6,7 +6,7 @@ from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicles import Vehicles
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.training.machine import Machine

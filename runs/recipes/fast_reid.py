@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.sets.market1501 import Market1501
-from nas.losses import KDLoss
+from nas.losses.kd import KDLoss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from runs.recipes.kdas import strong
 from search_spaces.mobilenet_v2 import MobileNetV2

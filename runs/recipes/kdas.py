@@ -11,7 +11,7 @@ from pathlib import Path
 from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.recipe import Recipe, Training
 from nas.training.optimisers import Adam, CosineRate
 from search_spaces.cell import Cells

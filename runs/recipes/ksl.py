@@ -29,8 +29,8 @@ from pathlib import Path
 from nas.data.augment import Augment
 from nas.data.sampling import Switched
 from nas.data.sets.market1501 import Market1501
-from nas.ksl_objective import KSLLoss
-from nas.losses import KDLoss
+from nas.losses.kd import KDLoss
+from nas.losses.ksl import KSLLoss
 from nas.recipe import Images, Recipe, Training
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import SGD, CosineRate

@@ -6,7 +6,7 @@ published such searches; the shallow CNN's and the SDC-CNN's, for vehicles, stan
 
 from dataclasses import replace
 
-from nas.ksl_objective import KSLLoss
+from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import kdas

@@ -10,7 +10,7 @@ from pathlib import Path
 from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.training.machine import Machine

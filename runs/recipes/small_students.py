@@ -8,8 +8,8 @@ seeds. What came out stands in `runs/RESULTS.md`.
 from dataclasses import replace
 
 from nas.data.sampling import ClassBalanced
-from nas.ksl_objective import KSLLoss
-from nas.losses import KDLoss
+from nas.losses.kd import KDLoss
+from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe, Search, Training
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import SGD, Adam, CosineRate

@@ -26,7 +26,7 @@ from pathlib import Path
 from nas.data.augment import Augment
 from nas.data.sampling import Shuffled
 from nas.data.sets.veri776 import VeRi776
-from nas.losses import BranchesLoss, VRKDLoss
+from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.recipe import Images, Recipe, TeacherRecipe, Training
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional

@@ -25,8 +25,8 @@ from students.reid import ReID
 OWN = '''
 from dataclasses import replace
 from nas.data.sampling import ClassBalanced, Shuffled, Switched
-from nas.ksl_objective import KSLLoss
-from nas.losses import KDLoss
+from nas.losses.ksl import (KSLLoss)
+from nas.losses.kd import (KDLoss)
 from nas.recipe import Recipe, TeacherRecipe
 from runs.recipes.demo import toy
 from search_spaces.resnet import ResNet

@@ -15,7 +15,7 @@ from nas.data.batches import Batch, Batches
 from nas.data.cache import ImageCache
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.objective import SearchObjective, heard
 from search_spaces.cell import Cells
 from students.reid import ReID

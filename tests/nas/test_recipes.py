@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nas.data.sampling import ClassBalanced
-from nas.ksl_objective import KSLLoss
-from nas.losses import HintLoss, KDLoss
+from nas.losses.hints import HintLoss
+from nas.losses.kd import KDLoss
+from nas.losses.ksl import KSLLoss
 from nas.recipe import Evaluation, Images, Recipe, Training, check_loss
 from nas.recipes import recipe_named, recipes
 from nas.small import small

@@ -20,7 +20,7 @@ from nas.data.sets.held_out import findable
 from nas.entries import entry_run
 from nas.errors import NonFiniteLoss
 from nas.joint_space import JointSpace, parted, searched_space
-from nas.losses import KDASLoss
+from nas.losses.kdas import KDASLoss
 from nas.recipe import Search
 from nas.retrain import retrain
 from nas.run import Run

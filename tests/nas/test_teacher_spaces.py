@@ -8,7 +8,7 @@ import torch
 
 from nas.cli import main
 from nas.data.batches import Batch
-from nas.losses import BranchesLoss, VRKDLoss
+from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.network import Network
 from nas.recipe import TeacherRecipe
 from nas.teacher_spaces import Directional, Ensemble
@@ -173,7 +173,8 @@ def test_a_directional_teacher_trains_and_teaches_through_the_command(tmp_path):
     recipe = tmp_path / "recipe_of_the_directional_test.py"
     recipe.write_text('''
 from dataclasses import replace
-from nas.losses import BranchesLoss, KDLoss, VRKDLoss
+from nas.losses.vrkd import (BranchesLoss, VRKDLoss)
+from nas.losses.kd import (KDLoss)
 from nas.recipe import Recipe, TeacherRecipe
 from nas.teacher_spaces import Directional
 from runs.recipes.demo import toy_vehicles

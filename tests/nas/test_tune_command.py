@@ -26,7 +26,7 @@ from nas.tuning.storage import opened
 OWN = '''
 from dataclasses import replace
 from nas.data.sets.pedestrians import (Pedestrians)
-from nas.losses import KDLoss
+from nas.losses.kd import (KDLoss)
 from nas.recipe import Recipe, TeacherRecipe
 from runs.recipes.demo import toy
 from search_spaces.resnet import ResNet

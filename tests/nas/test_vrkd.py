@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nas.data.sampling import Shuffled
-from nas.losses import BranchesLoss, VRKDLoss
+from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.recipes import recipe_named
 from nas.teacher_spaces import Directional
 from search_spaces.resnet import ResNet

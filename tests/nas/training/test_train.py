@@ -11,7 +11,7 @@ import torch
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.splits import by_identity, by_image
-from nas.losses import HintLoss
+from nas.losses.hints import HintLoss
 from nas.recipe import Images, Recipe, Search, Training
 from nas.run import Run
 from nas.search import objective

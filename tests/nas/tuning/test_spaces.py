@@ -8,8 +8,10 @@ import pytest
 from torch import nn
 
 from nas.arguments import of_recipe
-from nas.ksl_objective import KSLLoss
-from nas.losses import HintLoss, KDASLoss, VRKDLoss
+from nas.losses.hints import HintLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.ksl import KSLLoss
+from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
 from nas.small import small
 from nas.system.config import decode

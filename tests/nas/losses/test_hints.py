@@ -9,7 +9,8 @@ from nas.network import Network
 
 OWN = '''
 from dataclasses import replace
-from nas.losses import HintLoss, KDASLoss
+from nas.losses.hints import (HintLoss)
+from nas.losses.kdas import (KDASLoss)
 from nas.recipe import Recipe
 from runs.recipes.demo import toy
 from search_spaces.cell import Cells

@@ -7,7 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from nas.data.batches import Batch
-from nas.losses import HintLoss, KDASLoss, KDLoss, VRKDLoss
+from nas.losses.hints import HintLoss
+from nas.losses.kd import KDLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.vrkd import VRKDLoss
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import attention_transfer, hint

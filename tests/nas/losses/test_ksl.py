@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from nas.data.batches import Batch
-from nas.ksl_objective import KSLLoss
-from nas.losses import KDASLoss, KDLoss, Loss, VRKDLoss
+from nas.losses.base import Loss
+from nas.losses.kd import KDLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.ksl import KSLLoss
+from nas.losses.vrkd import VRKDLoss
 from nas.objective import SearchObjective
 from nas.system.config import decode, encode
 from students.losses import cross_entropy, ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp, triplet

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses import KDASLoss, KDLoss, Loss, VRKDLoss
+from nas.losses.base import Loss
+from nas.losses.kd import KDLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.vrkd import VRKDLoss
 from nas.strategies.base import Losses
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput

@@ -1,0 +1,69 @@
+"""What a teacher's maps add to a loss: hints and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from nas.data.batches import Batch
+from nas.losses.base import Loss
+from nas.losses.kd import KDLoss
+from nas.strategies.base import Losses
+from students.hinted import answering
+from students.reid import ReIDOutput
+from teachers.signals import attention_transfer, hint
+from teachers.teacher import check_names
+from teachers.temperature import Temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class HintLoss(Loss):
+    """`each` + `hint_weight * L_hint + attention_weight * L_at`: what a teacher's maps add, each summed over maps.
+
+    Without a teacher it is `each` alone.
+    """
+
+    each: Loss = field(default_factory=KDLoss)
+    hints: tuple[str, ...] = ()
+    """Maps of the teacher that a `Hinted` student answers through its adapters (FitNets)."""
+    attention: tuple[tuple[str, str], ...] = ()
+    """Maps of the student, and maps of the teacher that look where they should look (attention transfer)."""
+    hint_weight: float = 1.0
+    attention_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.teacher_maps:
+            raise ValueError(
+                "HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "
+                f"teacher); without them take its each, {type(self.each).__name__}, alone"
+            )
+
+    @property
+    def temperature(self) -> Temperature:
+        return self.each.temperature
+
+    @property
+    def teacher_maps(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.hints, *(teacher for _, teacher in self.attention)]))
+
+    def at(self, epoch: int, num_epochs: int) -> HintLoss:
+        return replace(self, each=self.each.at(epoch, num_epochs))
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """What `each` gives, with a teacher `hint` and `attention`. Raises ValueError naming maps that do not exist."""
+        losses = self.each(out, batch, temperature)
+        if batch.teacher is None:
+            return losses
+        own, told, parts = out.maps, batch.teacher.maps, {}
+        check_names(
+            "student (hint.* has a Hinted one alone)",
+            [*map(answering, self.hints), *(student for student, _ in self.attention)],
+            own,
+        )
+        check_names("teacher", self.teacher_maps, told)
+        if self.hints:
+            parts["hint"] = sum(hint(own[answering(name)], told[name]) for name in self.hints)
+        if self.attention:
+            parts["attention"] = sum(attention_transfer(own[student], told[name]) for student, name in self.attention)
+        weights = {"hint": self.hint_weight, "attention": self.attention_weight}
+        total = losses["total"] + sum(weights[name] * part for name, part in parts.items())
+        return {**losses, **parts, "total": total}

@@ -1,0 +1,45 @@
+"""Fast re-ID's loss: Hinton's distillation beside cross-entropy and triplet loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nas.data.batches import Batch
+from nas.losses.base import Loss, check_stays_above_zero
+from nas.strategies.base import Losses
+from students.losses import cross_entropy, triplet
+from students.reid import ReIDOutput
+from teachers.signals import kd
+from teachers.temperature import Constant, Temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class KDLoss(Loss):
+    """`alpha * T^2 * KL(p_t || p_s) + (1 - alpha) * CE + triplet_weight * L_t` (fast re-ID, Eq. 3 and Figure 6).
+
+    Eq. 3 is printed with the student's distribution first; its text has the true one, the teacher's, there. Without a
+    teacher it is the cross-entropy and the triplet loss.
+    """
+
+    alpha: float = 0.1
+    temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
+    triplet_weight: float = 1.0
+    margin: float = 0.3
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be a share in [0, 1], not {self.alpha}")
+        check_stays_above_zero(self.temperature)
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
+        parts = {
+            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+            "triplet": triplet(out.embedding, batch.labels, self.margin),
+        }
+        classify = parts["identity"]
+        if batch.teacher is not None:
+            parts["distill"] = kd(out.logits, batch.teacher.logits, temperature)
+            classify = self.alpha * parts["distill"] + (1 - self.alpha) * parts["identity"]
+        return {"total": classify + self.triplet_weight * parts["triplet"], **parts}

@@ -1,0 +1,38 @@
+"""KDAS-ReID's loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nas.data.batches import Batch
+from nas.losses.base import Loss
+from nas.strategies.base import Losses
+from students.losses import cross_entropy, triplet
+from students.reid import ReIDOutput
+from teachers.signals import kdas_distillation
+from teachers.temperature import Linear, Temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class KDASLoss(Loss):
+    """`distill_weight * L_d + triplet_weight * L_t` (KDAS-ReID, Eq. 9); without a teacher L_d is the cross-entropy."""
+
+    distill_weight: float = 1.0
+    triplet_weight: float = 1.0
+    margin: float = 0.3
+    temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
+    tied: bool = False
+    """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
+    label_smoothing: float = 0.0
+    """Of the cross-entropy, where there is no teacher."""
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""
+        if batch.teacher is None:
+            classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}
+        else:
+            told = batch.teacher.logits
+            classify = {"distill": kdas_distillation(out.logits, told, batch.labels, temperature, self.tied)}
+        pull = triplet(out.embedding, batch.labels, self.margin)
+        total = self.distill_weight * next(iter(classify.values())) + self.triplet_weight * pull
+        return {"total": total, **classify, "triplet": pull}

@@ -1,0 +1,67 @@
+"""VRKD's losses: of a student, and of its directional teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from nas.data.batches import Batch
+from nas.losses.base import Loss, check_stays_above_zero
+from nas.strategies.base import Losses
+from students.losses import cross_entropy, triplet
+from students.reid import ReIDOutput
+from teachers.signals import vrkd
+from teachers.temperature import Constant, Temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class VRKDLoss(Loss):
+    """`CE + distill_weight * KL(p_t || p_s) + triplet_weight * L_t` (VRKD, Eq. 1), without a teacher its other parts.
+
+    `distill_weight` is the paper's lambda; its training tricks are `label_smoothing=0.1` (LSR) and `triplet_weight=1.0`
+    (TRI). `direction="printed"` is Eq. 2 as it stands, see `teachers.signals.vrkd`.
+    """
+
+    distill_weight: float = 1.0
+    temperature: Temperature = field(default_factory=lambda: Constant(value=2.0))
+    direction: Literal["usual", "printed"] = "usual"
+    label_smoothing: float = 0.0
+    triplet_weight: float = 0.0
+    margin: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.distill_weight < 0:
+            raise ValueError(f"distill_weight (lambda) must be at least 0, not {self.distill_weight}")
+        check_stays_above_zero(self.temperature)
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
+        parts = {
+            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+            "triplet": triplet(out.embedding, batch.labels, self.margin),
+        }
+        total = parts["identity"] + self.triplet_weight * parts["triplet"]
+        if batch.teacher is not None:
+            parts["distill"] = vrkd(out.logits, batch.teacher.logits, temperature, self.direction)
+            total = total + self.distill_weight * parts["distill"]
+        return {"total": total, **parts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchesLoss(Loss):
+    """Each branch's own loss: networks that share no weights are trained side by side as if each were alone (VRKD,
+    section 2.1). Of a network without branches it is the network's own."""
+
+    each: Loss = field(default_factory=VRKDLoss)
+
+    @property
+    def temperature(self) -> Temperature:
+        return self.each.temperature
+
+    def at(self, epoch: int, num_epochs: int) -> BranchesLoss:
+        return replace(self, each=self.each.at(epoch, num_epochs))
+
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+        """The sum of each branch's `total`, and of each of its parts."""
+        losses = [self.each(branch, batch, temperature) for branch in out.branches or (out,)]
+        return {part: sum(one[part] for one in losses) for part in losses[0]}
