@@ -14,7 +14,7 @@ import tyro
 from nas.data.sets import SETS, class_named
 from nas.errors import near_misses
 from nas.evaluate import OtherFeatures, OtherNetwork, is_features
-from nas.foreign import is_classifier
+from nas.models.library import is_classifier
 from nas.recipe import Recipe
 from nas.small import small
 from nas.strategies import STRATEGIES

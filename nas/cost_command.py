@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 
 from nas.errors import near_misses
-from nas.network import feature_net
+from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.recipes import recipe_named, recipes
 from nas.report.table import Row, Table, as_rich, percent

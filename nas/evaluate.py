@@ -12,9 +12,10 @@ from torch import nn
 
 from nas.data.source import DataSource
 from nas.features import Features
-from nas.foreign import OnnxNet, classifier_features
 from nas.judge import Entrant, judged, measure, write_metrics, write_queries
-from nas.network import Network
+from nas.models.library import classifier_features
+from nas.models.network import Network
+from nas.models.onnx import OnnxNet
 from nas.pictures import draw_plots
 from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.network import Network, feature_net
+from nas.models.network import Network, feature_net
 from nas.run import RESULTS, Run
 from nas.system.files import write_bytes
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from nas.data.base import ReIDData
 from nas.features import Features, extract
-from nas.foreign import OnnxNet
 from nas.metrics.retrieval import Retrieval
-from nas.network import feature_net
+from nas.models.network import feature_net
+from nas.models.onnx import OnnxNet
 from nas.pictures import draw_plots, draw_strips
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images

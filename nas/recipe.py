@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nas.classifier_space import Classifier
 from nas.data.augment import Augment
 from nas.data.base import ReIDData
 from nas.data.images import NUM_THREADS
@@ -22,7 +21,8 @@ from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.metrics.rerank import Rerank
-from nas.pretrained import check_there
+from nas.models.classifier import Classifier
+from nas.models.pretrained import check_there
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS

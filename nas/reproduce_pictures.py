@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from nas.data.augment import Augment
-from nas.network import Network
+from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
 from nas.run import RESULTS, Run

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from nas.entries import Entries, Entry, entries, search_history
-from nas.network import feature_net
+from nas.models.network import feature_net
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
 from nas.run import Run
 from nas.strategies import STRATEGIES

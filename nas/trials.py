@@ -15,7 +15,7 @@ from nas.data.cache import CachePart
 from nas.errors import NonFiniteLoss
 from nas.features import extract
 from nas.joint_space import parted
-from nas.network import feature_net
+from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.strategies.base import Report, Score
 from nas.system.config import fingerprint

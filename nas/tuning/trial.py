@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from nas.features import extract
-from nas.network import feature_net
+from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.strategies.base import Report

@@ -17,8 +17,8 @@ from nas.metrics.rerank import Rerank
 from nas.queries import Queries
 from nas.recipe import Evaluation, Images
 from nas.training.machine import Machine
+from tests.nas.models.test_library import onnx_file
 from tests.nas.test_features import saved
-from tests.nas.test_foreign import onnx_file
 
 DATA = ["--data.num-train-ids", "2", "--data.num-test-ids", "4", "--data.num-cameras", "2", "--data.images-per-id", "6"]
 SIZE = ["--images.height", "32", "--images.width", "16"]

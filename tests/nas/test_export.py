@@ -10,8 +10,8 @@ from torch import nn
 from nas import export as module
 from nas.cli import main
 from nas.export import OPSET, Features, as_onnx, export, largest_difference
-from nas.foreign import OnnxNet
-from nas.network import Network
+from nas.models.network import Network
+from nas.models.onnx import OnnxNet
 from nas.recipes import recipe_named
 from nas.run import Run
 from search_spaces.cell import Cells

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nas.cli import main
-from nas.network import Network
+from nas.models.network import Network
 from nas.recipe import Training
 from nas.recipes import recipe_named
 from nas.run import Run

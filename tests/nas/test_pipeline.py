@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from nas.cli import main
-from nas.network import Network
+from nas.models.network import Network
 from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, genotype
 
@@ -151,7 +151,7 @@ class TestToy:
     def test_a_fresh_process_finds_the_same_features(self, toy, tmp_path):
         torch.save(torch.randn(3, 3, 32, 16), tmp_path / "x.pt")
         script = (
-            "import sys, torch; from pathlib import Path; from nas.network import Network; torch.set_num_threads(1);"
+            "import sys, torch; from pathlib import Path; from nas.models.network import Network; torch.set_num_threads(1);"
             "net = Network.load(Path(sys.argv[1])).net; x = torch.load(sys.argv[2]);"
             "torch.save(net(x).feature.detach(), sys.argv[3])"
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.entries import entry_run
-from nas.network import Network, feature_net
+from nas.models.network import Network, feature_net
 from nas.recipes import recipe_named
 from nas.run import Run
 from nas.show_command import in_short

@@ -9,7 +9,7 @@ import torch
 from nas.cli import main
 from nas.data.batches import Batch
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.network import Network
+from nas.models.network import Network
 from nas.recipe import TeacherRecipe
 from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.architecture import Architecture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nas.network import feature_net
+from nas.models.network import feature_net
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.osnet import LiteConv, OSNet

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nas.cli import main
-from nas.network import Network
+from nas.models.network import Network
 
 OWN = '''
 from dataclasses import replace

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
-from nas.foreign import OnnxNet, Renormalised, classifier_features, is_classifier, load_checkpoint
+from nas.models.library import Renormalised, classifier_features, is_classifier, load_checkpoint
+from nas.models.onnx import OnnxNet
 
 IMAGES = torch.randn(3, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 

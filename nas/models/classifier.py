@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import near_misses
-from nas.foreign import classifier_features
+from nas.models.library import classifier_features
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
 

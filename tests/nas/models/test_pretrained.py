@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from nas.pretrained import IMAGENET, load_pretrained, read_checkpoint
+from nas.models.pretrained import IMAGENET, load_pretrained, read_checkpoint
 from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torchvision
 
-from nas.classifier_space import Classifier
 from nas.cli import main
-from nas.network import Network
-from nas.pretrained import load_pretrained
+from nas.models.classifier import Classifier
+from nas.models.network import Network
+from nas.models.pretrained import load_pretrained
 from search_spaces.pick import Fixed
 from students.reid import ReID
 
@@ -103,7 +103,7 @@ def test_it_is_taught_and_loaded_through_the_command(tmp_path):
     recipe = tmp_path / "recipe_of_the_classifier_test.py"
     recipe.write_text('''
 from dataclasses import replace
-from nas.classifier_space import Classifier
+from nas.models.classifier import (Classifier)
 from nas.recipe import Recipe
 from runs.recipes.demo import toy
 from students.reid import ReID
