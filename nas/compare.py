@@ -16,12 +16,12 @@ from rich.console import Console
 
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
-from nas.queries import Queries
 from nas.report.comparison import accuracy_table, as_page, difference_table, seed_lines
 from nas.report.pareto import pareto
 from nas.report.style import png, svg
 from nas.report.table import as_rich
 from nas.system.files import read_json, write_bytes, write_json, write_text
+from nas.tasks.reid.query_results import Queries
 
 FORMAT = 1
 METRICS_FORMAT = 1

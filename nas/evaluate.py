@@ -11,23 +11,23 @@ import torch
 from torch import nn
 
 from nas.data.source import DataSource
-from nas.features import Features
-from nas.judge import Entrant, judged, measure, write_metrics, write_queries
 from nas.models.library import classifier_features
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
-from nas.pictures import draw_plots
 from nas.recipe import Evaluation, Images, check_cameras
 from nas.run import RESULTS, Run
 from nas.system.files import read_json
 from nas.system.weights import load_weights
+from nas.tasks.reid.features import Features
+from nas.tasks.reid.measure import Entrant, judged, measure, write_metrics, write_queries
+from nas.tasks.reid.pictures import draw_plots
 from nas.teach import teacher_path
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Measures the run's networks, as far as they are trained, on the test split; see `nas.judge.measure`."""
+    """Measures the run's networks, as far as they are trained, on the test split; see `nas.tasks.reid.measure.measure`."""
     entrants, recipe = trained(run), run.recipe
     data = recipe.load()
     run.note_recipe()
@@ -143,7 +143,7 @@ def is_features(name: str) -> bool:
 
 
 def evaluate_other(other: OtherNetwork | OtherFeatures, folder: Path, overwrite: bool = False) -> dict[str, Any]:
-    """Measures what is no run's; see `nas.judge.measure` for what is written into `folder`.
+    """Measures what is no run's; see `nas.tasks.reid.measure.measure` for what is written into `folder`.
 
     Raises ValueError when the network or the features cannot be had or do not fit, and when `folder` holds the results
     of another subject or of other weights, unless they may be replaced.

@@ -12,12 +12,12 @@ from torch import nn
 
 from nas.data.base import ReIDData
 from nas.data.batches import Batch
-from nas.features import extract
 from nas.losses.base import Loss
 from nas.models.network import Network
 from nas.models.pretrained import load_pretrained
 from nas.recipe import Recipe, Training
 from nas.run import RESULTS, Run, digest
+from nas.tasks.reid.features import extract
 from nas.tasks.reid.feed import batches_of, cached
 from nas.teacher_spaces import Ensemble
 from nas.training.stage import Stage

@@ -13,12 +13,12 @@ from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
 from nas.errors import NonFiniteLoss
-from nas.features import extract
 from nas.joint_space import parted
 from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.strategies.base import Report, Score
 from nas.system.config import fingerprint
+from nas.tasks.reid.features import extract
 from nas.teach import started
 from nas.training.stage import Stage
 from nas.training.train import train

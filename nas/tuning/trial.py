@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
-from nas.features import extract
 from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.strategies.base import Report
+from nas.tasks.reid.features import extract
 from nas.tasks.reid.feed import batches_of, cached
 from nas.teach import load_teacher, started
 from nas.training.stage import Stage

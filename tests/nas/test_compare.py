@@ -9,8 +9,8 @@ import pytest
 from nas.cli import main
 from nas.compare import compare, default_folder
 from nas.metrics.bootstrap import percentile_interval, resampled_means
-from nas.queries import Queries
 from nas.system.files import write_json
+from nas.tasks.reid.query_results import Queries
 
 PROTOCOL = {
     "distance": "cosine",

@@ -12,13 +12,13 @@ from PIL import Image
 from nas.arguments import of_other
 from nas.cli import main
 from nas.evaluate import OtherNetwork, evaluate_other
-from nas.features import Features
 from nas.metrics.rerank import Rerank
-from nas.queries import Queries
 from nas.recipe import Evaluation, Images
+from nas.tasks.reid.features import Features
+from nas.tasks.reid.query_results import Queries
 from nas.training.machine import Machine
 from tests.nas.models.test_library import onnx_file
-from tests.nas.test_features import saved
+from tests.nas.tasks.reid.test_features import saved
 
 DATA = ["--data.num-train-ids", "2", "--data.num-test-ids", "4", "--data.num-cameras", "2", "--data.images-per-id", "6"]
 SIZE = ["--images.height", "32", "--images.width", "16"]

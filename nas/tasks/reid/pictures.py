@@ -13,7 +13,6 @@ from PIL import Image
 
 from nas.data.base import ReIDData, Split
 from nas.data.checks import listing
-from nas.features import Features
 from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
 from nas.metrics.retrieval import Retrieval, ranked_gallery
@@ -22,6 +21,7 @@ from nas.report.retrieval_plots import camera_table, chosen_identities, distance
 from nas.report.strips import strip
 from nas.report.style import svg
 from nas.system.files import write_text, write_whole
+from nas.tasks.reid.features import Features
 
 RANKED = 10
 
