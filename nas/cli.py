@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas import draw
 from nas.arguments import Options, is_other, of_other, of_recipe
 from nas.entries import entry_run
 from nas.errors import NonFiniteLoss, SaveError, near_misses
@@ -22,6 +21,7 @@ from nas.evaluate import evaluate, evaluate_other
 from nas.export import export
 from nas.pipeline import architecture, draw_architecture, report, run_all
 from nas.recipes import recipe_named, recipes
+from nas.report import cells as draw
 from nas.report import write_report
 from nas.report.table import as_rich, result_table
 from nas.retrain import retrain

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nas import draw
 from nas.evaluate import evaluate
+from nas.report import cells as draw
 from nas.report import write_report
 from nas.retrain import retrain
 from nas.run import Run

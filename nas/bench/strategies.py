@@ -19,10 +19,9 @@ from rich.progress import track
 from scipy.stats import mannwhitneyu
 
 from nas.bench.tables import Memory, Table, read_tables
-from nas.draw import MUTED
 from nas.errors import near_misses
 from nas.metrics.retrieval import check_counts
-from nas.report.style import SERIES_COLOURS, STYLE, WIDTH, png, svg
+from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch

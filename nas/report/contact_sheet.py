@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from nas.data.base import ReIDData, Split
-from nas.draw import LINE, MUTED
 from nas.report.strips import GAP, INK, PAPER, QUERY, fitted
+from nas.report.style import LINE, MUTED
 
 AREA = 96 * 192  # of one image, px; its shape is the shape that most images have
 MARGIN, LABEL, CAPTION, HEADER, HEADING, FRAME = 32, 108, 20, 92, 40, 4

@@ -7,7 +7,7 @@ import re
 from markupsafe import Markup, escape
 from PIL import Image
 
-from nas.draw import BORDERS, FILLS, INK, LINE, MUTED
+from nas.report.style import BORDERS, FILLS, INK, LINE, MUTED
 
 # What a drawing is coloured with, and the page's variable that takes its place (with the colour as its fall-back).
 THEME = {

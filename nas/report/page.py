@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from nas import draw
+from nas.report import cells as draw
 from nas.report import plots, table
 from nas.report.inline import data_uri, inline_svg
 from nas.report.pareto import pareto

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullLocator
 
-from nas.draw import INK, MUTED
-from nas.report.style import SERIES_COLOURS, STYLE, WIDTH
+from nas.report.style import INK, MUTED, SERIES_COLOURS, STYLE, WIDTH
 
 COSTS = {"multiply_adds": ("multiply-adds (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
 TICKS = ((200, (1,)), (10, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 6, 8)))  # where the axis spans more than that ratio

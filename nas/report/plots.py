@@ -14,9 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.draw import MUTED, OPERATION_COLOURS, operation_name
 from nas.report.pareto import front
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label, svg
+from nas.report.style import (
+    MUTED,
+    OPERATION_COLOURS,
+    SERIES_COLOURS,
+    SMALL,
+    STYLE,
+    WIDTH,
+    legend_label,
+    operation_name,
+    svg,
+)
 
 DASHES = ("-", "--", "-.", ":")
 ALPHA_COLUMNS = 5

@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nas.draw import INK, LINE, MUTED
 from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.distance import Distance
 from nas.metrics.pairs import PairDistances
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH
+from nas.report.style import INK, LINE, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH
 from nas.report.table import percent
 
 COLOURS = (*SERIES_COLOURS, "#003f7d", "#8d939c", "#7a4a1e")

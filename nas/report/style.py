@@ -6,11 +6,48 @@ import warnings
 import matplotlib
 from matplotlib.figure import Figure
 
-from nas.draw import INK, LINE, MUTED
+OPERATION_NAMES = {
+    "sep3": "sep conv 3x3",
+    "sep5": "sep conv 5x5",
+    "dil3": "dilated conv 3x3",
+    "dil5": "dilated conv 5x5",
+    "part": "part-aware",
+    "max3": "max pool 3x3",
+    "avg3": "avg pool 3x3",
+    "skip": "identity",
+    "none": "none",
+}
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+OPERATION_COLOURS = {
+    "sep3": "#0072b2",
+    "sep5": "#003f7d",
+    "dil3": "#56b4e9",
+    "dil5": "#2a7f8e",
+    "part": "#d55e00",
+    "max3": "#009e73",
+    "avg3": "#e69f00",
+    "skip": "#cc79a7",
+    "none": "#8d939c",
+}
+
+INK, MUTED, LINE = "#1c2230", "#687080", "#c4cad4"
+
+FILLS = {"input": "#e1eefa", "node": "#ffffff", "output": "#e4f3e8"}
+
+BORDERS = {"input": "#7fb0dc", "node": "#98a1b0", "output": "#7cbd93"}
+
+
+def operation_name(key: str) -> str:
+    """The name a reader knows an operation by; an operation this page does not know keeps its own."""
+    return OPERATION_NAMES.get(key, key)
+
 
 # Okabe and Ito's palette without its yellow, which white paper swallows.
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
 WIDTH, SMALL = 11.2, (5.2, 3.4)  # of a row of plots; of a single plot and its height, inches
+
 PNG_DPI = 200
 
 STYLE = {

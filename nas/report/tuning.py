@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
-from nas.draw import FILLS, INK, MUTED
 from nas.report.inline import inline_svg
 from nas.report.page import templates
 from nas.report.pareto import front
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
+from nas.report.style import FILLS, INK, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
 from nas.report.table import Table, percent
 from nas.system.files import write_text
 

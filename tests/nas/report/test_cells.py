@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from PIL import Image
 
-from nas import draw
 from nas.errors import SaveError
+from nas.report import cells as draw
 
 NORMAL = [["sep3@0", "skip@1"], ["dil3@2", "dil3@0"], ["dil3@3", "sep3@2"], ["dil3@4", "dil3@3"]]
 REDUCE = [["max3@0", "part@1"], ["sep3@0", "dil3@2"], ["dil3@2", "max3@0"], ["dil3@4", "dil3@3"]]

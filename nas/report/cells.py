@@ -19,46 +19,16 @@ import graphviz
 import matplotlib
 import networkx as nx
 
+from nas.report.style import BORDERS, FILLS, INK, LINE, MUTED, OPERATION_COLOURS, operation_name
 from nas.system.files import write_bytes
 
-OPERATION_NAMES = {
-    "sep3": "sep conv 3x3",
-    "sep5": "sep conv 5x5",
-    "dil3": "dilated conv 3x3",
-    "dil5": "dilated conv 5x5",
-    "part": "part-aware",
-    "max3": "max pool 3x3",
-    "avg3": "avg pool 3x3",
-    "skip": "identity",
-    "none": "none",
-}
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-OPERATION_COLOURS = {
-    "sep3": "#0072b2",
-    "sep5": "#003f7d",
-    "dil3": "#56b4e9",
-    "dil5": "#2a7f8e",
-    "part": "#d55e00",
-    "max3": "#009e73",
-    "avg3": "#e69f00",
-    "skip": "#cc79a7",
-    "none": "#8d939c",
-}
-
-INK, MUTED, LINE = "#1c2230", "#687080", "#c4cad4"
-FILLS = {"input": "#e1eefa", "node": "#ffffff", "output": "#e4f3e8"}
-BORDERS = {"input": "#7fb0dc", "node": "#98a1b0", "output": "#7cbd93"}
 FONT = "DejaVu Sans,Verdana,Arial,sans-serif"  # Verdana has the widths of DejaVu Sans, which the layout is made with
+
 PNG_DPI = 220
 
 _EDGE = re.compile(r"(?P<operation>.+)@(?P<input>\d+)")
+
 _INPUT_NAMES = ("c_{k-2}", "c_{k-1}")
-
-
-def operation_name(key: str) -> str:
-    """The name a reader knows an operation by; an operation this page does not know keeps its own."""
-    return OPERATION_NAMES.get(key, key)
 
 
 def cell_graphs(architecture: dict) -> dict[str, nx.MultiDiGraph]:
