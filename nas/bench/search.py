@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.strategies.autograd import only
 from nas.strategies.base import Losses
-from nas.strategies.darts import DARTS, Bilevel, only
-from nas.strategies.nni_search import NNIOneShot, adapter, check_installed
+from nas.strategies.bilevel import Bilevel
+from nas.strategies.darts import DARTS
+from nas.strategies.nni.install import check_installed
+from nas.strategies.nni.strategies import NNIOneShot, adapter
 from nas.training.machine import Machine
 from nas.training.optimisers import step
 from nas.training.stage import Stage

@@ -4,7 +4,7 @@ from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.evolution import Evolution
 from nas.strategies.gdas import GDAS
-from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot
+from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
 
-from nas.strategies.base import Batch, Found, Loop, Losses, Objective, Stage, Strategy, check_minutes
-from nas.strategies.hessian import has_grown, largest_eigenvalue
-from nas.strategies.price import TABLE, Price, latency_table
-from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate, step
-from search_spaces.architecture import Architecture, parse_edge
+from nas.strategies.base import Found, Loop, Objective, Stage, Strategy, check_minutes
+from nas.strategies.bilevel import Bilevel
+from nas.strategies.cost_penalty import TABLE, Price, latency_table
+from nas.strategies.health import health
+from nas.strategies.hessian import has_grown
+from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
-
-POOLS = ("max3", "avg3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,162 +198,3 @@ class DARTS(Strategy):
             decisions=predicted.to_dict()["decisions"],
             alphas=supernet.alphas(),
         )
-
-
-class Bilevel:
-    """The two steps of the bilevel problem on one supernet. Each computes only the gradients that it uses."""
-
-    def __init__(
-        self, strategy: DARTS, supernet: Supernet, objective: Objective, stage: Stage, price: Price | None = None
-    ) -> None:
-        self.price = price
-        self.strategy = strategy
-        self.supernet = supernet
-        self.objective = objective
-        self.stage = stage
-        self.weights = list(supernet.net.parameters())
-        self.weight_optimiser = strategy.weights.build(self.weights)
-        self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
-
-    def alpha_loss(self, net: Supernet, batch: Batch, epoch: int) -> Losses:
-        """The objective's loss for the alphas, and the price of the expected cost."""
-        losses = self.objective.alpha_loss(net, batch, epoch)
-        if self.price is None:
-            return losses
-        price = self.price(net)
-        return {**losses, "price": price, "total": losses["total"] + price}
-
-    def weight_step(self, batch: Batch, epoch: int) -> Losses:
-        """One step of the weights on a training batch."""
-        losses, gradients = self._gradients(self.objective.loss, batch, epoch, self.weights)
-        step(self.weight_optimiser, gradients, self.strategy.clip)
-        return losses
-
-    def alpha_step(self, train: Batch, validation: Batch, epoch: int) -> Losses:
-        """One step of the alphas on a validation batch; at second order through a weight step on `train`.
-
-        Nothing else changes: neither the weights nor BatchNorm's running statistics.
-        """
-        with running_statistics_kept(self.supernet):
-            if self.strategy.order == 1:
-                losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
-            else:
-                losses, gradients = self.hypergradient(train, validation, epoch, current_rate(self.weight_optimiser))
-        step(self.alpha_optimiser, gradients)
-        return losses
-
-    def hypergradient(self, train: Batch, validation: Batch, epoch: int, lr: float) -> tuple[Losses, list[Tensor]]:
-        """d/d alpha of L_val(w - lr * (momentum * buffer + dL_train/dw + decay * w), alpha) (DARTS, Eq. 7).
-
-        Deviation: the Hessian-vector product is exact, by differentiating dL_train/dw once more. DARTS's central
-        difference (Eq. 8, epsilon 0.01) steps over the kinks of ReLU, max pooling and hardest triplets: on a small
-        supernet it is off by 0.4 to 5 times the gradient, at about the same time. Clipping is not part of the
-        differentiated step.
-        """
-        alpha = self.supernet.alpha
-        with self.stage.autocast():
-            total = self.objective.loss(self.supernet, train, epoch)["total"]
-        graph = torch.autograd.grad(total, self.weights, create_graph=True, materialize_grads=True)
-        direction = self._direction(self.stage.mean([gradient.detach() for gradient in graph]))
-        stepped = torch._foreach_sub([w.detach() for w in self.weights], torch._foreach_mul(direction, lr))
-        with holding(self.weights, stepped):
-            losses, (direct, *vector) = self._gradients(self.alpha_loss, validation, epoch, [alpha, *self.weights])
-        curved = [(gradient, v) for gradient, v in zip(graph, vector, strict=True) if gradient.requires_grad]
-        through = torch.autograd.grad(
-            [gradient for gradient, _ in curved], [alpha], [v for _, v in curved], materialize_grads=True
-        )
-        return losses, [direct - lr * self.stage.mean(list(through))[0]]
-
-    def eigenvalue(self, epoch: int) -> float:
-        """The largest eigenvalue of the Hessian of the validation loss by the alphas, on the first batch of `epoch`."""
-        alpha, validation = self.supernet.alpha, next(iter(self.objective.alpha_batches(epoch)))
-        with running_statistics_kept(self.supernet), only([alpha], self.supernet):
-            with self.stage.autocast():
-                total = self.alpha_loss(self.supernet, validation, epoch)["total"]
-            (gradient,) = torch.autograd.grad(total, [alpha], create_graph=True)
-            return largest_eigenvalue(
-                lambda v: self.stage.mean(list(torch.autograd.grad(gradient, [alpha], v, retain_graph=True)))[0],
-                torch.ones_like(alpha),
-            )
-
-    def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
-        """SGD's step for `gradients`, before the learning rate."""
-        sgd = self.strategy.weights
-        direction = torch._foreach_add(gradients, [w.detach() for w in self.weights], alpha=sgd.weight_decay)
-        buffers = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
-        if buffers[0] is not None:
-            torch._foreach_add_(direction, buffers, alpha=sgd.momentum)
-        return direction
-
-    def _gradients(
-        self, loss: Callable[..., Losses], batch: Batch, epoch: int, of: list[Tensor]
-    ) -> tuple[Losses, list[Tensor]]:
-        with only(of, self.supernet):
-            with self.stage.autocast():
-                losses = loss(self.supernet, batch, epoch)
-            if not losses["total"].requires_grad:  # GDAS drew `none` wherever it mattered
-                return losses, self.stage.mean([torch.zeros_like(each) for each in of])
-            gradients = torch.autograd.grad(losses["total"], of, materialize_grads=True)
-        return losses, self.stage.mean(list(gradients))
-
-
-@contextmanager
-def only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
-    """Lets only the parameters in `of` ask for a gradient, so that nothing is kept or computed for the others."""
-    wanted = {id(parameter) for parameter in of}
-    others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def holding(parameters: list[Tensor], values: list[Tensor]) -> Iterator[None]:
-    """Lets the parameters hold other values for a while. A graph made outside is to be differentiated outside."""
-    own = [parameter.data for parameter in parameters]
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.data = value
-    try:
-        yield
-    finally:
-        for parameter, value in zip(parameters, own, strict=True):
-            parameter.data = value
-
-
-@contextmanager
-def running_statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Lets forward passes leave BatchNorm's running statistics as they are."""
-    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
-    """How a search is doing, from its alphas.
-
-    `entropy`: mean over decisions of the softmax's entropy, 1 = undecided; `margin`: mean difference of the two
-    largest weights; `skip_share`, `pool_share`: of the operations on the predicted architecture's edges.
-    """
-    weights = supernet.weights().detach()
-    sizes = (~supernet.absent).sum(dim=1)
-    entropy = torch.special.entr(weights).sum(dim=1) / sizes.log()
-    top = weights.topk(2, dim=1).values
-    ops = [
-        parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple) for edge in answer
-    ] or list(predicted.decisions.values())
-    return {
-        "entropy": entropy.mean().item(),
-        "margin": (top[:, 0] - top[:, 1]).mean().item(),
-        "skip_share": ops.count("skip") / len(ops),
-        "pool_share": sum(map(ops.count, POOLS)) / len(ops),
-    }

@@ -7,14 +7,14 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from nas.strategies.darts import Bilevel
+from nas.strategies.bilevel import Bilevel
 from nas.strategies.gdas import GDAS
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import NONE, MixedOp
 from students.reid import ReID
-from tests.nas.test_darts import KDAS, Classify, Fit, Smooth, batch
+from tests.nas.strategies.test_darts import KDAS, Classify, Fit, Smooth, batch
 
 IMAGES = batch(3, size=4, dtype=torch.float64).images
 

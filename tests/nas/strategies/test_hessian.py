@@ -7,13 +7,14 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from nas.strategies.darts import DARTS, Bilevel
+from nas.strategies.bilevel import Bilevel
+from nas.strategies.darts import DARTS
 from nas.strategies.hessian import has_grown, largest_eigenvalue
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.derive import derive
-from tests.nas.test_darts import KDAS, Classify, Fit, Smooth, bilevel_on, changed, without_counters
+from tests.nas.strategies.test_darts import KDAS, Classify, Fit, Smooth, bilevel_on, changed, without_counters
 
 
 @pytest.fixture

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
 from operator import add
 
 import nni
 import nni.nas.strategy  # before nni.nas.oneshot, which imports it in a circle
+import numpy as np
 import torch
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from nas.strategies.nni_search import NNIOneShot
+from nas.strategies.nni.strategies import NNIOneShot
 from search_spaces.architecture import Value
 from search_spaces.pick import Edges, Make, Pick
 from search_spaces.relaxed import NONE, Mixture, Supernet, zeros_of
 from search_spaces.space import SearchSpace
 
 nni.silence_stdout()
+
 logging.getLogger("nni").setLevel(logging.ERROR)
 
 Edge = Callable[[int], Tensor]
@@ -171,3 +175,31 @@ class NNISupernet(Supernet):
     def take_by_chance(self) -> dict[str, str]:
         """The same with options that torch's generator draws, which checkpoints keep; NNI's own has no seed."""
         return self.take({name: options[torch.randint(len(options), ())] for name, options in self.options.items()})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """In an Optuna trial's place: suggests what is in a sample of NNI's."""
+
+    sample: Mapping[str, Value]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        if name not in self.sample:
+            raise ValueError(
+                f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "
+                "evolution or tpe"
+            )
+        return self.sample[name]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of torch and NumPy, by which NNI's controllers draw and learn, seeded for a while."""
+    numpy = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)

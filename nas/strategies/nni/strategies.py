@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from types import ModuleType
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,14 +12,9 @@ import torch
 from nas.strategies.base import Found, Objective, Stage, Strategy, check_minutes
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
+from nas.strategies.nni.install import MultiTrial, OneShot, check_algorithm, check_installed, quiet
 from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser
 from search_spaces.space import SearchSpace
-
-VERSION = "3.0"
-OneShot = Literal["DARTS", "GumbelDARTS", "Proxyless", "RandomOneShot", "ENAS"]
-MultiTrial = Literal["Random", "GridSearch", "RegularizedEvolution", "TPE", "PolicyBasedRL"]
-BY_CONTROLLER = ("ENAS", "PolicyBasedRL")
-"""A network proposes, which learns by reinforcement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,39 +101,10 @@ class NNIMultiTrial(DiscreteSearch):
         check_installed(self.algorithm)
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
-        return adapter().NNIProposer(self, space, rng)
+        return adapter("multi_trial").NNIProposer(self, space, rng)
 
 
-def check_algorithm(algorithm: str, known: object) -> None:
-    if algorithm not in get_args(known):
-        raise ValueError(f"the algorithm must be one of {', '.join(get_args(known))}, not {algorithm!r}")
-
-
-def check_installed(algorithm: str) -> None:
-    """Raises ValueError unless NNI is here in the version that this adapter knows, with all that `algorithm` needs."""
-    try:
-        found = version("nni")
-    except PackageNotFoundError:
-        found = "none"
-    if found != VERSION:
-        raise ValueError(f"nni:{algorithm} needs NNI {VERSION} (found {found}): pip install 'nas-reid[nni]'")
-    missing = [name for name in ("tianshou", "gym") if algorithm in BY_CONTROLLER and find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"nni:{algorithm} needs {' and '.join(missing)}, which NNI does not bring along: "
-            "pip install tianshou==0.4.11 gym, or search with reinforce"
-        )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings, which NNI raises by the dozen."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def adapter() -> ModuleType:
-    """The module that imports NNI."""
+def adapter(module: str = "one_shot") -> ModuleType:
+    """A module that imports NNI."""
     with quiet():
-        return import_module("nas.strategies.nni_adapter")
+        return import_module(f"nas.strategies.nni.{module}")

@@ -20,7 +20,7 @@ from nas.bench.tables import Memory
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.board import Tried
-from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, adapter
+from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot, adapter
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage
@@ -407,7 +407,7 @@ def not_installed(name):
 @pytest.mark.parametrize(("version", "found"), [(not_installed, "none"), (lambda name: "2.10", r"2\.10")])
 @pytest.mark.parametrize("strategy", [NNIOneShot(), NNIMultiTrial()], ids=["DARTS", "Random"])
 def test_nni_absent_or_of_another_version(monkeypatch, strategy, version, found):
-    monkeypatch.setattr("nas.strategies.nni_search.version", version)
+    monkeypatch.setattr("nas.strategies.nni.install.version", version)
     message = rf"nni:{strategy.algorithm} needs NNI 3\.0 \(found {found}\): pip install 'nas-reid\[nni\]'"
     for begin in (lambda: strategy.check(TABLE), lambda: strategy.search(TABLE, Flat(), Memory())):
         with pytest.raises(ValueError, match=message):
@@ -418,8 +418,8 @@ def test_nni_absent_or_of_another_version(monkeypatch, strategy, version, found)
     "strategy", [NNIOneShot(algorithm="ENAS"), NNIMultiTrial(algorithm="PolicyBasedRL")], ids=["ENAS", "PolicyBasedRL"]
 )
 def test_what_a_controller_needs_is_said(monkeypatch, strategy):
-    monkeypatch.setattr("nas.strategies.nni_search.version", lambda name: "3.0")
-    monkeypatch.setattr("nas.strategies.nni_search.find_spec", lambda name: None)
+    monkeypatch.setattr("nas.strategies.nni.install.version", lambda name: "3.0")
+    monkeypatch.setattr("nas.strategies.nni.install.find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=f"nni:{strategy.algorithm} needs tianshou and gym.*pip install tianshou==0.4.11"
     ):

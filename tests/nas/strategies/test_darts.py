@@ -14,8 +14,11 @@ from torch.nn import functional as F
 
 from nas.arguments import of_recipe
 from nas.strategies import STRATEGIES
+from nas.strategies.autograd import only
 from nas.strategies.base import Found, Objective
-from nas.strategies.darts import DARTS, POOLS, Bilevel, health, only, skips_by_cell
+from nas.strategies.bilevel import Bilevel
+from nas.strategies.darts import DARTS, skips_by_cell
+from nas.strategies.health import POOLS, health
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage

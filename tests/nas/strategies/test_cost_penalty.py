@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.strategies import price
-from nas.strategies.price import Price, latency_table
+from nas.strategies import cost_penalty as price
+from nas.strategies.cost_penalty import Price, latency_table
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
 from tests.search_spaces.cost.test_candidates import CELLS

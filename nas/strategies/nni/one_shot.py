@@ -1,39 +1,28 @@
-"""NNI's steps and proposals, called by our loops in the place of its trainer and engine.
-
-This file and `nas.strategies.nni_choices` are all that knows NNI. To import them takes seconds, as NNI does:
-`nas.strategies.nni_search` waits until a search begins.
-"""
+"""NNI's one-shot searches: its supernet and its steps, called by our loop."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from time import monotonic
 
-import nni.nas.strategy
-import numpy as np
 import torch
-from nni.mutable import Categorical, MutableDict
-from nni.nas.execution import ExecutionEngine
-from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
-from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 from torch import Tensor, nn
 
 from nas.strategies.base import Batch, Found, Loop, Objective, Score, Stage
 from nas.strategies.board import Tried
-from nas.strategies.darts import health
 from nas.strategies.discrete import found
-from nas.strategies.nni_choices import NNISupernet
-from nas.strategies.nni_search import NNIMultiTrial, NNIOneShot, quiet
+from nas.strategies.health import health
+from nas.strategies.nni.choices import Answers, NNISupernet, seeded
+from nas.strategies.nni.install import quiet
+from nas.strategies.nni.strategies import NNIOneShot
 from nas.strategies.single_path import statistics_of
 from nas.training.optimisers import current_rate
-from search_spaces.architecture import Architecture, Value
 from search_spaces.derive import derive, ranked
 from search_spaces.space import SearchSpace
-from search_spaces.trial import Published, proposed
+from search_spaces.trial import proposed
 
 
 class Task(nn.Module):
@@ -218,113 +207,3 @@ def candidates(steps: Steps, space: SearchSpace) -> list[Tried]:
             value = objective.value(supernet)
         tried.append(Tried(architecture, Score(value, objective.cost(architecture), monotonic() - since)))
     return tried
-
-
-@dataclass(frozen=True)
-class Answers:
-    """In an Optuna trial's place: suggests what is in a sample of NNI's."""
-
-    sample: Mapping[str, Value]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
-        if name not in self.sample:
-            raise ValueError(
-                f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "
-                "evolution or tpe"
-            )
-        return self.sample[name]
-
-
-class Questions(Published):
-    """In an Optuna trial's place: keeps what is asked, with all choices."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.choices: dict[str, Sequence[Value]] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
-        self.choices[name] = choices
-        return super().suggest_categorical(name, choices)
-
-
-class Submitted(Exception):
-    """A strategy wants `model` to be trained."""
-
-    def __init__(self, model: ExecutableModelSpace) -> None:
-        super().__init__()
-        self.model = model
-
-
-class Interruption(ExecutionEngine):
-    """Leaves a strategy at each model that it submits. What it knows is all in its attributes: it can be run again."""
-
-    def submit_models(self, *models: ExecutableModelSpace) -> None:
-        (model,) = models
-        raise Submitted(model)
-
-    def idle_worker_available(self) -> bool:
-        return True
-
-    def budget_available(self) -> bool:
-        return True
-
-
-class NNIProposer:
-    """Proposes what one of NNI's strategies submits, and reports to it as NNI's engines do."""
-
-    def __init__(self, search: NNIMultiTrial, space: SearchSpace, rng: np.random.Generator) -> None:
-        self.space, self.rng = space, rng
-        self.engine = Interruption()
-        self.models: dict[int, ExecutableModelSpace] = {}
-        questions = Questions()
-        proposed(space, questions)
-        choices = {name: Categorical(options, label=name) for name, options in questions.choices.items()}
-        with quiet(), seeded(self._seed()):
-            self.strategy = nni_strategy(search, self._seed())
-            self.strategy.initialize(RawFormatModelSpace(MutableDict(choices), None), self.engine)
-
-    def _seed(self) -> int:
-        return int(self.rng.integers(2**31))
-
-    def ask(self, number: int) -> Architecture | None:
-        try:
-            with quiet(), seeded(self._seed()):
-                self.strategy._run()
-        except Submitted as submitted:
-            self.models[number] = submitted.model
-            return proposed(self.space, Answers(submitted.model.sample))
-        return None
-
-    def tell(self, number: int, tried: Tried) -> None:
-        model = self.models.pop(number, None)
-        if model is not None:
-            self.engine.dispatch_model_event(FinalMetricEvent(model, tried.score.value))
-            self.engine.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
-
-
-def nni_strategy(search: NNIMultiTrial, seed: int) -> nni.nas.strategy.base.Strategy:
-    kind = getattr(nni.nas.strategy, search.algorithm)
-    match search.algorithm:
-        case "GridSearch":
-            return kind(shuffle=False, seed=seed)
-        case "RegularizedEvolution":
-            return kind(population_size=search.population, sample_size=search.sample, seed=seed)
-        case "TPE":
-            return kind(optimize_mode="maximize", seed=seed)
-        case "PolicyBasedRL":
-            return kind()
-        case _:
-            return kind(seed=seed)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The global generators of torch and NumPy, by which NNI's controllers draw and learn, seeded for a while."""
-    numpy = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy)

@@ -1,0 +1,49 @@
+"""Which tensors ask for a gradient, what parameters hold, and what forward passes leave behind, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
+    """Lets only the parameters in `of` ask for a gradient, so that nothing is kept or computed for the others."""
+    wanted = {id(parameter) for parameter in of}
+    others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def holding(parameters: list[Tensor], values: list[Tensor]) -> Iterator[None]:
+    """Lets the parameters hold other values for a while. A graph made outside is to be differentiated outside."""
+    own = [parameter.data for parameter in parameters]
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.data = value
+    try:
+        yield
+    finally:
+        for parameter, value in zip(parameters, own, strict=True):
+            parameter.data = value
+
+
+@contextmanager
+def running_statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Lets forward passes leave BatchNorm's running statistics as they are."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

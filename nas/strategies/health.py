@@ -1,0 +1,31 @@
+"""How a search by gradient is doing."""
+
+from __future__ import annotations
+
+import torch
+
+from search_spaces.architecture import Architecture, parse_edge
+from search_spaces.relaxed import Supernet
+
+POOLS = ("max3", "avg3")
+
+
+def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
+    """How a search is doing, from its alphas.
+
+    `entropy`: mean over decisions of the softmax's entropy, 1 = undecided; `margin`: mean difference of the two
+    largest weights; `skip_share`, `pool_share`: of the operations on the predicted architecture's edges.
+    """
+    weights = supernet.weights().detach()
+    sizes = (~supernet.absent).sum(dim=1)
+    entropy = torch.special.entr(weights).sum(dim=1) / sizes.log()
+    top = weights.topk(2, dim=1).values
+    ops = [
+        parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple) for edge in answer
+    ] or list(predicted.decisions.values())
+    return {
+        "entropy": entropy.mean().item(),
+        "margin": (top[:, 0] - top[:, 1]).mean().item(),
+        "skip_share": ops.count("skip") / len(ops),
+        "pool_share": sum(map(ops.count, POOLS)) / len(ops),
+    }
