@@ -20,7 +20,7 @@ from nas.small import small
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
-from nas.tuning.file import tuned
+from nas.study.overrides import tuned
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),

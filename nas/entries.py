@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nas.joint_space import parted
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.strategies.board import Tried
 from nas.strategies.discrete import front, ranked
+from nas.study.joint import parted
+from nas.study.overrides import changed
 from nas.system.files import read_json, write_json
-from nas.tuning.file import changed
 from search_spaces.architecture import Architecture
 
 FORMAT = 1

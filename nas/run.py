@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from nas.recipe import Recipe
+from nas.study.overrides import changed
 from nas.system.config import decode, differences, encode, fingerprint, portable
 from nas.system.files import read_json, write_json
 from nas.training.stage import Stage
-from nas.tuning.file import changed
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import processor
 

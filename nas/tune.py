@@ -22,15 +22,15 @@ from nas.data.sets.held_out import HeldOut
 from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run
+from nas.study.overrides import changed
+from nas.study.queue import Queue
+from nas.study.sampler import SAMPLERS, Seeded, pruner
+from nas.study.spaces import Space
+from nas.study.storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
+from nas.study.trainer import Report, Score, Trainer
 from nas.system.config import portable
 from nas.system.files import read_json
 from nas.teach import teach
-from nas.tuning.file import changed
-from nas.tuning.queue import Queue
-from nas.tuning.sampler import SAMPLERS, Seeded, pruner
-from nas.tuning.spaces import Space
-from nas.tuning.storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
-from nas.tuning.trial import Report, Score, Trainer
 from search_spaces.architecture import Architecture
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
@@ -40,7 +40,7 @@ POLL_S = 1.0
 
 
 class Measures(Protocol):
-    """Gives proposals their scores, as `nas.tuning.trial.Trainer` does."""
+    """Gives proposals their scores, as `nas.study.trainer.Trainer` does."""
 
     num_ids: int
 

@@ -101,8 +101,8 @@ def tune_command(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
+    from nas.study.result import trial_table, write_results
     from nas.tune import Place, Tuner, Tuning, taught
-    from nas.tuning.result import trial_table, write_results
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
@@ -152,7 +152,7 @@ def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
     from optuna_dashboard import run_server
 
-    from nas.tuning.storage import NAME, opened, shown
+    from nas.study.storage import NAME, opened, shown
 
     given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard

@@ -9,9 +9,9 @@ from torch import nn
 
 from nas.data.batches import Batches
 from nas.losses.base import Loss
-from nas.objective import heard
 from nas.recipe import Training
 from nas.strategies.base import Report
+from nas.study.objective import heard
 from nas.training.optimisers import current_rate, step
 from nas.training.stage import Loop, Stage
 from teachers.teacher import Teacher

@@ -19,7 +19,6 @@ from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable
 from nas.entries import entry_run
 from nas.errors import NonFiniteLoss
-from nas.joint_space import JointSpace, parted, searched_space
 from nas.losses.kdas import KDASLoss
 from nas.recipe import Search
 from nas.retrain import retrain
@@ -30,10 +29,11 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.single_path import SinglePath
+from nas.study.joint import JointSpace, parted, searched_space
+from nas.study.overrides import changed
+from nas.study.spaces import TEMPERATURES
+from nas.study.trials import Trials
 from nas.training.machine import Machine
-from nas.trials import Trials
-from nas.tuning.file import changed
-from nas.tuning.spaces import TEMPERATURES
 from runs.recipes.demo import toy
 from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -114,7 +114,7 @@ class TestTrials:
         def diverges(*_):
             raise NonFiniteLoss("loss.total became nan")
 
-        monkeypatch.setattr("nas.trials.train", diverges)
+        monkeypatch.setattr("nas.study.trials.train", diverges)
         with pytest.warns(UserWarning, match="counts as mAP 0: loss.total became nan"):
             score = trials.score(drawn, 1)
         assert score.value == 0 and score.cost > 0 and not score.pruned
@@ -122,12 +122,12 @@ class TestTrials:
     def test_milliseconds_instead_of_multiply_adds(self, tmp_path, drawn, monkeypatch):
         recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
         asked = []
-        monkeypatch.setattr("nas.trials.latency", lambda net, *size, **_: asked.append(size) or 1.5)
+        monkeypatch.setattr("nas.study.trials.latency", lambda net, *size, **_: asked.append(size) or 1.5)
         assert trials_of(tmp_path, recipe).cost(drawn) == 1.5 and asked == [(32, 16)]
 
 
 def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, drawn, monkeypatch):
-    monkeypatch.delattr("nas.trials.train")
+    monkeypatch.delattr("nas.study.trials.train")
     with pytest.raises(ValueError, match="is seen by two cameras there: take more images, or .* darts or gdas"):
         replace(trials, query=CachePart(trials.query.cache, np.arange(0))).score(drawn, 1)
 

@@ -11,11 +11,11 @@ import pytest
 from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.small import small
+from nas.study.overrides import tuned
+from nas.study.result import write_results
+from nas.study.sampler import SAMPLERS
+from nas.study.trainer import Score
 from nas.tune import Place, Tuner, Tuning, on_held_out
-from nas.tuning.file import tuned
-from nas.tuning.result import write_results
-from nas.tuning.sampler import SAMPLERS
-from nas.tuning.trial import Score
 from runs.recipes.fast_reid import fast_reid
 
 RECIPE = small(fast_reid())
@@ -65,7 +65,7 @@ def params(study):
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    monkeypatch.setattr("nas.tuning.result.write_tuning_report", lambda *_: None)
+    monkeypatch.setattr("nas.study.result.write_tuning_report", lambda *_: None)
 
 
 class TestGrid:
@@ -253,7 +253,7 @@ class TestRefusals:
         ],
     )
     def test_a_database_that_is_not_there(self, tmp_path, address, message, monkeypatch):
-        monkeypatch.setattr("nas.tuning.storage.MAKING_S", 0.1)
+        monkeypatch.setattr("nas.study.storage.MAKING_S", 0.1)
         with pytest.raises(ValueError, match=message) as caught:
             tuner(tmp_path, storage=address)
         assert "secret" not in str(caught.value) and not list(tmp_path.iterdir())
@@ -274,7 +274,7 @@ def test_a_result_waits_for_a_database_that_is_away(tmp_path, monkeypatch):
         return tell(*arguments, **options)
 
     monkeypatch.setattr(study.study, "tell", away)
-    monkeypatch.setattr("nas.tuning.storage.time.sleep", lambda _: None)
+    monkeypatch.setattr("nas.study.storage.time.sleep", lambda _: None)
     study.work(made_up(by_alpha))
     assert study.queue.num_open == 0 and next(answers, None) is None
 

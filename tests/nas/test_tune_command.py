@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nas.cli import main
-from nas.tuning.storage import opened
+from nas.study.storage import opened
 
 OWN = '''
 from dataclasses import replace

@@ -11,7 +11,7 @@ from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
-from nas.objective import SearchObjective
+from nas.study.objective import SearchObjective
 from nas.system.config import decode, encode
 from students.losses import cross_entropy, ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp, triplet
 from students.reid import ReIDOutput

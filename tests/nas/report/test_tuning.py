@@ -16,7 +16,7 @@ from nas.report.tuning import (
     pareto_front,
     write_tuning_report,
 )
-from nas.tuning.result import trial_table
+from nas.study.result import trial_table
 
 
 def trial(number, mAP, state="complete", multiply_adds=100_000_000, architecture=None, **params):

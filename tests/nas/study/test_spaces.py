@@ -14,9 +14,9 @@ from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
 from nas.small import small
+from nas.study.overrides import changed, tuned, write_tuned
+from nas.study.spaces import SPACES, Space
 from nas.system.config import decode
-from nas.tuning.file import changed, tuned, write_tuned
-from nas.tuning.spaces import SPACES, Space
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import auto_reid
 from search_spaces.architecture import Architecture

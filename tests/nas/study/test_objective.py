@@ -16,7 +16,7 @@ from nas.data.cache import ImageCache
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.losses.kdas import KDASLoss
-from nas.objective import SearchObjective, heard
+from nas.study.objective import SearchObjective, heard
 from search_spaces.cell import Cells
 from students.reid import ReID
 from teachers.teacher import Teacher

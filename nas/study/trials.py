@@ -13,16 +13,16 @@ from nas.data.base import ReIDData
 from nas.data.batches import Batches
 from nas.data.cache import CachePart
 from nas.errors import NonFiniteLoss
-from nas.joint_space import parted
 from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.strategies.base import Report, Score
+from nas.study.joint import parted
+from nas.study.overrides import changed
 from nas.system.config import fingerprint
 from nas.tasks.reid.features import extract
 from nas.teach import started
 from nas.training.stage import Stage
 from nas.training.train import train
-from nas.tuning.file import changed
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.report.pareto import front
 from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
 from nas.report.tuning import write_tuning_report
+from nas.study.overrides import write_tuned
 from nas.system.files import write_json, write_text
-from nas.tuning.file import write_tuned
 from search_spaces.architecture import Architecture
 
 FORMAT = 1

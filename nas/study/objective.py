@@ -16,7 +16,7 @@ from search_spaces.architecture import Architecture
 from teachers.teacher import Teacher
 
 if TYPE_CHECKING:
-    from nas.trials import Trials
+    from nas.study.trials import Trials
 
 
 def heard(batches: Iterable[Batch], teacher: Teacher | None) -> Iterator[Batch]:

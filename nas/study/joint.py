@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from nas.recipe import Recipe
-from nas.tuning.spaces import Space
+from nas.study.spaces import Space
 from search_spaces.architecture import Architecture, Value
 from search_spaces.pick import Fixed, Pick
 from search_spaces.space import SearchSpace

@@ -13,16 +13,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.tuning.queue import MOST_LOST, Queue
-from nas.tuning.storage import opened
+from nas.study.queue import MOST_LOST, Queue
+from nas.study.storage import opened
 
 GRACE_S = 6.0
 """A busy machine may keep a live worker silent for some seconds."""
 
 WORKER = """
 import os, signal, sys, time
-from nas.tuning.queue import Queue
-from nas.tuning.storage import opened
+from nas.study.queue import (Queue)
+from nas.study.storage import (opened)
 import optuna
 
 address, number, grave = sys.argv[1], int(sys.argv[2]), sys.argv[3]
