@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas.data.images import Images
 from nas.data.source import DataSource
 from nas.models.library import classifier_features
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
-from nas.recipe import Evaluation, Images, check_cameras
+from nas.recipe import check_cameras
 from nas.run import RESULTS, Run
 from nas.system.files import read_json
 from nas.system.weights import load_weights
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.measure import Entrant, judged, measure, write_metrics, write_queries
 from nas.tasks.reid.pictures import draw_plots
+from nas.tasks.reid.settings import Evaluation
 from nas.teach import teacher_path
 from nas.training.machine import Machine
 from nas.training.stage import Stage

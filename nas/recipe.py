@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from nas.data.augment import Augment
 from nas.data.base import ReIDData
-from nas.data.images import NUM_THREADS
-from nas.data.sampling import ClassBalanced, Sampling
+from nas.data.images import Images
 from nas.data.sets import SETS
 from nas.data.sets.held_out import HeldOut
 from nas.data.source import DataSource
@@ -20,16 +17,16 @@ from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.metrics.rerank import Rerank
 from nas.models.classifier import Classifier
 from nas.models.pretrained import check_there
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
-from nas.system.config import WITHOUT_EFFECT
+from nas.strategies.settings import Search
+from nas.tasks.reid.settings import Evaluation
 from nas.teacher_spaces import Directional, Ensemble
 from nas.training.machine import Machine
-from nas.training.optimisers import Adam, CosineRate, Optimiser
+from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -73,69 +70,6 @@ imported here."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
-
-    height: int = 384
-    width: int = 128
-    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
-    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
-    """Threads that decode images."""
-
-    def __post_init__(self) -> None:
-        if min(self.height, self.width) < 16:
-            raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
-        if self.max_gib < 0 or self.workers < 1:
-            raise ValueError(f"images need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How one network is trained. The defaults are KDAS-ReID's training configuration (section 4.2.2).
-
-    The paper names a "starting learning rate" without saying how it falls: here by half a cosine.
-    """
-
-    epochs: int = 200
-    optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineRate(final=0.01)))
-    sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
-    augment: Augment = field(default_factory=Augment)
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    pretrained: str = ""
-    """Weights the backbone starts from: none, `imagenet` (torchvision's, downloaded), or a checkpoint's path."""
-    validate_every: int = 0
-    """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept. 0: never."""
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """The two halves of a search. The defaults are KDAS-ReID's (section 4.2.1)."""
-
-    sampling: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
-    augment: Augment = field(default_factory=Augment)
-    split: Literal["image", "identity"] = "image"
-    """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
-    alpha_loss: Loss | None = None
-    """What the alphas minimise; None: what the weights do (the paper)."""
-    cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
-    """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
-    settings: str | None = None
-    """What is searched together with the architecture, by the name that `nas tune --space` gives it: distillation,
-    fast_reid, vrkd."""
-    num_measured_ids: int | None = None
-    """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
-
-    def __post_init__(self) -> None:
-        if self.num_measured_ids is not None and self.num_measured_ids < 2:
-            raise ValueError(f"at least 2 identities must be measured on, not {self.num_measured_ids}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
     """The teacher: which network, and how `nas teach` trains it; or what earlier runs trained."""
 
@@ -151,36 +85,6 @@ class TeacherRecipe:
         if self.weights and self.members:
             raise ValueError(
                 "a teacher has weights or members, not both: leave out one of --teacher.weights and --teacher.members"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How retrieval is measured."""
-
-    distance: Literal["cosine", "euclidean"] = "cosine"
-    ap: Literal["plain", "trapezoid"] = "plain"
-    """Average precision: the plain definition, or the trapezoid of Market-1501's MATLAB code."""
-    same_camera: Literal["remove", "keep"] = "remove"
-    """Whether gallery images of the query's identity and camera are taken out of the ranking."""
-    rerank: bool = False
-    """Report each network a second time, after k-reciprocal re-ranking."""
-    reranking: Rerank = field(default_factory=Rerank)
-    repeats: int = 10
-    """The most repeats of a protocol that repeats itself (VehicleID); the mean and its spread are reported."""
-    flip: bool = False
-    """Average the features of each image and its mirror image."""
-    batch_size: int = 128
-    num_strips: int = 10
-    """Queries drawn with their ranked gallery."""
-    tsne_ids: tuple[int, ...] = ()
-    """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""
-
-    def __post_init__(self) -> None:
-        if min(self.repeats, self.batch_size) < 1 or self.num_strips < 0:
-            raise ValueError(
-                "an evaluation needs repeats >= 1, batch_size >= 1 and num_strips >= 0, not "
-                f"{self.repeats}, {self.batch_size} and {self.num_strips}"
             )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.data.base import ReIDData
-from nas.run import Run, digest
+from nas.run import Run
+from nas.system.files import digest
 from nas.teach import finish, load_teacher, started, teacher_path
 
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from nas.recipe import Recipe
 from nas.study.overrides import changed
 from nas.system.config import decode, differences, encode, fingerprint, portable
+from nas.system.environment import environment
 from nas.system.files import read_json, write_json
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
-from search_spaces.cost.latency import processor
 
 FORMAT = 1
+
 RESULTS = {
     "teach": "teacher.safetensors",
     "search": "architecture.json",
@@ -31,6 +23,7 @@ RESULTS = {
     "rival": "rival.safetensors",
 }
 """What each stage ends with: where it stands, the stage is finished."""
+
 DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),
     "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
@@ -128,27 +121,3 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         for name in (f"tensorboard/{stage}", f"{stage}.trials"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-
-
-def digest(path: Path) -> str:
-    """Sixteen hex digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def environment() -> dict[str, Any]:
-    """Where and with what a run was made."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "command": shlex.join(["nas", *sys.argv[1:]]),
-        "commit": commit or "unknown",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "system": platform.system(),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }

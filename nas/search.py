@@ -12,14 +12,14 @@ from nas.data.base import ReIDData, Split
 from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable, queries_of
 from nas.recipe import Recipe
-from nas.run import RESULTS, Run, digest
+from nas.run import RESULTS, Run
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import parted, searched_space
 from nas.study.objective import SearchObjective
 from nas.study.trials import Trials
-from nas.system.files import write_json
+from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, working
 from nas.tasks.reid.feed import batches_of, cached
 from nas.teach import load_teacher, teacher_path

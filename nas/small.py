@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced, Sampling, Shuffled, Switched
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicleid import VehicleID
@@ -14,11 +15,12 @@ from nas.losses.base import Loss
 from nas.losses.hints import HintLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import BranchesLoss
-from nas.recipe import Images, Recipe, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.single_path import SinglePath
+from nas.training.settings import Training
 
 VEHICLES = (VehicleID, VeRi776, Vehicles)
 EPOCHS = 2

@@ -15,11 +15,13 @@ from nas.data.batches import Batch
 from nas.losses.base import Loss
 from nas.models.network import Network
 from nas.models.pretrained import load_pretrained
-from nas.recipe import Recipe, Training
-from nas.run import RESULTS, Run, digest
+from nas.recipe import Recipe
+from nas.run import RESULTS, Run
+from nas.system.files import digest
 from nas.tasks.reid.features import extract
 from nas.tasks.reid.feed import batches_of, cached
 from nas.teacher_spaces import Ensemble
+from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.architecture import Architecture

@@ -1,11 +1,15 @@
 """Where images come from: files, parts of a sequence, several sequences in a row."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
+
+from nas.system.config import WITHOUT_EFFECT
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
 
@@ -110,3 +114,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def reason_of(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
+
+    height: int = 384
+    width: int = 128
+    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
+    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
+    """Threads that decode images."""
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 16:
+            raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
+        if self.max_gib < 0 or self.workers < 1:
+            raise ValueError(f"images need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")

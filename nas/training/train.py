@@ -9,10 +9,10 @@ from torch import nn
 
 from nas.data.batches import Batches
 from nas.losses.base import Loss
-from nas.recipe import Training
 from nas.strategies.base import Report
 from nas.study.objective import heard
 from nas.training.optimisers import current_rate, step
+from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
 from teachers.teacher import Teacher
 

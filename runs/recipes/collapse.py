@@ -9,15 +9,18 @@ There is no triplet loss, which from scratch draws these small networks' feature
 from dataclasses import replace
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.losses.kdas import KDASLoss
-from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.settings import Search
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam, CosineRate
+from nas.training.settings import Training
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.resnet import ResNet
 from students.reid import ReID

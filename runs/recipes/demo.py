@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicles import Vehicles
 from nas.losses.kdas import KDASLoss
-from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
+from nas.strategies.settings import Search
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

@@ -9,9 +9,11 @@ optimiser: those of the strong baseline stand here.
 from dataclasses import replace
 from pathlib import Path
 
+from nas.data.images import Images
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kd import KDLoss
-from nas.recipe import Images, Recipe, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
+from nas.training.settings import Training
 from runs.recipes.kdas import strong
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

@@ -12,8 +12,9 @@ from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kdas import KDASLoss
-from nas.recipe import Recipe, Training
+from nas.recipe import Recipe
 from nas.training.optimisers import Adam, CosineRate
+from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.resnet import ResNet
 from students.reid import ReID

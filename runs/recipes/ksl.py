@@ -27,13 +27,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import Switched
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
-from nas.recipe import Images, Recipe, Training
+from nas.recipe import Recipe
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import SGD, CosineRate
+from nas.training.settings import Training
 from runs.recipes.fast_reid import fast_reid
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.osnet import OSNet

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kdas import KDASLoss
-from nas.recipe import Images, Recipe, Search, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
+from nas.strategies.settings import Search
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

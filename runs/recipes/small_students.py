@@ -10,9 +10,11 @@ from dataclasses import replace
 from nas.data.sampling import ClassBalanced
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
-from nas.recipe import Recipe, Search, Training
+from nas.recipe import Recipe
 from nas.strategies.darts import DARTS
+from nas.strategies.settings import Search
 from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.settings import Training
 from runs.recipes.small import AUGMENT, small_kdas
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.shallow_cnn import ShallowCNN

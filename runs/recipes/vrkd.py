@@ -24,13 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.augment import Augment
+from nas.data.images import Images
 from nas.data.sampling import Shuffled
 from nas.data.sets.veri776 import VeRi776
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.recipe import Images, Recipe, TeacherRecipe, Training
+from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
 from nas.teacher_spaces import Directional
 from nas.training.optimisers import SGD, StepRate
+from nas.training.settings import Training
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet

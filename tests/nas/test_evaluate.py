@@ -11,11 +11,12 @@ from PIL import Image
 
 from nas.arguments import of_other
 from nas.cli import main
+from nas.data.images import Images
 from nas.evaluate import OtherNetwork, evaluate_other
 from nas.metrics.rerank import Rerank
-from nas.recipe import Evaluation, Images
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.query_results import Queries
+from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from tests.nas.models.test_library import onnx_file
 from tests.nas.tasks.reid.test_features import saved

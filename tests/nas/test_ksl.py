@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from nas.cli import main
 from nas.models.network import Network
-from nas.recipe import Training
 from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.weights import load_state
 from nas.teach import started
 from nas.training.optimisers import SGD, step
+from nas.training.settings import Training
 from search_spaces.architecture import Architecture
 from search_spaces.resnet import ResNet
 from students.ksl import KSL

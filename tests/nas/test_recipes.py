@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.hints import HintLoss
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
-from nas.recipe import Evaluation, Images, Recipe, Training, check_loss
+from nas.recipe import Recipe, check_loss
 from nas.recipes import recipe_named, recipes
 from nas.small import small
+from nas.tasks.reid.settings import Evaluation
+from nas.training.settings import Training
 from search_spaces.resnet import ResNet
 from students.hinted import Hint, Hinted
 from students.ksl import KSL

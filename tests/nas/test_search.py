@@ -20,7 +20,6 @@ from nas.data.sets.held_out import findable
 from nas.entries import entry_run
 from nas.errors import NonFiniteLoss
 from nas.losses.kdas import KDASLoss
-from nas.recipe import Search
 from nas.retrain import retrain
 from nas.run import Run
 from nas.search import _measured, check_search, objective, search
@@ -28,6 +27,7 @@ from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
+from nas.strategies.settings import Search
 from nas.strategies.single_path import SinglePath
 from nas.study.joint import JointSpace, parted, searched_space
 from nas.study.overrides import changed

@@ -22,9 +22,9 @@ from nas.data.base import Split
 from nas.data.cache import Cache
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
-from nas.recipe import Evaluation
 from nas.system.files import write_whole
 from nas.system.weights import load_weights
+from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
 
 NEEDED = ("query", "gallery", "query_ids", "gallery_ids")

@@ -13,8 +13,8 @@ from nas.data.augment import Augment
 from nas.data.base import ReIDData, Split
 from nas.data.batches import Batches
 from nas.data.cache import ImageCache
+from nas.data.images import Images
 from nas.data.sampling import Sampling
-from nas.recipe import Images
 from nas.training.stage import Stage
 
 

@@ -11,15 +11,16 @@ import numpy as np
 from torch import nn
 
 from nas.data.base import ReIDData
+from nas.data.images import Images
 from nas.metrics.retrieval import Retrieval
 from nas.models.network import feature_net
 from nas.models.onnx import OnnxNet
-from nas.recipe import Evaluation, Images
 from nas.system.files import write_json
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips
 from nas.tasks.reid.query_results import Queries
+from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency

@@ -16,12 +16,12 @@ from nas.data.checks import listing
 from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
 from nas.metrics.retrieval import Retrieval, ranked_gallery
-from nas.recipe import Evaluation
 from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
 from nas.report.strips import strip
 from nas.report.style import svg
 from nas.system.files import write_text, write_whole
 from nas.tasks.reid.features import Features
+from nas.tasks.reid.settings import Evaluation
 
 RANKED = 10
 

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.splits import by_identity, by_image
 from nas.losses.hints import HintLoss
-from nas.recipe import Images, Recipe, Search, Training
+from nas.recipe import Recipe
 from nas.run import Run
 from nas.search import objective
+from nas.strategies.settings import Search
 from nas.tasks.reid.feed import batches_of, cached
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD
+from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.resnet import ResNet

@@ -11,8 +11,8 @@ from torch import nn
 from nas.data.augment import normalise
 from nas.data.cache import ImageCache
 from nas.data.sets.pedestrians import Pedestrians
-from nas.recipe import Evaluation
 from nas.tasks.reid.features import Features, extract
+from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from students.reid import ReIDOutput

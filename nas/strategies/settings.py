@@ -1,0 +1,33 @@
+"""How a search uses its data, whatever the strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nas.data.augment import Augment
+from nas.data.sampling import ClassBalanced
+from nas.losses.base import Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The two halves of a search. The defaults are KDAS-ReID's (section 4.2.1)."""
+
+    sampling: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
+    augment: Augment = field(default_factory=Augment)
+    split: Literal["image", "identity"] = "image"
+    """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""
+    alpha_loss: Loss | None = None
+    """What the alphas minimise; None: what the weights do (the paper)."""
+    cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
+    """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
+    settings: str | None = None
+    """What is searched together with the architecture, by the name that `nas tune --space` gives it: distillation,
+    fast_reid, vrkd."""
+    num_measured_ids: int | None = None
+    """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
+
+    def __post_init__(self) -> None:
+        if self.num_measured_ids is not None and self.num_measured_ids < 2:
+            raise ValueError(f"at least 2 identities must be measured on, not {self.num_measured_ids}")
