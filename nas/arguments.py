@@ -13,10 +13,10 @@ import tyro
 
 from nas.data.sets import SETS, class_named
 from nas.errors import near_misses
-from nas.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
 from nas.small import small
+from nas.stages.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS

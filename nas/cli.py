@@ -15,19 +15,20 @@ import tyro
 from rich.console import Console
 
 from nas.arguments import Options, is_other, of_other, of_recipe
-from nas.entries import entry_run
 from nas.errors import NonFiniteLoss, SaveError, near_misses
-from nas.evaluate import evaluate, evaluate_other
-from nas.export import export
-from nas.pipeline import architecture, draw_architecture, report, run_all
 from nas.recipes import recipe_named, recipes
 from nas.report import cells as draw
 from nas.report import write_report
 from nas.report.table import as_rich, result_table
-from nas.retrain import retrain
 from nas.run import Run
-from nas.search import search
-from nas.teach import teach
+from nas.stages.evaluate import evaluate, evaluate_other
+from nas.stages.export import export
+from nas.stages.report import architecture, draw_architecture, report
+from nas.stages.retrain import retrain
+from nas.stages.run import run_all
+from nas.stages.search import search
+from nas.stages.search_result import entry_run
+from nas.stages.teach import teach
 
 OUT = Path("runs/out")
 
@@ -251,7 +252,7 @@ def _data(arguments: list[str]) -> int:
 
 
 def _reproduce(arguments: list[str]) -> int:
-    from nas.reproduce import reproduce_command
+    from nas.cli.reproduce import reproduce_command
 
     return reproduce_command(arguments)
 
@@ -275,7 +276,7 @@ def _show(arguments: list[str]) -> int:
 
 
 def _compare(arguments: list[str]) -> int:
-    from nas.compare import compare_command
+    from nas.cli.compare import compare_command
 
     return compare_command(arguments)
 

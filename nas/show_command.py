@@ -15,10 +15,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from nas.entries import Entries, Entry, entries, search_history
 from nas.models.network import feature_net
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
 from nas.run import Run
+from nas.stages.search_result import Entries, Entry, entries, search_history
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.discrete import DiscreteSearch

@@ -101,8 +101,8 @@ def tune_command(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
+    from nas.stages.tune import Place, Tuner, Tuning, taught
     from nas.study.result import trial_table, write_results
-    from nas.tune import Place, Tuner, Tuning, taught
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")

@@ -14,8 +14,8 @@ from nas.data.sets.vehicleid import VehicleID
 from nas.data.source import DataSource
 from nas.losses.kd import KDLoss
 from nas.recipe import Recipe
-from nas.reproduce import Published
-from nas.reproduce_pictures import Results, augmented_tsne, label_noise, weights
+from nas.stages.paper_figures import Results, augmented_tsne, label_noise, weights
+from nas.study.published import Published
 from runs.recipes import fast_reid, kdas, ksl, vrkd
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace

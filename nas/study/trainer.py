@@ -11,10 +11,11 @@ from torch import nn
 from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
+from nas.stages.teacher import load_teacher
 from nas.strategies.base import Report
 from nas.tasks.reid.features import extract
 from nas.tasks.reid.feed import batches_of, cached
-from nas.teach import load_teacher, started
+from nas.training.build import started
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.architecture import Architecture

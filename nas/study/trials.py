@@ -20,7 +20,7 @@ from nas.study.joint import parted
 from nas.study.overrides import changed
 from nas.system.config import fingerprint
 from nas.tasks.reid.features import extract
-from nas.teach import started
+from nas.training.build import started
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.architecture import Architecture

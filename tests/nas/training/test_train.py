@@ -15,7 +15,7 @@ from nas.data.splits import by_identity, by_image
 from nas.losses.hints import HintLoss
 from nas.recipe import Recipe
 from nas.run import Run
-from nas.search import objective
+from nas.stages.search import objective
 from nas.strategies.settings import Search
 from nas.tasks.reid.feed import batches_of, cached
 from nas.training.machine import Machine

@@ -11,11 +11,11 @@ import pytest
 from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.small import small
+from nas.stages.tune import Place, Tuner, Tuning, on_held_out
 from nas.study.overrides import tuned
 from nas.study.result import write_results
 from nas.study.sampler import SAMPLERS
 from nas.study.trainer import Score
-from nas.tune import Place, Tuner, Tuning, on_held_out
 from runs.recipes.fast_reid import fast_reid
 
 RECIPE = small(fast_reid())
@@ -286,7 +286,7 @@ def test_a_database_that_stays_away_is_said(tmp_path, monkeypatch):
         raise optuna.exceptions.StorageInternalError("gone")
 
     monkeypatch.setattr(study.study, "tell", away)
-    monkeypatch.setattr("nas.tune.patiently", lambda call: call())
+    monkeypatch.setattr("nas.stages.tune.patiently", lambda call: call())
     with pytest.raises(ValueError, match="cannot be reached: gone"):
         study.work(made_up(by_alpha))
     monkeypatch.undo()

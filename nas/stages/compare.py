@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
-from rich.console import Console
 
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
-from nas.report.comparison import accuracy_table, as_page, difference_table, seed_lines
+from nas.report.comparison import as_page
 from nas.report.pareto import pareto
 from nas.report.style import png, svg
-from nas.report.table import as_rich
 from nas.system.files import read_json, write_bytes, write_json, write_text
 from nas.tasks.reid.query_results import Queries
 
 FORMAT = 1
+
 METRICS_FORMAT = 1
+
 OUT = Path("runs/out")
+
 LONGEST_FOLDER = 100
+
 WIDEST = 1000  # a table in a file is as wide as it needs to be
+
 RERANKED = "+rerank"
+
 MEASURES = ("mAP", "rank1")
+
 COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
+
 RULES = ("distance", "ap", "same_camera", "num_queries", "num_skipped", "num_gallery")
 """What must be the same in two protocols before their numbers may be compared."""
 
@@ -94,51 +98,6 @@ def write(comparison: dict[str, Any], out: Path) -> None:
         write_text(out / "pareto.svg", svg(figure, transparent=False))
         write_bytes(out / "pareto.png", png(figure))
     write_json(out / "compare.json", comparison)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What `nas compare` takes."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
-    """Evaluated folders, the first is compared with; FOLDER:ROLE picks a row, FOLDER:ROLE+rerank the re-ranked one."""
-    role: str = ""
-    """The row of the runs without :ROLE (student, teacher, hand-made, model, ...). Otherwise the student's or the
-    only one."""
-    all_rows: bool = False
-    """Take every row of the runs without :ROLE."""
-    resamples: int = 2000
-    """Of the bootstrap."""
-    seed: int = 0
-    """Of the bootstrap's draws."""
-    out: Path | None = None
-    """Where the results go; by default runs/out/compare-RUN-RUN."""
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
-
-
-def compare_command(arguments: Sequence[str]) -> int:
-    """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
-    given = tyro.cli(
-        Arguments,
-        args=arguments,
-        prog="nas compare",
-        description=(
-            "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"
-        ),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    out = given.out or default_folder(given.runs)
-    comparison = compare(
-        given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples, seed=given.seed, out=out
-    )
-    if given.json:
-        print(json.dumps(comparison, indent=2))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)
-    for table in (accuracy_table(comparison), difference_table(comparison)):
-        console.print(as_rich(table))
-    print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
-    return 0
 
 
 def default_folder(subjects: Sequence[str]) -> Path:

@@ -14,7 +14,7 @@ from nas.models.network import Network
 from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.weights import load_state
-from nas.teach import started
+from nas.training.build import started
 from nas.training.optimisers import SGD, step
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture

@@ -22,6 +22,7 @@ from nas.data.sets.held_out import HeldOut
 from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run
+from nas.stages.teach import teach
 from nas.study.overrides import changed
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
@@ -30,7 +31,6 @@ from nas.study.storage import NAME, UNREACHABLE, alone, joined, opened, patientl
 from nas.study.trainer import Report, Score, Trainer
 from nas.system.config import portable
 from nas.system.files import read_json
-from nas.teach import teach
 from search_spaces.architecture import Architecture
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")

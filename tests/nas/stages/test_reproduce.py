@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import nas.reproduce
+import nas.stages.reproduce
 from nas.cli import main
 from nas.data.sets.market1501 import Market1501
 from nas.recipes import recipe_named, recipes
-from nas.reproduce import Published, paper_against_measured, reproduce
 from nas.small import small
+from nas.stages.reproduce import paper_against_measured, reproduce
+from nas.study.published import Published
 from runs.tables import PAPERS
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
@@ -31,7 +32,7 @@ MEASURED = {"student": 0.25, "teacher": 0.75}
 def test_rows_of_a_table_are_sound(table):
     rows = TABLES[table]
     names = [row.name for row in rows]
-    assert len(set(names)) == len({nas.reproduce._folder_name(name) for name in names}) == len(names) > 1
+    assert len(set(names)) == len({nas.stages.reproduce._folder_name(name) for name in names}) == len(names) > 1
     assert all(set(row.paper) <= {"rank1", "mAP"} for row in rows)
     assert all(0.1 < value < 1 for row in rows for value in row.paper.values())
     assert all(row.recipe.teacher for row in rows if row.role == "teacher")
@@ -58,12 +59,12 @@ def calls(monkeypatch):
             ],
         }
 
-    monkeypatch.setattr(nas.reproduce, "run_all", run_all)
+    monkeypatch.setattr(nas.stages.reproduce, "run_all", run_all)
 
     def teach(run):
         made.append((run.folder.name.partition("-")[0], run.recipe.seed))
 
-    monkeypatch.setattr(nas.reproduce, "teach", teach)
+    monkeypatch.setattr(nas.stages.reproduce, "teach", teach)
     return made
 
 

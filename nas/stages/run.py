@@ -1,18 +1,16 @@
-"""`nas run`, `nas draw` and `nas report`: the stages of a run in order, and its pictures."""
+"""`nas run`: the stages of a run in order."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from nas.evaluate import evaluate
-from nas.report import cells as draw
-from nas.report import write_report
-from nas.retrain import retrain
 from nas.run import Run
-from nas.search import check_search, search
-from nas.teach import teach
+from nas.stages.evaluate import evaluate
+from nas.stages.report import draw_architecture, report
+from nas.stages.retrain import retrain
+from nas.stages.search import check_search, search
+from nas.stages.teach import teach
 
 
 def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
@@ -36,19 +34,3 @@ def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
     draw_architecture(run)
     report(run)
     return metrics
-
-
-def draw_architecture(run: Run) -> list[Path]:
-    """Draws what is retrained: SVG and PNG of every cell."""
-    return draw.draw(architecture(run), run.folder)
-
-
-def architecture(run: Run) -> dict:
-    """The run's architecture as plain data; the published one where nothing was searched."""
-    chosen = run.architecture() or run.recipe.retrained.with_ids(1).published()
-    return {**chosen.to_dict(), "hash": chosen.hash}
-
-
-def report(run: Run) -> Path:
-    """Writes `report.html` from what the run's folder holds."""
-    return write_report(run.folder)

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from nas.data.base import ReIDData
 from nas.run import Run
+from nas.stages.teacher import load_teacher, teacher_path
+from nas.stages.train_and_save import finish
 from nas.system.files import digest
-from nas.teach import finish, load_teacher, started, teacher_path
+from nas.training.build import started
 
 
 def retrain(run: Run, overwrite: bool = False) -> None:

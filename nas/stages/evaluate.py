@@ -17,13 +17,13 @@ from nas.models.network import Network
 from nas.models.onnx import OnnxNet
 from nas.recipe import check_cameras
 from nas.run import RESULTS, Run
+from nas.stages.teacher import teacher_path
 from nas.system.files import read_json
 from nas.system.weights import load_weights
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.measure import Entrant, judged, measure, write_metrics, write_queries
 from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
-from nas.teach import teacher_path
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 

@@ -12,8 +12,8 @@ from PIL import Image
 from nas.arguments import of_other
 from nas.cli import main
 from nas.data.images import Images
-from nas.evaluate import OtherNetwork, evaluate_other
 from nas.metrics.rerank import Rerank
+from nas.stages.evaluate import OtherNetwork, evaluate_other
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.query_results import Queries
 from nas.tasks.reid.settings import Evaluation

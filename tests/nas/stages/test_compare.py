@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nas.cli import main
-from nas.compare import compare, default_folder
 from nas.metrics.bootstrap import percentile_interval, resampled_means
+from nas.stages.compare import compare, default_folder
 from nas.system.files import write_json
 from nas.tasks.reid.query_results import Queries
 

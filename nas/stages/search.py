@@ -13,6 +13,7 @@ from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable, queries_of
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
+from nas.stages.teacher import load_teacher, teacher_path
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Found, Strategy
 from nas.strategies.discrete import DiscreteSearch
@@ -22,7 +23,6 @@ from nas.study.trials import Trials
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, working
 from nas.tasks.reid.feed import batches_of, cached
-from nas.teach import load_teacher, teacher_path
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace

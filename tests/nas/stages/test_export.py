@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from nas import export as module
 from nas.cli import main
-from nas.export import OPSET, Features, as_onnx, export, largest_difference
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
 from nas.recipes import recipe_named
 from nas.run import Run
+from nas.stages import export as module
+from nas.stages.export import OPSET, Features, as_onnx, export, largest_difference
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2

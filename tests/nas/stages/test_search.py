@@ -17,12 +17,12 @@ from nas.cli import main
 from nas.data.base import Split
 from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable
-from nas.entries import entry_run
 from nas.errors import NonFiniteLoss
 from nas.losses.kdas import KDASLoss
-from nas.retrain import retrain
 from nas.run import Run
-from nas.search import _measured, check_search, objective, search
+from nas.stages.retrain import retrain
+from nas.stages.search import _measured, check_search, objective, search
+from nas.stages.search_result import entry_run
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS

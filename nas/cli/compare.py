@@ -1,0 +1,62 @@
+"""`nas compare`: evaluated networks beside each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from nas.report.comparison import accuracy_table, difference_table, seed_lines
+from nas.report.table import as_rich
+from nas.stages.compare import WIDEST, compare, default_folder
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `nas compare` takes."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
+    """Evaluated folders, the first is compared with; FOLDER:ROLE picks a row, FOLDER:ROLE+rerank the re-ranked one."""
+    role: str = ""
+    """The row of the runs without :ROLE (student, teacher, hand-made, model, ...). Otherwise the student's or the
+    only one."""
+    all_rows: bool = False
+    """Take every row of the runs without :ROLE."""
+    resamples: int = 2000
+    """Of the bootstrap."""
+    seed: int = 0
+    """Of the bootstrap's draws."""
+    out: Path | None = None
+    """Where the results go; by default runs/out/compare-RUN-RUN."""
+    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+
+def compare_command(arguments: Sequence[str]) -> int:
+    """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
+    given = tyro.cli(
+        Arguments,
+        args=arguments,
+        prog="nas compare",
+        description=(
+            "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"
+        ),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    out = given.out or default_folder(given.runs)
+    comparison = compare(
+        given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples, seed=given.seed, out=out
+    )
+    if given.json:
+        print(json.dumps(comparison, indent=2))
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    for table in (accuracy_table(comparison), difference_table(comparison)):
+        console.print(as_rich(table))
+    print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
+    return 0

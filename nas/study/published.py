@@ -1,0 +1,20 @@
+"""A row of a published table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nas.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A row of a paper's table: the run that reproduces it, and what the paper says came out."""
+
+    name: str
+    recipe: Recipe
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `mAP`); empty where the paper has a curve alone."""
+    role: str = "student"
+    """Which of the run's networks the row is about."""
