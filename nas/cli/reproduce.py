@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas.arguments import of_recipe
+from nas.cli.arguments import of_recipe
 from nas.errors import near_misses
 from nas.report.style import svg
 from nas.report.table import as_rich

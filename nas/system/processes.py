@@ -20,7 +20,7 @@ def working(arguments: Sequence[str], num_workers: int, folder: Path) -> Iterato
     Each writes what it says into `workers/` of the folder. Says which of them died. The others do their work, so that
     this is no error.
     """
-    command = [sys.executable, "-m", "nas.cli", *arguments]
+    command = [sys.executable, "-m", "nas.cli.main", *arguments]
     logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
     logs[0].parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

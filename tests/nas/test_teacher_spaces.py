@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.data.batches import Batch
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.models.network import Network

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nas.bench import BENCHES
-from nas.cli import main
+from nas.cli.main import main
 
 SIZE = {"height": 32, "width": 16, "batch": 2, "images": 5, "threads": 2, "repeats": 1}
 ROWS = {"bare decode", "bare decode, 2 threads", "filling the memory", "batches from memory", "batches from files"}

@@ -8,7 +8,7 @@ import torch
 
 from nas.bench import BENCHES
 from nas.bench.retrieval import Peak
-from nas.cli import main
+from nas.cli.main import main
 
 SIZE = {"queries": 12, "gallery": 60, "dim": 16, "identities": 5}
 

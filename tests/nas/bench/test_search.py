@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import nas.bench.search  # noqa: F401 - by sys.modules: the package has a function of that name
-from nas.cli import main
+from nas.cli.main import main
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.cell import Cells

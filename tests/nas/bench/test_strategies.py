@@ -10,7 +10,7 @@ import torch
 
 from nas.bench.strategies import front_share, hypervolume, strategies
 from nas.bench.tables import CELLS, MACRO, Questions, read_tables
-from nas.cli import main
+from nas.cli.main import main
 from search_spaces.cost.counting import cost
 from search_spaces.nas_bench_201 import TABLE_NAMES, NASBench201, from_table_key
 from search_spaces.nas_bench_macro import NASBenchMacro

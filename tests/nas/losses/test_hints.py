@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.models.network import Network
 
 OWN = '''

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.models.classifier import Classifier
 from nas.models.network import Network
 from nas.models.pretrained import load_pretrained

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.stages.compare import compare, default_folder
 from nas.system.files import write_json

@@ -9,8 +9,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from nas.arguments import of_other
-from nas.cli import main
+from nas.cli.arguments import of_other
+from nas.cli.main import main
 from nas.data.images import Images
 from nas.metrics.rerank import Rerank
 from nas.stages.evaluate import OtherNetwork, evaluate_other

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.cli import main
+from nas.cli.find_recipe import recipe_named
+from nas.cli.main import main
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
-from nas.recipes import recipe_named
 from nas.run import Run
 from nas.stages import export as module
 from nas.stages.export import OPSET, Features, as_onnx, export, largest_difference

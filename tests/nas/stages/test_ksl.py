@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.cli import main
+from nas.cli.find_recipe import recipe_named
+from nas.cli.main import main
 from nas.models.network import Network
-from nas.recipes import recipe_named
 from nas.run import Run
 from nas.system.weights import load_state
 from nas.training.build import started

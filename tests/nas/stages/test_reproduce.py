@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import nas.stages.reproduce
-from nas.cli import main
+from nas.cli.find_recipe import recipe_named, recipes
+from nas.cli.main import main
+from nas.cli.small import small
 from nas.data.sets.market1501 import Market1501
-from nas.recipes import recipe_named, recipes
-from nas.small import small
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
 from runs.tables import PAPERS

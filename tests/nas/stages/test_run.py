@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.models.network import Network
 from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, genotype
@@ -220,7 +220,7 @@ class TestArchitecture:
 
 def copied(recipes: Path, name: str, folder: Path) -> Path:
     """A run's folder that holds a recipe and nothing else."""
-    from nas.recipes import recipe_named
+    from nas.cli.find_recipe import recipe_named
     from nas.run import Run
 
     _, recipe = recipe_named(f"{recipes}:{name}")
@@ -301,7 +301,7 @@ def test_two_processes_agree(recipes, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas.cli",
+        "nas.cli.main",
         "run",
         f"{recipes}:told",
         "--out",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.data.base import Split
 from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable
@@ -328,7 +328,7 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas.cli",
+        "nas.cli.main",
         "search",
         "toy",
         "--strategy",

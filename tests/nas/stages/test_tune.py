@@ -8,9 +8,9 @@ import numpy as np
 import optuna
 import pytest
 
+from nas.cli.small import small
 from nas.errors import NonFiniteLoss
 from nas.run import Run
-from nas.small import small
 from nas.stages.tune import Place, Tuner, Tuning, on_held_out
 from nas.study.overrides import tuned
 from nas.study.result import write_results

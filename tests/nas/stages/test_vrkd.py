@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from nas.cli.find_recipe import recipe_named
 from nas.data.sampling import Shuffled
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.recipes import recipe_named
 from nas.teacher_spaces import Directional
 from search_spaces.resnet import ResNet
 from teachers.temperature import Constant

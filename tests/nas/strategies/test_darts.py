@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.arguments import of_recipe
+from nas.cli.arguments import of_recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.autograd import only
 from nas.strategies.base import Found, Objective

@@ -7,13 +7,13 @@ import optuna
 import pytest
 from torch import nn
 
-from nas.arguments import of_recipe
+from nas.cli.arguments import of_recipe
+from nas.cli.small import small
 from nas.losses.hints import HintLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
-from nas.small import small
 from nas.study.overrides import changed, tuned, write_tuned
 from nas.study.spaces import SPACES, Space
 from nas.system.config import decode

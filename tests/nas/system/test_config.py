@@ -7,12 +7,12 @@ from typing import Literal
 
 import pytest
 
+from nas.cli.find_recipe import recipes
 from nas.data.images import Images
 from nas.data.sets.csv_file import Csv
 from nas.data.sets.market1501 import Market1501
 from nas.data.source import DataSource
 from nas.recipe import Recipe
-from nas.recipes import recipes
 from nas.system.config import decode, differences, encode, fingerprint, portable
 from search_spaces.cell import Cells
 from search_spaces.space import SearchSpace

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.errors import NonFiniteLoss, SaveError
 from nas.training.machine import Machine
 from nas.training.stage import Loop, Stage

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from nas.cli import main
-from nas.cost_command import STUDENTS, costs, size_of, subject_named
-from nas.recipes import recipe_named
+from nas.cli.cost import STUDENTS, costs, size_of, subject_named
+from nas.cli.find_recipe import recipe_named
+from nas.cli.main import main
 from nas.run import Run
 from nas.system.files import write_json
 from search_spaces.architecture import Architecture

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas.arguments import Options, is_other, of_other, of_recipe
+from nas.cli.arguments import Options, is_other, of_other, of_recipe
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import NonFiniteLoss, SaveError, near_misses
-from nas.recipes import recipe_named, recipes
 from nas.report import cells as draw
 from nas.report import write_report
 from nas.report.table import as_rich, result_table
@@ -246,7 +246,7 @@ def _bench(arguments: list[str]) -> int:
 
 
 def _data(arguments: list[str]) -> int:
-    from nas.data_command import data_command
+    from nas.cli.data import data_command
 
     return data_command(arguments)
 
@@ -258,19 +258,19 @@ def _reproduce(arguments: list[str]) -> int:
 
 
 def _tune(arguments: list[str]) -> int:
-    from nas.tune_command import tune_command
+    from nas.cli.tune import tune_command
 
     return tune_command(arguments)
 
 
 def _cost(arguments: list[str]) -> int:
-    from nas.cost_command import cost_command
+    from nas.cli.cost import cost_command
 
     return cost_command(arguments)
 
 
 def _show(arguments: list[str]) -> int:
-    from nas.show_command import show_command
+    from nas.cli.show import show_command
 
     return show_command(arguments)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.cli import COMMANDS, main
-from nas.recipes import recipes
+from nas.cli.find_recipe import recipes
+from nas.cli.main import COMMANDS, main
 
 OWN = '''
 from dataclasses import dataclass, replace
@@ -306,7 +306,7 @@ def test_interrupted_by_the_user(monkeypatch, capfd, finished):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.cli.report", stop)
+    monkeypatch.setattr("nas.cli.main.report", stop)
     assert nas("report", finished) == 130
     assert "the same command goes on from the last checkpoint" in capfd.readouterr().err
 
@@ -315,6 +315,6 @@ def test_a_reader_that_goes_is_no_error():
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
-        command = [sys.executable, "-m", "nas.cli", "recipes"]
+        command = [sys.executable, "-m", "nas.cli.main", "recipes"]
         ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.stderr == "" and ended.returncode == 141

@@ -11,11 +11,11 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from nas.cli.small import small
 from nas.data.sets import SETS, class_named
 from nas.errors import near_misses
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
-from nas.small import small
 from nas.stages.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy

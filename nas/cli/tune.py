@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from nas.arguments import Options, of_recipe
+from nas.cli.arguments import Options, of_recipe
+from nas.cli.find_recipe import recipe_named
 from nas.recipe import Recipe
-from nas.recipes import recipe_named
 from nas.report.table import as_rich
 from nas.run import Run
 from nas.system.processes import threads_of, working

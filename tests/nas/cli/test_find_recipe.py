@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from nas.cli.find_recipe import recipe_named, recipes
+from nas.cli.small import small
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.hints import HintLoss
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe, check_loss
-from nas.recipes import recipe_named, recipes
-from nas.small import small
 from nas.tasks.reid.settings import Evaluation
 from nas.training.settings import Training
 from search_spaces.resnet import ResNet

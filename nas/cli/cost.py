@@ -14,10 +14,10 @@ import torch
 import tyro
 from rich.console import Console
 
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
 from nas.models.network import feature_net
 from nas.recipe import Recipe
-from nas.recipes import recipe_named, recipes
 from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run
 from nas.system.files import read_json

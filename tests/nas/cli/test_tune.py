@@ -20,7 +20,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.study.storage import opened
 
 OWN = '''
@@ -61,7 +61,7 @@ def nas(*arguments: object) -> int:
 
 def start(*arguments: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "nas.cli", "tune", *map(str, arguments)],
+        [sys.executable, "-m", "nas.cli.main", "tune", *map(str, arguments)],
         text=True,
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data_command import data_command
+from nas.cli.data import data_command
 
 TOY = ("--num-train-ids", "3", "--num-test-ids", "2", "--images-per-id", "8", "--height", "16", "--width", "8")
 

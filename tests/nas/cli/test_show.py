@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.cli.find_recipe import recipe_named
+from nas.cli.show import in_short
 from nas.models.network import Network, feature_net
-from nas.recipes import recipe_named
 from nas.run import Run
-from nas.show_command import in_short
 from nas.stages.search_result import entry_run
 from nas.strategies import STRATEGIES
 from search_spaces.architecture import Architecture
-from tests.nas.test_cli import nas
+from tests.nas.cli.test_main import nas
 
 CPU = ["--machine.device", "cpu"]
 
