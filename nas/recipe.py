@@ -24,7 +24,6 @@ from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
 from nas.tasks.reid.settings import Evaluation
-from nas.teacher_spaces import Directional, Ensemble
 from nas.training.machine import Machine
 from nas.training.settings import Training
 from search_spaces.cell import Cells
@@ -39,6 +38,8 @@ from search_spaces.shufflenet_v2 import ShuffleNetV2
 from students.hinted import Hinted
 from students.ksl import KSL
 from students.reid import ReID, ReIDSpace
+from teachers.directional import Directional
+from teachers.ensemble import Ensemble
 
 KINDS = (
     *SETS.values(),

@@ -1,11 +1,18 @@
 """Several networks that teach with one voice."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from search_spaces.architecture import Architecture
+from search_spaces.pick import Pick
+from students.reid import ReIDSpace
 
 
 class EnsembleNet(nn.Module):
@@ -38,3 +45,32 @@ class EnsembleNet(nn.Module):
 
     def repeat_weights(self) -> None:
         """Its members share no weights: nothing repeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(ReIDSpace):
+    """Trained networks that teach together; `nas teach` joins the files that `--teacher.members` names.
+
+    What member 1 decides has `1.` in front.
+    """
+
+    members: tuple[ReIDSpace, ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ValueError("an ensemble needs at least one member")
+
+    @property
+    def title(self) -> str:
+        return f"ensemble of {', '.join(member.title for member in self.members)}"
+
+    def with_ids(self, num_ids: int) -> Ensemble:
+        return replace(self, members=tuple(member.with_ids(num_ids) for member in self.members))
+
+    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
+        return self, architecture
+
+    def build(self, pick: Pick, c_in: int = 3) -> EnsembleNet:
+        return EnsembleNet(
+            {str(place): member.build(pick.within(str(place)), c_in) for place, member in enumerate(self.members)}
+        )

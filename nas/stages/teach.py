@@ -13,10 +13,9 @@ from nas.run import Run
 from nas.stages.teacher import _maps, _rehearse
 from nas.stages.train_and_save import _save, finish
 from nas.system.files import digest
-from nas.teacher_spaces import Ensemble
 from nas.training.build import started
 from search_spaces.architecture import Architecture
-from teachers.ensemble import EnsembleNet
+from teachers.ensemble import Ensemble, EnsembleNet
 from teachers.teacher import check_identities
 
 

@@ -30,7 +30,6 @@ from nas.data.sets.veri776 import VeRi776
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
-from nas.teacher_spaces import Directional
 from nas.training.optimisers import SGD, StepRate
 from nas.training.settings import Training
 from search_spaces.densenet import DenseNet
@@ -40,6 +39,7 @@ from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.space import SearchSpace
 from students.reid import ReID
+from teachers.directional import Directional
 
 
 def vrkd() -> Recipe:

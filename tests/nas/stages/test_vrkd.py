@@ -7,8 +7,8 @@ import pytest
 from nas.cli.find_recipe import recipe_named
 from nas.data.sampling import Shuffled
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.teacher_spaces import Directional
 from search_spaces.resnet import ResNet
+from teachers.directional import Directional
 from teachers.temperature import Constant
 
 

@@ -11,7 +11,6 @@ from nas.data.batches import Batch
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.models.network import Network
 from nas.recipe import TeacherRecipe
-from nas.teacher_spaces import Directional, Ensemble
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.resnet import ResNet
@@ -19,6 +18,8 @@ from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
 from students.ksl import KSL
 from students.reid import ReID
+from teachers.directional import Directional
+from teachers.ensemble import Ensemble
 
 TINY = Directional(backbone=ResNet(width=1 / 16, last_stride=1), num_ids=5, embedding_dim=8)
 
@@ -176,7 +177,7 @@ from dataclasses import replace
 from nas.losses.vrkd import (BranchesLoss, VRKDLoss)
 from nas.losses.kd import (KDLoss)
 from nas.recipe import Recipe, TeacherRecipe
-from nas.teacher_spaces import Directional
+from teachers.directional import (Directional)
 from runs.recipes.demo import toy_vehicles
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
