@@ -29,7 +29,7 @@ from nas.training.stage import Stage
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Measures the run's networks, as far as they are trained, on the test split; see `nas.tasks.reid.measure.measure`."""
+    """Measures the run's networks, as far as they are trained, on the test split; see `nas.tasks.reid.measure`."""
     entrants, recipe = trained(run), run.recipe
     data = recipe.load()
     run.note_recipe()

@@ -110,7 +110,7 @@ class CandidateCosts(ABC):
 
 
 class MultiplyAdds(CandidateCosts):
-    """Multiply-adds, as `search_spaces.cost.counting` counts them: those of a student are exactly the sum of its candidates'."""
+    """Multiply-adds, as `cost.counting` counts them: those of a student are exactly the sum of its candidates'."""
 
     name = "multiply_adds"
     unit = "multiply-adds"

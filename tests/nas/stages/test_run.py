@@ -151,7 +151,8 @@ class TestToy:
     def test_a_fresh_process_finds_the_same_features(self, toy, tmp_path):
         torch.save(torch.randn(3, 3, 32, 16), tmp_path / "x.pt")
         script = (
-            "import sys, torch; from pathlib import Path; from nas.models.network import Network; torch.set_num_threads(1);"
+            "import sys, torch; from pathlib import Path; from nas.models.network import Network;"
+            "torch.set_num_threads(1);"
             "net = Network.load(Path(sys.argv[1])).net; x = torch.load(sys.argv[2]);"
             "torch.save(net(x).feature.detach(), sys.argv[3])"
         )
