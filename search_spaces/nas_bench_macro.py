@@ -23,9 +23,7 @@ TABLE_DIGITS = {"k3e3": "1", "k5e6": "2", "skip": "0"}
 
 def projection(c_in: int, c_out: int, stride: int, affine: bool) -> ops.Op:
     """What stands for the identity where it does not fit: a 1x1 convolution and BatchNorm."""
-    return ops.Op(
-        nn.Conv2d(c_in, c_out, 1, stride, bias=False), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=False
-    )
+    return ops.Op(ops.pointwise(c_in, c_out, stride), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=False)
 
 
 def candidates(c_in: int, c_out: int, stride: int, affine: bool) -> Mapping[str, Make]:

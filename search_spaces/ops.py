@@ -57,7 +57,7 @@ def quickly(module: nn.Module, x: Tensor) -> Tensor:
             return projected(module.project, x, *module.mixed_quickly(x))
         case Halved() if x.device.type == "cpu":
             return projected(module, x)
-        case nn.Conv2d() if x.device.type == "cpu":
+        case nn.Conv2d() if x.device.type == "cpu" and not isinstance(module, PickingConv):
             pointwise = set(module.kernel_size) == set(module.stride) == {1} and module.groups == 1
             return projected(module, x) if pointwise and module.bias is None else convolved(module, x)
     return module(x)
@@ -140,13 +140,31 @@ def skip(c: int, stride: int, affine: bool) -> Op:
     return factorized_reduce(c, c, affine)
 
 
+class PickingConv(nn.Conv2d):
+    """A 1x1 convolution with a stride that picks its pixels first.
+
+    oneDNN (torch 2.15, x86 without AVX-512) writes past its buffers where such a convolution reads fewer than eight
+    channels in channels-last memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return F.conv2d(x[:, :, ::rows, ::columns], self.weight)
+
+
+def pointwise(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
+    """A 1x1 convolution without bias."""
+    kind = PickingConv if stride > 1 and c_in < 8 else nn.Conv2d
+    return kind(c_in, c_out, 1, stride, bias=False)
+
+
 class Halved(nn.Module):
     """Two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side: any size, odd ones too."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.even = pointwise(c_in, c_out // 2, stride=2)
+        self.odd = pointwise(c_in, c_out - c_out // 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2

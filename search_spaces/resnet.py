@@ -26,9 +26,7 @@ class Block(nn.Module, ABC):
         fits = stride == 1 and c_in == c_out
         self.relu = nn.ReLU(inplace=True)
         self.downsample = (
-            None
-            if fits
-            else nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out, affine=affine))
+            None if fits else nn.Sequential(ops.pointwise(c_in, c_out, stride), nn.BatchNorm2d(c_out, affine=affine))
         )
 
     @abstractmethod

@@ -180,3 +180,16 @@ def test_what_is_computed_quickly_is_the_same(name, stride, size):
     of = [x, *body.parameters()]
     gradients = [torch.autograd.grad(y, of, maps(*plain.shape, seed=1), materialize_grads=True) for y in (plain, quick)]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("c_in", [1, 2, 4, 7, 8])
+def test_a_strided_pointwise_convolution_of_few_channels(c_in, size):
+    """In channels-last memory, where oneDNN corrupts the heap on some processors, it is what it is anywhere else."""
+    conv = ops.pointwise(c_in, 6, 2)
+    x = maps(2, c_in, *size).float()
+    plain = F.conv2d(x, conv.weight, stride=2)
+    conv, x = conv.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last).requires_grad_()
+    for _ in range(20):
+        torch.autograd.grad(conv(x).sum(), [x, *conv.parameters()])
+    torch.testing.assert_close(conv(x), plain)
