@@ -98,7 +98,7 @@ class Recipe:
     """The network while it is searched."""
     student: ReIDSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
     """The same space at the size that is retrained; None: as searched."""
-    rival: ReIDSpace | None = None
+    baseline: ReIDSpace | None = None
     """A hand-made network to compare with, trained like the student but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
@@ -146,7 +146,7 @@ class Recipe:
             yield self.teacher.net, self.teacher.loss, self.teacher.training.epochs
         if self.strategy:
             yield self.space, self.loss, self.strategy.epochs
-        for space in (self.retrained, self.rival):
+        for space in (self.retrained, self.baseline):
             if space:
                 yield space, self.loss, self.retrain.epochs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.recipe import Recipe
-from nas.study.overrides import changed
+from nas.study.overrides import apply_overrides
 from nas.system.config import decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import read_json, write_json
@@ -20,7 +20,7 @@ RESULTS = {
     "teach": "teacher.safetensors",
     "search": "architecture.json",
     "retrain": "student.safetensors",
-    "rival": "rival.safetensors",
+    "baseline": "baseline.safetensors",
 }
 """What each stage ends with: where it stands, the stage is finished."""
 
@@ -28,7 +28,7 @@ DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),
     "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
     "retrain": ("seed", "data", "images", "space", "student", "loss", "retrain"),
-    "rival": ("seed", "data", "images", "rival", "loss", "retrain"),
+    "baseline": ("seed", "data", "images", "baseline", "loss", "retrain"),
 }
 """The fields of a recipe that a stage's result depends on."""
 
@@ -100,12 +100,12 @@ class Run:
             raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
         return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
 
-    def settled(self) -> Recipe:
+    def final_recipe(self) -> Recipe:
         """The recipe with what a joint search decided beside the architecture."""
         path = self.folder / RESULTS["search"]
         if self.recipe.architecture or self.recipe.strategy is None or not path.exists():
             return self.recipe
-        return changed(self.recipe, read_json(path).get("changes", {}))
+        return apply_overrides(self.recipe, read_json(path).get("changes", {}))
 
     def _changes(self, stage: str) -> list[str]:
         """The fields that decide `stage` and differ from those in the folder."""

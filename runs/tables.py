@@ -63,7 +63,7 @@ def kdas_table1() -> Sequence[Published]:
         "Distillation + dynamic temperature": (kdas.kdas(), (90.6, 76.4)),
     }
     return [
-        Published(name=name, recipe=replace(recipe, rival=None), paper=reported(*numbers))
+        Published(name=name, recipe=replace(recipe, baseline=None), paper=reported(*numbers))
         for name, (recipe, numbers) in rows.items()
     ]
 

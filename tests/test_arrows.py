@@ -3,6 +3,7 @@ own and an import for its side effect count as well."""
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def imported(tree: ast.Module) -> set[str]:
                 found |= {text for text in map(text_of, node.args) if text and MODULE.match(text)}
             case ast.List() | ast.Tuple():  # a command line: [sys.executable, "-m", "nas.cli.main"]
                 words = [text_of(item) for item in node.elts]
-                found |= {word for flag, word in zip(words, words[1:], strict=False) if flag == "-m" and word}
+                found |= {word for flag, word in pairwise(words) if flag == "-m" and word}
     return {name for name in found if name.partition(".")[0] in FOLDERS}
 
 

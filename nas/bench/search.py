@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.strategies.autograd import only
+from nas.strategies.autograd import require_grad_only
 from nas.strategies.base import Losses
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
@@ -107,7 +107,7 @@ def ours(space: Cells, stage: Stage, batch: Noise, strategy: DARTS = DARTS()) ->
         bilevel.alpha_step(batch, batch, 0)
 
     def forward() -> Tensor:
-        with only(bilevel.weights, bilevel.supernet), stage.autocast():
+        with require_grad_only(bilevel.weights, bilevel.supernet), stage.autocast():
             return bilevel.objective.loss(bilevel.supernet, batch, 0)["total"]
 
     return Form(step, forward)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nas.strategies.base import Report, Score
+from nas.strategies.base import PruneCallback, Score
 from nas.system.files import read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.architecture import Architecture, Value
@@ -50,7 +50,7 @@ class Table:
     def optimum(self) -> float:
         return max(self.accuracies.values())
 
-    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         key = self.key(architecture)
         return Score(self.accuracies[key], self.multiply_adds[key], 0.0)
 
@@ -118,10 +118,10 @@ class MemoryJournal:
     def __init__(self, lines: list[dict]) -> None:
         self.lines, self.read = lines, 0
 
-    def alone(self) -> nullcontext:
+    def lock(self) -> nullcontext:
         return nullcontext()
 
-    def news(self) -> list[dict]:
+    def read_new(self) -> list[dict]:
         new, self.read = self.lines[self.read :], len(self.lines)
         return new
 
@@ -129,7 +129,7 @@ class MemoryJournal:
         self.lines.append(line)
         self.read += 1
 
-    def take(self, number: int) -> bool:
+    def acquire(self, number: int) -> bool:
         return True
 
     def release(self, number: int) -> None:

@@ -52,7 +52,7 @@ class Options:
 Given = TypeVar("Given", bound=Options)
 
 
-def of_recipe(
+def parse_recipe_args(
     recipe: Recipe,
     arguments: list[str],
     prog: str,
@@ -66,20 +66,20 @@ def of_recipe(
     """
     hints = typing.get_type_hints(Recipe)
     parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
-    without, arguments = _taken_out(parts, arguments)
+    without, arguments = _pop_left_out(parts, arguments)
     if "--strategy" in arguments:
-        name, arguments = _behind("--strategy", arguments)
+        name, arguments = pop_option("--strategy", arguments)
         recipe = dataclasses.replace(recipe, strategy=strategy_named(name, recipe.strategy))
     recipe = dataclasses.replace(small(recipe) if "--small" in arguments else recipe, **dict.fromkeys(without))
-    file, arguments = _behind("--tuned", arguments)
+    file, arguments = pop_option("--tuned", arguments)
     recipe = tuned(recipe, Path(file)) if file else recipe
-    on, arguments = _behind("--on", arguments)
+    on, arguments = pop_option("--on", arguments)
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if on:
         kinds["data"] = class_named(on)
         del values["data"]
-    given, options = _parsed(kinds, values, arguments, prog, about, command)
+    given, options = _parse(kinds, values, arguments, prog, about, command)
     return dataclasses.replace(recipe, **given), options
 
 
@@ -102,13 +102,13 @@ def is_other(subject: str) -> bool:
     return not recipe_file and (Path(subject).suffix in FILES or is_classifier(subject))
 
 
-def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
+def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
     """A network of others, with the data set that `--on` names, or saved features."""
     prog, about = f"nas evaluate {subject}", "measure what is no run's"
     if is_features(subject):
         kind, kinds = OtherFeatures, {}
     else:
-        on, arguments = _behind("--on", arguments)
+        on, arguments = pop_option("--on", arguments)
         if not on:
             raise ValueError(
                 f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
@@ -123,17 +123,17 @@ def of_other(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFe
         for field in fields
         if field.name != "data"
     }
-    given, options = _parsed(kinds, values, arguments, prog, about)
+    given, options = _parse(kinds, values, arguments, prog, about)
     return kind(subject=subject, **given), options
 
 
-def _behind(flag: str, arguments: list[str]) -> tuple[str, list[str]]:
+def pop_option(flag: str, arguments: list[str]) -> tuple[str, list[str]]:
     """The word behind `flag`, empty without one, and the arguments without both."""
     place = arguments.index(flag) if flag in arguments else len(arguments)
     return "".join(arguments[place + 1 : place + 2]), arguments[:place] + arguments[place + 2 :]
 
 
-def _taken_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[str]]:
+def _pop_left_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[str]]:
     """The parts of a recipe that `--PART None` takes out, and the arguments without these."""
     places = [
         place
@@ -144,7 +144,7 @@ def _taken_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[
     return [arguments[place].removeprefix("--") for place in places], kept
 
 
-def _parsed(
+def _parse(
     kinds: dict[str, Any],
     values: dict[str, Any],
     arguments: list[str],

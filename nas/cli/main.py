@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas.cli.arguments import Options, is_other, of_other, of_recipe
+from nas.cli.arguments import Options, is_other, parse_network_args, parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import NonFiniteLoss, SaveError, near_misses
 from nas.report import cells as draw
@@ -134,7 +134,7 @@ COMMANDS = {
         "RECIPE|RUN", "search an architecture", _search, "nas search kdas --teacher.weights t.safetensors", OfSearch
     ),
     "retrain": Command(
-        "RUN", "train the found student, and its rival", _retrain, "nas retrain runs/out/demo-seed0", OfEntry
+        "RUN", "train the found student, and its baseline", _retrain, "nas retrain runs/out/demo-seed0", OfEntry
     ),
     "evaluate": Command(
         "SUBJECT",
@@ -198,7 +198,7 @@ def _main(arguments: list[str]) -> int:
 def _called(word: str, command: Command, subject: str, arguments: list[str]) -> tuple[dict, Options]:
     """What the command said, and the options it was given."""
     if word == "evaluate" and is_other(subject):
-        other, options = of_other(subject, arguments)
+        other, options = parse_network_args(subject, arguments)
         folder = options.out or OUT / other.folder_name
         said = _results(folder, options, evaluate_other(other, folder, options.overwrite))
         return said | {"report": str(write_report(folder))}, options
@@ -206,7 +206,7 @@ def _called(word: str, command: Command, subject: str, arguments: list[str]) -> 
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
-    recipe, options = of_recipe(recipe, arguments, f"nas {word} {subject}", about, command.options)
+    recipe, options = parse_recipe_args(recipe, arguments, f"nas {word} {subject}", about, command.options)
     run = Run(
         run.folder if run else options.out or OUT / f"{name}{'-small' * options.small}-seed{recipe.seed}", name, recipe
     )

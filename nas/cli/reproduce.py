@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas.cli.arguments import of_recipe
+from nas.cli.arguments import parse_recipe_args
 from nas.errors import near_misses
 from nas.report.style import svg
 from nas.report.table import as_rich
@@ -90,5 +90,5 @@ def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog:
         wanted = [
             replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted
         ]
-    given = [of_recipe(row.recipe, arguments, prog, "") for row in wanted]
+    given = [parse_recipe_args(row.recipe, arguments, prog, "") for row in wanted]
     return [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)], given[0][1]

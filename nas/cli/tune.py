@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from nas.cli.arguments import Options, of_recipe
+from nas.cli.arguments import Options, parse_recipe_args
 from nas.cli.find_recipe import recipe_named
 from nas.recipe import Recipe
 from nas.report.table import as_rich
 from nas.run import Run
-from nas.system.processes import threads_of, working
+from nas.system.processes import threads_of, worker_processes
 
 OUT = Path("runs/out")
 HOST = "127.0.0.1"
@@ -96,7 +96,9 @@ def tune_command(arguments: Sequence[str]) -> int:
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
     rest = [SHORT.get(word, word) for word in rest]
-    recipe, options = of_recipe(recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions)
+    recipe, options = parse_recipe_args(
+        recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions
+    )
     return _tune(name, recipe, options, [subject, *rest])
 
 
@@ -115,7 +117,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     if options.workers > 1:
         threads = str(threads_of(options.workers, recipe.machine.threads))
         taking_part = ["tune", *arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-        with working(taking_part, options.workers, place.folder):
+        with worker_processes(taking_part, options.workers, place.folder):
             pass
     else:
         tuner.work(taught)
@@ -152,12 +154,12 @@ def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
     from optuna_dashboard import run_server
 
-    from nas.study.storage import NAME, opened, shown
+    from nas.study.storage import NAME, hide_password, open_storage
 
     given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
-    storage = opened(address, must_exist=True)
-    print(f"{shown(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
+    storage = open_storage(address, must_exist=True)
+    print(f"{hide_password(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
     try:
         run_server(storage, host=HOST, port=given.port)
     except OSError as error:

@@ -31,9 +31,11 @@ class ClassifierNet(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Raises ValueError when a module gives no map, or the classifier refuses the size of the images."""
-        heard: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
         # Hooks for one pass alone: a copy of the network would keep those that tell the original.
-        hooks = [self.net.get_submodule(name).register_forward_hook(partial(_hear, heard, name)) for name in self.maps]
+        hooks = [
+            self.net.get_submodule(name).register_forward_hook(partial(_keep_map, found, name)) for name in self.maps
+        ]
         try:
             features = self.net(x)
         except AssertionError as error:
@@ -44,14 +46,14 @@ class ClassifierNet(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return {**heard, "map": features[:, :, None, None]}
+        return {**found, "map": features[:, :, None, None]}
 
 
-def _hear(heard: dict[str, Tensor], name: str, module: nn.Module, inputs: object, output: object) -> None:
+def _keep_map(found: dict[str, Tensor], name: str, module: nn.Module, inputs: object, output: object) -> None:
     if not isinstance(output, Tensor) or output.ndim != 4:
         got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"maps must name modules that give [B, C, H, W]; {name} gives {got}")
-    heard[name] = output
+    found[name] = output
 
 
 @dataclass(frozen=True, kw_only=True)

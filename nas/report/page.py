@@ -15,7 +15,7 @@ from nas.report.pareto import pareto
 from nas.report.style import svg
 from nas.system.files import write_text
 
-STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "rival": "Rival"}
+STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "baseline": "Baseline"}
 RETRIEVAL_PLOTS = {
     "distances": "Distances of right and wrong pairs",
     "tsne": "Features of some identities in the plane",

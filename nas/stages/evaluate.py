@@ -21,7 +21,7 @@ from nas.stages.teacher import teacher_path
 from nas.system.files import read_json
 from nas.system.weights import load_weights
 from nas.tasks.reid.features import Features
-from nas.tasks.reid.measure import Entrant, judged, measure, write_metrics, write_queries
+from nas.tasks.reid.measure import EvaluatedNetwork, judged, measure, write_metrics, write_queries
 from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
@@ -36,13 +36,13 @@ def evaluate(run: Run) -> dict[str, Any]:
     return measure(entrants, data, recipe.images, recipe.evaluation, Stage(run.folder, "evaluate", "", recipe.machine))
 
 
-def trained(run: Run) -> list[Entrant]:
+def trained(run: Run) -> list[EvaluatedNetwork]:
     """The run's networks by their roles. Raises ValueError when none is trained."""
     recipe = run.recipe
     has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
     paths = {
         "teacher": teacher_path(run) if has_teacher else None,
-        "hand-made": run.folder / RESULTS["rival"],
+        "baseline": run.folder / RESULTS["baseline"],
         "student": run.folder / RESULTS["retrain"],
     }
     networks = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
@@ -51,7 +51,7 @@ def trained(run: Run) -> list[Entrant]:
             f"{run.folder} has no student.safetensors and no teacher.safetensors yet: `nas retrain "
             f"{run.folder}` or `nas teach {run.name}` comes first"
         )
-    return [Entrant(role=role, title=network.title, net=network.net) for role, network in networks.items()]
+    return [EvaluatedNetwork(role=role, title=network.title, net=network.net) for role, network in networks.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class OtherNetwork:
     def measured(self, folder: Path) -> dict[str, Any]:
         data = self.data.load()
         check_cameras(data, self.evaluation)
-        entrant = Entrant(role="model", title=Path(self.subject).name, net=self.network())
+        entrant = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         stage = Stage(folder, "evaluate", "", self.machine)
         return measure([entrant], data, self.images, self.evaluation, stage, subject=self.title)
 

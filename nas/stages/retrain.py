@@ -1,4 +1,4 @@
-"""`nas retrain`: trains the found student from scratch, and a hand-made rival beside it."""
+"""`nas retrain`: trains the found student from scratch, and a baseline beside it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 from nas.data.base import ReIDData
 from nas.run import Run
 from nas.stages.teacher import load_teacher, teacher_path
-from nas.stages.train_and_save import finish
+from nas.stages.train_and_save import train_and_save
 from nas.system.files import digest
-from nas.training.build import started
+from nas.training.build import build_network
 
 
 def retrain(run: Run, overwrite: bool = False) -> None:
-    """Trains the student into `student.safetensors` and, where the recipe has one, its rival from the labels alone."""
-    architecture, recipe = run.architecture(), run.settled()
+    """Trains the student into `student.safetensors` and, if the recipe has one, its baseline from the labels alone."""
+    architecture, recipe = run.architecture(), run.final_recipe()
     data = recipe.load()
     space = recipe.retrained.with_ids(len(data.identities))
     if architecture is not None:
@@ -30,15 +30,15 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         *settings,
     )
     if stage is not None:
-        network = started(space, architecture, data, recipe.retrain, recipe.seed)
-        finish(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))
-    if recipe.rival is not None:
+        network = build_network(space, architecture, data, recipe.retrain, recipe.seed)
+        train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))
+    if recipe.baseline is not None:
         _train_rival(run, overwrite, data)
 
 
 def _train_rival(run: Run, overwrite: bool, data: ReIDData) -> None:
     recipe = run.recipe
-    stage = run.begin("rival", overwrite, len(data.identities))
+    stage = run.begin("baseline", overwrite, len(data.identities))
     if stage is not None:
-        space, training = recipe.rival.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        finish(run, stage, started(space, None, data, training, recipe.seed), data, training, recipe.loss)
+        space, training = recipe.baseline.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
+        train_and_save(run, stage, build_network(space, None, data, training, recipe.seed), data, training, recipe.loss)

@@ -15,13 +15,13 @@ from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.stages.teacher import load_teacher, teacher_path
 from nas.strategies import STRATEGIES
-from nas.strategies.base import Found, Strategy
+from nas.strategies.base import SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
-from nas.study.joint import parted, searched_space
+from nas.study.joint import searched_space, split_decisions
 from nas.study.objective import SearchObjective
 from nas.study.trials import Trials
 from nas.system.files import digest, write_json
-from nas.system.processes import threads_of, working
+from nas.system.processes import threads_of, worker_processes
 from nas.tasks.reid.feed import batches_of, cached
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
@@ -66,7 +66,7 @@ def _helped(run: Run, num_workers: int) -> AbstractContextManager:
         return nullcontext()
     threads = threads_of(num_workers, run.recipe.machine.threads)
     torch.set_num_threads(threads)
-    return working(["search", str(run.folder), "--machine.threads", str(threads)], num_workers - 1, run.folder)
+    return worker_processes(["search", str(run.folder), "--machine.threads", str(threads)], num_workers - 1, run.folder)
 
 
 def check_search(recipe: Recipe) -> None:
@@ -121,14 +121,14 @@ def _measured(
     return half[queries], np.delete(half, queries)
 
 
-def write_found(run: Run, found: Found, trials: Trials) -> None:
+def write_found(run: Run, found: SearchResult, trials: Trials) -> None:
     """The ranked list and the front, then the best: with it the search counts as finished."""
 
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
         return {"score": score, "cost": cost, "architecture": described(architecture)}
 
     def described(architecture: Architecture) -> dict:
-        own, changes = parted(architecture, run.recipe)
+        own, changes = split_decisions(architecture, run.recipe)
         return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
 
     costs = {

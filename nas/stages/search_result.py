@@ -10,10 +10,10 @@ from typing import Any
 
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.discrete import front, ranked
-from nas.study.joint import parted
-from nas.study.overrides import changed
+from nas.study.joint import split_decisions
+from nas.study.overrides import apply_overrides
 from nas.system.files import read_json, write_json
 from search_spaces.architecture import Architecture
 
@@ -71,7 +71,7 @@ def entries(run: Run, history: Sequence[Mapping]) -> Entries:
 
 
 def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
-    """A run of its own for the entry `name`: it retrains that architecture, listens to the run's teacher, has no rival.
+    """A run of its own for the entry `name`: it retrains that architecture, with the run's teacher and no baseline.
 
     Its folder `entry-N` inside the run's holds the architecture and the configuration. Raises ValueError when the
     search has not ended, for a name that is no entry's, and when the folder has another architecture, as after another
@@ -94,19 +94,19 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
             f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "
             "now: --overwrite replaces it"
         )
-    own = Run(run.folder / entry.folder_name, run.name, changed(_of_entry(run, path), entry.changes))
+    own = Run(run.folder / entry.folder_name, run.name, apply_overrides(_of_entry(run, path), entry.changes))
     write_json(path, {**entry.architecture.to_dict(), "hash": entry.architecture.hash})
     own.note_recipe()
     return own
 
 
 def _of_entry(run: Run, architecture: Path) -> Recipe:
-    """The run's recipe without search and rival, with paths that hold from everywhere."""
+    """The run's recipe without search and baseline, with paths that hold from everywhere."""
     teacher = run.recipe.teacher
     if teacher is not None:
         weights = (teacher.weights or run.folder / RESULTS["teach"]).resolve()
         teacher = replace(teacher, weights=weights, members=())
-    return replace(run.recipe, architecture=architecture, strategy=None, teacher=teacher, rival=None)
+    return replace(run.recipe, architecture=architecture, strategy=None, teacher=teacher, baseline=None)
 
 
 def search_history(run: Run) -> list[dict]:
@@ -149,11 +149,11 @@ def _of_file(path: Path) -> Entries:
 
 def _of_history(history: Sequence[Mapping], run: Run) -> Entries:
     """The trials that ended; of a search by gradient, which has none, what it would derive now."""
-    tried = [Tried.from_dict(line) for line in history if "score" in line]
+    tried = [Trial.from_dict(line) for line in history if "score" in line]
     if tried:
 
         def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:
-            own, changes = parted(architecture, run.recipe)
+            own, changes = split_decisions(architecture, run.recipe)
             return Entry(name=name, architecture=own, changes=changes, score=score, cost=cost)
 
         costs = {trial.architecture: trial.score.cost for trial in tried}

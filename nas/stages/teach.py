@@ -11,9 +11,9 @@ from nas.data.base import ReIDData
 from nas.models.network import Network
 from nas.run import Run
 from nas.stages.teacher import _maps, _rehearse
-from nas.stages.train_and_save import _save, finish
+from nas.stages.train_and_save import _save, train_and_save
 from nas.system.files import digest
-from nas.training.build import started
+from nas.training.build import build_network
 from search_spaces.architecture import Architecture
 from teachers.ensemble import Ensemble, EnsembleNet
 from teachers.teacher import check_identities
@@ -41,8 +41,8 @@ def teach(run: Run, overwrite: bool = False) -> None:
     if teacher.members:
         _save(run, stage, joined(teacher.members, data))
         return
-    network = started(space, None, data, teacher.training, recipe.seed)
-    finish(run, stage, network, data, teacher.training, teacher.loss)
+    network = build_network(space, None, data, teacher.training, recipe.seed)
+    train_and_save(run, stage, network, data, teacher.training, teacher.loss)
 
 
 def joined(paths: Sequence[Path], data: ReIDData) -> Network:

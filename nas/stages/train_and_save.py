@@ -19,7 +19,7 @@ from nas.training.train import train
 from teachers.teacher import Teacher
 
 
-def finish(
+def train_and_save(
     run: Run,
     stage: Stage,
     network: Network,

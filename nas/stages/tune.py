@@ -2,7 +2,7 @@
 
 Any number of processes on any number of machines work at one study: whoever gives the same command joins. The teacher
 is trained first, without the held-out identities, so that nothing it says tells of them. A trial trains the recipe's
-student alone: nothing is searched, and no rival is trained.
+student alone: nothing is searched, and no baseline is trained.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.teach import teach
-from nas.study.overrides import changed
+from nas.study.overrides import apply_overrides
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import NAME, UNREACHABLE, alone, joined, opened, patiently, unreachable
-from nas.study.trainer import Report, Score, Trainer
+from nas.study.storage import NAME, UNREACHABLE, join_study, lock, open_storage, retry, unreachable
+from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.config import portable
 from nas.system.files import read_json
 from search_spaces.architecture import Architecture
@@ -44,7 +44,9 @@ class Measures(Protocol):
 
     num_ids: int
 
-    def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: Report) -> Score: ...
+    def __call__(
+        self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback
+    ) -> Score: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class Tuner:
         self._check()
         beforehand = self._beforehand(num_trials)
         self.recipe.load()
-        self.storage = opened(place.address)
+        self.storage = open_storage(place.address)
         with self._reached():
             self.study = self._joined()
             self.queue = Queue(self.study, self.storage, beforehand, place.grace_s)
@@ -137,13 +139,13 @@ class Tuner:
 
     def _try(self, trial: Trial, measures: Measures) -> None:
         try:
-            with self.queue.beating(trial):
+            with self.queue.heartbeat(trial):
                 score = self._measured(trial, measures)
         except UpdateFinishedTrialError:  # we were taken for dead, and others do it again
             return
         except NonFiniteLoss as error:  # a fact about the proposal: it is not tried again
             why = str(error)
-            patiently(lambda: trial.set_user_attr("why", why))
+            retry(lambda: trial.set_user_attr("why", why))
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):
@@ -161,23 +163,23 @@ class Tuner:
             trial.set_user_attr("architecture", proposal.architecture.to_dict())
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
-            changed(self.recipe, proposal.changes),
+            apply_overrides(self.recipe, proposal.changes),
             proposal.architecture or self._given(),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )
         found = asdict(score) | {"minutes": round((time.monotonic() - since) / 60, 2)}
-        patiently(lambda: trial.set_user_attr("score", found))
+        retry(lambda: trial.set_user_attr("score", found))
         return score
 
     def _is_pruned(self, trial: Trial, epoch: int, mAP: float) -> bool:
         if len(self.tuning.directions) > 1:
             return False
-        patiently(lambda: trial.report(mAP, epoch))
-        return patiently(trial.should_prune)
+        retry(lambda: trial.report(mAP, epoch))
+        return retry(trial.should_prune)
 
     def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
-        patiently(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
+        retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
 
     def _give_back(self, trial: Trial, interrupted: bool) -> None:
         if interrupted:
@@ -211,7 +213,7 @@ class Tuner:
             "tuning": portable(self.tuning),
             "config": {name: portable(getattr(self.recipe, name)) for name in DECIDES},
         }
-        return joined(
+        return join_study(
             self.storage,
             self.place.address,
             self.place.name,
@@ -241,6 +243,6 @@ def taught(run: Run) -> Trainer:
     """What trains proposals, once the run's teacher is trained; of several processes in its folder one trains it."""
     teacher = run.recipe.teacher
     if teacher is not None and teacher.weights is None:
-        with alone(run.folder / "teach.lock"):
+        with lock(run.folder / "teach.lock"):
             teach(run)
     return Trainer(run)

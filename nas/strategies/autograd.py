@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
+def require_grad_only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
     """Lets only the parameters in `of` ask for a gradient, so that nothing is kept or computed for the others."""
     wanted = {id(parameter) for parameter in of}
     others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]
@@ -23,7 +23,7 @@ def only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def holding(parameters: list[Tensor], values: list[Tensor]) -> Iterator[None]:
+def temporarily(parameters: list[Tensor], values: list[Tensor]) -> Iterator[None]:
     """Lets the parameters hold other values for a while. A graph made outside is to be differentiated outside."""
     own = [parameter.data for parameter in parameters]
     for parameter, value in zip(parameters, values, strict=True):

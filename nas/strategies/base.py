@@ -43,14 +43,14 @@ class Score:
             raise ValueError(f"a score must be finite, not {self}")
 
 
-Report = Callable[[int, float], bool]
+PruneCallback = Callable[[int, float], bool]
 """Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
 
 
 class Scores(Protocol):
     """The objective of a strategy that tries one architecture after the other."""
 
-    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         """Trains the architecture's network from scratch for `epochs` epochs and measures it; with a report after each
         epoch, too.
         """
@@ -101,16 +101,16 @@ class Loop(Protocol):
 class Journal(Protocol):
     """What the workers of one search have told each other, in its order (`nas.system.journal`)."""
 
-    def alone(self) -> AbstractContextManager:
+    def lock(self) -> AbstractContextManager:
         """While inside, no other worker is."""
 
-    def news(self) -> list[dict]:
+    def read_new(self) -> list[dict]:
         """The lines that this reader has not seen. Ask for it alone."""
 
     def add(self, line: dict) -> None:
         """Writes a line, which is no news to this reader. Only alone, and after the news."""
 
-    def take(self, number: int) -> bool:
+    def acquire(self, number: int) -> bool:
         """Whether trial `number` is now this worker's: no other one that lives has it."""
 
     def release(self, number: int) -> None:
@@ -137,7 +137,7 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The end of a search: architectures with their scores, best first, and the history by epoch."""
 
     ranked: list[tuple[float, Architecture]]
@@ -172,4 +172,4 @@ class Strategy(ABC):
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
 
     @abstractmethod
-    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found: ...
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult: ...

@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nas.strategies.autograd import holding, only, running_statistics_kept
+from nas.strategies.autograd import require_grad_only, running_statistics_kept, temporarily
 from nas.strategies.base import Batch, Losses, Objective, Stage
-from nas.strategies.cost_penalty import Price
+from nas.strategies.cost_penalty import CostPenalty
 from nas.strategies.hessian import largest_eigenvalue
 from nas.training.optimisers import Optimiser, current_rate, step
 from search_spaces.relaxed import Supernet
@@ -41,7 +41,7 @@ class Bilevel:
         supernet: Supernet,
         objective: Objective,
         stage: Stage,
-        price: Price | None = None,
+        price: CostPenalty | None = None,
     ) -> None:
         self.price = price
         self.strategy = strategy
@@ -93,7 +93,7 @@ class Bilevel:
         graph = torch.autograd.grad(total, self.weights, create_graph=True, materialize_grads=True)
         direction = self._direction(self.stage.mean([gradient.detach() for gradient in graph]))
         stepped = torch._foreach_sub([w.detach() for w in self.weights], torch._foreach_mul(direction, lr))
-        with holding(self.weights, stepped):
+        with temporarily(self.weights, stepped):
             losses, (direct, *vector) = self._gradients(self.alpha_loss, validation, epoch, [alpha, *self.weights])
         curved = [(gradient, v) for gradient, v in zip(graph, vector, strict=True) if gradient.requires_grad]
         through = torch.autograd.grad(
@@ -104,7 +104,7 @@ class Bilevel:
     def eigenvalue(self, epoch: int) -> float:
         """The largest eigenvalue of the Hessian of the validation loss by the alphas, on the first batch of `epoch`."""
         alpha, validation = self.supernet.alpha, next(iter(self.objective.alpha_batches(epoch)))
-        with running_statistics_kept(self.supernet), only([alpha], self.supernet):
+        with running_statistics_kept(self.supernet), require_grad_only([alpha], self.supernet):
             with self.stage.autocast():
                 total = self.alpha_loss(self.supernet, validation, epoch)["total"]
             (gradient,) = torch.autograd.grad(total, [alpha], create_graph=True)
@@ -125,7 +125,7 @@ class Bilevel:
     def _gradients(
         self, loss: Callable[..., Losses], batch: Batch, epoch: int, of: list[Tensor]
     ) -> tuple[Losses, list[Tensor]]:
-        with only(of, self.supernet):
+        with require_grad_only(of, self.supernet):
             with self.stage.autocast():
                 losses = loss(self.supernet, batch, epoch)
             if not losses["total"].requires_grad:  # GDAS drew `none` wherever it mattered

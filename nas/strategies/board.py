@@ -12,7 +12,7 @@ from search_spaces.architecture import Architecture
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """An architecture with its score."""
 
     architecture: Architecture
@@ -29,12 +29,12 @@ class Tried:
         }
 
     @classmethod
-    def from_dict(cls, line: dict) -> Tried:
+    def from_dict(cls, line: dict) -> Trial:
         score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
         return cls(Architecture.from_dict(line["architecture"]), score)
 
 
-def known(architecture: Architecture, tried: Iterable[Tried]) -> Score | None:
+def known(architecture: Architecture, tried: Iterable[Trial]) -> Score | None:
     """The score of an architecture that was tried before: it takes no time now."""
     return next((replace(trial.score, seconds=0.0) for trial in tried if trial.architecture == architecture), None)
 
@@ -45,7 +45,7 @@ class Proposer(Protocol):
     def ask(self, number: int) -> Architecture | None:
         """What trial `number` tries; None when all there is has been tried. Earlier ones may still be under way."""
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         """How trial `number` did."""
 
 
@@ -59,7 +59,7 @@ class Board:
     minutes: float | None = None
     halving: Halving | None = None
     asked: list[Architecture] = field(default_factory=list)
-    told: dict[int, Tried] = field(default_factory=dict)
+    told: dict[int, Trial] = field(default_factory=dict)
     """By number, in the order in which the trials ended."""
     reports: dict[int, dict[int, float]] = field(default_factory=dict)
     """By epoch and number, the values of trials on their way."""
@@ -69,7 +69,7 @@ class Board:
 
         What a dead worker had taken comes first. An architecture that another trial is at waits for that one's score.
         """
-        with self.journal.alone():
+        with self.journal.lock():
             self._catch_up()
             if self.is_over:
                 return None
@@ -78,7 +78,7 @@ class Board:
             for number in self._open():
                 if first.setdefault(self.asked[number], number) != number:
                     waiting.append(number)
-                elif self.journal.take(number):
+                elif self.journal.acquire(number):
                     return number, self.asked[number]
             if waiting or len(self.asked) == self.num_trials:
                 return None
@@ -88,11 +88,11 @@ class Board:
                 return None
             self.asked.append(architecture)
             self.journal.add({"ask": number, "architecture": architecture.to_dict()})
-            return (number, architecture) if architecture not in first and self.journal.take(number) else None
+            return (number, architecture) if architecture not in first and self.journal.acquire(number) else None
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Notes how trial `number` does after `epoch` epochs; whether it is to stop."""
-        with self.journal.alone():
+        with self.journal.lock():
             self._catch_up()
             self._report(number, epoch, value)
             self.journal.add({"report": number, "epoch": epoch, "value": value})
@@ -100,14 +100,14 @@ class Board:
 
     def tell(self, number: int, score: Score) -> None:
         """Ends trial `number`, which this worker has taken."""
-        tried = Tried(self.asked[number], score)
-        with self.journal.alone():
+        tried = Trial(self.asked[number], score)
+        with self.journal.lock():
             self._catch_up()
             self._tell(number, tried)
             self.journal.add({"tell": number, **tried.to_dict()})
 
     @property
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[Trial]:
         """In the order in which they ended."""
         return list(self.told.values())
 
@@ -123,14 +123,14 @@ class Board:
 
     def catch_up(self) -> None:
         """Takes in what other workers, or this one before it was killed, have written."""
-        with self.journal.alone():
+        with self.journal.lock():
             self._catch_up()
 
     def _open(self) -> list[int]:
         return [number for number in range(len(self.asked)) if number not in self.told]
 
     def _catch_up(self) -> None:
-        for line in self.journal.news():
+        for line in self.journal.read_new():
             match line:
                 case {"ask": number, "architecture": noted}:
                     self.asked.append(self.proposer.ask(number))
@@ -143,11 +143,11 @@ class Board:
                 case {"report": number, "epoch": epoch, "value": value}:
                     self._report(number, epoch, value)
                 case {"tell": number}:
-                    self._tell(number, Tried.from_dict(line))
+                    self._tell(number, Trial.from_dict(line))
 
     def _report(self, number: int, epoch: int, value: float) -> None:
         self.reports.setdefault(epoch, {})[number] = value
 
-    def _tell(self, number: int, tried: Tried) -> None:
+    def _tell(self, number: int, tried: Trial) -> None:
         self.told[number] = tried
         self.proposer.tell(number, tried)

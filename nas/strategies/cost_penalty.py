@@ -21,7 +21,7 @@ TABLE = "latency.json"
 LARGE_ERROR = 0.1
 
 
-class Price:
+class CostPenalty:
     """What a supernet's expected cost adds to the alphas' loss.
 
     `weight` for each 10^9 multiply-adds or each ms; with a `target`, `weight` times the relative distance from it. A

@@ -9,12 +9,12 @@ from typing import Literal
 
 import torch
 
-from nas.strategies.base import Found, Loop, Objective, Stage, Strategy, check_minutes
+from nas.strategies.base import Loop, Objective, SearchResult, Stage, Strategy, check_minutes
 from nas.strategies.bilevel import Bilevel
-from nas.strategies.cost_penalty import TABLE, Price, latency_table
+from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
 from nas.strategies.health import health
 from nas.strategies.hessian import has_grown
-from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser, current_rate
+from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser, current_rate
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.relaxed import Supernet
@@ -34,7 +34,7 @@ class DARTS(Strategy):
     """The search ends with the epoch in which it has taken that long. Rates and temperatures are those of `epochs`."""
     order: Literal[1, 2] = 1
     """2: the gradient of the validation loss through one weight step (DARTS, Eq. 7)."""
-    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     warmup_epochs: int = 0
     """Epochs at the start in which the alphas rest."""
@@ -125,7 +125,7 @@ class DARTS(Strategy):
         """Sets what changes from epoch to epoch, and says it for the history; in DARTS nothing does."""
         return {}
 
-    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         supernet = stage.prepare(self.supernet(space))
         bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective, stage, supernet.alpha.device))
         loop = stage.loop(
@@ -158,9 +158,11 @@ class DARTS(Strategy):
             supernet.set_alphas(before["alphas"])
         best = list(islice(ranked(supernet, self.max_skips), self.num_ranked))
         notes = {"cost": bilevel.price.notes(supernet, best[0][1])} if bilevel.price else {}
-        return Found(best, loop.history, notes=notes)
+        return SearchResult(best, loop.history, notes=notes)
 
-    def _price(self, space: SearchSpace, objective: Objective, stage: Stage, device: torch.device) -> Price | None:
+    def _price(
+        self, space: SearchSpace, objective: Objective, stage: Stage, device: torch.device
+    ) -> CostPenalty | None:
         if not self.cost_weight:
             return None
         size = next(iter(objective.alpha_batches(0))).images.shape[2:]
@@ -169,7 +171,7 @@ class DARTS(Strategy):
             if self.cost == "multiply_adds"
             else latency_table(space, *size, device, stage.folder / TABLE, self.latency_table)
         )
-        return Price(costs, self.cost_weight, self._target)
+        return CostPenalty(costs, self.cost_weight, self._target)
 
     def _before_growth(self, history: list[dict]) -> dict | None:
         """The line of history before the eigenvalue grew; None when it has not."""

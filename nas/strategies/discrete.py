@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from nas.strategies.base import Found, Loop, Scores, Stage, Strategy, check_minutes
-from nas.strategies.board import Board, Proposer, Tried, known
+from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy, check_minutes
+from nas.strategies.board import Board, Proposer, Trial, known
 from nas.strategies.halving import Halving
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -65,7 +65,7 @@ class DiscreteSearch(Strategy):
         if not space.published().decisions:
             raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
 
-    def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> Found:
+    def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> SearchResult:
         """Seeded by the seed that torch was given."""
         self.check(space)
         proposer = self.proposer(space, np.random.default_rng(torch.initial_seed()))
@@ -109,13 +109,13 @@ class DiscreteSearch(Strategy):
             loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
 
 
-def found(tried: Sequence[Tried], history: list[dict], num_ranked: int) -> Found:
+def found(tried: Sequence[Trial], history: list[dict], num_ranked: int) -> SearchResult:
     """The end of a search that tried these."""
     costs = {trial.architecture: trial.score.cost for trial in tried}
-    return Found(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs)
+    return SearchResult(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs)
 
 
-def ranked(tried: Iterable[Tried]) -> list[tuple[float, Architecture]]:
+def ranked(tried: Iterable[Trial]) -> list[tuple[float, Architecture]]:
     """Each architecture once, best first; of equally good ones the cheaper, then the earlier.
 
     Those that were stopped early come behind all others, as their values are of then.
@@ -125,7 +125,7 @@ def ranked(tried: Iterable[Tried]) -> list[tuple[float, Architecture]]:
     return [(scores[architecture].value, architecture) for architecture in best]
 
 
-def front(tried: Iterable[Tried]) -> list[tuple[float, float, Architecture]]:
+def front(tried: Iterable[Trial]) -> list[tuple[float, float, Architecture]]:
     """Score, cost and architecture of those that no other beats in both, the cheapest first; none was stopped early."""
     kept: list[tuple[float, float, Architecture]] = []
     whole = [trial for trial in tried if not trial.score.pruned]

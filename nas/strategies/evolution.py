@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -44,16 +44,16 @@ class Generations:
 
     def __init__(self, space: SearchSpace, rng: np.random.Generator, size: int, sample: int) -> None:
         self.space, self.rng, self.size, self.sample = space, rng, size, sample
-        self.population: deque[Tried] = deque(maxlen=size)
+        self.population: deque[Trial] = deque(maxlen=size)
 
     def ask(self, number: int) -> Architecture:
         if number < self.size or not self.population:
             return self.space.sample(self.rng)
         places = self.rng.choice(len(self.population), min(self.sample, len(self.population)), replace=False)
-        parent = max((self.population[place] for place in places), key=lambda rival: rival.score.value)
+        parent = max((self.population[place] for place in places), key=lambda baseline: baseline.score.value)
         return mutated(self.space, parent.architecture, self.rng)
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         self.population.append(tried)
 
 

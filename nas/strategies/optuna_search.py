@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from search_spaces.trial import proposed
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    import optuna
     from optuna.samplers import BaseSampler
 
 
@@ -70,14 +70,14 @@ class OptunaSearch(DiscreteSearch):
 class Asking:
     """Proposes what a study's sampler suggests."""
 
-    def __init__(self, space: SearchSpace, study: Study) -> None:
+    def __init__(self, space: SearchSpace, study: optuna.Study) -> None:
         self.space, self.study = space, study
-        self.asked: dict[int, Trial] = {}
+        self.asked: dict[int, optuna.Trial] = {}
 
     def ask(self, number: int) -> Architecture:
         self.asked[number] = self.study.ask()
         return proposed(self.space, self.asked[number])
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         values = [tried.score.value, tried.score.cost][: len(self.study.directions)]
         self.study.tell(self.asked.pop(number), values)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -30,5 +30,5 @@ class Chance:
     def ask(self, number: int) -> Architecture:
         return self.space.sample(self.rng)
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         """Learns nothing."""

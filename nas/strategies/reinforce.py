@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture, Value
 from search_spaces.space import SearchSpace
@@ -49,7 +49,7 @@ class Learner:
         self.policy.drawn = self.drawn[number] = {}
         return proposed(self.space, self.policy)
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         reward = tried.score.value
         self.rewards.append(reward)
         drawn = self.drawn.pop(number)

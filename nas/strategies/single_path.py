@@ -13,11 +13,11 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
-from nas.strategies.base import Batch, Found, Losses, Objective, Score, Stage, Strategy, check_minutes
-from nas.strategies.board import Tried, known
+from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy, check_minutes
+from nas.strategies.board import Trial, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
-from nas.training.optimisers import SGD, CosineRate, Optimiser, current_rate, step
+from nas.training.optimisers import SGD, CosineLR, Optimiser, current_rate, step
 from search_spaces.architecture import Architecture, parse_edge
 from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
 from search_spaces.space import SearchSpace
@@ -34,7 +34,7 @@ class SinglePath(Strategy):
 
     epochs: int = 120
     """In which the supernet is trained."""
-    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     clip: float | None = 5.0
     """Largest norm of the weights' gradient."""
     fair: bool = False
@@ -81,7 +81,7 @@ class SinglePath(Strategy):
         pick = Relaxed()
         return PathSupernet(space.build(pick), pick, type(space).__name__)
 
-    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         """One loop: epochs of the weights, then a trial for each of the rounds that follow, then the retrainings."""
         seed = torch.initial_seed()
         shared = Shared(self, stage.prepare(self.supernet(space)), objective, stage, seed)
@@ -102,7 +102,7 @@ class SinglePath(Strategy):
                     loop.add(shared.train(batch, epoch, at), "weight")
                 loop.end_epoch(lr=current_rate(shared.optimiser), **objective.record(epoch))
             elif len(tried) < self.trials:
-                trial = Tried(*shared.tried(generations.ask(len(tried)), tried))
+                trial = Trial(*shared.tried(generations.ask(len(tried)), tried))
                 generations.tell(len(tried), trial)
                 tried.append(trial)
                 loop.limit(self.minutes)
@@ -119,16 +119,16 @@ class SinglePath(Strategy):
         result = found(tried, loop.history, self.num_ranked)
         return replace(result, score="mAP with shared weights", notes=correlation(loop.history))
 
-    def retrained(self, tried: list[Tried]) -> list[Tried]:
+    def retrained(self, tried: list[Trial]) -> list[Trial]:
         """Evenly over the ranking from the best to the worst; fewer when fewer were tried."""
         by_architecture = {trial.architecture: trial for trial in tried}
         order = [by_architecture[architecture] for _, architecture in ranked(tried)]
         return [order[round(place)] for place in np.linspace(0, len(order) - 1, self.num_retrained)]
 
 
-def replayed(generations: Generations, history: Iterable[dict]) -> list[Tried]:
+def replayed(generations: Generations, history: Iterable[dict]) -> list[Trial]:
     """The trials in `history`, of which `generations` learns."""
-    tried = [Tried.from_dict(line) for line in history]
+    tried = [Trial.from_dict(line) for line in history]
     for number, trial in enumerate(tried):
         generations.ask(number)
         generations.tell(number, trial)
@@ -229,7 +229,7 @@ class Shared:
         )
         return losses
 
-    def tried(self, architecture: Architecture, before: list[Tried]) -> tuple[Architecture, Score]:
+    def tried(self, architecture: Architecture, before: list[Trial]) -> tuple[Architecture, Score]:
         """What the shared weights say of an architecture; one that was tried before keeps its score."""
         if score := known(architecture, before):
             return architecture, score

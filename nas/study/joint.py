@@ -26,7 +26,7 @@ def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
     return JointSpace(space, recipe, recipe.search.settings) if recipe.search.settings else space
 
 
-def parted(architecture: Architecture, recipe: Recipe) -> tuple[Architecture, dict[str, Any]]:
+def split_decisions(architecture: Architecture, recipe: Recipe) -> tuple[Architecture, dict[str, Any]]:
     """Of what a search of `recipe` tried the network's own decisions, and what it changes of the recipe beside them."""
     space = searched_space(recipe, 1)
     if not isinstance(space, JointSpace):

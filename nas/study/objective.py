@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.data.batches import Batch, Batches
 from nas.losses.base import Loss
-from nas.strategies.base import Losses, Report, Score
+from nas.strategies.base import Losses, PruneCallback, Score
 from search_spaces.architecture import Architecture
 from teachers.teacher import Teacher
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas.study.trials import Trials
 
 
-def heard(batches: Iterable[Batch], teacher: Teacher | None) -> Iterator[Batch]:
+def with_teacher(batches: Iterable[Batch], teacher: Teacher | None) -> Iterator[Batch]:
     """The batches with what the teacher says of each: one forward pass, however often the batch is used."""
     for batch in batches:
         yield batch if teacher is None else batch._replace(teacher=teacher(batch.images))
@@ -68,7 +68,7 @@ class SearchObjective:
     def cost(self, architecture: Architecture) -> float:
         return self.trials.cost(architecture)
 
-    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         return self.trials.score(architecture, epochs, report)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Batch, epoch: int) -> Losses:
@@ -76,4 +76,4 @@ class SearchObjective:
         return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature)
 
     def _heard(self, batches: Batches, epoch: int, start: int) -> Iterator[Batch]:
-        return heard(islice(batches(epoch, start), self.num_steps - start), self.teacher)
+        return with_teacher(islice(batches(epoch, start), self.num_steps - start), self.teacher)

@@ -36,13 +36,13 @@ def tuned(recipe: Recipe, path: Path) -> Recipe:
     if data.get("format", FORMAT) != FORMAT:
         raise ValueError(f"{path} has format {data['format']!r}, this version reads {FORMAT}: update it")
     try:
-        recipe = changed(recipe, data["changes"])
+        recipe = apply_overrides(recipe, data["changes"])
     except ValueError as error:
         raise ValueError(f"{path} (of the recipe {data.get('recipe')!r}) does not fit this one: {error}") from None
     return replace(recipe, architecture=path) if "decisions" in data else recipe
 
 
-def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def apply_overrides(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with encoded values at dotted fields. Raises ValueError for a field or value that it cannot have."""
     for path, data in changes.items():
         recipe = _changed(recipe, path.split("."), data, "recipe")

@@ -88,7 +88,7 @@ class Queue:
         return sum(not _has_ended(taken.get(place, [])) for place in range(len(self.places)))
 
     @contextmanager
-    def beating(self, trial: Trial) -> Iterator[None]:
+    def heartbeat(self, trial: Trial) -> Iterator[None]:
         """Shows signs of life of `trial` from a thread of its own, whether or not the storage is there to see them."""
         over = threading.Event()
 

@@ -35,12 +35,12 @@ UNREACHABLE = (SQLAlchemyError, StorageInternalError)
 T = TypeVar("T")
 
 
-def shown(address: str) -> str:
+def hide_password(address: str) -> str:
     """The address as messages may show it: without its password."""
     return make_url(address).render_as_string(hide_password=True) if "://" in address else address
 
 
-def opened(address: str, must_exist: bool = False) -> BaseStorage:
+def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
     """The storage at a database's address (`postgresql://user@host/database`), in a journal (`.journal`, `.log`) or in
     a SQLite file. Raises ValueError when it cannot be reached.
     """
@@ -56,7 +56,7 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
         ) from None
     except ImportError as error:
         raise ValueError(
-            f"the driver of {shown(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
+            f"the driver of {hide_password(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
             "comes with pip install 'nas-reid[tune]'"
         ) from None
     except (*UNREACHABLE, OSError) as error:
@@ -64,7 +64,7 @@ def opened(address: str, must_exist: bool = False) -> BaseStorage:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Of several processes on one file system, one at a time is inside; `path` is the lock's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -80,7 +80,7 @@ class KernelLock:
         self.stack = ExitStack()
 
     def acquire(self) -> bool:
-        self.stack.enter_context(alone(self.path))
+        self.stack.enter_context(lock(self.path))
         return True
 
     def release(self) -> None:
@@ -94,7 +94,7 @@ def _journal(path: str) -> JournalStorage:
 
 def _sqlite(path: str) -> RDBStorage:
     """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row."""
-    with alone(Path(f"{path}{LOCK}")):  # two at once would make the same tables
+    with lock(Path(f"{path}{LOCK}")):  # two at once would make the same tables
         waits = {"timeout": 60, "isolation_level": None}
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": waits})
     event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -107,19 +107,19 @@ def _database(address: str) -> RDBStorage:
         url = url.set(drivername=DRIVER)
     waits = {"connect_timeout": 10} if url.drivername == DRIVER else {}
     text, engine = url.render_as_string(hide_password=False), {"pool_pre_ping": True, "connect_args": waits}
-    return patiently(lambda: RDBStorage(text, engine_kwargs=engine), MAKING_S)
+    return retry(lambda: RDBStorage(text, engine_kwargs=engine), MAKING_S)
 
 
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
     reason = str(error.__cause__ or error).strip().partition("\n")[0]
     return ValueError(
-        f"the study's storage {shown(address)} cannot be reached: {reason}. What was told to it is "
+        f"the study's storage {hide_password(address)} cannot be reached: {reason}. What was told to it is "
         "there, and the same command goes on: start the database, or take a file with --storage FILE"
     )
 
 
-def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
+def retry(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
     """What `call` returns, tried again for some time while its storage is away."""
     end, pause = time.monotonic() + seconds, 0.5
     while True:
@@ -132,7 +132,7 @@ def patiently(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
         pause = min(2 * pause, 30.0)
 
 
-def joined(
+def join_study(
     storage: BaseStorage,
     address: str,
     name: str,
@@ -153,7 +153,8 @@ def joined(
         study.set_user_attr("facts", dict(facts))
     elif changes := differences(held, dict(facts)):
         raise ValueError(
-            f"the study {name!r} in {shown(address)} is of the recipe {held['recipe']!r} in the space {held['space']!r}"
+            f"the study {name!r} in {hide_password(address)} is of the recipe {held['recipe']!r} in the space "
+            f"{held['space']!r}"
             f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
             "another folder, or --study another name"
         )

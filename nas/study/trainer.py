@@ -12,10 +12,10 @@ from nas.models.network import feature_net
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.teacher import load_teacher
-from nas.strategies.base import Report
+from nas.strategies.base import PruneCallback
 from nas.tasks.reid.features import extract
 from nas.tasks.reid.feed import batches_of, cached
-from nas.training.build import started
+from nas.training.build import build_network
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.architecture import Architecture
@@ -44,11 +44,11 @@ class Trainer:
     def num_ids(self) -> int:
         return len(self.data.identities)
 
-    def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: Report) -> Score:
+    def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback) -> Score:
         """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""
         shutil.rmtree(folder, ignore_errors=True)
         stage, training = Stage(folder, "retrain", "", recipe.machine), recipe.retrain
-        network = started(recipe.retrained.with_ids(self.num_ids), architecture, self.data, training, recipe.seed)
+        network = build_network(recipe.retrained.with_ids(self.num_ids), architecture, self.data, training, recipe.seed)
         batches = batches_of(self.data, self.train, training.sampling, training.augment, recipe.seed, stage)
 
         loop = train(

@@ -15,12 +15,12 @@ from nas.data.cache import CachePart
 from nas.errors import NonFiniteLoss
 from nas.models.network import feature_net
 from nas.recipe import Recipe
-from nas.strategies.base import Report, Score
-from nas.study.joint import parted
-from nas.study.overrides import changed
+from nas.strategies.base import PruneCallback, Score
+from nas.study.joint import split_decisions
+from nas.study.overrides import apply_overrides
 from nas.system.config import fingerprint
 from nas.tasks.reid.features import extract
-from nas.training.build import started
+from nas.training.build import build_network
 from nas.training.stage import Stage
 from nas.training.train import train
 from search_spaces.architecture import Architecture
@@ -50,7 +50,7 @@ class Trials:
 
     def cost(self, architecture: Architecture) -> float:
         """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
-        images, space, (architecture, _) = self.recipe.images, self._space, parted(architecture, self.recipe)
+        images, space, (architecture, _) = self.recipe.images, self._space, split_decisions(architecture, self.recipe)
         if self.recipe.search.cost == "multiply_adds":
             with torch.device("meta"):
                 net = feature_net(space.student(architecture).inference())
@@ -59,17 +59,17 @@ class Trials:
         with self.stage.autocast():
             return latency(net, images.height, images.width, device=self.stage.fabric.device)
 
-    def score(self, architecture: Architecture, epochs: int, report: Report | None = None) -> Score:
+    def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         """A network whose training diverges has the value 0, with a warning.
 
         Raises ValueError when nothing can be measured.
         """
         self._check()
-        own, changes = parted(architecture, self.recipe)
-        recipe = changed(self.recipe, changes)
+        own, changes = split_decisions(architecture, self.recipe)
+        recipe = apply_overrides(self.recipe, changes)
         training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
         stage = self._stage(architecture, epochs)
-        network = started(self._space, own, self.data, training, recipe.seed)
+        network = build_network(self._space, own, self.data, training, recipe.seed)
         value, since, before = 0.0, time.monotonic(), stage.seconds
         try:
             loop = train(

@@ -26,14 +26,14 @@ class FileJournal:
         self._taken: dict[int, int] = {}
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b", buffering=0) as self._file:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             yield
         self._file = None
 
-    def news(self) -> list[dict]:
+    def read_new(self) -> list[dict]:
         self._file.seek(self._read)
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
@@ -54,7 +54,7 @@ class FileJournal:
         os.fsync(self._file.fileno())
         self._read += len(text)
 
-    def take(self, number: int) -> bool:
+    def acquire(self, number: int) -> bool:
         path = self._lock(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT)

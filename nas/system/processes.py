@@ -14,7 +14,7 @@ STOP_S = 10.0
 
 
 @contextmanager
-def working(arguments: Sequence[str], num_workers: int, folder: Path) -> Iterator[None]:
+def worker_processes(arguments: Sequence[str], num_workers: int, folder: Path) -> Iterator[None]:
     """Runs `nas ARGUMENTS` in several processes beside what is inside, and waits for them.
 
     Each writes what it says into `workers/` of the folder. Says which of them died. The others do their work, so that

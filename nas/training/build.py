@@ -12,7 +12,7 @@ from search_spaces.architecture import Architecture
 from students.reid import ReIDSpace
 
 
-def started(
+def build_network(
     space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int
 ) -> Network:
     """A network at the start of its training: random by seed, its backbone pretrained where asked."""

@@ -20,7 +20,7 @@ class Rate(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flat(Rate):
+class ConstantLR(Rate):
     """The same rate throughout."""
 
     def factor(self, epoch: float, num_epochs: int) -> float:
@@ -28,7 +28,7 @@ class Flat(Rate):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineRate(Rate):
+class CosineLR(Rate):
     """A linear rise over `warmup_epochs`, then half a cosine from 1 down to `final`."""
 
     final: float = 0.01
@@ -43,7 +43,7 @@ class CosineRate(Rate):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepRate(Rate):
+class MultiStepLR(Rate):
     """A linear rise over `warmup_epochs`, then 1, times `gamma` from each of the epochs `milestones` on."""
 
     milestones: tuple[int, ...]
@@ -68,7 +68,7 @@ class Optimiser(ABC):
 
     lr: float
     weight_decay: float = 5e-4
-    rate: Rate = field(default_factory=Flat)
+    rate: Rate = field(default_factory=ConstantLR)
 
     @abstractmethod
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer: ...

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced, Sampling
-from nas.training.optimisers import Adam, CosineRate, Optimiser
+from nas.training.optimisers import Adam, CosineLR, Optimiser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Training:
     """
 
     epochs: int = 200
-    optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineRate(final=0.01)))
+    optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineLR(final=0.01)))
     sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
     augment: Augment = field(default_factory=Augment)
     clip: float | None = None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """One stage (`teach`, `search`, `retrain`, `rival`) in a run's folder.
+    """One stage (`teach`, `search`, `retrain`, `baseline`) in a run's folder.
 
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
     one is refused. `quiet`: it shows no bar, as it is part of a stage that has one.

@@ -1,4 +1,4 @@
-"""Training one network: the loop that the teacher, the student and its rival share."""
+"""Training one network: the loop that the teacher, the student and its baseline share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 from nas.data.batches import Batches
 from nas.losses.base import Loss
-from nas.strategies.base import Report
-from nas.study.objective import heard
+from nas.strategies.base import PruneCallback
+from nas.study.objective import with_teacher
 from nas.training.optimisers import current_rate, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
@@ -25,7 +25,7 @@ def train(
     stage: Stage,
     teacher: Teacher | None = None,
     validate: Callable[[nn.Module], float] | None = None,
-    report: Report | None = None,
+    report: PruneCallback | None = None,
 ) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.
 
@@ -40,7 +40,7 @@ def train(
         net.train()
         temperature = loss.temperature.at(epoch, training.epochs) if teacher else None
         loss_now = loss.at(epoch, training.epochs)
-        for batch in loop.steps(lambda start, epoch=epoch: heard(batches(epoch, start), teacher)):
+        for batch in loop.steps(lambda start, epoch=epoch: with_teacher(batches(epoch, start), teacher)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             with stage.autocast():
                 losses = loss_now(net(batch.images), batch, temperature or 0.0)

@@ -19,7 +19,7 @@ from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.settings import Search
 from nas.training.machine import Machine
-from nas.training.optimisers import Adam, CosineRate
+from nas.training.optimisers import Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.resnet import ResNet
@@ -29,7 +29,7 @@ AUGMENT = Augment(crop_padding=2)
 BUDGET = {
     "epochs": 32,
     "warmup_epochs": 4,
-    "weights": Adam(lr=3e-3, rate=CosineRate()),
+    "weights": Adam(lr=3e-3, rate=CosineLR()),
     "alphas": Adam(lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3),
 }
 
@@ -45,7 +45,7 @@ def collapse_darts() -> Recipe:
         loss=KDASLoss(triplet_weight=0.0),
         strategy=DARTS(**BUDGET, eigenvalue_every=2),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=24)),
-        retrain=Training(epochs=20, augment=AUGMENT, optimiser=Adam(lr=2e-3, rate=CosineRate())),
+        retrain=Training(epochs=20, augment=AUGMENT, optimiser=Adam(lr=2e-3, rate=CosineLR())),
         machine=Machine(threads=1),
     )
 
@@ -61,7 +61,7 @@ def collapse_taught() -> Recipe:
     """The same as collapse_darts under a small ResNet-18 teacher, whose temperature falls from 2 to 0."""
     teacher = TeacherRecipe(
         net=ReID(backbone=ResNet(depth=18, width=0.25, last_stride=1), embedding_dim=None),
-        training=Training(epochs=12, augment=AUGMENT, optimiser=Adam(lr=1e-3, rate=CosineRate())),
+        training=Training(epochs=12, augment=AUGMENT, optimiser=Adam(lr=1e-3, rate=CosineLR())),
     )
     return replace(collapse_darts(), teacher=teacher)
 

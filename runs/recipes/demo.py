@@ -12,7 +12,7 @@ from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
 from nas.training.machine import Machine
-from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.optimisers import SGD, Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -28,14 +28,14 @@ def demo() -> Recipe:
         images=Images(height=64, width=32),
         space=ReID(backbone=Cells(channels=8, cells=4, reductions=(2, 4)), embedding_dim=128),
         student=ReID(backbone=Cells(channels=16, cells=4, reductions=(2, 4)), embedding_dim=128),
-        rival=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
+        baseline=ReID(backbone=ResNet(depth=18, width=0.25), embedding_dim=128),
         teacher=TeacherRecipe(
             net=ReID(backbone=ResNet(depth=18, width=0.5, last_stride=1), embedding_dim=None),
-            training=Training(epochs=16, augment=augment, validate_every=4, optimiser=Adam(lr=1e-3, rate=CosineRate())),
+            training=Training(epochs=16, augment=augment, validate_every=4, optimiser=Adam(lr=1e-3, rate=CosineLR())),
         ),
-        strategy=DARTS(epochs=7, weights=SGD(lr=0.05, rate=CosineRate())),
+        strategy=DARTS(epochs=7, weights=SGD(lr=0.05, rate=CosineLR())),
         search=Search(augment=augment),
-        retrain=Training(epochs=26, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineRate())),
+        retrain=Training(epochs=26, augment=augment, validate_every=4, optimiser=Adam(lr=2e-3, rate=CosineLR())),
         machine=Machine(threads=1),  # maps this small are computed faster by one thread than by two
     )
 
@@ -52,7 +52,7 @@ def toy() -> Recipe:
         images=Images(height=32, width=16),
         space=cells,
         student=None,
-        rival=ReID(backbone=MobileNetV2(width=0.25), embedding_dim=8),
+        baseline=ReID(backbone=MobileNetV2(width=0.25), embedding_dim=8),
         teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18), embedding_dim=8), training=brief),
         strategy=DARTS(epochs=2),
         search=Search(sampling=sampling),

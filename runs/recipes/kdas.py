@@ -13,7 +13,7 @@ from nas.data.sampling import ClassBalanced
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kdas import KDASLoss
 from nas.recipe import Recipe
-from nas.training.optimisers import Adam, CosineRate
+from nas.training.optimisers import Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.resnet import ResNet
@@ -25,7 +25,7 @@ MARKET = Market1501(root=Path("data"))
 
 def kdas() -> Recipe:
     """KDAS-ReID on Market-1501: the temperature falls from 2 to 0. Expected 90.0-91.1 / 75.7-77.0."""
-    return Recipe(data=MARKET, rival=ReID(backbone=ResNet(depth=18)))
+    return Recipe(data=MARKET, baseline=ReID(backbone=ResNet(depth=18)))
 
 
 def kdas_to_one() -> Recipe:
@@ -44,7 +44,7 @@ def kdas_baseline() -> Recipe:
 
 
 def kdas_strong() -> Recipe:
-    """KDAS-ReID with a strong retraining: random erasing, warm-up, cosine, larger batches; the rival's labels smoothed."""  # noqa: E501 - printed as one line
+    """KDAS-ReID with a strong retraining: random erasing, warm-up, cosine, larger batches; the baseline's labels smoothed."""  # noqa: E501 - printed as one line
     return replace(kdas(), retrain=strong(), loss=KDASLoss(label_smoothing=0.1))
 
 
@@ -65,5 +65,5 @@ def strong(epochs: int = 120) -> Training:
         epochs=epochs,
         sampling=ClassBalanced(num_ids=16, images_per_id=4),
         augment=Augment(erase=0.5),
-        optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.002, warmup_epochs=10)),
+        optimiser=Adam(lr=3.5e-4, rate=CosineLR(final=0.002, warmup_epochs=10)),
     )

@@ -34,7 +34,7 @@ from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
 from nas.strategies.darts import DARTS
-from nas.training.optimisers import SGD, CosineRate
+from nas.training.optimisers import SGD, CosineLR
 from nas.training.settings import Training
 from runs.recipes.fast_reid import fast_reid
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -149,7 +149,7 @@ def _recipe(space: KSL | ReID) -> Recipe:
         epochs=350,
         sampling=Switched(at=150),
         augment=Augment(erase=0.5),
-        optimiser=SGD(lr=0.0015, rate=CosineRate(final=0.0)),
+        optimiser=SGD(lr=0.0015, rate=CosineLR(final=0.0)),
     )
     return Recipe(
         data=Market1501(root=Path("data")),

@@ -16,7 +16,7 @@ from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
 from nas.training.machine import Machine
-from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.optimisers import SGD, Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -37,9 +37,9 @@ def small_kdas() -> Recipe:
         teacher=_teacher(),
         space=_student(replace(CELLS, channels=8)),
         student=_student(CELLS),
-        strategy=DARTS(epochs=10, weights=SGD(lr=0.05, rate=CosineRate())),
+        strategy=DARTS(epochs=10, weights=SGD(lr=0.05, rate=CosineLR())),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=25)),
-        retrain=Training(epochs=4, augment=AUGMENT, optimiser=Adam(lr=1.5e-3, rate=CosineRate(warmup_epochs=1))),
+        retrain=Training(epochs=4, augment=AUGMENT, optimiser=Adam(lr=1.5e-3, rate=CosineLR(warmup_epochs=1))),
         machine=Machine(teacher_precision="bf16"),
     )
 
@@ -92,6 +92,6 @@ def _teacher() -> TeacherRecipe:
             augment=replace(AUGMENT, erase=0.5),
             validate_every=3,
             sampling=ClassBalanced(num_ids=16, images_per_id=4),
-            optimiser=Adam(lr=3.5e-4, rate=CosineRate(final=0.01, warmup_epochs=1)),
+            optimiser=Adam(lr=3.5e-4, rate=CosineLR(final=0.01, warmup_epochs=1)),
         ),
     )

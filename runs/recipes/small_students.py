@@ -13,7 +13,7 @@ from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
-from nas.training.optimisers import SGD, Adam, CosineRate
+from nas.training.optimisers import SGD, Adam, CosineLR
 from nas.training.settings import Training
 from runs.recipes.small import AUGMENT, small_kdas
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -72,7 +72,7 @@ def small_shallow_cnn_searched() -> Recipe:
         taught,
         space=replace(SHALLOW, backbone=ShallowCNN(widths=(0.25,))),
         student=SHALLOW,
-        strategy=DARTS(epochs=6, weights=SGD(lr=0.05, rate=CosineRate())),
+        strategy=DARTS(epochs=6, weights=SGD(lr=0.05, rate=CosineLR())),
         search=Search(augment=AUGMENT, sampling=ClassBalanced(num_ids=8, images_per_id=2, num_batches=50)),
     )
 
@@ -84,7 +84,7 @@ def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Reci
         augment=AUGMENT,
         pretrained=pretrained,
         sampling=ClassBalanced(num_ids=8, images_per_id=4, num_batches=steps),
-        optimiser=Adam(lr=lr, rate=CosineRate(warmup_epochs=1)),
+        optimiser=Adam(lr=lr, rate=CosineLR(warmup_epochs=1)),
     )
     return replace(small_kdas(), strategy=None, space=student, student=None, loss=KDLoss(), retrain=training)
 

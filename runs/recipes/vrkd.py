@@ -30,7 +30,7 @@ from nas.data.sets.veri776 import VeRi776
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
-from nas.training.optimisers import SGD, StepRate
+from nas.training.optimisers import SGD, MultiStepLR
 from nas.training.settings import Training
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -123,7 +123,7 @@ def _recipe(backbone: SearchSpace, size: int = 256, pretrained: str = "imagenet"
         epochs=120,
         sampling=Shuffled(batch_size=256),
         augment=Augment(crop_padding=0, erase=0.5),
-        optimiser=SGD(lr=2e-2, rate=StepRate(milestones=(60, 90, 110), warmup_epochs=5)),
+        optimiser=SGD(lr=2e-2, rate=MultiStepLR(milestones=(60, 90, 110), warmup_epochs=5)),
     )
     teacher = TeacherRecipe(
         net=Directional(),

@@ -189,7 +189,7 @@ def directed() -> Recipe:
     toy = toy_vehicles()
     training = replace(toy.retrain, epochs=1, validate_every=0)
     net = Directional(backbone=ResNet(width=1 / 16, last_stride=1), embedding_dim=8)
-    return replace(toy, strategy=None, rival=None, retrain=training, loss=VRKDLoss(), student=None,
+    return replace(toy, strategy=None, baseline=None, retrain=training, loss=VRKDLoss(), student=None,
                    space=ReID(backbone=ShallowCNN(widths=(1 / 8,)), embedding_dim=8),
                    teacher=TeacherRecipe(net=net, loss=BranchesLoss(each=KDLoss()), training=training))
 ''')

@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.cuhk03 import CUHK03
 from nas.data.sets.dukemtmc import DukeMTMC
 from nas.data.sets.market1501 import Market1501
@@ -23,7 +23,7 @@ SETS: dict[str, type[DataSource]] = {
     "msmt17": MSMT17,
     "veri776": VeRi776,
     "vehicleid": VehicleID,
-    "csv": Csv,
+    "csv": ImageList,
     "pedestrians": Pedestrians,
     "vehicles": Vehicles,
 }

@@ -20,7 +20,7 @@ UNKNOWN = "-1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Csv(DataSource):
+class ImageList(DataSource):
     """A CSV file in UTF-8 with a header and the columns `path,identity,camera,split`, in any order, others ignored.
 
     path: of the image, relative to the CSV's folder; each once. identity, camera: whole numbers or any names. Names

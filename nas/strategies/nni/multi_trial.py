@@ -11,7 +11,7 @@ from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.nni.choices import Answers, seeded
 from nas.strategies.nni.install import quiet
 from nas.strategies.nni.strategies import NNIMultiTrial
@@ -80,7 +80,7 @@ class NNIProposer:
             return proposed(self.space, Answers(submitted.model.sample))
         return None
 
-    def tell(self, number: int, tried: Tried) -> None:
+    def tell(self, number: int, tried: Trial) -> None:
         model = self.models.pop(number, None)
         if model is not None:
             self.engine.dispatch_model_event(FinalMetricEvent(model, tried.score.value))

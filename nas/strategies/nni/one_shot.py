@@ -11,8 +11,8 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
-from nas.strategies.base import Batch, Found, Loop, Objective, Score, Stage
-from nas.strategies.board import Tried
+from nas.strategies.base import Batch, Loop, Objective, Score, SearchResult, Stage
+from nas.strategies.board import Trial
 from nas.strategies.discrete import found
 from nas.strategies.health import health
 from nas.strategies.nni.choices import Answers, NNISupernet, seeded
@@ -177,7 +177,7 @@ class Steps:
         }
 
 
-def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
     """A search in one of NNI's supernets, seeded by the seed that torch was given."""
     supernet = stage.prepare(NNISupernet(space, strategy))
     steps = Steps(strategy, supernet, objective, stage)
@@ -190,12 +190,12 @@ def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage
         loop.limit(strategy.minutes)
         loop.end_epoch(**steps.record(epoch))
     if strategy.learns_alphas:
-        return Found(list(islice(ranked(supernet), strategy.num_ranked)), loop.history)
+        return SearchResult(list(islice(ranked(supernet), strategy.num_ranked)), loop.history)
     result = found(candidates(steps, space), loop.history, strategy.num_ranked)
     return replace(result, score="mAP with shared weights")
 
 
-def candidates(steps: Steps, space: SearchSpace) -> list[Tried]:
+def candidates(steps: Steps, space: SearchSpace) -> list[Trial]:
     """Architectures that the supernet draws, with their mAP by its weights and their own BatchNorm statistics."""
     strategy, supernet, objective = steps.strategy, steps.supernet, steps.objective
     images = [batch.images for batch in islice(objective.weight_batches(0), strategy.recalibration)]
@@ -205,5 +205,5 @@ def candidates(steps: Steps, space: SearchSpace) -> list[Tried]:
         architecture = proposed(space, Answers(steps.module.resample()))
         with statistics_of(supernet, images):
             value = objective.value(supernet)
-        tried.append(Tried(architecture, Score(value, objective.cost(architecture), monotonic() - since)))
+        tried.append(Trial(architecture, Score(value, objective.cost(architecture), monotonic() - since)))
     return tried

@@ -9,11 +9,11 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from nas.strategies.base import Found, Objective, Stage, Strategy, check_minutes
+from nas.strategies.base import Objective, SearchResult, Stage, Strategy, check_minutes
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.nni.install import MultiTrial, OneShot, check_algorithm, check_installed, quiet
-from nas.training.optimisers import SGD, Adam, CosineRate, Optimiser
+from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser
 from search_spaces.space import SearchSpace
 
 
@@ -32,7 +32,7 @@ class NNIOneShot(Strategy):
     epochs: int = 200
     minutes: float | None = None
     """The search ends with the epoch in which it has taken that long."""
-    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineRate(final=0.01)))
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     """NNI's own are lr 3e-4 and weight decay 1e-3."""
     warmup_epochs: int = 0
@@ -70,7 +70,7 @@ class NNIOneShot(Strategy):
         with torch.device("meta"), quiet():
             nni.NNISupernet(space, self)
 
-    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> Found:
+    def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         check_installed(self.algorithm)
         return adapter().search(self, space, objective, stage)
 

@@ -94,7 +94,7 @@ class Features:
         """In the order in which every function of `nas.metrics` takes them."""
         return (self.query, self.gallery, self.query_ids, self.gallery_ids, self.query_cameras, self.gallery_cameras)
 
-    def parted(self, query: np.ndarray, gallery: np.ndarray) -> Features:
+    def partition(self, query: np.ndarray, gallery: np.ndarray) -> Features:
         """Another partition of all images, which are the queries followed by the gallery: indices of each part."""
         parts = {"query": query, "gallery": gallery}
         both = {"": torch.cat([self.query, self.gallery]), "_ids": torch.cat([self.query_ids, self.gallery_ids])}

@@ -33,7 +33,7 @@ TIMED = ((1, 2, 5), (128, 1, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrant:
+class EvaluatedNetwork:
     """A network to be measured: the part it plays, and what it is."""
 
     role: str
@@ -46,7 +46,12 @@ class Entrant:
 
 
 def measure(
-    entrants: Sequence[Entrant], data: ReIDData, images: Images, how: Evaluation, stage: Stage, **further: object
+    entrants: Sequence[EvaluatedNetwork],
+    data: ReIDData,
+    images: Images,
+    how: Evaluation,
+    stage: Stage,
+    **further: object,
 ) -> dict[str, Any]:
     """Measures networks one after the other. `further` goes into `metrics.json` as it is.
 
@@ -74,7 +79,7 @@ def judged(
     features: Features, role: str, name: str, how: Evaluation, partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()
 ) -> list[tuple[dict, Retrieval]]:
     """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for."""
-    parts = [features, *(features.parted(*part) for part in partitions[1 : how.repeats])]
+    parts = [features, *(features.partition(*part) for part in partitions[1 : how.repeats])]
     found = []
     for rerank in (None, how.reranking) if how.rerank else (None,):
         results = [part.evaluate(how, rerank) for part in parts]

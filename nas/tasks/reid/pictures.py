@@ -35,7 +35,7 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
     by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
     places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
     chosen = by_precision[places.astype(int)]
-    part = features.parted(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
+    part = features.partition(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
     nearest = ranked_gallery(*part.retrieval_arguments, k=RANKED, distance=how.distance, same_camera=how.same_camera)
     for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
         ranked = [j for j in row if j >= 0]

@@ -28,7 +28,7 @@ RECIPES = {name: function() for name, function in recipes().items()}
 NETWORKS = {
     (space, recipe.images)
     for recipe in RECIPES.values()
-    for space in (recipe.retrained, recipe.rival, recipe.teacher and recipe.teacher.net)
+    for space in (recipe.retrained, recipe.baseline, recipe.teacher and recipe.teacher.net)
     if space
 }
 SEARCHES = {(recipe.space, recipe.retrained) for recipe in RECIPES.values() if recipe.strategy}

@@ -31,7 +31,7 @@ def mine() -> Recipe:
     """The toy without a teacher, in a space of my own."""
     recipe = toy()
     brief = replace(recipe.retrain, epochs=1, validate_every=0)
-    return replace(recipe, teacher=None, rival=None, space=ReID(backbone=Plainer(), embedding_dim=4), retrain=brief,
+    return replace(recipe, teacher=None, baseline=None, space=ReID(backbone=Plainer(), embedding_dim=4), retrain=brief,
                    strategy=replace(recipe.strategy, epochs=1))
 '''
 
@@ -281,7 +281,7 @@ class TestRuns:
                 "toy",
                 "--teacher",
                 "None",
-                "--rival",
+                "--baseline",
                 "None",
                 "--strategy.epochs",
                 1,
@@ -293,7 +293,7 @@ class TestRuns:
             == 0
         )
         config = json.loads((tmp_path / "config.json").read_text())["config"]
-        assert config["teacher"] is config["rival"] is None and config["strategy"]["epochs"] == 1
+        assert config["teacher"] is config["baseline"] is None and config["strategy"]["epochs"] == 1
 
     def test_the_default_folder_names_recipe_and_seed(self, own, tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)

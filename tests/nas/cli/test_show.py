@@ -250,7 +250,7 @@ class TestEntries:
         assert said["run"] == str(run / "entry-2")
         assert json.loads((run / "entry-2" / "architecture.json").read_text()) == second["architecture"]
         assert Network.load(run / "entry-2" / "student.safetensors").architecture.hash == second["architecture"]["hash"]
-        assert own.recipe.strategy is None and own.recipe.rival is None
+        assert own.recipe.strategy is None and own.recipe.baseline is None
         assert own.recipe.teacher.weights == (run.parent / "taught" / "teacher.safetensors").resolve()
         assert nas("evaluate", run / "entry-2", "--evaluation.num-strips", 1, *CPU, "--json") == 0
         roles = [row["role"] for row in json.loads(capfd.readouterr().out)["metrics"]["rows"]]

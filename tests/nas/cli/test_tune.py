@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nas.cli.main import main
-from nas.study.storage import opened
+from nas.study.storage import open_storage
 
 OWN = '''
 from dataclasses import replace
@@ -38,7 +38,7 @@ def tiny() -> Recipe:
     net = ReID(backbone=ResNet(depth=18, width=1 / 16), embedding_dim=8)
     brief = replace(recipe.retrain, epochs=1, validate_every=1)
     return replace(recipe, data=Pedestrians(num_train_ids=8, num_test_ids=4, images_per_id=8, num_cameras=2, height=32,
-                   width=16), space=net, student=None, rival=None, strategy=None, loss=KDLoss(), retrain=brief,
+                   width=16), space=net, student=None, baseline=None, strategy=None, loss=KDLoss(), retrain=brief,
                    teacher=TeacherRecipe(net=net, training=brief))
 '''
 COMMON = ["--held-out", "0.25", "--machine.device", "cpu"]
@@ -136,7 +136,7 @@ def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, argumen
 @contextmanager
 def storage_at(address: str) -> Iterator[BaseStorage]:
     """The storage, whose connections are closed behind us."""
-    storage = opened(address)
+    storage = open_storage(address)
     yield storage
     storage.remove_session()
     storage.engine.dispose()
@@ -283,7 +283,7 @@ class TestDashboard:
     def test_is_for_this_machine_alone(self, tmp_path, monkeypatch, capfd):
         served = []
         monkeypatch.setattr("optuna_dashboard.run_server", lambda storage, **where: served.append((storage, where)))
-        optuna.create_study(study_name="s", storage=opened(str(tmp_path / "study.db")))
+        optuna.create_study(study_name="s", storage=open_storage(str(tmp_path / "study.db")))
         for place in (tmp_path, tmp_path / "study.db"):
             assert nas("tune", "--dashboard", place, "--port", 8123) == 0
         assert [where for _, where in served] == [{"host": "127.0.0.1", "port": 8123}] * 2
@@ -296,7 +296,7 @@ class TestDashboard:
 
     @pytest.mark.slow
     def test_answers(self, tmp_path):
-        optuna.create_study(study_name="of the test", storage=opened(str(tmp_path / "study.db")))
+        optuna.create_study(study_name="of the test", storage=open_storage(str(tmp_path / "study.db")))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -10,7 +10,7 @@ from nas.data.base import ReIDData, Split
 from nas.data.cache import ImageCache
 from nas.data.checks import check_readable
 from nas.data.images import Files
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.pedestrians import Pedestrians
 
 GREY = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (8, 1))
@@ -87,14 +87,14 @@ class TestFiles:
 
 class TestUnreadable:
     def test_all_are_found(self, tmp_path: Path):
-        data = Csv(file=with_bad_files(tmp_path)).load()
+        data = ImageList(file=with_bad_files(tmp_path)).load()
         failures = check_readable(data.train)
         assert [Path(name).name for name, _ in failures] == ["empty.jpg", "text.jpg", "short.jpg"]
         assert check_readable(data.query) == check_readable(Pedestrians().load().train) == []
 
     @pytest.mark.parametrize("max_gib", [8.0, 0.0])
     def test_cache_names_them_before_training(self, tmp_path: Path, max_gib: float):
-        data = Csv(file=with_bad_files(tmp_path)).load()
+        data = ImageList(file=with_bad_files(tmp_path)).load()
         with pytest.raises(ValueError, match=r'empty.jpg.*text.jpg.*short.jpg.*"skip"'):
             ImageCache(data.train, 16, 8, max_gib=max_gib)
 
@@ -108,7 +108,7 @@ class TestUnreadable:
 
     def test_skipping_warns_and_leaves_them_out(self, tmp_path: Path):
         with pytest.warns(UserWarning, match="skipped 3 unreadable images: .*empty.jpg"):
-            data = Csv(file=with_bad_files(tmp_path), unreadable="skip").load()
+            data = ImageList(file=with_bad_files(tmp_path), unreadable="skip").load()
         assert len(data.train) == 4 and len(ImageCache(data.train, 16, 8)) == 4
 
     def test_skipping_comes_before_counting_the_images_of_an_identity(self, tmp_path: Path):
@@ -117,7 +117,7 @@ class TestUnreadable:
             pytest.warns(UserWarning, match="skipped 3 unreadable images"),
             pytest.raises(ValueError, match="at least two images"),
         ):
-            Csv(file=file, unreadable="skip").load()
+            ImageList(file=file, unreadable="skip").load()
 
 
 def test_split_needs_as_many_identities_as_images(tmp_path: Path):

@@ -26,7 +26,7 @@ def hinted() -> Recipe:
     brief = replace(recipe.retrain, epochs=1, validate_every=0)
     teacher = replace(recipe.teacher, net=ReID(backbone=ResNet(width=1 / 16), embedding_dim=8), training=brief)
     hints = (Hint(student="map", teacher="layer3", channels=16),)
-    return replace(recipe, rival=None, teacher=teacher, space=Hinted(main=SPACE, hints=hints), retrain=brief,
+    return replace(recipe, baseline=None, teacher=teacher, space=Hinted(main=SPACE, hints=hints), retrain=brief,
                    strategy=replace(recipe.strategy, epochs=1),
                    loss=HintLoss(each=KDASLoss(), hints=("layer3",), attention=(("map", "layer4"),)))
 

@@ -102,7 +102,7 @@ def write_run(folder, num_epochs=40):
     ranked = [{"score": -12.3 - i / 7, "architecture": architecture(f"{i:x}f2a91c07d5e")} for i in range(3)]
     write_json(folder / "architectures.json", {"format": 1, "ranked": ranked})
     write_lines(folder / "search.history.jsonl", [search_line(epoch, num_epochs) for epoch in range(num_epochs)])
-    for stage, best in (("teach", 0.64), ("retrain", 0.61), ("rival", 0.57)):
+    for stage, best in (("teach", 0.64), ("retrain", 0.61), ("baseline", 0.57)):
         temperatures = [None if stage == "teach" else 2 - epoch / num_epochs for epoch in range(num_epochs)]
         lines = [training_line(epoch, num_epochs, best, temperature) for epoch, temperature in enumerate(temperatures)]
         write_lines(folder / f"{stage}.history.jsonl", lines)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from nas.cli.arguments import of_other
+from nas.cli.arguments import parse_network_args
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.metrics.rerank import Rerank
@@ -294,7 +294,7 @@ class TestFeatures:
         ],
     )
     def test_short_flags_are_fields_of_the_evaluation(self, tmp_path, flags, evaluation):
-        other, _ = of_other(str(saved(tmp_path, "features.npz")), flags)
+        other, _ = parse_network_args(str(saved(tmp_path, "features.npz")), flags)
         assert other.evaluation == evaluation
 
     def test_features_have_no_mirror_image(self, tmp_path, capfd):

@@ -14,7 +14,7 @@ from nas.cli.main import main
 from nas.models.network import Network
 from nas.run import Run
 from nas.system.weights import load_state
-from nas.training.build import started
+from nas.training.build import build_network
 from nas.training.optimisers import SGD, step
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
@@ -37,16 +37,16 @@ BRANCHED = KSL(main=ReID(backbone=ResNet(width=1 / 16), embedding_dim=8), branch
 SWITCHED = Switched(first=Shuffled(batch_size=8), then=ClassBalanced(num_ids=4, images_per_id=2, num_batches=3), at=1)
 
 def everywhere() -> Recipe:
-    """Teacher, searched student and rival all have branches."""
+    """Teacher, searched student and baseline all have branches."""
     recipe = toy()
     training = replace(recipe.retrain, sampling=SWITCHED, validate_every=0)
-    return replace(recipe, space=BRANCHED, student=None, rival=replace(BRANCHED, branches=("layer2",)),
+    return replace(recipe, space=BRANCHED, student=None, baseline=replace(BRANCHED, branches=("layer2",)),
                    loss=KSLLoss(each=KDLoss(), triplet_from=1), retrain=training,
                    teacher=TeacherRecipe(net=BRANCHED, loss=KSLLoss(triplet_from=1), training=training))
 
 def alone() -> Recipe:
     """The published student under no teacher."""
-    return replace(everywhere(), strategy=None, teacher=None, rival=None)
+    return replace(everywhere(), strategy=None, teacher=None, baseline=None)
 
 def opened() -> Recipe:
     """DARTS is to decide where branches start."""
@@ -78,7 +78,7 @@ def run(recipes, tmp_path_factory) -> Path:
 
 
 class TestRun:
-    @pytest.mark.parametrize("name", ["teacher", "student", "rival"])
+    @pytest.mark.parametrize("name", ["teacher", "student", "baseline"])
     def test_what_is_saved_is_the_main_network_alone(self, run, name):
         network = Network.load(run / f"{name}.safetensors")
         plain = ReID(backbone=ResNet(width=1 / 16), embedding_dim=8, num_ids=6)
@@ -90,18 +90,18 @@ class TestRun:
 
     def test_what_is_measured_is_the_main_network_alone(self, run):
         rows = {row["role"]: row for row in json.loads((run / "metrics.json").read_text())["rows"]}
-        for role, name in (("teacher", "teacher"), ("hand-made", "rival"), ("student", "student")):
+        for role, name in (("teacher", "teacher"), ("baseline", "baseline"), ("student", "student")):
             net = Network.load(run / f"{name}.safetensors").net
             assert rows[role]["parameters"] == sum(p.numel() for p in net.parameters()) - net.classifier.weight.numel()
 
     @pytest.mark.parametrize(
         "stage, loss",
-        [("teach", "loss"), ("search", "weight"), ("search", "alpha"), ("retrain", "loss"), ("rival", "loss")],
+        [("teach", "loss"), ("search", "weight"), ("search", "alpha"), ("retrain", "loss"), ("baseline", "loss")],
     )
     def test_triplet_losses_join_in_the_second_epoch(self, run, stage, loss):
         first, second = (set(line[loss]) for line in history(run, stage))
         own = {"total", "identity", "triplet", "aux", "pp", "pa", "ep", "ea"} | (
-            set() if stage in ("teach", "rival") else {"distill"}
+            set() if stage in ("teach", "baseline") else {"distill"}
         )
         assert (first, second) == (own, own | {"h"})
 
@@ -169,7 +169,7 @@ def test_pretrained_branches_start_from_the_main_branchs_weights(tmp_path):
     save_file(backbone.student().state_dict(), tmp_path / "resnet.safetensors")
     space = KSL(main=ReID(backbone=backbone, num_ids=6), branches=("layer3", "layer4"))
     data = recipe_named("toy")[1].load()
-    net = started(space, None, data, Training(pretrained=str(tmp_path / "resnet.safetensors")), 0).net
+    net = build_network(space, None, data, Training(pretrained=str(tmp_path / "resnet.safetensors")), 0).net
     weights = load_file(tmp_path / "resnet.safetensors")
     assert torch.equal(net.main.backbone.layer4[0].conv1.weight, weights["layer4.0.conv1.weight"])
     for branch in net.branches.values():

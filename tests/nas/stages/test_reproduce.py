@@ -36,7 +36,7 @@ def test_rows_of_a_table_are_sound(table):
     assert all(set(row.paper) <= {"rank1", "mAP"} for row in rows)
     assert all(0.1 < value < 1 for row in rows for value in row.paper.values())
     assert all(row.recipe.teacher for row in rows if row.role == "teacher")
-    assert all(row.recipe.rival is None for row in rows), "no row is about it"
+    assert all(row.recipe.baseline is None for row in rows), "no row is about it"
     spaces = {(space, row.recipe.images) for row in rows for space in (row.recipe.space, row.recipe.retrained)} - KNOWN
     with torch.device("meta"):
         for space, images in spaces:

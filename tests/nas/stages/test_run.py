@@ -19,7 +19,7 @@ from search_spaces.cell import AUTO_REID, genotype
 SMALL = [
     "--teacher.net.backbone.width",
     "0.0625",
-    "--rival.backbone.width",
+    "--baseline.backbone.width",
     "0.1",
     "--teacher.training.epochs",
     "1",
@@ -41,12 +41,12 @@ def published() -> Recipe:
     """The toy's published cell, retrained without search or teacher."""
     recipe = toy()
     retrain = replace(recipe.retrain, epochs=1, validate_every=0)
-    return replace(recipe, strategy=None, teacher=None, rival=None, retrain=retrain)
+    return replace(recipe, strategy=None, teacher=None, baseline=None, retrain=retrain)
 
 def taught() -> Recipe:
-    """The toy without its rival, one epoch of everything."""
+    """The toy without its baseline, one epoch of everything."""
     recipe = toy()
-    return replace(recipe, rival=None, strategy=replace(recipe.strategy, epochs=1), retrain=published().retrain)
+    return replace(recipe, baseline=None, strategy=replace(recipe.strategy, epochs=1), retrain=published().retrain)
 
 @dataclass(frozen=True, kw_only=True)
 class Told(DARTS):
@@ -98,10 +98,10 @@ class TestToy:
             "report.html",
             "teacher.safetensors",
             "student.safetensors",
-            "rival.safetensors",
+            "baseline.safetensors",
             *(
                 f"{stage}.{kind}"
-                for stage in ("teach", "search", "retrain", "rival")
+                for stage in ("teach", "search", "retrain", "baseline")
                 for kind in ("ckpt", "history.jsonl")
             ),
         }
@@ -110,18 +110,18 @@ class TestToy:
             with Image.open(path) as image:
                 assert min(image.size) > 10
         assert len(list((toy / "strips").iterdir())) == 2 and len(list(toy.glob("backbone.*.svg"))) == 2
-        assert {path.name for path in (toy / "tensorboard").iterdir()} == {"teach", "search", "retrain", "rival"}
+        assert {path.name for path in (toy / "tensorboard").iterdir()} == {"teach", "search", "retrain", "baseline"}
 
     def test_history_tells_of_each_epoch(self, toy):
         search, retrain = (lines(toy / f"{stage}.history.jsonl") for stage in ("search", "retrain"))
         assert [line["epoch"] for line in search] == [line["epoch"] for line in retrain] == [0, 1]
         assert set(search[0]["weight"]) == set(search[0]["alpha"]) == {"total", "distill", "triplet"}
         assert search[0]["temperature"] == 2.0 and 0 <= retrain[1]["mAP"] <= 1
-        assert set(lines(toy / "rival.history.jsonl")[0]["loss"]) == {"total", "identity", "triplet"}
+        assert set(lines(toy / "baseline.history.jsonl")[0]["loss"]) == {"total", "identity", "triplet"}
 
     def test_metrics_are_of_teacher_rival_and_student(self, toy):
         metrics = json.loads((toy / "metrics.json").read_text())
-        assert [row["name"].partition(" (")[0] for row in metrics["rows"]] == ["teacher", "hand-made", "student"]
+        assert [row["name"].partition(" (")[0] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
         student = metrics["rows"][2]
         camera = Network.load(toy / "student.safetensors").net
         assert student["parameters"] == sum(p.numel() for p in camera.parameters()) - camera.classifier.weight.numel()
@@ -129,7 +129,7 @@ class TestToy:
 
     def test_environment_says_where_and_how_long(self, toy):
         environment = json.loads((toy / "environment.json").read_text())
-        assert set(environment["minutes"]) == {"teach", "search", "retrain", "rival"}
+        assert set(environment["minutes"]) == {"teach", "search", "retrain", "baseline"}
         assert environment["torch"] == torch.__version__ and environment["command"].startswith("nas")
 
     def test_the_best_of_the_ranked_is_the_found(self, toy):
@@ -144,7 +144,7 @@ class TestToy:
         assert nas("search", "toy", "--out", tmp_path, *SMALL) == 0
         assert nas("retrain", tmp_path, "--json") == 0
         assert (tmp_path / "architectures.json").read_bytes() == (toy / "architectures.json").read_bytes()
-        for name in ("teacher", "student", "rival"):
+        for name in ("teacher", "student", "baseline"):
             one, two = (load_file(folder / f"{name}.safetensors") for folder in (toy, tmp_path))
             assert all(torch.equal(one[key], two[key]) for key in one | two)
 

@@ -29,8 +29,8 @@ from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.settings import Search
 from nas.strategies.single_path import SinglePath
-from nas.study.joint import JointSpace, parted, searched_space
-from nas.study.overrides import changed
+from nas.study.joint import JointSpace, searched_space, split_decisions
+from nas.study.overrides import apply_overrides
 from nas.study.spaces import TEMPERATURES
 from nas.study.trials import Trials
 from nas.training.machine import Machine
@@ -42,7 +42,7 @@ from students.reid import ReID
 RECIPE = replace(
     toy(),
     teacher=None,
-    rival=None,
+    baseline=None,
     strategy=RandomSearch(epochs=1, trials=2),
     machine=Machine(device="cpu"),
     retrain=replace(toy().retrain, epochs=1, validate_every=0),
@@ -50,7 +50,7 @@ RECIPE = replace(
 TAUGHT = replace(
     toy(),
     strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=3, population=2),
-    rival=None,
+    baseline=None,
     search=replace(toy().search, settings="distillation"),
     machine=Machine(device="cpu"),
 )
@@ -204,7 +204,7 @@ class TestJoint:
         drawn = [space.sample(np.random.default_rng(seed)) for seed in range(12)]
         assert {architecture.decisions["settings.schedule"] for architecture in drawn} == set(TEMPERATURES)
         for architecture in drawn:
-            own, changes = parted(architecture, TAUGHT)
+            own, changes = split_decisions(architecture, TAUGHT)
             TAUGHT.space.with_ids(6).check(own)
             schedule = TEMPERATURES[architecture.decisions["settings.schedule"]].__name__
             assert changes["loss.temperature"]["kind"] == schedule
@@ -224,7 +224,7 @@ class TestJoint:
                 [
                     "teach",
                     "toy",
-                    "--rival",
+                    "--baseline",
                     "None",
                     "--teacher.training.epochs",
                     "1",
@@ -242,12 +242,12 @@ class TestJoint:
         best = json.loads((tmp_path / "run" / "architecture.json").read_text())
         assert not any(name.startswith("settings") for name in best["decisions"])
         Architecture.from_dict(best)
-        settled = run.settled()
+        settled = run.final_recipe()
         assert settled.loss != recipe.loss and isinstance(settled.loss, KDASLoss)
         own = entry_run(run, "2").recipe
         assert (
             own.loss
-            == changed(
+            == apply_overrides(
                 recipe,
                 json.loads((tmp_path / "run" / "architectures.json").read_text())["ranked"][1]["architecture"][
                     "changes"

@@ -286,7 +286,7 @@ def test_a_database_that_stays_away_is_said(tmp_path, monkeypatch):
         raise optuna.exceptions.StorageInternalError("gone")
 
     monkeypatch.setattr(study.study, "tell", away)
-    monkeypatch.setattr("nas.stages.tune.patiently", lambda call: call())
+    monkeypatch.setattr("nas.stages.tune.retry", lambda call: call())
     with pytest.raises(ValueError, match="cannot be reached: gone"):
         study.work(made_up(by_alpha))
     monkeypatch.undo()

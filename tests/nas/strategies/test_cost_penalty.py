@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.strategies import cost_penalty as price
-from nas.strategies.cost_penalty import Price, latency_table
+from nas.strategies.cost_penalty import CostPenalty, latency_table
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
 from tests.search_spaces.cost.test_candidates import CELLS
@@ -120,6 +120,6 @@ def test_a_target_out_of_reach_is_said():
     costs = MultiplyAdds.counted(CELLS, 32, 16)
     fewest, most = costs.bounds()
     with pytest.warns(UserWarning, match=f"no network of this space has 1 multiply-adds, .* goes for {fewest:g}"):
-        assert Price(costs, 1.0, 1.0).target == fewest
+        assert CostPenalty(costs, 1.0, 1.0).target == fewest
     with pytest.warns(UserWarning, match=f"no network of this space has 1e.12 multiply-adds, .* goes for {most:g}"):
-        assert Price(costs, 1.0, 1e12).target == most
+        assert CostPenalty(costs, 1.0, 1e12).target == most

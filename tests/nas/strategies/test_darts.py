@@ -12,10 +12,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.cli.arguments import of_recipe
+from nas.cli.arguments import parse_recipe_args
 from nas.strategies import STRATEGIES
-from nas.strategies.autograd import only
-from nas.strategies.base import Found, Objective
+from nas.strategies.autograd import require_grad_only
+from nas.strategies.base import Objective, SearchResult
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS, skips_by_cell
 from nas.strategies.health import POOLS, health
@@ -364,7 +364,7 @@ def test_only_gives_back_what_it_took_even_after_an_error():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[0].bias.requires_grad_(False)
     before = [p.requires_grad for p in net.parameters()]
-    with pytest.raises(ZeroDivisionError), only([net[1].weight], net):
+    with pytest.raises(ZeroDivisionError), require_grad_only([net[1].weight], net):
         assert [p.requires_grad for p in net.parameters()] == [False, False, True, False]
         _ = 1 / 0
     assert [p.requires_grad for p in net.parameters()] == before
@@ -397,7 +397,7 @@ EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)
 class TestContract:
     """What every search by gradient keeps to."""
 
-    def search(self, strategy: DARTS, stage: Stage, objective: Objective, seed: int = 0) -> Found:
+    def search(self, strategy: DARTS, stage: Stage, objective: Objective, seed: int = 0) -> SearchResult:
         torch.manual_seed(seed)
         return strategy.search(ONE_CELL, objective, stage)
 
@@ -425,7 +425,7 @@ class TestContract:
 
 @pytest.mark.parametrize(("name", "strategy"), STRATEGIES.items(), ids=STRATEGIES)
 def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, strategy):
-    recipe, _ = of_recipe(toy(), ["--strategy", name, "--strategy.num-ranked", "3"], "nas", "")
+    recipe, _ = parse_recipe_args(toy(), ["--strategy", name, "--strategy.num-ranked", "3"], "nas", "")
     epochs = toy().strategy.epochs if name in GRADIENT else strategy.epochs
     assert recipe.strategy == replace(strategy, epochs=epochs, num_ranked=3)
 
@@ -433,11 +433,13 @@ def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, strate
 @pytest.mark.parametrize("arguments", [["--strategy", "dart"], ["--strategy"]])
 def test_an_unknown_name_is_said(arguments):
     with pytest.raises(ValueError, match="no strategy is named '(dart'; did you mean 'darts'|'; there are darts)"):
-        of_recipe(toy(), arguments, "nas", "")
+        parse_recipe_args(toy(), arguments, "nas", "")
 
 
 class TestSearch:
-    def search(self, stage: Stage, objective: Objective | None = None, space: SearchSpace = KDAS, **options) -> Found:
+    def search(
+        self, stage: Stage, objective: Objective | None = None, space: SearchSpace = KDAS, **options
+    ) -> SearchResult:
         torch.manual_seed(0)
         return DARTS(**{"epochs": 3, "alphas": Adam(lr=0.5), **options}).search(space, objective or Classify(), stage)
 

@@ -14,7 +14,7 @@ import torch
 
 from nas.bench.tables import Memory
 from nas.strategies.base import Score
-from nas.strategies.board import Board, Tried
+from nas.strategies.board import Board, Trial
 from nas.strategies.discrete import front, ranked
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.optuna_search import OptunaSearch
@@ -78,7 +78,7 @@ def search(strategy, space=SMALL, objective=None, stage=None, seed=0):
 
 def tried_once(found) -> list[Architecture]:
     """What was tried, each architecture once."""
-    return list(dict.fromkeys(Tried.from_dict(line).architecture for line in found.history))
+    return list(dict.fromkeys(Trial.from_dict(line).architecture for line in found.history))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -204,7 +204,7 @@ def test_a_mutation_changes_one_decision():
 def test_evolution_is_its_naive_loop():
     """Of three among the last four trials the best is one of the two best: a child is one decision away from it."""
     found = search(Evolution(trials=40, population=4, sample=3))
-    tried = [Tried.from_dict(line) for line in found.history]
+    tried = [Trial.from_dict(line) for line in found.history]
     for place in range(4, 40):
         second = sorted(trial.score.value for trial in tried[place - 4 : place])[2]
         parents = [trial.architecture.decisions for trial in tried[place - 4 : place] if trial.score.value >= second]
@@ -214,7 +214,7 @@ def test_evolution_is_its_naive_loop():
 
 def test_the_front_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
-    tried = [Tried(Architecture("", {"i": i}), Score(*map(float, rng.integers(6, size=2)), 0.0)) for i in range(40)]
+    tried = [Trial(Architecture("", {"i": i}), Score(*map(float, rng.integers(6, size=2)), 0.0)) for i in range(40)]
     beaten = {
         a
         for a in tried

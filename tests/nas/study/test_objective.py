@@ -16,7 +16,7 @@ from nas.data.cache import ImageCache
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.pedestrians import Pedestrians
 from nas.losses.kdas import KDASLoss
-from nas.study.objective import SearchObjective, heard
+from nas.study.objective import SearchObjective, with_teacher
 from search_spaces.cell import Cells
 from students.reid import ReID
 from teachers.teacher import Teacher
@@ -117,6 +117,6 @@ class TestSearchObjective:
 def test_heard_asks_only_when_the_batch_is_due():
     listener = Listener()
     batches = (Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2)) for _ in range(3))
-    ahead = heard(batches, Teacher(listener, nullcontext))
+    ahead = with_teacher(batches, Teacher(listener, nullcontext))
     next(ahead)
     assert len(listener.shown) == 1

@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.study.queue import MOST_LOST, Queue
-from nas.study.storage import opened
+from nas.study.storage import open_storage
 
 GRACE_S = 6.0
 """A busy machine may keep a live worker silent for some seconds."""
@@ -36,7 +36,7 @@ while queue.num_open:
     if trial is None:
         time.sleep(0.1)
         continue
-    with queue.beating(trial):
+    with queue.heartbeat(trial):
         x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
         time.sleep(0.1)
         if trial.user_attrs["place"] == 3 and not os.path.exists(grave):
@@ -50,7 +50,7 @@ while queue.num_open:
 def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.Popen]:
     """Processes at one study, of which the one that first comes to place 3 kills itself."""
     script.write_text(WORKER.replace("GRACE_S", str(GRACE_S)))
-    storage = opened(address)
+    storage = open_storage(address)
     study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
     Queue(study, storage, [{"x": i / 10} for i in range(8)], GRACE_S).fill()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
@@ -74,7 +74,7 @@ def test_four_processes_of_which_one_is_killed(tmp_path, name):
 
 def check_all_done(told: list[list[str]], address: str) -> None:
     """Each place is complete once, nothing was done twice, and what the killed worker had begun was done by another."""
-    trials = optuna.load_study(study_name="s", storage=opened(address)).get_trials()
+    trials = optuna.load_study(study_name="s", storage=open_storage(address)).get_trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(8))
     assert {trial.user_attrs["place"]: trial.params["x"] for trial in complete} == {i: i / 10 for i in range(8)}
@@ -157,7 +157,7 @@ def test_silence_is_death_and_a_sign_of_life_is_not(make):
     queue.fill()
     silent, alive = queue.claim(), queue.claim()
     silent.suggest_float("y", 0, 1)
-    with queue.beating(alive):
+    with queue.heartbeat(alive):
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             watch.release_lost()
@@ -197,7 +197,7 @@ def test_the_heart_stops_with_the_trial(make):
     queue.fill()
     trial = queue.claim()
     before = threading.active_count()
-    with pytest.raises(RuntimeError, match="broken"), queue.beating(trial):
+    with pytest.raises(RuntimeError, match="broken"), queue.heartbeat(trial):
         assert threading.active_count() == before + 1
         raise RuntimeError("broken")
     assert threading.active_count() == before

@@ -7,14 +7,14 @@ import optuna
 import pytest
 from torch import nn
 
-from nas.cli.arguments import of_recipe
+from nas.cli.arguments import parse_recipe_args
 from nas.cli.small import small
 from nas.losses.hints import HintLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
-from nas.study.overrides import changed, tuned, write_tuned
+from nas.study.overrides import apply_overrides, tuned, write_tuned
 from nas.study.spaces import SPACES, Space
 from nas.system.config import decode
 from runs.recipes.fast_reid import fast_reid
@@ -51,7 +51,7 @@ def test_the_papers_grid():
         (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)
     ]
     found, trial = proposal("fast_reid", **grid[7])
-    recipe = changed(RECIPE, found.changes)
+    recipe = apply_overrides(RECIPE, found.changes)
     assert trial.params == grid[7] and found.architecture is None
     assert recipe.loss.temperature == Constant(value=grid[7]["temperature"])
     assert recipe.loss.alpha == grid[7]["loss.alpha"]
@@ -63,7 +63,7 @@ def test_of_a_loss_around_another_the_inner_one_is_tuned():
     found, trial = proposal("fast_reid", recipe, temperature=10.0, **{"loss.alpha": 0.5})
     inner = replace(RECIPE.loss, alpha=0.5, temperature=Constant(value=10.0))
     assert trial.params == {"temperature": 10.0, "loss.alpha": 0.5}
-    assert changed(recipe, found.changes).loss == replace(recipe.loss, each=KSLLoss(each=inner))
+    assert apply_overrides(recipe, found.changes).loss == replace(recipe.loss, each=KSLLoss(each=inner))
 
 
 def test_vrkds_sweep_has_the_papers_own_point():
@@ -92,7 +92,7 @@ def test_distillation_asks_for_what_the_loss_has(loss, weight):
         "loss.margin",
         "loss.temperature",
     }
-    assert isinstance(changed(recipe, found.changes), Recipe)
+    assert isinstance(apply_overrides(recipe, found.changes), Recipe)
 
 
 def test_the_learning_rate_is_around_the_recipes_own():
@@ -139,12 +139,12 @@ class TestFiles:
     def test_a_recipe_takes_it(self, file):
         path, found = file
         recipe = tuned(RECIPE, path)
-        assert recipe == replace(changed(RECIPE, found.changes), architecture=path)
+        assert recipe == replace(apply_overrides(RECIPE, found.changes), architecture=path)
         assert Architecture.from_dict(json.loads(path.read_text())) == found.architecture
 
     def test_the_command_line_takes_it_and_has_the_last_word(self, file):
         path, _ = file
-        recipe, _ = of_recipe(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
+        recipe, _ = parse_recipe_args(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
         assert recipe == replace(tuned(RECIPE, path), loss=replace(tuned(RECIPE, path).loss, margin=0.7))
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from nas.cli.find_recipe import recipes
 from nas.data.images import Images
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.market1501 import Market1501
 from nas.data.source import DataSource
 from nas.recipe import Recipe
@@ -123,7 +123,7 @@ class TestDifferences:
 
 
 def test_kinds_of_data_and_spaces_are_told_apart():
-    csv = Csv(file=Path("x.csv"), single_images="drop")
+    csv = ImageList(file=Path("x.csv"), single_images="drop")
     assert decode(encode(csv), DataSource) == csv
     assert decode(encode(ReID(backbone=Cells(cells=3, reductions=()))), SearchSpace).backbone.reductions == ()
 

@@ -17,15 +17,15 @@ def path(tmp_path):
 
 
 def written(journal: FileJournal, *lines: dict) -> None:
-    with journal.alone():
-        journal.news()
+    with journal.lock():
+        journal.read_new()
         for line in lines:
             journal.add(line)
 
 
 def news(journal: FileJournal) -> list[dict]:
-    with journal.alone():
-        return journal.news()
+    with journal.lock():
+        return journal.read_new()
 
 
 def test_each_reader_sees_every_line_of_others_once(path):
@@ -64,8 +64,10 @@ def test_a_trial_has_one_worker(path):
 
 def test_the_dead_have_no_trial(path):
     code = (
-        "import sys, time; from pathlib import Path; from nas.system.journal import FileJournal\n"
-        "journal = FileJournal(Path(sys.argv[1])); assert journal.take(0); print('taken', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path\n"
+        "from nas.system.journal import FileJournal\n"
+        "journal = FileJournal(Path(sys.argv[1])); assert journal.acquire(0); print('taken', flush=True)\n"
+        "time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -73,7 +75,7 @@ def test_the_dead_have_no_trial(path):
     ) as worker:
         assert worker.stdout.readline() == "taken\n"
         journal = FileJournal(path)
-        assert not journal.take(0)
+        assert not journal.acquire(0)
         worker.kill()
         worker.wait()
-        assert journal.take(0)
+        assert journal.acquire(0)

@@ -265,8 +265,8 @@ class TestMachine:
 
 
 TOY = ["--machine.checkpoint-minutes", "0", "--machine.device", "cpu", "--json"]
-SMALL = ["--teacher.net.backbone.width", "0.0625", "--rival.backbone.width", "0.1"]
-STAGES = {"teach": "teacher", "search": None, "retrain": "student", "rival": "rival"}
+SMALL = ["--teacher.net.backbone.width", "0.0625", "--baseline.backbone.width", "0.1"]
+STAGES = {"teach": "teacher", "search": None, "retrain": "student", "baseline": "baseline"}
 
 
 def trained(folder: Path) -> int:

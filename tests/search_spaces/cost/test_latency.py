@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.cost.counting import latency as latency_module
+from search_spaces.cost import latency as latency_module
 from search_spaces.cost.latency import latency
 
 

@@ -14,7 +14,7 @@ from nas.data.base import ReIDData, Split
 from nas.data.check.check import Checked, check, look
 from nas.data.check.problems import Problem
 from nas.data.images import Files
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.market1501 import Market1501
 from nas.data.sets.pedestrians import Pedestrians
 
@@ -254,7 +254,7 @@ def test_an_empty_split_is_an_error(tmp_path: Path):
     for seed, name in enumerate(("ä b", "ä c")):
         painted(tmp_path / f"{name}.png", seed)
     (tmp_path / "list.csv").write_text("path,identity,split\nä b.png,x,train\nä c.png,y,gallery", encoding="utf-8")
-    found = check(Csv(file=tmp_path / "list.csv").listed(), {})
+    found = check(ImageList(file=tmp_path / "list.csv").listed(), {})
     assert problem(found, "empty_split").items == ("query",)
     assert found.splits["query"].images_per_identity is None
 

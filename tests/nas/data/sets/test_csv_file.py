@@ -3,30 +3,30 @@ from pathlib import Path
 
 import pytest
 
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 
 Tree = Callable[..., Path]
 
 
 class TestCsv:
     def test_names_are_numbered_alike_in_all_splits(self, tree: Tree):
-        data = Csv(file=tree("csv", names=lambda one: "zyxwv"[one])).load()
+        data = ImageList(file=tree("csv", names=lambda one: "zyxwv"[one])).load()
         assert data.identities == (2, 3, 4) and data.query.ids.tolist() == [1, 0]
         assert data.gallery.ids.tolist() == [1, 1, 0, 0] and data.gallery.cameras.tolist() == [0, 1, 0, 1]
 
     def test_whole_numbers_stay(self, tree: Tree):
-        data = Csv(file=tree("csv", names=lambda one: f"{one * 100:04d}")).load()
+        data = ImageList(file=tree("csv", names=lambda one: f"{one * 100:04d}")).load()
         assert data.identities == (0, 100, 200) and data.query.ids.tolist() == [300, 400]
 
     def test_numbers_written_in_two_ways_are_names(self, tree: Tree):
-        data = Csv(file=tree("csv", names=lambda one: ["7", "07", "1", "2", "3"][one])).load()
+        data = ImageList(file=tree("csv", names=lambda one: ["7", "07", "1", "2", "3"][one])).load()
         assert len(data.identities) == 3
 
     def test_junk_and_unknown_camera_are_so_among_names_too(self, tree: Tree):
         file = tree("csv")
         text = file.read_text(encoding="utf-8")
         file.write_text(text.replace("Ann 2,", "-1,").replace("1.png,Ann 4,gate 1", "1.png,-1,-1"), encoding="utf-8")
-        data = Csv(file=file).load()
+        data = ImageList(file=file).load()
         assert data.identities == (0, 1) and data.query.ids.tolist() == [2, 3]
         assert data.gallery.ids.tolist() == [2, 2, 3, -1] and data.gallery.cameras.tolist() == [0, 1, 0, -1]
 
@@ -34,7 +34,7 @@ class TestCsv:
         file = tree("csv")
         lines = file.read_text(encoding="utf-8").splitlines()
         file.write_text("\r\n".join(line + ",more" for line in lines), encoding="utf-8-sig")
-        assert len(Csv(file=file).load().train) == 6
+        assert len(ImageList(file=file).load().train) == 6
 
     @pytest.mark.parametrize(
         ("line", "problem"),
@@ -56,7 +56,7 @@ class TestCsv:
         (file.parent / "extra.png").write_bytes(b"")
         file.write_text(file.read_text(encoding="utf-8") + "\n\n" + line, encoding="utf-8")
         with pytest.raises(ValueError, match=problem):
-            Csv(file=file).load()
+            ImageList(file=file).load()
 
     @pytest.mark.parametrize(
         ("content", "problem"),
@@ -72,6 +72,6 @@ class TestCsv:
         file = tmp_path / "list.csv"
         file.write_bytes(content)
         with pytest.raises(ValueError, match=problem):
-            Csv(file=file).load()
+            ImageList(file=file).load()
         with pytest.raises(ValueError, match="does not exist"):
-            Csv(file=tmp_path / "none.csv").load()
+            ImageList(file=tmp_path / "none.csv").load()

@@ -10,7 +10,7 @@ import pytest
 
 from nas.data.base import ReIDData
 from nas.data.checks import count_differences
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.cuhk03 import CUHK03
 from nas.data.sets.dukemtmc import DukeMTMC
 from nas.data.sets.market1501 import Market1501
@@ -54,8 +54,8 @@ SOURCES = {
     "msmt17 v2": lambda tree, _: MSMT17(root=tree("msmt17", version="MSMT17_V2")),
     "veri": lambda tree, _: VeRi776(root=tree("veri776")),
     "vehicleid": lambda tree, _: VehicleID(root=tree("vehicleid")),
-    "csv": lambda tree, _: Csv(file=tree("csv")),
-    "csv without cameras": lambda tree, _: Csv(file=tree("csv", camera=False)),
+    "csv": lambda tree, _: ImageList(file=tree("csv")),
+    "csv without cameras": lambda tree, _: ImageList(file=tree("csv", camera=False)),
     "pedestrians": lambda *_: Pedestrians(num_train_ids=3, num_test_ids=2, images_per_id=5, height=32, width=16),
     "vehicles": lambda *_: Vehicles(num_train_ids=3, num_test_ids=2, images_per_id=5, height=24, width=32),
     "real market": lambda *_: Market1501(root=MARKET, single_images="drop"),
@@ -172,7 +172,7 @@ class TestLoad:
         file = tree("csv")
         file.write_text(file.read_text(encoding="utf-8").replace(",query", ",gallery"), encoding="utf-8")
         with pytest.raises(ValueError, match="query split needs at least one image"):
-            Csv(file=file).load()
+            ImageList(file=file).load()
 
     def test_label_noise_is_a_share(self):
         with pytest.raises(ValueError, match=r"share in \[0, 1\), not 1"):

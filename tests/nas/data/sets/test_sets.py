@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from nas.data.sets import SETS, data_set
-from nas.data.sets.csv_file import Csv
+from nas.data.sets.csv_file import ImageList
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicleid import VehicleID
 
@@ -24,7 +24,7 @@ def test_path_goes_to_its_field(name: str):
 
 def test_further_fields_are_kept():
     assert data_set("vehicleid", "x", repeats=3, strict=True) == VehicleID(root=Path("x"), repeats=3, strict=True)
-    assert data_set("csv", Path("x.csv"), single_images="keep") == Csv(file=Path("x.csv"), single_images="keep")
+    assert data_set("csv", Path("x.csv"), single_images="keep") == ImageList(file=Path("x.csv"), single_images="keep")
     assert data_set("pedestrians", None, seed=4) == Pedestrians(seed=4)
 
 

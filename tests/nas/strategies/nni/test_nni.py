@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas.bench.tables import Memory
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
-from nas.strategies.board import Tried
+from nas.strategies.board import Trial
 from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot, adapter
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
@@ -347,7 +347,7 @@ class TestMultiTrial:
         rest = Agrees(TABLE)
         resumed = search(strategy, TABLE, rest, stage("killed"))
         assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
-        tried = list(dict.fromkeys(Tried.from_dict(line).architecture for line in whole.history))
+        tried = list(dict.fromkeys(Trial.from_dict(line).architecture for line in whole.history))
         assert [architecture for architecture, _ in rest.asked] == tried[10:]
         other = search(strategy, TABLE, Agrees(TABLE), stage("other"), seed=1)
         assert (other.history == whole.history) == (strategy.algorithm == "GridSearch")

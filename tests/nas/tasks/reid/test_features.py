@@ -89,7 +89,7 @@ class TestParted:
             query_cameras=numbers[:2],
             gallery_cameras=numbers[2:],
         )
-        part = features.parted(np.array([4, 0]), np.array([1, 2, 3]))
+        part = features.partition(np.array([4, 0]), np.array([1, 2, 3]))
         assert part.query.flatten().tolist() == [4, 0] and part.query_ids.tolist() == [40, 0]
         assert part.gallery.flatten().tolist() == [1, 2, 3] and part.gallery_cameras.tolist() == [1, 2, 3]
 
