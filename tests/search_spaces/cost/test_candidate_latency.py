@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from search_spaces.cell import Cells
-from search_spaces.cost.candidate_latency import CandidateLatency, OtherConditions
 from search_spaces.cost import candidate_latency
 from search_spaces.cost import latency as latency_module
+from search_spaces.cost.candidate_latency import CandidateLatency, OtherConditions
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import NONE
