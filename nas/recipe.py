@@ -3,78 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from nas.data.base import ReIDData
+import nas.data.sets
+import nas.losses
 from nas.data.images import Images
-from nas.data.sets import SETS
-from nas.data.sets.held_out import HeldOut
-from nas.data.source import DataSource
+from nas.data.source import Source
 from nas.losses.base import Loss
-from nas.losses.hints import HintLoss
-from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
-from nas.losses.ksl import KSLLoss
-from nas.losses.vrkd import BranchesLoss, VRKDLoss
-from nas.models.classifier import Classifier
+from nas.models.network import import_spaces
 from nas.models.pretrained import check_there
-from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
+from nas.system.config import import_all
+from nas.tasks import task_of
+from nas.tasks.base import Task
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.settings import Training
 from search_spaces.cell import Cells
-from search_spaces.densenet import DenseNet
-from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.nas_bench_201 import NASBench201
-from search_spaces.osnet import OSNet
 from search_spaces.resnet import ResNet
-from search_spaces.sdc_cnn import SDCCNN
-from search_spaces.shallow_cnn import ShallowCNN
-from search_spaces.shufflenet_v2 import ShuffleNetV2
-from students.hinted import Hinted
-from students.ksl import KSL
-from students.reid import ReID, ReIDSpace
-from teachers.directional import Directional
-from teachers.ensemble import Ensemble
-
-KINDS = (
-    *SETS.values(),
-    HeldOut,
-    Cells,
-    Classifier,
-    DenseNet,
-    MobileNetV2,
-    OSNet,
-    ResNet,
-    SDCCNN,
-    ShallowCNN,
-    ShuffleNetV2,
-    KSL,
-    Hinted,
-    Directional,
-    Ensemble,
-    KDASLoss,
-    KDLoss,
-    VRKDLoss,
-    BranchesLoss,
-    HintLoss,
-    KSLLoss,
-    NASBench201,
-    *map(type, STRATEGIES.values()),
-)
-"""What a configuration file can name as data, space or strategy: `nas.system.config.decode` knows the classes that are
-imported here."""
+from students.reid import ReID
+from students.space import StudentSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
     """The teacher: which network, and how `nas teach` trains it; or what earlier runs trained."""
 
-    net: ReIDSpace = field(default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None))
+    net: StudentSpace = field(
+        default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None)
+    )
     weights: Path | None = None
     """A `teacher.safetensors`, or a `student.safetensors`; None: the one in the run's folder."""
     members: tuple[Path, ...] = ()
@@ -88,17 +51,20 @@ class TeacherRecipe:
                 "a teacher has weights or members, not both: leave out one of --teacher.weights and --teacher.members"
             )
 
+    def small(self) -> TeacherRecipe:
+        return replace(self, loss=self.loss.small(), training=self.training.small())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides a run: data, teacher, search, retraining, evaluation."""
 
-    data: DataSource
-    space: ReIDSpace = field(default_factory=lambda: ReID(backbone=Cells()))
+    data: Source
+    space: StudentSpace = field(default_factory=lambda: ReID(backbone=Cells()))
     """The network while it is searched."""
-    student: ReIDSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
+    student: StudentSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
     """The same space at the size that is retrained; None: as searched."""
-    baseline: ReIDSpace | None = None
+    baseline: StudentSpace | None = None
     """A hand-made network to compare with, trained like the student but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
@@ -115,32 +81,45 @@ class Recipe:
     machine: Machine = field(default_factory=Machine)
 
     @property
-    def retrained(self) -> ReIDSpace:
+    def retrained(self) -> StudentSpace:
         """The space that the retrained student comes from."""
         return self.student or self.space
 
-    def load(self) -> ReIDData:
+    @property
+    def task(self) -> Task:
+        """What the data set is for."""
+        return task_of(self.data)
+
+    def load(self) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
         data = self.data.load()
-        check_cameras(data, self.evaluation)
         teaches = self.teacher and not (self.teacher.weights or self.teacher.members)
         trainings = [self.retrain, *([self.teacher.training] if teaches else [])]
+        self.task.check(self, data, trainings)
         for training in trainings:
             check_there(training.pretrained)
-        needed = max(part.sampling.num_ids for part in [*trainings, *([self.search] if self.strategy else [])])
-        if len(data.identities) < needed:
-            raise ValueError(
-                f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
-                "lower the sampling's num_ids, or take more identities"
-            )
         for space, loss, num_epochs in self._trained():
             space.with_ids(len(data.identities)).published()
-            check_loss(space, loss, num_epochs)
+            loss.check(space, num_epochs)
         if self.strategy and self.search.alpha_loss:
             self.search.alpha_loss.at(0, self.strategy.epochs)
         return data
 
-    def _trained(self) -> Iterator[tuple[ReIDSpace, Loss, int]]:
+    def small(self) -> Recipe:
+        """The recipe on synthetic data, with small images and batches and two epochs of each stage, its networks as
+        they are. It shows that everything runs; its result means nothing."""
+        return self.task.small(
+            replace(
+                self,
+                strategy=self.strategy and self.strategy.small(),
+                loss=self.loss.small(),
+                teacher=self.teacher and self.teacher.small(),
+                search=self.search.small(),
+                retrain=self.retrain.small(),
+            )
+        )
+
+    def _trained(self) -> Iterator[tuple[StudentSpace, Loss, int]]:
         """The networks of all stages, what each is trained for, and for how many epochs."""
         if self.teacher and self.teacher.weights is None:
             yield self.teacher.net, self.teacher.loss, self.teacher.training.epochs
@@ -151,26 +130,9 @@ class Recipe:
                 yield space, self.loss, self.retrain.epochs
 
 
-def check_loss(space: ReIDSpace, loss: Loss, num_epochs: int) -> None:
-    """Raises ValueError when the loss leaves the network's branches out, or is not complete by the last epoch."""
-    inner, own = space, loss
-    while isinstance(inner, Hinted):
-        inner = inner.main
-    while isinstance(own, HintLoss):
-        own = own.each
-    if isinstance(inner, KSL) and not isinstance(own, KSLLoss):
-        name = type(own).__name__
-        raise ValueError(
-            f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), not {name} alone"
-        )
-    loss.at(0, num_epochs)
-
-
-def check_cameras(data: ReIDData, how: Evaluation) -> None:
-    """Raises ValueError when the cameras that the evaluation needs are missing."""
-    cameras = data.query.cameras is not None and data.gallery.cameras is not None
-    if how.same_camera == "remove" and not cameras:
-        raise ValueError(
-            f"{data.name} has no cameras, so the query's own camera cannot be taken out of its ranking: "
-            "use --keep-same-camera, or give the images cameras"
-        )
+@cache
+def import_classes() -> None:
+    """Imports every class of the toolkit that a configuration can name."""
+    import_spaces()
+    for package in (nas.data.sets, nas.losses):
+        import_all(package)

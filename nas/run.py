@@ -6,13 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.recipe import Recipe
-from nas.study.overrides import apply_overrides
-from nas.system.config import decode, differences, encode, fingerprint, portable
+from nas.recipe import Recipe, import_classes
+from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import read_json, write_json
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
+from search_spaces.cost.latency import processor
 
 FORMAT = 1
 
@@ -46,6 +46,7 @@ class Run:
         """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
+        import_classes()
         data = read_json(folder / "config.json")
         if data.get("format", FORMAT) > FORMAT:
             raise ValueError(
@@ -88,7 +89,7 @@ class Run:
         path = self.folder / "environment.json"
         notes = read_json(path) if path.exists() else {}
         minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
-        write_json(path, environment() | {"minutes": minutes})
+        write_json(path, environment(processor()) | {"minutes": minutes})
 
     def architecture(self) -> Architecture | None:
         """What is to be retrained: the recipe's file, the search's result, or None for the published one."""

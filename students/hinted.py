@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick, Sampled
 from search_spaces.relaxed import Relaxed
-from students.reid import ReIDOutput, ReIDSpace
+from students.reid import ReIDModule, ReIDOutput, ReIDSpace
 
 
 class Adapter(nn.Conv2d):
@@ -48,7 +48,7 @@ def answering(teacher_map: str) -> str:
     return f"hint.{teacher_map}"
 
 
-class HintedNet(nn.Module):
+class HintedNet(ReIDModule):
     """A re-ID network that also tells the maps behind its adapters, under the names `answering` gives them."""
 
     def __init__(self, main: nn.Module, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
@@ -85,6 +85,10 @@ class Hinted(ReIDSpace):
     @property
     def title(self) -> str:
         return f"{self.main.title} with hints"
+
+    @property
+    def has_branches(self) -> bool:
+        return self.main.has_branches
 
     def with_ids(self, num_ids: int) -> Hinted:
         return replace(self, main=self.main.with_ids(num_ids))

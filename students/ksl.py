@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.space import Staged
-from students.reid import ReID, ReIDNet, ReIDOutput, ReIDSpace
+from students.reid import ReID, ReIDModule, ReIDNet, ReIDOutput, ReIDSpace
 
 
 class Tail(nn.Module):
@@ -27,7 +27,7 @@ class Tail(nn.Module):
         return {"map": x}
 
 
-class KSLNet(nn.Module):
+class KSLNet(ReIDModule):
     """The main branch, and while training the auxiliary ones, each on the map before the stage it is named after."""
 
     def __init__(self, main: ReIDNet, branches: Mapping[str, ReIDNet]) -> None:
@@ -76,6 +76,10 @@ class KSL(ReIDSpace):
     @property
     def title(self) -> str:
         return f"{self.main.title} with KSL"
+
+    @property
+    def has_branches(self) -> bool:
+        return True
 
     def with_ids(self, num_ids: int) -> KSL:
         return replace(self, main=self.main.with_ids(num_ids))

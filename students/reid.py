@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
+from students.space import StudentSpace
 
 
 class ReIDOutput(NamedTuple):
@@ -30,7 +30,34 @@ class ReIDOutput(NamedTuple):
     """What the auxiliary branches say, while a KSL network is trained."""
 
 
-class ReIDNet(nn.Module):
+class TeacherOutput(NamedTuple):
+    """What a re-ID network says of a batch as a teacher."""
+
+    logits: Tensor
+    """`[B, num_ids]`."""
+    embedding: Tensor
+    """`[B, D]`, before the BNNeck."""
+    maps: Mapping[str, Tensor]
+    """`[B, C, H, W]` by name: those that were asked for."""
+
+
+class ReIDModule(nn.Module):
+    """A network that answers images `[B, 3, H, W]` with a `ReIDOutput`, and so can teach."""
+
+    def teach(self, images: Tensor, maps: Sequence[str]) -> TeacherOutput:
+        """What it says of `images`, with the `maps` that are asked for. Raises ValueError when it lacks one."""
+        out = self(images)
+        check_names("teacher", maps, out.maps)
+        return TeacherOutput(out.logits, out.embedding, {name: out.maps[name] for name in maps})
+
+
+def check_names(whose: str, asked: Sequence[str], maps: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, listing those that exist, when a map that was asked for does not."""
+    if unknown := [name for name in asked if name not in maps]:
+        raise ValueError(f"the {whose} has no map {', '.join(unknown)}; it has {', '.join(maps) or 'none'}")
+
+
+class ReIDNet(ReIDModule):
     """Backbone map -> global average pool -> embedding -> BNNeck -> classifier without bias."""
 
     def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None) -> None:
@@ -59,17 +86,8 @@ class ReIDNet(nn.Module):
         """Starts what repeats the backbone from the backbone's weights: nothing does."""
 
 
-class ReIDSpace(SearchSpace):
-    """A family of re-ID networks. A network says a `ReIDOutput` of images `[B, 3, H, W]`, and has `inference()` and
-    `repeat_weights()` as `ReIDNet` has."""
-
-    @abstractmethod
-    def with_ids(self, num_ids: int) -> Self:
-        """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
-
-    @abstractmethod
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
-        """The space of a network's `inference()`, and what `architecture` decides of it."""
+class ReIDSpace(StudentSpace):
+    """A family of re-ID networks: each answers images `[B, 3, H, W]` with a `ReIDOutput`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
-from students.reid import ReIDSpace
+from students.reid import ReIDModule, ReIDSpace
 
 
-class EnsembleNet(nn.Module):
+class EnsembleNet(ReIDModule):
     """Networks that each answer images with logits, embedding, feature and named maps, and so does it.
 
     The logits are the mean of theirs (VRKD, section 2.2), the embedding is theirs one behind the other. Of the features

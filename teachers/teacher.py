@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-
-class TeacherOutput(NamedTuple):
-    """What a teacher says of a batch: float32 constants."""
-
-    logits: Tensor
-    """`[B, num_ids]`."""
-    embedding: Tensor
-    """`[B, D]`, before the BNNeck."""
-    maps: Mapping[str, Tensor]
-    """`[B, C, H, W]` by name: those that were asked for."""
 
 
 class Teacher:
@@ -30,22 +19,28 @@ class Teacher:
     def __init__(
         self, net: nn.Module, autocast: Callable[[], AbstractContextManager], maps: Sequence[str] = ()
     ) -> None:
-        """`net` answers with logits, embedding and named maps; `maps` are the ones to keep of each batch."""
+        """`maps`: those of the network that are to be kept of each batch."""
         self._net = net.eval().requires_grad_(False)
         self._autocast = autocast
         self._maps = tuple(maps)
 
-    def __call__(self, images: Tensor) -> TeacherOutput:
-        """What it says of images `[B, 3, H, W]`: the same augmented view that the student sees.
+    def __call__(self, images: Any) -> Any:
+        """What the network says of a batch's images, by its `teach(images, maps)`: float32 constants.
 
-        Raises ValueError when it does not have a map that was asked for.
+        The student sees the same augmented view. Raises ValueError when it does not have a map that was asked for.
         """
         with torch.inference_mode(), self._autocast():
-            out = self._net(images)
-        check_names("teacher", self._maps, out.maps)
-        return TeacherOutput(
-            _constant(out.logits), _constant(out.embedding), {name: _constant(out.maps[name]) for name in self._maps}
-        )
+            said = self._net.teach(images, self._maps)
+        return constants(said)
+
+
+B = TypeVar("B", bound=NamedTuple)
+
+
+def with_teacher(batches: Iterable[B], teacher: Teacher | None) -> Iterator[B]:
+    """The batches with what the teacher says of each: one forward pass, however often the batch is used."""
+    for batch in batches:
+        yield batch if teacher is None else batch._replace(teacher=teacher(batch.images))
 
 
 def check_identities(teacher: str, known: Sequence[int], identities: Sequence[int], data: str) -> None:
@@ -63,12 +58,14 @@ def check_identities(teacher: str, known: Sequence[int], identities: Sequence[in
     )
 
 
-def check_names(whose: str, asked: Sequence[str], maps: Mapping[str, Tensor]) -> None:
-    """Raises ValueError, listing those that exist, when a map that was asked for does not."""
-    if unknown := [name for name in asked if name not in maps]:
-        raise ValueError(f"the {whose} has no map {', '.join(unknown)}; it has {', '.join(maps) or 'none'}")
-
-
-def _constant(tensor: Tensor) -> Tensor:
-    """A float32 copy that autograd may use, which it may not of a tensor made in inference mode."""
-    return tensor.float().clone()
+def constants(said: Any) -> Any:
+    """The same with its tensors, in tuples and mappings too, as float32 copies that autograd may use, which it may not
+    of tensors made in inference mode."""
+    match said:
+        case Tensor():
+            return (said.float() if said.is_floating_point() else said).clone()
+        case Mapping():
+            return {name: constants(each) for name, each in said.items()}
+        case tuple() if hasattr(said, "_make"):
+            return said._make(map(constants, said))
+    return said

@@ -11,16 +11,15 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from nas.cli.small import small
 from nas.data.sets import SETS, class_named
 from nas.errors import near_misses
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
-from nas.stages.evaluate import OtherFeatures, OtherNetwork, is_features
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.study.overrides import tuned
+from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
@@ -70,7 +69,7 @@ def parse_recipe_args(
     if "--strategy" in arguments:
         name, arguments = pop_option("--strategy", arguments)
         recipe = dataclasses.replace(recipe, strategy=strategy_named(name, recipe.strategy))
-    recipe = dataclasses.replace(small(recipe) if "--small" in arguments else recipe, **dict.fromkeys(without))
+    recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **dict.fromkeys(without))
     file, arguments = pop_option("--tuned", arguments)
     recipe = tuned(recipe, Path(file)) if file else recipe
     on, arguments = pop_option("--on", arguments)

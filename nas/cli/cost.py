@@ -16,7 +16,7 @@ from rich.console import Console
 
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
-from nas.models.network import feature_net
+from nas.models.network import FeatureNet
 from nas.recipe import Recipe
 from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run
@@ -136,7 +136,7 @@ def costs(subject: Subject, height: int, width: int, num_ids: int = 0) -> dict[s
     training identities, of the network `with classifier`. Nothing is allocated."""
     with torch.device("meta"):
         net = replace(subject.space, num_ids=num_ids or 1).student(subject.architecture)
-    parts = {"backbone": net.backbone, "feature net": feature_net(net)}
+    parts = {"backbone": net.backbone, "feature net": FeatureNet(net)}
     if num_ids:
         parts["with classifier"] = net
     return {part: cost(module, height, width) for part, module in parts.items()}

@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from nas.models.network import feature_net
+from nas.models.network import FeatureNet
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
 from nas.run import Run
 from nas.stages.search_result import Entries, Entry, entries, search_history
@@ -130,7 +130,7 @@ def _described(entry: Entry, run: Run) -> dict[str, Any]:
 def _student_cost(architecture: Architecture, run: Run) -> Cost:
     images = run.recipe.images
     with torch.device("meta"):
-        student = feature_net(run.recipe.retrained.with_ids(1).student(architecture).inference())
+        student = FeatureNet(run.recipe.retrained.with_ids(1).student(architecture).inference())
     return cost(student, images.height, images.width)
 
 

@@ -1,6 +1,6 @@
 """Random mirroring, shifting and erasing of whole batches, and the normalisation that networks expect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache as remembered
 from typing import NamedTuple
 
@@ -52,6 +52,10 @@ class Augment:
     flip: float = 0.5
     crop_padding: int = 10
     erase: float = 0.0
+
+    def small(self) -> "Augment":
+        """The same for small images."""
+        return replace(self, crop_padding=4)
 
     def __call__(self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
         """uint8 [B, 3, H, W] on the CPU to normalised float [B, 3, H, W] on `device`. `generator` lives on the CPU."""

@@ -70,6 +70,9 @@ class ClassBalanced:
     def batch_size(self) -> int:
         return self.num_ids * self.images_per_id
 
+    def small(self) -> "ClassBalanced":
+        return ClassBalanced(num_ids=4, images_per_id=2, num_batches=2)
+
     def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
         return class_balanced(labels, self.num_ids, self.images_per_id, rng, self.num_batches)
 
@@ -81,6 +84,9 @@ class Shuffled:
     batch_size: int = 64
     num_ids: ClassVar[int] = 0
     """A batch needs no number of identities."""
+
+    def small(self) -> "Shuffled":
+        return Shuffled(batch_size=8)
 
     def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
         return shuffled(labels, self.batch_size, rng)
@@ -107,6 +113,9 @@ class Switched:
     @property
     def num_ids(self) -> int:
         return self.then.num_ids
+
+    def small(self) -> "Switched":
+        return Switched(first=self.first.small(), then=self.then.small(), at=min(self.at, 1))
 
     def plan(self, labels: np.ndarray, rng: np.random.Generator, epoch: int) -> np.ndarray:
         filled = len(labels) // self.first.batch_size

@@ -2,15 +2,26 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
 from nas.data.checks import check_apart, check_counts, checked_singles, without_unreadable
 
 
+class Source(ABC):
+    """The `data` field of a recipe: a frozen dataclass that says where a data set lies."""
+
+    task: ClassVar[Any]
+    """What the data set is for: the name of a built-in task (`nas.tasks`), or a `Task` of its own."""
+
+    @abstractmethod
+    def load(self) -> Any:
+        """The data set, fit for training: its `name`, its training `identities`, and what its task needs."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class DataSource(ABC):
-    """The `data` field of a recipe: where a data set lies, and what to do with its flaws.
+class DataSource(Source):
+    """Where a data set of crops lies, and what to do with its flaws.
 
     single_images: what happens with a training identity that has one image only, of which no pair can be formed:
         an error, leave the identity out, or keep it (the sampler then repeats the image).
@@ -21,6 +32,9 @@ class DataSource(ABC):
         numbers, or an error.
     label_noise: share of the training labels, in [0, 1), that are redrawn in each epoch (KSL, Figure 6).
     """
+
+    task: ClassVar[Any] = "reid"
+    subject: ClassVar[Literal["people", "vehicles"]] = "people"
 
     single_images: Literal["error", "drop", "keep"] = "error"
     unreadable: Literal["error", "skip"] = "error"

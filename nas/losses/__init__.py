@@ -1,0 +1,15 @@
+"""The losses by name, each with its defaults. `HintLoss` has none: it needs the names of maps."""
+
+from nas.losses.base import Loss
+from nas.losses.kd import KDLoss
+from nas.losses.kdas import KDASLoss
+from nas.losses.ksl import KSLLoss
+from nas.losses.vrkd import BranchesLoss, VRKDLoss
+
+LOSSES: dict[str, Loss] = {
+    "kdas": KDASLoss(),
+    "kd": KDLoss(),
+    "vrkd": VRKDLoss(),
+    "branches": BranchesLoss(),
+    "ksl": KSLLoss(),
+}

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Self
+
+from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.strategies.base import Losses
 from students.reid import ReIDOutput
+from students.space import StudentSpace
 from teachers.temperature import Falling, Temperature
+
+Losses = Mapping[str, Tensor]
+"""Scalar tensors by name; `total` is what is minimised."""
 
 
 class Loss(ABC):
@@ -27,6 +34,25 @@ class Loss(ABC):
 
     def at(self, epoch: int, num_epochs: int) -> Loss:
         """The loss of the 0-based `epoch` of `num_epochs`: always the same, unless a part joins later."""
+        return self
+
+    @property
+    def trains_branches(self) -> bool:
+        """Whether it reaches the branches of a network that has some."""
+        return False
+
+    def check(self, space: StudentSpace, num_epochs: int) -> None:
+        """Raises ValueError when it leaves the network's branches out, or is not complete by the last epoch."""
+        if space.has_branches and not self.trains_branches:
+            name = type(self).__name__
+            raise ValueError(
+                f"the branches of {space.title} need a loss that trains them: KSLLoss(each={name}(...)), not {name} "
+                "alone"
+            )
+        self.at(0, num_epochs)
+
+    def small(self) -> Self:
+        """The same for a training of two epochs."""
         return self
 
 

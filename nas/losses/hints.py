@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss
+from nas.losses.base import Loss, Losses
 from nas.losses.kd import KDLoss
-from nas.strategies.base import Losses
 from students.hinted import answering
-from students.reid import ReIDOutput
+from students.reid import ReIDOutput, check_names
+from students.space import StudentSpace
 from teachers.signals import attention_transfer, hint
-from teachers.teacher import check_names
 from teachers.temperature import Temperature
 
 
@@ -44,6 +43,12 @@ class HintLoss(Loss):
     @property
     def teacher_maps(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*self.hints, *(teacher for _, teacher in self.attention)]))
+
+    def check(self, space: StudentSpace, num_epochs: int) -> None:
+        self.each.check(space, num_epochs)
+
+    def small(self) -> HintLoss:
+        return replace(self, each=self.each.small())
 
     def at(self, epoch: int, num_epochs: int) -> HintLoss:
         return replace(self, each=self.each.at(epoch, num_epochs))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, check_stays_above_zero
-from nas.strategies.base import Losses
+from nas.losses.base import Loss, Losses, check_stays_above_zero
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kd

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss
-from nas.strategies.base import Losses
+from nas.losses.base import Loss, Losses
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kdas_distillation

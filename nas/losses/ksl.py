@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss
+from nas.losses.base import Loss, Losses
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
-from nas.strategies.base import Losses
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
 from teachers.temperature import Temperature
@@ -48,6 +47,13 @@ class KSLLoss(Loss):
     @property
     def temperature(self) -> Temperature:
         return self.each.temperature
+
+    @property
+    def trains_branches(self) -> bool:
+        return True
+
+    def small(self) -> KSLLoss:
+        return replace(self, triplet_from=min(self.triplet_from, 1))
 
     def at(self, epoch: int, num_epochs: int) -> KSLLoss:
         """The loss of the 0-based `epoch`. Raises ValueError when the triplet losses would never join."""

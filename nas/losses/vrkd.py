@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, check_stays_above_zero
-from nas.strategies.base import Losses
+from nas.losses.base import Loss, Losses, check_stays_above_zero
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import vrkd
@@ -57,6 +56,9 @@ class BranchesLoss(Loss):
     @property
     def temperature(self) -> Temperature:
         return self.each.temperature
+
+    def small(self) -> BranchesLoss:
+        return replace(self, each=self.each.small())
 
     def at(self, epoch: int, num_epochs: int) -> BranchesLoss:
         return replace(self, each=self.each.at(epoch, num_epochs))

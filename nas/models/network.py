@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor, nn
 
-import nas.recipe  # noqa: F401 - a file's header may name any class that a recipe can
-from nas.system.config import decode, encode
+import nas.models
+import search_spaces
+import students
+import teachers
+from nas.system.config import decode, encode, import_all
 from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
 from students.reid import ReIDNet, ReIDSpace
 
 FORMAT = 1
+
+
+@cache
+def import_spaces() -> None:
+    """Imports every space of the toolkit, so that a file can name it."""
+    for package in (search_spaces, students, teachers, nas.models):
+        import_all(package)
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Network:
                 f"{path} was not written by this project (its header names no network): give a "
                 "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`"
             )
+        import_spaces()
         space = decode(metadata["space"], ReIDSpace, f"the header of {path}")
         architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
         net = space.student(architecture)
@@ -73,10 +85,18 @@ class NoLogits(nn.Module):
         return feature[:, :0]
 
 
-def feature_net(net: nn.Module) -> nn.Module:
-    """A copy of `net` without its classifiers: what runs on a camera. Of somebody's own network, a copy."""
-    copied = copy.deepcopy(net)
-    for module in copied.modules():
-        if isinstance(module, ReIDNet):
-            module.classifier = NoLogits()
-    return copied
+class FeatureNet(nn.Module):
+    """A copy of a re-ID network without its classifiers: images `[B, 3, H, W]` to features `[B, D]`, as on a camera.
+    Of somebody's own network, which gives features already, a copy."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net)
+        self.out_channels = getattr(net, "out_channels", None)
+        for module in self.net.modules():
+            if isinstance(module, ReIDNet):
+                module.classifier = NoLogits()
+
+    def forward(self, images: Tensor) -> Tensor:
+        output = self.net(images)
+        return getattr(output, "feature", output)

@@ -1,39 +1,25 @@
-"""`nas evaluate`: what a run's networks, a network of others, or saved features are worth."""
+"""`nas evaluate`: what a run's networks, or what is no run's, are worth."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
-from torch import nn
-
-from nas.data.images import Images
-from nas.data.source import DataSource
-from nas.models.library import classifier_features
 from nas.models.network import Network
-from nas.models.onnx import OnnxNet
-from nas.recipe import check_cameras
 from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
 from nas.system.files import read_json
-from nas.system.weights import load_weights
-from nas.tasks.reid.features import Features
-from nas.tasks.reid.measure import EvaluatedNetwork, judged, measure, write_metrics, write_queries
-from nas.tasks.reid.pictures import draw_plots
-from nas.tasks.reid.settings import Evaluation
-from nas.training.machine import Machine
+from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Measures the run's networks, as far as they are trained, on the test split; see `nas.tasks.reid.measure`."""
-    entrants, recipe = trained(run), run.recipe
+    """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`."""
+    networks, recipe = trained(run), run.recipe
     data = recipe.load()
     run.note_recipe()
-    return measure(entrants, data, recipe.images, recipe.evaluation, Stage(run.folder, "evaluate", "", recipe.machine))
+    stage = Stage(run.folder, "evaluate", "", recipe.machine)
+    return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage)
 
 
 def trained(run: Run) -> list[EvaluatedNetwork]:
@@ -54,98 +40,19 @@ def trained(run: Run) -> list[EvaluatedNetwork]:
     return [EvaluatedNetwork(role=role, title=network.title, net=network.net) for role, network in networks.items()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class OtherFeatures:
-    """Features that somebody saved with their identities and cameras, and how they are measured."""
-
-    subject: str
-    evaluation: Evaluation = field(default_factory=Evaluation)
-
-    def __post_init__(self) -> None:
-        if self.evaluation.flip:
-            raise ValueError(
-                f"{self.subject} holds features, of which there is no mirror image: leave --flip out, or give a network"
-            )
+class Measurable(Protocol):
+    """What is no run's, and how it is measured."""
 
     @property
-    def title(self) -> str:
-        """What is measured, in words."""
-        return self.subject
-
-    @property
-    def folder_name(self) -> str:
-        return f"evaluate-{Path(self.subject).stem}"
+    def title(self) -> str: ...
 
     def measured(self, folder: Path) -> dict[str, Any]:
-        path = Path(self.subject)
-        features = Features.load(path)
-        names = tuple(f"query {i}" for i in range(len(features.query)))
-        results = judged(features, "features", f"features ({path.name})", self.evaluation)
-        write_queries(folder, results, names, features)
-        draw_plots(folder / "plots", features, self.evaluation)
-        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.title)
+        """Measures it into `folder`; what `metrics.json` holds."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class OtherNetwork:
-    """A network that is no run's, and how it is measured."""
-
-    subject: str
-    """A torchvision or timm classifier's name, an ONNX file, or a safetensors file of this project."""
-    data: DataSource
-    weights: str = ""
-    """Of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; without it they are random, the
-    same ones each time."""
-    images: Images = field(default_factory=lambda: Images(height=256, width=128))
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    machine: Machine = field(default_factory=Machine)
-
-    def __post_init__(self) -> None:
-        if self.weights and self.is_file:
-            raise ValueError(f"{self.subject} holds its own weights: leave --weights out")
-
-    @property
-    def is_file(self) -> bool:
-        return Path(self.subject).suffix in (".onnx", ".safetensors")
-
-    @property
-    def title(self) -> str:
-        """What is measured, in words."""
-        return self.subject if self.is_file else f"{self.subject} with weights: {self.weights or 'random'}"
-
-    @property
-    def folder_name(self) -> str:
-        return f"evaluate-{Path(self.subject).stem.replace(':', '-')}-{type(self.data).__name__.lower()}"
-
-    def measured(self, folder: Path) -> dict[str, Any]:
-        data = self.data.load()
-        check_cameras(data, self.evaluation)
-        entrant = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
-        stage = Stage(folder, "evaluate", "", self.machine)
-        return measure([entrant], data, self.images, self.evaluation, stage, subject=self.title)
-
-    def network(self) -> nn.Module:
-        """The network itself, giving features."""
-        path = Path(self.subject)
-        if path.suffix == ".onnx":
-            return OnnxNet(path, self.images.height, self.images.width)
-        if path.suffix == ".safetensors":
-            return Network.load(path).net
-        if not self.weights:
-            warnings.warn(
-                f"the weights of {self.subject} are random: give a checkpoint as --weights, or imagenet", stacklevel=2
-            )
-            torch.manual_seed(0)
-        return classifier_features(self.subject, self.weights)
-
-
-def is_features(name: str) -> bool:
-    """Whether `name` is a file of saved features: `.npz`, or a `.safetensors` that holds no network."""
-    return name.endswith(".npz") or (name.endswith(".safetensors") and "space" not in load_weights(Path(name))[1])
-
-
-def evaluate_other(other: OtherNetwork | OtherFeatures, folder: Path, overwrite: bool = False) -> dict[str, Any]:
-    """Measures what is no run's; see `nas.tasks.reid.measure.measure` for what is written into `folder`.
+def evaluate_other(other: Measurable, folder: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Measures what is no run's; see `Task.measure` for what is written into `folder`.
 
     Raises ValueError when the network or the features cannot be had or do not fit, and when `folder` holds the results
     of another subject or of other weights, unless they may be replaced.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas.models.network import Network, feature_net
+from nas.models.network import Network
 from nas.run import RESULTS, Run
 from nas.system.files import write_bytes
 
@@ -40,10 +40,12 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
         raise ValueError(f"{path} exists: give --out another file, or --overwrite to replace it")
     if missing := [name for name in ("onnx", "onnxruntime") if not find_spec(name)]:
         raise ValueError(f"an export needs the package {' and '.join(missing)}: pip install 'nas-reid[models]'")
-    images = run.recipe.images
-    net = Features(Network.load(weights).net)
-    content = as_onnx(net, images.height, images.width)
-    difference = largest_difference(content, net, images.height, images.width)
+    task = run.recipe.task
+    net = task.deployed(Network.load(weights).net).eval()
+    with torch.device("meta"):
+        height, width = task.example(run.recipe, 1).images.shape[2:]
+    content = as_onnx(net, height, width)
+    difference = largest_difference(content, net, height, width)
     if not difference <= LARGEST_DIFFERENCE:
         raise ValueError(
             f"the ONNX file's features must be within {LARGEST_DIFFERENCE:g} of the network's, they differ "
@@ -53,23 +55,10 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
     return {
         "onnx": str(path),
         "opset": OPSET,
-        "images": ["batch", 3, images.height, images.width],
+        "images": ["batch", 3, height, width],
         "features": net.out_channels,
         "largest_difference": difference,
     }
-
-
-class Features(nn.Module):
-    """Images to the retrieval features of a re-ID network, in eval mode."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = feature_net(net)
-        self.out_channels = net.out_channels
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(images).feature
 
 
 def as_onnx(net: nn.Module, height: int, width: int) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from nas.data.base import ReIDData
 from nas.run import Run
-from nas.stages.teacher import load_teacher, teacher_path
+from nas.stages.teacher import run_teacher, teacher_path
 from nas.stages.train_and_save import train_and_save
 from nas.system.files import digest
 from nas.training.build import build_network
@@ -30,15 +30,17 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         *settings,
     )
     if stage is not None:
-        network = build_network(space, architecture, data, recipe.retrain, recipe.seed)
-        train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, load_teacher(run, data, stage))
+        network = build_network(space, architecture, data.identities, recipe.retrain, recipe.seed)
+        train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, run_teacher(run, data, stage))
     if recipe.baseline is not None:
         _train_rival(run, overwrite, data)
 
 
-def _train_rival(run: Run, overwrite: bool, data: ReIDData) -> None:
+def _train_rival(run: Run, overwrite: bool, data: Any) -> None:
     recipe = run.recipe
     stage = run.begin("baseline", overwrite, len(data.identities))
     if stage is not None:
         space, training = recipe.baseline.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        train_and_save(run, stage, build_network(space, None, data, training, recipe.seed), data, training, recipe.loss)
+        train_and_save(
+            run, stage, build_network(space, None, data.identities, training, recipe.seed), data, training, recipe.loss
+        )

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 
-from nas.data import splits
-from nas.data.base import ReIDData, Split
-from nas.data.cache import CachePart
-from nas.data.sets.held_out import findable, queries_of
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
-from nas.stages.teacher import load_teacher, teacher_path
+from nas.stages.teacher import run_teacher, teacher_path
 from nas.strategies import STRATEGIES
 from nas.strategies.base import SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import searched_space, split_decisions
-from nas.study.objective import SearchObjective
-from nas.study.trials import Trials
+from nas.study.objective import SearchObjective, Trials
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
-from nas.tasks.reid.feed import batches_of, cached
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -93,32 +88,18 @@ def _serves(strategy: Strategy, space: SearchSpace) -> bool:
     return True
 
 
-def objective(run: Run, data: ReIDData, stage: Stage) -> SearchObjective:
+def objective(run: Run, data: Any, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
-    recipe = run.recipe
-    halves = {"image": splits.by_image, "identity": splits.by_identity}[recipe.search.split]
-    teacher = load_teacher(run, data, stage)
-    cache = cached(data.train, recipe.images)
-    parts = halves(data.train_labels, np.random.default_rng(recipe.seed))
+    recipe, task = run.recipe, run.recipe.task
+    teacher = run_teacher(run, data, stage)
+    parts = task.halves(data, recipe, np.random.default_rng(recipe.seed))
     weights, alphas = (
-        batches_of(data, cache, recipe.search.sampling, recipe.search.augment, seed, stage, indices)
-        for seed, indices in enumerate(parts, 2 * recipe.seed)
+        task.batches(data, part, recipe.search, seed, stage) for seed, part in enumerate(parts, 2 * recipe.seed)
     )
-    measured = _measured(data.train, parts[1], recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
-    trials = Trials(recipe, data, stage, teacher, weights, *(CachePart(cache, part) for part in measured))
+    trials = Trials(recipe, data, stage, teacher, weights, parts[1])
     return SearchObjective(
         recipe.loss, weights, alphas, teacher, recipe.strategy.epochs, recipe.search.alpha_loss, trials
     )
-
-
-def _measured(
-    train: Split, half: np.ndarray, most: int | None, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of the images in `half` the queries and the gallery, of at most so many identities."""
-    identities = np.sort(rng.permutation(findable(train.take(half)))[:most])
-    half = half[np.isin(train.ids[half], identities)]
-    queries = queries_of(train.take(half), identities, rng) if len(identities) else np.arange(0)
-    return half[queries], np.delete(half, queries)
 
 
 def write_found(run: Run, found: SearchResult, trials: Trials) -> None:

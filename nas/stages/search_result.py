@@ -13,7 +13,7 @@ from nas.run import RESULTS, Run
 from nas.strategies.board import Trial
 from nas.strategies.discrete import front, ranked
 from nas.study.joint import split_decisions
-from nas.study.overrides import apply_overrides
+from nas.system.config import apply_overrides
 from nas.system.files import read_json, write_json
 from search_spaces.architecture import Architecture
 

@@ -1,17 +1,17 @@
-"""`nas teach`: trains the teacher, and listens to it later."""
+"""`nas teach`: trains the teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from nas.data.base import ReIDData
 from nas.models.network import Network
 from nas.run import Run
-from nas.stages.teacher import _maps, _rehearse
-from nas.stages.train_and_save import _save, train_and_save
+from nas.stages.teacher import asked_maps, rehearse
+from nas.stages.train_and_save import save_result, train_and_save
 from nas.system.files import digest
 from nas.training.build import build_network
 from search_spaces.architecture import Architecture
@@ -32,20 +32,20 @@ def teach(run: Run, overwrite: bool = False) -> None:
     data = recipe.load()
     teacher = recipe.teacher
     space = teacher.net.with_ids(len(data.identities))
-    if not teacher.members and (maps := _maps(recipe)):
+    if not teacher.members and (maps := asked_maps(recipe)):
         with torch.device("meta"):
-            _rehearse(recipe, space.student(), len(data.identities), maps)
+            rehearse(recipe, space.student(), len(data.identities), maps)
     stage = run.begin("teach", overwrite, *(digest(_existing(path)) for path in teacher.members))
     if stage is None:
         return
     if teacher.members:
-        _save(run, stage, joined(teacher.members, data))
+        save_result(run, stage, join(teacher.members, data))
         return
-    network = build_network(space, None, data, teacher.training, recipe.seed)
+    network = build_network(space, None, data.identities, teacher.training, recipe.seed)
     train_and_save(run, stage, network, data, teacher.training, teacher.loss)
 
 
-def joined(paths: Sequence[Path], data: ReIDData) -> Network:
+def join(paths: Sequence[Path], data: Any) -> Network:
     """The networks in `paths` as one. Raises ValueError naming the file that knows other identities than `data`."""
     networks = [Network.load(path) for path in paths]
     for path, network in zip(paths, networks, strict=True):

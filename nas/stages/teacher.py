@@ -5,20 +5,19 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from nas.data.base import ReIDData
-from nas.data.batches import Batch
-from nas.models.network import Network
+from nas.models.teacher import load_teacher
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.training.stage import Stage
-from teachers.teacher import Teacher, check_identities
+from teachers.teacher import Teacher
 
 
-def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
+def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
     """The recipe's teacher on the stage's device.
 
     Raises ValueError when it is missing or knows other identities, or when its maps are not what a loss asks for.
@@ -26,32 +25,30 @@ def load_teacher(run: Run, data: ReIDData, stage: Stage) -> Teacher | None:
     path = teacher_path(run)
     if path is None:
         return None
-    network = Network.load(path)
-    check_identities("the teacher", network.identities, data.identities, data.name)
-    if maps := _maps(run.recipe):
-        _rehearse(run.recipe, network.net, len(network.identities), maps)
+    network = load_teacher(path, data.identities, data.name)
+    if maps := asked_maps(run.recipe):
+        rehearse(run.recipe, network.net, len(network.identities), maps)
     return Teacher(stage.prepare(network.net), stage.teacher_autocast, maps)
 
 
-def _maps(recipe: Recipe) -> tuple[str, ...]:
+def asked_maps(recipe: Recipe) -> tuple[str, ...]:
     """The teacher's maps that the recipe's losses ask for."""
     losses = [loss for loss in (recipe.loss, recipe.search.alpha_loss) if loss]
     return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
 
 
-def _rehearse(recipe: Recipe, teacher_net: nn.Module, num_ids: int, maps: tuple[str, ...]) -> None:
+def rehearse(recipe: Recipe, teacher_net: nn.Module, num_ids: int, maps: tuple[str, ...]) -> None:
     """One step of the recipe's losses on the meta device, where nothing is computed.
 
     Raises ValueError for a map that does not exist or fit, before any work.
     """
-    height, width = recipe.images.height, recipe.images.width
     searched = [(recipe.space, loss) for loss in (recipe.loss, recipe.search.alpha_loss) if loss and recipe.strategy]
     with torch.device("meta"):
-        images, labels = torch.empty(2, 3, height, width), torch.empty(2, dtype=torch.int64)
+        batch = recipe.task.example(recipe, num_ids)
         teacher = Teacher(copy.deepcopy(teacher_net).to("meta"), nullcontext, maps)
-        batch = Batch(images, labels, teacher(images))
+        batch = batch._replace(teacher=teacher(batch.images))
         for space, loss in [*searched, (recipe.retrained, recipe.loss)]:
-            loss(space.with_ids(num_ids).student()(images), batch, loss.temperature.at(0, 1))
+            loss(space.with_ids(num_ids).student()(batch.images), batch, loss.temperature.at(0, 1))
 
 
 def teacher_path(run: Run) -> Path | None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from torch import nn
-
-from nas.data.base import ReIDData
 from nas.losses.base import Loss
 from nas.models.network import Network
-from nas.recipe import Recipe
 from nas.run import RESULTS, Run
-from nas.tasks.reid.features import extract
-from nas.tasks.reid.feed import batches_of, cached
 from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
@@ -23,27 +17,23 @@ def train_and_save(
     run: Run,
     stage: Stage,
     network: Network,
-    data: ReIDData,
+    data: Any,
     training: Training,
     loss: Loss,
     teacher: Teacher | None = None,
 ) -> None:
     """Trains the network to the end of the stage and saves what is left of it at inference as the stage's result."""
-    recipe = run.recipe
-    cache = cached(data.train, recipe.images)
-    batches = batches_of(data, cache, training.sampling, training.augment, recipe.seed, stage)
-    validate = _validation(data, recipe, stage) if training.validate_every else None
+    recipe, task = run.recipe, run.recipe.task
+    batches = task.batches(data, task.train_part(data, recipe), training, recipe.seed, stage)
+    watched = task.test_part(data, recipe) if training.validate_every else None
+    validate = (lambda net: task.value(net, watched, recipe, stage)) if watched else None
     train(network.net, batches, loss, training, stage, teacher, validate)
-    _save(run, stage, network.inference())
+    save_result(run, stage, network.inference())
 
 
-def _save(run: Run, stage: Stage, network: Network) -> None:
+def save_result(run: Run, stage: Stage, network: Network) -> None:
+    """Saves what the stage ends with; of several processes the first does, and all wait for it."""
     if stage.fabric.is_global_zero:
         network.save(run.folder / RESULTS[stage.name])
         run.end(stage)
     stage.fabric.barrier()
-
-
-def _validation(data: ReIDData, recipe: Recipe, stage: Stage) -> Callable[[nn.Module], float]:
-    query, gallery = cached(data.query, recipe.images), cached(data.gallery, recipe.images)
-    return lambda net: extract(net, query, gallery, stage, recipe.evaluation).evaluate(recipe.evaluation).mAP

@@ -18,19 +18,19 @@ from optuna import Study, Trial
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from nas.data.sets.held_out import HeldOut
 from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.teach import teach
-from nas.study.overrides import apply_overrides
+from nas.stages.teacher import run_teacher
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
 from nas.study.storage import NAME, UNREACHABLE, join_study, lock, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
-from nas.system.config import portable
+from nas.system.config import apply_overrides, portable
 from nas.system.files import read_json
+from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
@@ -236,7 +236,7 @@ def on_held_out(recipe: Recipe, tuning: Tuning) -> Recipe:
     training = recipe.retrain
     if tuning.pruner != "none" and not training.validate_every:
         training = replace(training, validate_every=max(1, training.epochs // 10))
-    return replace(recipe, data=HeldOut(source=recipe.data, share=tuning.held_out, seed=recipe.seed), retrain=training)
+    return replace(recipe, data=recipe.task.held_out(recipe.data, tuning.held_out, recipe.seed), retrain=training)
 
 
 def taught(run: Run) -> Trainer:
@@ -245,4 +245,6 @@ def taught(run: Run) -> Trainer:
     if teacher is not None and teacher.weights is None:
         with lock(run.folder / "teach.lock"):
             teach(run)
-    return Trainer(run)
+    recipe = run.recipe
+    data = recipe.load()
+    return Trainer(recipe, data, run_teacher(run, data, Stage(run.folder, "tune", "", recipe.machine)))

@@ -6,17 +6,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from torch import Tensor, nn
 
+from nas.losses.base import Losses
+from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-
-Losses = Mapping[str, Tensor]
-"""Scalar tensors by name; `total` is what is minimised."""
 
 
 class Batch(Protocol):
@@ -41,10 +40,6 @@ class Score:
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.value, self.cost, self.seconds))):
             raise ValueError(f"a score must be finite, not {self}")
-
-
-PruneCallback = Callable[[int, float], bool]
-"""Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
 
 
 class Scores(Protocol):
@@ -170,6 +165,10 @@ class Strategy(ABC):
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027 - most can decide everything
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
+
+    def small(self) -> Self:
+        """The same for two epochs."""
+        return replace(self, epochs=2)
 
     @abstractmethod
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult: ...

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 
@@ -116,6 +116,9 @@ class DARTS(Strategy):
     def supernet(self, space: SearchSpace) -> Supernet:
         """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
         return space.supernet(folded=self.folded)
+
+    def small(self) -> Self:
+        return replace(self, epochs=2, warmup_epochs=0)
 
     def check(self, space: SearchSpace) -> None:
         with torch.device("meta"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -60,6 +60,9 @@ class DiscreteSearch(Strategy):
     @abstractmethod
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
         """What says which architecture to try. All its chance must come from `rng`."""
+
+    def small(self) -> Self:
+        return replace(self, epochs=2, trials=3)
 
     def check(self, space: SearchSpace) -> None:
         if not space.published().decisions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nas.data.augment import Augment
@@ -31,3 +31,12 @@ class Search:
     def __post_init__(self) -> None:
         if self.num_measured_ids is not None and self.num_measured_ids < 2:
             raise ValueError(f"at least 2 identities must be measured on, not {self.num_measured_ids}")
+
+    def small(self) -> Search:
+        """The same with small batches."""
+        return replace(
+            self,
+            sampling=self.sampling.small(),
+            augment=self.augment.small(),
+            alpha_loss=self.alpha_loss and self.alpha_loss.small(),
+        )

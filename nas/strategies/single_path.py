@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import monotonic
+from typing import Self
 
 import numpy as np
 import torch
@@ -71,6 +72,9 @@ class SinglePath(Strategy):
                 "num_retrained must be 0, or from 2 to trials to have a rank correlation, not "
                 f"{self.num_retrained} with {self.trials} trials"
             )
+
+    def small(self) -> Self:
+        return replace(self, epochs=2, trials=3, recalibration=2)
 
     def check(self, space: SearchSpace) -> None:
         with torch.device("meta"):

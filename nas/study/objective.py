@@ -1,28 +1,35 @@
-"""What a re-ID network is searched for: a loss on two halves of the training set, and what the teacher says of them."""
+"""What a network is searched for: a loss on two halves of the training set, what the teacher says of them, and what an
+architecture is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
 
+import torch
 from torch import nn
 
-from nas.data.batches import Batch, Batches
-from nas.losses.base import Loss
-from nas.strategies.base import Losses, PruneCallback, Score
+from nas.errors import NonFiniteLoss
+from nas.losses.base import Loss, Losses
+from nas.models.network import Network
+from nas.recipe import Recipe
+from nas.strategies.base import Score
+from nas.study.joint import split_decisions
+from nas.system.config import apply_overrides, fingerprint
+from nas.tasks.base import Batches, Part
+from nas.training.build import build_network
+from nas.training.settings import Training
+from nas.training.stage import Stage
+from nas.training.train import PruneCallback, train
 from search_spaces.architecture import Architecture
-from teachers.teacher import Teacher
-
-if TYPE_CHECKING:
-    from nas.study.trials import Trials
-
-
-def with_teacher(batches: Iterable[Batch], teacher: Teacher | None) -> Iterator[Batch]:
-    """The batches with what the teacher says of each: one forward pass, however often the batch is used."""
-    for batch in batches:
-        yield batch if teacher is None else batch._replace(teacher=teacher(batch.images))
+from search_spaces.cost.counting import cost
+from search_spaces.cost.latency import latency
+from students.space import StudentSpace
+from teachers.teacher import Teacher, with_teacher
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,11 @@ class SearchObjective:
     def num_steps(self) -> int:
         return min(len(self.weights), len(self.alphas))
 
-    def weight_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        return self._heard(self.weights, epoch, start)
+    def weight_batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return self._with_teacher(self.weights, epoch, start)
 
-    def alpha_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        return self._heard(self.alphas, epoch, start)
+    def alpha_batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return self._with_teacher(self.alphas, epoch, start)
 
     def temperature(self, epoch: int) -> float | None:
         """The teacher's temperature in `epoch`; None without a teacher."""
@@ -56,10 +63,10 @@ class SearchObjective:
     def record(self, epoch: int) -> dict[str, float | None]:
         return {"temperature": self.temperature(epoch)}
 
-    def loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses:
+    def loss(self, net: nn.Module, batch: Any, epoch: int) -> Losses:
         return self._loss(self.loss_function, net, batch, epoch)
 
-    def alpha_loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses:
+    def alpha_loss(self, net: nn.Module, batch: Any, epoch: int) -> Losses:
         return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
 
     def value(self, net: nn.Module) -> float:
@@ -71,9 +78,108 @@ class SearchObjective:
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         return self.trials.score(architecture, epochs, report)
 
-    def _loss(self, function: Loss, net: nn.Module, batch: Batch, epoch: int) -> Losses:
+    def _loss(self, function: Loss, net: nn.Module, batch: Any, epoch: int) -> Losses:
         temperature = function.temperature.at(epoch, self.num_epochs)
         return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature)
 
-    def _heard(self, batches: Batches, epoch: int, start: int) -> Iterator[Batch]:
+    def _with_teacher(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         return with_teacher(islice(batches(epoch, start), self.num_steps - start), self.teacher)
+
+
+def train_and_value(
+    recipe: Recipe,
+    network: Network,
+    batches: Batches,
+    training: Training,
+    stage: Stage,
+    teacher: Teacher | None,
+    value: Callable[[nn.Module], float],
+    report: PruneCallback | None,
+) -> tuple[float, bool]:
+    """Trains the network under the recipe's loss; its value behind the last epoch, and whether `report` ended it.
+
+    What the stage was to go on with is removed. Raises NonFiniteLoss when the training diverges.
+    """
+    loop = train(network.net, batches, recipe.loss, training, stage, teacher, value, report)
+    stage.checkpoint.unlink(missing_ok=True)
+    told = loop.history[-1].get("mAP")
+    return value(network.net) if told is None else told, bool(loop.stopped)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of one search. A trial trains as the recipe retrains, with the search's batches, and is measured on
+    `part`, the alphas' half."""
+
+    recipe: Recipe
+    data: Any
+    stage: Stage
+    teacher: Teacher | None
+    batches: Batches
+    part: Part
+
+    def value(self, net: nn.Module) -> float:
+        """The mAP of a network as it stands. Raises ValueError when nothing can be measured."""
+        self._check()
+        return self.recipe.task.value(net, self.part, self.recipe, self.stage)
+
+    def cost(self, architecture: Architecture) -> float:
+        """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
+        task, (architecture, _) = self.recipe.task, split_decisions(architecture, self.recipe)
+        with torch.device("meta"):
+            height, width = task.example(self.recipe, 1).images.shape[2:]
+        if self.recipe.search.cost == "multiply_adds":
+            with torch.device("meta"):
+                net = task.deployed(self._space.student(architecture).inference())
+            return cost(net, height, width).multiply_adds
+        net = self.stage.prepare(task.deployed(self._space.student(architecture).inference()))
+        with self.stage.autocast():
+            return latency(net, height, width, device=self.stage.fabric.device)
+
+    def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
+        """A network whose training diverges has the value 0, with a warning.
+
+        Raises ValueError when nothing can be measured.
+        """
+        self._check()
+        own, overrides = split_decisions(architecture, self.recipe)
+        recipe = apply_overrides(self.recipe, overrides)
+        training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
+        stage = self._stage(architecture, epochs)
+        network = build_network(self._space, own, self.data.identities, training, recipe.seed)
+        value, pruned, since, before = 0.0, False, time.monotonic(), stage.seconds
+        try:
+            value, pruned = train_and_value(
+                recipe,
+                network,
+                self.batches,
+                training,
+                stage,
+                self.teacher,
+                lambda net: self.value(net.inference()),
+                report,
+            )
+        except NonFiniteLoss as error:
+            stage.checkpoint.unlink(missing_ok=True)
+            warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
+        return Score(value, self.cost(architecture), before + time.monotonic() - since, pruned=value > 0 and pruned)
+
+    def _check(self) -> None:
+        if self.part.problem:
+            raise ValueError(self.part.problem)
+
+    @property
+    def _space(self) -> StudentSpace:
+        return self.recipe.space.with_ids(len(self.data.identities))
+
+    def _stage(self, architecture: Architecture, epochs: int) -> Stage:
+        """Of a trial's own, so that a killed one goes on."""
+        folder = self.stage.folder / f"{self.stage.name}.trials" / architecture.hash
+        return Stage(
+            folder,
+            "retrain",
+            fingerprint(self.stage.fingerprint, epochs),
+            self.stage.machine,
+            self.stage.fabric,
+            quiet=True,
+        )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas.errors import near_misses
 from nas.recipe import Recipe
-from nas.system.config import decode
+from nas.system.config import apply_overrides
 from nas.system.files import read_json, write_json
 from search_spaces.architecture import Architecture
 
@@ -40,27 +38,3 @@ def tuned(recipe: Recipe, path: Path) -> Recipe:
     except ValueError as error:
         raise ValueError(f"{path} (of the recipe {data.get('recipe')!r}) does not fit this one: {error}") from None
     return replace(recipe, architecture=path) if "decisions" in data else recipe
-
-
-def apply_overrides(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with encoded values at dotted fields. Raises ValueError for a field or value that it cannot have."""
-    for path, data in changes.items():
-        recipe = _changed(recipe, path.split("."), data, "recipe")
-    return recipe
-
-
-def _changed(value: Any, path: Sequence[str], data: Any, where: str) -> Any:
-    name, *rest = path
-    names = [field.name for field in fields(value)] if is_dataclass(value) else []
-    if name not in names:
-        raise ValueError(
-            f"{where} ({type(value).__name__}) has no field {name!r}{near_misses(name, names)}; it has "
-            f"{', '.join(names) or 'none'}"
-        )
-    place = f"{where}.{name}"
-    inner = (
-        _changed(getattr(value, name), rest, data, place)
-        if rest
-        else decode(data, typing.get_type_hints(type(value))[name], place)
-    )
-    return replace(value, **{name: inner})

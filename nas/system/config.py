@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
+import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from nas.errors import near_misses
 
@@ -116,3 +119,38 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     return str(value["kind"]) if isinstance(value, Mapping) and "kind" in value else repr(value)
+
+
+T = TypeVar("T")
+
+
+def apply_overrides(config: T, overrides: Mapping[str, Any]) -> T:
+    """The dataclass `config` with encoded values at dotted fields. Raises ValueError for a field or value that it
+    cannot have."""
+    for path, data in overrides.items():
+        config = _override(config, path.split("."), data, type(config).__name__.lower())
+    return config
+
+
+def _override(value: Any, path: Sequence[str], data: Any, where: str) -> Any:
+    name, *rest = path
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    if name not in names:
+        raise ValueError(
+            f"{where} ({type(value).__name__}) has no field {name!r}{near_misses(name, names)}; it has "
+            f"{', '.join(names) or 'none'}"
+        )
+    place = f"{where}.{name}"
+    inner = (
+        _override(getattr(value, name), rest, data, place)
+        if rest
+        else decode(data, typing.get_type_hints(type(value))[name], place)
+    )
+    return dataclasses.replace(value, **{name: inner})
+
+
+def import_all(package: ModuleType) -> None:
+    """Imports the modules that lie in `package` itself: `decode` finds the classes that they define."""
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not module.ispkg:
+            importlib.import_module(module.name)

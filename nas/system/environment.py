@@ -12,11 +12,9 @@ from typing import Any
 
 import torch
 
-from search_spaces.cost.latency import processor
 
-
-def environment() -> dict[str, Any]:
-    """Where and with what a run was made."""
+def environment(processor: str) -> dict[str, Any]:
+    """Where and with what a run was made, on a machine with this `processor`."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -27,7 +25,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "system": platform.system(),
-        "processor": processor(),
+        "processor": processor,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from nas.data.base import ReIDData
 from nas.models.network import Network
 from nas.models.pretrained import load_pretrained
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
-from students.reid import ReIDSpace
+from students.space import StudentSpace
 
 
 def build_network(
-    space: ReIDSpace, architecture: Architecture | None, data: ReIDData, training: Training, seed: int
+    space: StudentSpace, architecture: Architecture | None, identities: tuple[int, ...], training: Training, seed: int
 ) -> Network:
-    """A network at the start of its training: random by seed, its backbone pretrained where asked."""
+    """A network for these identities at the start of its training: random by seed, its backbone pretrained where
+    asked."""
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
         load_pretrained(net.inference().backbone, space.inference()[0].backbone, training.pretrained)
         net.repeat_weights()
-    return Network(net, space, architecture, data.identities)
+    return Network(net, space, architecture, identities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment
 from nas.data.sampling import ClassBalanced, Sampling
@@ -30,3 +30,14 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {self.epochs}")
+
+    def small(self) -> Training:
+        """Two epochs of small batches, from scratch."""
+        return replace(
+            self,
+            epochs=2,
+            sampling=self.sampling.small(),
+            augment=self.augment.small(),
+            pretrained="",
+            validate_every=0,
+        )

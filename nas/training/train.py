@@ -9,12 +9,13 @@ from torch import nn
 
 from nas.data.batches import Batches
 from nas.losses.base import Loss
-from nas.strategies.base import PruneCallback
-from nas.study.objective import with_teacher
 from nas.training.optimisers import current_rate, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
-from teachers.teacher import Teacher
+from teachers.teacher import Teacher, with_teacher
+
+PruneCallback = Callable[[int, float], bool]
+"""Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
 
 
 def train(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nas.models.network import feature_net
+from nas.models.network import FeatureNet
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.osnet import LiteConv, OSNet
@@ -80,7 +80,7 @@ def test_the_published_network_is_the_papers_by_torchreids_names():
 def test_the_published_costs():
     with torch.device("meta"):
         net = ReID(backbone=OSNet(), num_ids=751, embedding_dim=512).student()
-    counted = cost(feature_net(net), 256, 128)
+    counted = cost(FeatureNet(net), 256, 128)
     assert counted.parameters == 2_169_508
     assert round(counted.multiply_adds / 1e6, 1) == 978.9
     shared = sum(p.numel() for name, p in net.named_parameters() if ".gate." in name)

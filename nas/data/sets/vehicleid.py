@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class VehicleID(DataSource):
     repeats: how many times query and gallery are drawn; `seed` decides all of them.
     single: where the one random image of a vehicle goes; "query" is the paper's sentence to the letter.
     """
+
+    subject: ClassVar = "vehicles"
 
     root: Path
     test_size: Literal[800, 1600, 2400] = 800

@@ -19,6 +19,7 @@ class Vehicles(Drawn):
     0.33 / 0.40 / 0.32 after 20 with 97,936 parameters, 0.18 / 0.24 / 0.19 after 20 with 6,340.
     """
 
+    subject: ClassVar = "vehicles"
     camera: ClassVar = VehicleCamera
 
     height: int = 96

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class VeRi776(DataSource):
 
     root: the folder VeRi, or the one that contains it.
     """
+
+    subject: ClassVar = "vehicles"
 
     root: Path
 

@@ -1,21 +1,16 @@
-"""Crops of people or vehicles as batches."""
+"""The images of a split in memory."""
 
 from __future__ import annotations
 
 import sys
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from nas.data.augment import Augment
-from nas.data.base import ReIDData, Split
-from nas.data.batches import Batches
+from nas.data.base import Split
 from nas.data.cache import ImageCache
 from nas.data.images import Images
-from nas.data.sampling import Sampling
-from nas.training.stage import Stage
 
 
 def cached(split: Split, images: Images) -> ImageCache:
@@ -32,28 +27,3 @@ def cached(split: Split, images: Images) -> ImageCache:
             num_processes=num_processes,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-
-
-def batches_of(
-    data: ReIDData,
-    cache: ImageCache,
-    sampling: Sampling,
-    augment: Augment,
-    seed: int,
-    stage: Stage,
-    indices: np.ndarray | None = None,
-) -> Batches:
-    """The training batches of this process, with the data set's label noise."""
-    fabric = stage.fabric
-    return Batches(
-        cache,
-        data.train_labels,
-        sampling,
-        augment,
-        seed,
-        fabric.device,
-        indices=indices,
-        label_noise=data.label_noise,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import nn
 from nas.data.base import ReIDData
 from nas.data.images import Images
 from nas.metrics.retrieval import Retrieval
-from nas.models.network import feature_net
+from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
 from nas.system.files import write_json
+from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips
@@ -32,21 +33,8 @@ TIMED = ((1, 2, 5), (128, 1, 3))
 """Batch sizes, and how many passes of each warm up and count: a pass of 128 images is an average already."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedNetwork:
-    """A network to be measured: the part it plays, and what it is."""
-
-    role: str
-    title: str
-    net: nn.Module
-
-    @property
-    def name(self) -> str:
-        return f"{self.role} ({self.title})"
-
-
 def measure(
-    entrants: Sequence[EvaluatedNetwork],
+    networks: Sequence[EvaluatedNetwork],
     data: ReIDData,
     images: Images,
     how: Evaluation,
@@ -61,12 +49,12 @@ def measure(
     query, gallery = cached(data.query, images), cached(data.gallery, images)
     names = tuple(data.query.images.name(i) for i in range(len(data.query)))
     found: list[tuple[dict, Retrieval]] = []
-    for entrant in entrants:
-        stage.prepare(entrant.net)
-        features = extract(entrant.net, query, gallery, stage, how, progress=True)
-        features.save(stage.folder / "features" / f"{entrant.role}.safetensors")
-        spent = price(entrant.net, images, stage)
-        results = judged(features, entrant.role, entrant.name, how, data.partitions)
+    for network in networks:
+        stage.prepare(network.net)
+        features = extract(network.net, query, gallery, stage, how, progress=True)
+        features.save(stage.folder / "features" / f"{network.role}.safetensors")
+        spent = price(network.net, images, stage)
+        results = judged(features, network.role, network.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
     plain = results[0][1]
     draw_strips(stage.folder / "strips", data, features, plain, how)
@@ -116,7 +104,7 @@ def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
     if isinstance(net, OnnxNet):
         spent = {"parameters": net.num_parameters}
     else:
-        net = feature_net(net)
+        net = FeatureNet(net)
         counted = cost(net, images.height, images.width)
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
     with stage.autocast():

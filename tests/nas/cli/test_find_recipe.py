@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from nas.cli.find_recipe import recipe_named, recipes
-from nas.cli.small import small
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.hints import HintLoss
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
-from nas.recipe import Recipe, check_loss
+from nas.recipe import Recipe
 from nas.tasks.reid.settings import Evaluation
 from nas.training.settings import Training
 from search_spaces.resnet import ResNet
@@ -89,17 +88,17 @@ def test_fast_reids_recipes_are_the_papers():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_has_a_small_variant_that_loads(name):
-    recipe = small(RECIPES[name])
+    recipe = RECIPES[name].small()
     data = recipe.load()
     assert len(data.identities) == 8 and len(data.train) == 48
     assert recipe.retrained == RECIPES[name].retrained and recipe.retrain.epochs == 2
-    assert small(recipe) == recipe
+    assert recipe.small() == recipe
 
 
 def test_a_small_variants_triplet_losses_join_whatever_is_around_them():
     late = KSLLoss(triplet_from=150)
     recipe = replace(RECIPES["ksl_mobilenet_search"], loss=HintLoss(each=late, hints=("layer3",)))
-    tried = small(replace(recipe, search=replace(recipe.search, alpha_loss=late)))
+    tried = replace(recipe, search=replace(recipe.search, alpha_loss=late)).small()
     assert tried.loss == HintLoss(each=KSLLoss(triplet_from=1), hints=("layer3",))
     assert tried.search.alpha_loss == KSLLoss(triplet_from=1)
 
@@ -190,15 +189,15 @@ def test_branches_need_a_loss_that_trains_them_whatever_is_around_both():
     hinted = Hinted(main=branched, hints=(Hint(student="layer3", teacher="layer3", channels=8),))
     complete = KSLLoss(each=KDLoss(), triplet_from=0)
     for space in (branched, hinted):
-        check_loss(space, complete, 2)
-        check_loss(space, HintLoss(each=complete, hints=("layer3",)), 2)
+        complete.check(space, 2)
+        HintLoss(each=complete, hints=("layer3",)).check(space, 2)
         for loss in (KDLoss(), HintLoss(hints=("layer3",))):
             with pytest.raises(ValueError, match=r"need a loss that trains them: KSLLoss\(each=KDLoss"):
-                check_loss(space, loss, 2)
+                loss.check(space, 2)
 
 
 def test_stages_that_do_not_run_ask_nothing_of_the_data():
-    recipe = small(RECIPES["kdas"])
+    recipe = RECIPES["kdas"].small()
     many = replace(recipe.teacher.training, sampling=ClassBalanced(num_ids=9, images_per_id=2))
     taught = replace(recipe, teacher=replace(recipe.teacher, training=many))
     with pytest.raises(ValueError, match="draws 9 identities"):
@@ -211,13 +210,13 @@ def test_stages_that_do_not_run_ask_nothing_of_the_data():
 
 
 def test_a_loss_of_the_alphas_that_is_never_complete_is_named_before_work():
-    recipe = small(RECIPES["kdas"])
+    recipe = RECIPES["kdas"].small()
     with pytest.raises(ValueError, match="the triplet losses join at epoch 150"):
         replace(recipe, search=replace(recipe.search, alpha_loss=KSLLoss())).load()
 
 
 def test_weights_that_do_not_exist_are_named_before_work():
-    recipe = small(RECIPES["kdas"])
+    recipe = RECIPES["kdas"].small()
     absent = replace(recipe.retrain, pretrained="nowhere.pth")
     for wrong in (replace(recipe, retrain=absent), replace(recipe, teacher=replace(recipe.teacher, training=absent))):
         with pytest.raises(ValueError, match=r"the pretrained weights nowhere.pth do not exist"):

@@ -9,7 +9,7 @@ import pytest
 
 from nas.cli.find_recipe import recipe_named
 from nas.cli.show import in_short
-from nas.models.network import Network, feature_net
+from nas.models.network import FeatureNet, Network
 from nas.run import Run
 from nas.stages.search_result import entry_run
 from nas.strategies import STRATEGIES
@@ -134,7 +134,7 @@ class TestEnded:
     def test_an_entry_costs_what_its_student_costs(self, run, shown):
         space = Run.open(run).recipe.retrained.with_ids(6)
         for entry in shown(run, "--top", 3)["ranked"]:
-            net = feature_net(space.student(Architecture.from_dict(entry["architecture"])))
+            net = FeatureNet(space.student(Architecture.from_dict(entry["architecture"])))
             assert entry["parameters"] == sum(p.numel() for p in net.parameters())
 
     def test_for_people(self, run, shown, capfd):

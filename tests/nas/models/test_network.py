@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nas.models.network import Network, feature_net
+from nas.models.network import FeatureNet, Network
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
@@ -92,7 +92,7 @@ def test_a_file_whose_header_and_weights_disagree_is_refused(tmp_path, change, m
 
 def test_feature_net_is_without_the_classifier_and_leaves_the_network_alone():
     net = network("searched").net
-    camera = feature_net(net)
+    camera = FeatureNet(net)
     x = torch.randn(2, 3, 32, 16)
     assert torch.equal(camera(x).feature, net(x).feature)
     assert sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in camera.parameters()) == 3 * 6
@@ -102,7 +102,7 @@ def test_feature_net_is_without_the_classifier_and_leaves_the_network_alone():
 def test_feature_net_of_several_networks_is_without_all_classifiers():
     members = {name: network(name).net for name in ("searched", "teacher")}
     net = EnsembleNet(members).eval()
-    camera = feature_net(net)
+    camera = FeatureNet(net)
     x = torch.randn(2, 3, 64, 32)
     assert torch.equal(camera(x).feature, net(x).feature) and camera(x).logits.shape == (2, 0)
     classifiers = sum(member.classifier.weight.numel() for member in members.values())

@@ -10,7 +10,6 @@ import torch
 import nas.stages.reproduce
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
-from nas.cli.small import small
 from nas.data.sets.market1501 import Market1501
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
@@ -23,7 +22,7 @@ KNOWN = {
     for space in (recipe.space, recipe.retrained)
 }
 """What the tests of the recipes build."""
-RECIPE = small(recipe_named("fast_reid")[1])
+RECIPE = recipe_named("fast_reid")[1].small()
 ALONE = replace(RECIPE, teacher=None)
 MEASURED = {"student": 0.25, "teacher": 0.75}
 

@@ -30,9 +30,9 @@ from nas.strategies.random_search import RandomSearch
 from nas.strategies.settings import Search
 from nas.strategies.single_path import SinglePath
 from nas.study.joint import JointSpace, searched_space, split_decisions
-from nas.study.overrides import apply_overrides
+from nas.study.objective import Trials
 from nas.study.spaces import TEMPERATURES
-from nas.study.trials import Trials
+from nas.system.config import apply_overrides
 from nas.training.machine import Machine
 from runs.recipes.demo import toy
 from search_spaces.architecture import Architecture
@@ -114,7 +114,7 @@ class TestTrials:
         def diverges(*_):
             raise NonFiniteLoss("loss.total became nan")
 
-        monkeypatch.setattr("nas.study.trials.train", diverges)
+        monkeypatch.setattr("nas.study.objective.train", diverges)
         with pytest.warns(UserWarning, match="counts as mAP 0: loss.total became nan"):
             score = trials.score(drawn, 1)
         assert score.value == 0 and score.cost > 0 and not score.pruned
@@ -122,12 +122,12 @@ class TestTrials:
     def test_milliseconds_instead_of_multiply_adds(self, tmp_path, drawn, monkeypatch):
         recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
         asked = []
-        monkeypatch.setattr("nas.study.trials.latency", lambda net, *size, **_: asked.append(size) or 1.5)
+        monkeypatch.setattr("nas.study.objective.latency", lambda net, *size, **_: asked.append(size) or 1.5)
         assert trials_of(tmp_path, recipe).cost(drawn) == 1.5 and asked == [(32, 16)]
 
 
 def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, drawn, monkeypatch):
-    monkeypatch.delattr("nas.study.trials.train")
+    monkeypatch.delattr("nas.study.objective.train")
     with pytest.raises(ValueError, match="is seen by two cameras there: take more images, or .* darts or gdas"):
         replace(trials, query=CachePart(trials.query.cache, np.arange(0))).score(drawn, 1)
 

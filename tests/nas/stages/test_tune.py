@@ -8,7 +8,6 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.cli.small import small
 from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.stages.tune import Place, Tuner, Tuning, on_held_out
@@ -18,7 +17,7 @@ from nas.study.sampler import SAMPLERS
 from nas.study.trainer import Score
 from runs.recipes.fast_reid import fast_reid
 
-RECIPE = small(fast_reid())
+RECIPE = fast_reid().small()
 GRID = Tuning(space="fast_reid", sampler="grid", held_out=0.25)
 TPE = Tuning(space="distillation", held_out=0.25)
 

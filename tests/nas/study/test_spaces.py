@@ -8,15 +8,14 @@ import pytest
 from torch import nn
 
 from nas.cli.arguments import parse_recipe_args
-from nas.cli.small import small
 from nas.losses.hints import HintLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
-from nas.study.overrides import apply_overrides, tuned, write_tuned
+from nas.study.overrides import tuned, write_tuned
 from nas.study.spaces import SPACES, Space
-from nas.system.config import decode
+from nas.system.config import apply_overrides, decode
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import auto_reid
 from search_spaces.architecture import Architecture
@@ -24,7 +23,7 @@ from search_spaces.space import SearchSpace
 from students.reid import ReID
 from teachers.temperature import Constant, Cosine, Linear, Temperature
 
-RECIPE = small(fast_reid())
+RECIPE = fast_reid().small()
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def test_every_spaces_parameters_are_asked_of_some_recipe():
 
 
 def test_cells_can_be_proposed():
-    recipe = small(auto_reid())
+    recipe = auto_reid().small()
     found, trial = proposal("architecture", recipe)
     recipe.retrained.with_ids(6).check(found.architecture)
     assert any("<" in name for name in trial.params)

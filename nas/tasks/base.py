@@ -1,0 +1,140 @@
+"""What a task is: everything that a stage wants of a data set, so that no stage knows crops from scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from torch import nn
+
+from nas.data.source import Source
+from nas.training.stage import Stage
+
+R = TypeVar("R", bound="TaskRecipe")
+
+
+class TaskRecipe(Protocol):
+    """What a task reads of a recipe (`nas.recipe.Recipe`)."""
+
+    @property
+    def data(self) -> Source: ...
+
+    @property
+    def images(self) -> Any: ...
+
+    @property
+    def evaluation(self) -> Any: ...
+
+    @property
+    def search(self) -> Any: ...
+
+    @property
+    def strategy(self) -> Any: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+class Feeding(Protocol):
+    """How batches are made up: the part of a `Training`, or of a `Search`, that a task reads."""
+
+    @property
+    def sampling(self) -> Any: ...
+
+    @property
+    def augment(self) -> Any: ...
+
+
+class Batches(Protocol):
+    """The batches of an epoch, each a pure function of seed, epoch and step, so that a run can go on at any step."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int, start: int = 0) -> Iterator[NamedTuple]:
+        """The batches of `epoch` from step `start` on. Each has `images`, and `teacher`, which is None at first."""
+        ...
+
+
+class Part(Protocol):
+    """A part of a data set, to draw batches from, to measure on, or both."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be measured on it; empty where it can be."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedNetwork:
+    """A network to be measured: the part it plays, and what it is."""
+
+    role: str
+    title: str
+    net: nn.Module
+
+    @property
+    def name(self) -> str:
+        return f"{self.role} ({self.title})"
+
+
+class Task(Protocol):
+    """What a data set is for. It has no state: what it needs it is given."""
+
+    def check(self, recipe: TaskRecipe, data: Any, trainings: Sequence[Feeding]) -> None:
+        """Raises ValueError saying what `data` lacks for the recipe's evaluation, its search and the `trainings` that
+        it leads to: everything that can be said before work starts."""
+
+    def check_evaluation(self, data: Any, evaluation: Any) -> None:
+        """Raises ValueError saying what `data` lacks to be evaluated so."""
+
+    def train_part(self, data: Any, recipe: TaskRecipe) -> Part:
+        """The training part, read into memory as far as it fits."""
+        ...
+
+    def test_part(self, data: Any, recipe: TaskRecipe) -> Part:
+        """The test part, to measure on."""
+        ...
+
+    def halves(self, data: Any, recipe: TaskRecipe, rng: np.random.Generator) -> tuple[Part, Part]:
+        """Two halves of the training part, for the weights of a search and for its alphas; the second can be measured
+        on, unless it has a `problem`."""
+        ...
+
+    def batches(self, data: Any, part: Part, how: Feeding, seed: int, stage: Stage) -> Batches:
+        """The training batches of this process."""
+        ...
+
+    def value(self, net: nn.Module, part: Part, recipe: TaskRecipe, stage: Stage) -> float:
+        """How good `net` is on `part`: mAP, a share. The one definition that validation, trials and tuning have."""
+        ...
+
+    def measure(
+        self,
+        networks: Sequence[EvaluatedNetwork],
+        data: Any,
+        images: Any,
+        evaluation: Any,
+        stage: Stage,
+        **further: Any,
+    ) -> dict[str, Any]:
+        """Measures networks on the test part: writes `metrics.json`, files and pictures into the stage's folder.
+        `further` goes into `metrics.json` as it is, which is returned."""
+        ...
+
+    def example(self, recipe: TaskRecipe, num_ids: int) -> NamedTuple:
+        """Two images as a batch on torch's default device, for rehearsals, costs and exports: nothing is read."""
+        ...
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        """A copy of what of `net` runs on a camera: what is counted, timed and exported."""
+        ...
+
+    def held_out(self, source: Source, share: float, seed: int) -> Source:
+        """The training part of `source` alone, with a `share` of it to measure on and the rest to train on."""
+        ...
+
+    def small(self, recipe: R) -> R:
+        """The recipe on synthetic data at a toy's size."""
+        ...
