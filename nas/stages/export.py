@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from importlib.util import find_spec
@@ -43,7 +44,8 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
     task = run.recipe.task
     net = task.deployed(Network.load(weights).net).eval()
     with torch.device("meta"):
-        height, width = task.example(run.recipe, 1).images.shape[2:]
+        images = task.example(run.recipe, 1).images
+    height, width = images.shape[2:]
     content = as_onnx(net, height, width)
     difference = largest_difference(content, net, height, width)
     if not difference <= LARGEST_DIFFERENCE:
@@ -56,7 +58,7 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
         "onnx": str(path),
         "opset": OPSET,
         "images": ["batch", 3, height, width],
-        "features": net.out_channels,
+        "features": copy.deepcopy(net).to("meta")(images).shape[1],
         "largest_difference": difference,
     }
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nas.data import splits
-from nas.data.base import ReIDData
+from nas.data.base import ReIDData, Split
 from nas.data.batches import Batch, Batches
 from nas.data.cache import Cache, CachePart, ImageCache
 from nas.data.images import Images
@@ -74,7 +74,9 @@ class ReIDTask:
         `num_measured_ids` are measured on."""
         images = cached(data.train, recipe.images)
         weights, alphas = HALVES[recipe.search.split](data.train_labels, rng)
-        query, gallery = _measured(data, alphas, recipe.search.num_measured_ids, np.random.default_rng(recipe.seed))
+        query, gallery = choose_queries(
+            data.train, alphas, recipe.search.num_measured_ids, np.random.default_rng(recipe.seed)
+        )
         problem = (
             ""
             if len(query)
@@ -140,11 +142,10 @@ class ReIDTask:
         return replace(recipe, data=data, images=Images(height=height, width=width))
 
 
-def _measured(
-    data: ReIDData, half: np.ndarray, most: int | None, rng: np.random.Generator
+def choose_queries(
+    train: Split, half: np.ndarray, most: int | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training images in `half` the queries and the gallery, of at most so many identities."""
-    train = data.train
+    """Of the training images in `half` the queries and the gallery, of at most `most` identities."""
     identities = np.sort(rng.permutation(findable(train.take(half)))[:most])
     half = half[np.isin(train.ids[half], identities)]
     queries = queries_of(train.take(half), identities, rng) if len(identities) else np.arange(0)

@@ -14,8 +14,7 @@ from nas.losses.vrkd import VRKDLoss
 from nas.study.objective import SearchObjective
 from nas.system.config import decode, encode
 from students.losses import cross_entropy, ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp, triplet
-from students.reid import ReIDOutput
-from teachers.teacher import TeacherOutput
+from students.reid import ReIDOutput, TeacherOutput
 from teachers.temperature import Constant, Linear
 
 PARTS = ("aux", "pp", "pa", "ep", "ea", "h")

@@ -12,9 +12,8 @@ from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
 from students.losses import cross_entropy, triplet
-from students.reid import ReIDOutput
+from students.reid import ReIDOutput, TeacherOutput
 from teachers.signals import attention_transfer, hint
-from teachers.teacher import TeacherOutput
 from teachers.temperature import Constant, Linear
 
 

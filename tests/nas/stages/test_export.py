@@ -9,11 +9,11 @@ from torch import nn
 
 from nas.cli.find_recipe import recipe_named
 from nas.cli.main import main
-from nas.models.network import Network
+from nas.models.network import FeatureNet, Network
 from nas.models.onnx import OnnxNet
 from nas.run import Run
 from nas.stages import export as module
-from nas.stages.export import OPSET, Features, as_onnx, export, largest_difference
+from nas.stages.export import OPSET, as_onnx, export, largest_difference
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -61,7 +61,7 @@ class TestFile:
     @pytest.mark.parametrize("backbone", SPACES.values(), ids=SPACES)
     def test_it_says_what_the_network_says(self, backbone, tmp_path):
         net = trained(ReID(backbone=backbone, num_ids=5, embedding_dim=8))
-        (tmp_path / "net.onnx").write_bytes(as_onnx(Features(net), 64, 32))
+        (tmp_path / "net.onnx").write_bytes(as_onnx(FeatureNet(net).eval(), 64, 32))
         images = torch.randn(5, 3, 64, 32)
         read = OnnxNet(tmp_path / "net.onnx", 64, 32)
         with torch.no_grad():
@@ -72,10 +72,10 @@ class TestFile:
 
     def test_a_ksl_network_is_exported_without_its_branches(self):
         net = trained(KSL(main=ReID(backbone=MobileNetV2(width=0.1), num_ids=5, embedding_dim=8), branches=("stage4",)))
-        assert largest_difference(as_onnx(Features(net), 32, 16), Features(net), 32, 16) < 1e-4
+        assert largest_difference(as_onnx(FeatureNet(net).eval(), 32, 16), FeatureNet(net).eval(), 32, 16) < 1e-4
 
     def test_odd_sizes(self):
-        net = Features(trained(ReID(backbone=SPACES["cells"], num_ids=5, embedding_dim=8)))
+        net = FeatureNet(trained(ReID(backbone=SPACES["cells"], num_ids=5, embedding_dim=8))).eval()
         assert largest_difference(as_onnx(net, 37, 19), net, 37, 19) < 1e-4
 
     def test_inputs_outputs_and_opset(self, run):
@@ -92,7 +92,8 @@ class TestFile:
         assert said["images"] == sizes[0] and said["features"] == 8 and 0 <= said["largest_difference"] < 1e-4
 
     def test_the_largest_difference_is_between_these_two(self):
-        one, two = (Features(trained(ReID(backbone=SPACES["resnet18"], num_ids=5, embedding_dim=8))) for _ in range(2))
+        space = ReID(backbone=SPACES["resnet18"], num_ids=5, embedding_dim=8)
+        one, two = (FeatureNet(trained(space)).eval() for _ in range(2))
         with torch.no_grad():
             two.net.neck.bias[3] += 0.5
         assert largest_difference(as_onnx(one, 32, 16), two, 32, 16) == pytest.approx(0.5, abs=1e-3)

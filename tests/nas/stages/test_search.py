@@ -21,7 +21,7 @@ from nas.errors import NonFiniteLoss
 from nas.losses.kdas import KDASLoss
 from nas.run import Run
 from nas.stages.retrain import retrain
-from nas.stages.search import _measured, check_search, objective, search
+from nas.stages.search import check_search, objective, search
 from nas.stages.search_result import entry_run
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
@@ -33,6 +33,7 @@ from nas.study.joint import JointSpace, searched_space, split_decisions
 from nas.study.objective import Trials
 from nas.study.spaces import TEMPERATURES
 from nas.system.config import apply_overrides
+from nas.tasks.reid.task import choose_queries
 from nas.training.machine import Machine
 from runs.recipes.demo import toy
 from search_spaces.architecture import Architecture
@@ -74,7 +75,7 @@ def drawn(trials):
 
 class TestTrials:
     def test_measured_are_images_that_the_weights_do_not_see(self, trials):
-        queries, gallery = set(trials.query.indices), set(trials.gallery.indices)
+        queries, gallery = set(trials.part.query.indices), set(trials.part.gallery.indices)
         assert queries and gallery and not queries & gallery
         assert not (queries | gallery) & set(trials.batches.indices)
 
@@ -136,7 +137,7 @@ def test_so_many_identities_are_measured():
     train = Split(images=range(60), ids=np.repeat(np.arange(10), 6), cameras=np.tile([0, 1, 2], 20))
     half = np.arange(1, 60, 2)
     for most, expected in ((3, 3), (None, len(findable(train.take(half))))):
-        queries, gallery = _measured(train, half, most, np.random.default_rng(0))
+        queries, gallery = choose_queries(train, half, most, np.random.default_rng(0))
         assert len(set(train.ids[gallery])) == len(set(train.ids[queries])) == expected
         assert set(queries) | set(gallery) <= set(half)
     with pytest.raises(ValueError, match="at least 2"):

@@ -1,0 +1,180 @@
+"""A user's data set with a task of its own, through every stage by the real commands: nothing there knows crops."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.cli.main import main
+
+OWN = '''
+"""Which of some patterns is it? A task of one's own: no cameras, no queries, its value is a share of right answers."""
+
+import json
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import torch
+
+from nas.data.batches import Batch
+from nas.data.images import Images
+from nas.data.source import Source
+from nas.losses.kdas import KDASLoss
+from nas.recipe import Recipe, TeacherRecipe
+from nas.strategies.darts import DARTS
+from nas.strategies.evolution import Evolution
+from nas.training.settings import Training
+from search_spaces.cell import Cells
+from search_spaces.resnet import ResNet
+from students.reid import ReID
+from teachers.temperature import Linear
+
+
+class Patterns:
+    """The task: a part is a pair of images and labels."""
+
+    def check(self, recipe, data, trainings):
+        self.check_evaluation(data, recipe.evaluation)
+
+    def check_evaluation(self, data, evaluation):
+        if len(data.identities) < 2:
+            raise ValueError("patterns must be at least two")
+
+    def train_part(self, data, recipe):
+        return SimpleNamespace(images=data.images, labels=data.labels, problem="")
+
+    test_part = train_part
+
+    def halves(self, data, recipe, rng):
+        return tuple(SimpleNamespace(images=data.images[i::2], labels=data.labels[i::2], problem="") for i in (0, 1))
+
+    def batches(self, data, part, how, seed, stage):
+        return InTurn(part, seed)
+
+    def value(self, net, part, recipe, stage):
+        training = net.training
+        with torch.no_grad():
+            right = (net.eval()(part.images).logits.argmax(dim=1) == part.labels).float().mean().item()
+        net.train(training)
+        return right
+
+    def measure(self, networks, data, images, evaluation, stage, **further):
+        part = self.train_part(data, None)
+        values = {each: self.value(each.net, part, None, stage) for each in networks}
+        rows = [{"name": each.name, "role": each.role, "mAP": value} for each, value in values.items()]
+        metrics = {"format": 1, "data": data.name, "protocol": {"num_images": len(data.labels)}, "rows": rows}
+        (stage.folder / "metrics.json").write_text(json.dumps(metrics))
+        return metrics
+
+    def example(self, recipe, num_ids):
+        return Batch(torch.empty(2, 3, 16, 16), torch.empty(2, dtype=torch.int64))
+
+    def deployed(self, net):
+        return Answer(net)
+
+    def held_out(self, source, share, seed):
+        return replace(source, seed=source.seed + 1)
+
+    def small(self, recipe):
+        return replace(recipe, data=replace(recipe.data, per_pattern=4))
+
+
+class Answer(torch.nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net(images).embedding
+
+
+class InTurn:
+    def __init__(self, part, seed):
+        self.part, self.seed = part, seed
+
+    def __len__(self):
+        return len(self.part.labels) // 8
+
+    def __call__(self, epoch, start=0):
+        order = torch.randperm(len(self.part.labels), generator=torch.Generator().manual_seed(100 * self.seed + epoch))
+        for step in range(start, len(self)):
+            chosen = order[8 * step : 8 * step + 8]
+            yield Batch(self.part.images[chosen], self.part.labels[chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkers(Source):
+    """Stripes of several widths in noise."""
+
+    task = Patterns()
+    per_pattern: int = 8
+    seed: int = 0
+
+    def load(self):
+        rng = torch.Generator().manual_seed(self.seed)
+        labels = torch.arange(4).repeat(self.per_pattern)
+        rows = torch.arange(16)[None, :] // (labels[:, None] + 1) % 2
+        images = rows[:, None, :, None] + 0.3 * torch.randn(len(labels), 3, 16, 16, generator=rng)
+        return SimpleNamespace(name="checkers", identities=(0, 1, 2, 3), images=images, labels=labels)
+
+
+TRAINING = Training(epochs=2, validate_every=1)
+
+
+def checkers() -> Recipe:
+    """Four patterns, a ResNet teacher, cells of four channels."""
+    return Recipe(
+        data=Checkers(),
+        images=Images(height=16, width=16),
+        teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8), training=TRAINING),
+        space=ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), embedding_dim=8),
+        student=None,
+        baseline=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8),
+        loss=KDASLoss(temperature=Linear(start=2.0, end=0.0)),
+        strategy=DARTS(epochs=2),
+        retrain=TRAINING,
+    )
+
+
+def evolved() -> Recipe:
+    """The same by trials: each is trained on one half and measured on the other."""
+    strategy = Evolution(trials=3, population=2, sample=2, epochs=1)
+    return replace(checkers(), teacher=None, baseline=None, strategy=strategy)
+'''
+
+
+@pytest.fixture
+def nas(tmp_path, monkeypatch, capsys):
+    """Runs the program in a folder where `own.py` lies; what it says as JSON."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+
+    def run(*words: str) -> dict:
+        assert main([*words, "--json"]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_every_stage(nas):
+    metrics = nas("run", "own.py:checkers", "--out", "run")["metrics"]
+    assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
+    assert metrics["data"] == "checkers" and all(0 <= row["mAP"] <= 1 for row in metrics["rows"])
+    history = [json.loads(line) for line in Path("run/retrain.history.jsonl").read_text().splitlines()]
+    assert all("mAP" in line for line in history), "it is validated by the task's value"
+    assert "checkers" in Path("run/report.html").read_text()
+    assert nas("export", "run")["images"] == ["batch", 3, 16, 16]
+    assert nas("show", "run")["finished"]
+    assert nas("evaluate", "run")["metrics"]["rows"] == metrics["rows"]
+
+
+def test_trials_are_measured_by_it(nas):
+    nas("search", "own.py:evolved", "--out", "run")
+    scores = [entry["score"] for entry in nas("show", "run")["ranked"]]
+    assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
+
+
+def test_it_is_tuned_on_what_it_holds_out(nas):
+    pytest.importorskip("optuna")
+    found = nas("tune", "own.py:checkers", "--space", "distillation", "--trials", "2", "--small", "--out", "study")
+    assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
