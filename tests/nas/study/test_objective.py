@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from nas.data import splits
 from nas.data.augment import Augment
@@ -18,12 +17,12 @@ from nas.data.sets.pedestrians import Pedestrians
 from nas.losses.kdas import KDASLoss
 from nas.study.objective import SearchObjective, with_teacher
 from search_spaces.cell import Cells
-from students.reid import ReID
+from students.reid import ReID, ReIDModule
 from teachers.teacher import Teacher
 from teachers.temperature import Constant, Linear
 
 
-class Listener(nn.Module):
+class Listener(ReIDModule):
     """A teacher's network that remembers what it was shown."""
 
     def __init__(self) -> None:
