@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self, cast
 
 from torch import Tensor, nn
 
@@ -36,11 +36,13 @@ class ReIDNet(nn.Module):
     def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.out_channels = embedding_dim or backbone.out_channels
-        self.embedding = nn.Linear(backbone.out_channels, embedding_dim) if embedding_dim else nn.Identity()
+        channels = cast(int, backbone.out_channels)
+        self.out_channels = embedding_dim or channels
+        self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim else nn.Identity()
         self.neck = nn.BatchNorm1d(self.out_channels)
-        self.classifier = nn.Linear(self.out_channels, num_ids, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.01)
+        classifier = nn.Linear(self.out_channels, num_ids, bias=False)
+        nn.init.normal_(classifier.weight, std=0.01)
+        self.classifier: nn.Module = classifier
 
     def forward(self, x: Tensor) -> ReIDOutput:
         return self.head(self.backbone(x))
@@ -59,16 +61,27 @@ class ReIDNet(nn.Module):
         """Starts what repeats the backbone from the backbone's weights: nothing does."""
 
 
+class ReIDModule(Protocol):
+    """What a network of a `ReIDSpace` has besides its forward pass: images `[B, 3, H, W]` to a `ReIDOutput`."""
+
+    out_channels: int
+
+    def inference(self) -> nn.Module:
+        """What is measured, saved and exported."""
+
+    def repeat_weights(self) -> None:
+        """Starts what repeats the backbone from the backbone's weights."""
+
+
 class ReIDSpace(SearchSpace):
-    """A family of re-ID networks. A network says a `ReIDOutput` of images `[B, 3, H, W]`, and has `inference()` and
-    `repeat_weights()` as `ReIDNet` has."""
+    """A family of re-ID networks, each a `ReIDModule`."""
 
     @abstractmethod
     def with_ids(self, num_ids: int) -> Self:
         """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
 
     @abstractmethod
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
+    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
         """The space of a network's `inference()`, and what `architecture` decides of it."""
 
 

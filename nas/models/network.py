@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ import nas.recipe  # noqa: F401 - a file's header may name any class that a reci
 from nas.system.config import decode, encode
 from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
-from students.reid import ReIDNet, ReIDSpace
+from students.reid import ReIDModule, ReIDNet, ReIDSpace
 
 FORMAT = 1
 
@@ -29,7 +30,7 @@ class Network:
     def inference(self) -> Network:
         """The network without what only its training needs."""
         space, architecture = self.space.inference(self.architecture)
-        return replace(self, net=self.net.inference(), space=space, architecture=architecture)
+        return replace(self, net=cast(ReIDModule, self.net).inference(), space=space, architecture=architecture)
 
     def save(self, path: Path) -> Path:
         """Writes safetensors."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 
 from nas.data.base import ReIDData
@@ -9,7 +11,7 @@ from nas.models.network import Network
 from nas.models.pretrained import load_pretrained
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
-from students.reid import ReIDSpace
+from students.reid import ReIDModule, ReIDSpace
 
 
 def build_network(
@@ -19,6 +21,8 @@ def build_network(
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
-        load_pretrained(net.inference().backbone, space.inference()[0].backbone, training.pretrained)
-        net.repeat_weights()
+        reid = cast(ReIDModule, net)
+        kept: Any = (reid.inference(), space.inference()[0])  # both with a backbone: an ensemble is not trained
+        load_pretrained(kept[0].backbone, kept[1].backbone, training.pretrained)
+        reid.repeat_weights()
     return Network(net, space, architecture, data.identities)
