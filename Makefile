@@ -1,22 +1,27 @@
 # On a machine with Python 3.11 to 3.13 and make, nothing else:
 #   make demo   the whole path on drawn pedestrians, from teacher to report, in minutes
 #   make test   the quick tests
-# Both first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
+#   make lint   style and types
+# All first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
 
 VENV := .venv
 LOCK := .ci/lock.txt
 EXTRAS := nni,tune,models,dev
 STAMP := $(VENV)/.installed
+LINT_VENV := .venv-lint
+LINT_LOCK := .ci/lint-lock.txt
+LINT_STAMP := $(LINT_VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 
-.PHONY: help demo test test-slow install clean
+.PHONY: help demo test test-slow lint install clean
 
 help:
 	@echo "make demo       search, retrain, evaluate and report on drawn pedestrians"
 	@echo "make test       the quick tests"
 	@echo "make test-slow  the slow tests"
+	@echo "make lint       ruff and mypy, from $(LINT_VENV)"
 	@echo "make install    only the environment, in $(VENV)"
-	@echo "make clean      remove the environment and caches; runs/out stays"
+	@echo "make clean      remove the environments and caches; runs/out stays"
 
 demo: install
 	$(VENV)/bin/nas run demo
@@ -26,6 +31,12 @@ test: install
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -q -m slow
+
+# mypy reads the types of torch and the other packages from $(VENV); ruff looks at nothing but this folder.
+lint: install $(LINT_STAMP)
+	$(LINT_VENV)/bin/ruff check .
+	$(LINT_VENV)/bin/ruff format --check .
+	$(LINT_VENV)/bin/mypy --python-executable $(VENV)/bin/python
 
 install: $(STAMP)
 
@@ -53,6 +64,13 @@ $(STAMP): pyproject.toml $(LOCK) | $(VENV)/bin/python
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c $(LOCK) -e ".[$(EXTRAS)]"
 	@touch $@
 
+# An environment of its own, in which nni's old pins have no say.
+$(LINT_STAMP): $(LINT_LOCK) | $(STAMP)
+	@echo "installing into $(LINT_VENV) what $(LINT_LOCK) pins"
+	@$(VENV)/bin/python -m venv $(LINT_VENV)
+	@$(LINT_VENV)/bin/python -m pip install -qq --disable-pip-version-check -r $(LINT_LOCK)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) *.egg-info build .pytest_cache
+	rm -rf $(VENV) $(LINT_VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
 	find nas search_spaces students teachers runs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from matplotlib.figure import Figure
 
@@ -247,8 +248,8 @@ def ksl_table5() -> Sequence[Published]:
     return _on_cuhk03(
         {
             "AUX": (ksl.ksl_osnet_aux(), (63.8, 61.1)),
-            "KSL-PP": (replace(both, loss=replace(both.loss, pa=0.0)), (68.0, 64.7)),
-            "KSL-PA": (replace(both, loss=replace(both.loss, pp=0.0)), (72.7, 70.2)),
+            "KSL-PP": (_change_loss(both, pa=0.0), (68.0, 64.7)),
+            "KSL-PA": (_change_loss(both, pp=0.0), (72.7, 70.2)),
             "KSL-P": (both, (73.6, 71.4)),
         }
     )
@@ -260,8 +261,8 @@ def ksl_table6() -> Sequence[Published]:
     return _on_cuhk03(
         {
             "AUX": (ksl.ksl_osnet_aux(), (63.8, 61.1)),
-            "KSL-EP": (replace(both, loss=replace(both.loss, ea=0.0)), (72.6, 70.8)),
-            "KSL-EA": (replace(both, loss=replace(both.loss, ep=0.0)), (72.4, 70.4)),
+            "KSL-EP": (_change_loss(both, ea=0.0), (72.6, 70.8)),
+            "KSL-EA": (_change_loss(both, ep=0.0), (72.4, 70.4)),
             "KSL-E": (both, (73.9, 71.6)),
         }
     )
@@ -328,7 +329,11 @@ def _by_hand(backbone: SearchSpace) -> Recipe:
 
 def _rough(recipe: Recipe) -> Recipe:
     """Without label smoothing."""
-    return replace(recipe, loss=replace(recipe.loss, label_smoothing=0.0))
+    return _change_loss(recipe, label_smoothing=0.0)
+
+
+def _change_loss(recipe: Recipe, **changes: float) -> Recipe:
+    return replace(recipe, loss=replace(cast(Any, recipe.loss), **changes))
 
 
 def _large(recipe: Recipe) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class Adapter(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.in_channels**-0.5)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +70,10 @@ class HintedNet(ReIDModule):
 
     def inference(self) -> nn.Module:
         """What is measured, saved and exported: the network without its adapters."""
-        return self.main.inference()
+        return cast(ReIDModule, self.main).inference()
 
     def repeat_weights(self) -> None:
-        self.main.repeat_weights()
+        cast(ReIDModule, self.main).repeat_weights()
 
 
 @dataclass(frozen=True, kw_only=True)

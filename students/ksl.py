@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class KSLNet(ReIDModule):
         self.main = main
         self.branches = nn.ModuleDict(branches)
         self.out_channels = main.out_channels
-        stages = list(main.backbone.stages())
+        stages = list(cast(Staged, main.backbone).stages())
         self._before = dict(zip(stages[1:], stages, strict=False))
 
     def forward(self, x: Tensor) -> ReIDOutput:
@@ -51,9 +52,9 @@ class KSLNet(ReIDModule):
 
     def repeat_weights(self) -> None:
         """Starts the auxiliary branches from the main branch's weights, their heads aside."""
-        stages = self.main.backbone.stages()
+        stages = cast(Staged, self.main.backbone).stages()
         for branch in self.branches.values():
-            for name, stage in branch.backbone.stages.items():
+            for name, stage in cast(Tail, branch.backbone).stages.items():
                 stage.load_state_dict(nn.Sequential(*stages[name]).state_dict())
 
 
@@ -108,11 +109,12 @@ class KSL(ReIDSpace):
 
     def _starts(self, stage: str, pick: Pick) -> bool:
         published = stage in self.branches
-        return pick.value(stage, (published, not published) if stage in self.open_branches else (published,))
+        return bool(pick.value(stage, (published, not published) if stage in self.open_branches else (published,)))
 
     def _branch(self, stage: str, pick: Pick, c_in: int) -> ReIDNet:
         branch = self.main.build(pick, c_in)
-        stages = branch.backbone.stages()
+        backbone = cast(Staged, branch.backbone)
+        stages = backbone.stages()
         kept = list(stages)[list(stages).index(stage) :]
-        branch.backbone = Tail({name: stages[name] for name in kept}, branch.backbone.out_channels)
+        branch.backbone = Tail({name: stages[name] for name in kept}, backbone.out_channels)
         return branch

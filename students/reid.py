@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -44,6 +44,16 @@ class TeacherOutput(NamedTuple):
 class ReIDModule(nn.Module):
     """A network that answers images `[B, 3, H, W]` with a `ReIDOutput`, and so can teach."""
 
+    out_channels: int
+    """Length of the retrieval feature."""
+
+    def inference(self) -> ReIDModule:
+        """What is measured, saved and exported."""
+        return self
+
+    def repeat_weights(self) -> None:
+        """Starts what repeats the backbone from the backbone's weights: by default nothing does."""
+
     def teach(self, images: Tensor, maps: Sequence[str]) -> TeacherOutput:
         """What it says of `images`, with the `maps` that are asked for. Raises ValueError when it lacks one."""
         out = self(images)
@@ -63,11 +73,13 @@ class ReIDNet(ReIDModule):
     def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.out_channels = embedding_dim or backbone.out_channels
-        self.embedding = nn.Linear(backbone.out_channels, embedding_dim) if embedding_dim else nn.Identity()
+        channels = cast(int, backbone.out_channels)
+        self.out_channels = embedding_dim or channels
+        self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim else nn.Identity()
         self.neck = nn.BatchNorm1d(self.out_channels)
-        self.classifier = nn.Linear(self.out_channels, num_ids, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.01)
+        classifier = nn.Linear(self.out_channels, num_ids, bias=False)
+        nn.init.normal_(classifier.weight, std=0.01)
+        self.classifier: nn.Module = classifier
 
     def forward(self, x: Tensor) -> ReIDOutput:
         return self.head(self.backbone(x))
@@ -77,13 +89,6 @@ class ReIDNet(ReIDModule):
         embedding = self.embedding(maps["map"].mean(dim=(2, 3)))
         feature = self.neck(embedding)
         return ReIDOutput(self.classifier(feature), embedding, feature, maps)
-
-    def inference(self) -> ReIDNet:
-        """What is measured, saved and exported: all of it."""
-        return self
-
-    def repeat_weights(self) -> None:
-        """Starts what repeats the backbone from the backbone's weights: nothing does."""
 
 
 class ReIDSpace(StudentSpace):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +66,13 @@ class DirectedNet(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.direction = direction
-        self.out_channels = 4 * backbone.out_channels
+        self.out_channels = 4 * cast(int, backbone.out_channels)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = self.backbone(x)
         last = maps["map"]
-        weights = averaging(self.direction, *last.shape[2:], last.device).to(last.dtype)
+        height, width = last.shape[2:]
+        weights = averaging(self.direction, height, width, last.device).to(last.dtype)
         pooled = weights @ last.flatten(2).transpose(1, 2)
         return {**maps, "map": pooled.flatten(1)[:, :, None, None]}
 
@@ -110,7 +111,7 @@ class DirectionalNet(EnsembleNet):
 
     @property
     def _backbones(self) -> list[nn.Module]:
-        return [member.backbone.backbone for member in self.members.values()]
+        return [member.get_submodule("backbone.backbone") for member in self.members.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +141,6 @@ class Directional(ReIDSpace):
     def build(self, pick: Pick, c_in: int = 3) -> DirectionalNet:
         return DirectionalNet({direction: self._member(direction).build(pick, c_in) for direction in DIRECTIONS})
 
-    def _member(self, direction: str) -> ReID:
+    def _member(self, direction: Direction) -> ReID:
         backbone = Directed(backbone=self.backbone, direction=direction)
         return ReID(backbone=backbone, num_ids=self.num_ids, embedding_dim=self.embedding_dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ class EnsembleNet(ReIDModule):
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleDict(members)
-        self.out_channels = sum(member.out_channels for member in members.values())
+        self.out_channels = sum(cast(int, member.out_channels) for member in members.values())
 
     def forward(self, x: Tensor) -> Any:
         said = {name: member(x) for name, member in self.members.items()}
@@ -38,13 +38,6 @@ class EnsembleNet(ReIDModule):
             maps={f"{name}.{key}": one for name, out in said.items() for key, one in out.maps.items()},
             branches=branches,
         )
-
-    def inference(self) -> nn.Module:
-        """What is measured, saved and exported: all members."""
-        return self
-
-    def repeat_weights(self) -> None:
-        """Its members share no weights: nothing repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)

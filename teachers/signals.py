@@ -113,7 +113,7 @@ def _attention(feature_map: Tensor) -> Tensor:
 
 def _at_size_of(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     teacher_map = _at_least_float32(teacher_map.detach())
-    size = student_map.shape[2:]
+    size = (student_map.shape[2], student_map.shape[3])
     return teacher_map if teacher_map.shape[2:] == size else F.adaptive_avg_pool2d(teacher_map, size)
 
 

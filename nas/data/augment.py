@@ -59,7 +59,8 @@ class Augment:
 
     def __call__(self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
         """uint8 [B, 3, H, W] on the CPU to normalised float [B, 3, H, W] on `device`. `generator` lives on the CPU."""
-        drawn = self.draw(*images.shape[::2], images.shape[3], generator)
+        num_images, _, height, width = images.shape
+        drawn = self.draw(num_images, height, width, generator)
         return augmented(images, drawn, self.crop_padding, device)
 
     def draw(self, num_images: int, height: int, width: int, generator: torch.Generator) -> Drawn:

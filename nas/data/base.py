@@ -80,7 +80,8 @@ class ReIDData:
         no query has; Market-1501 gives all of its own the identity 0, which counts as one. Cameras are those of all
         splits, without the unknown one (-1).
         """
-        counts, cameras = {}, np.empty(0, dtype=np.int64)
+        counts: dict[str, int] = {}
+        cameras = np.empty(0, dtype=np.int64)
         for name, split in self.splits.items():
             counts |= {f"{name}_images": len(split), f"{name}_identities": num_known(split.ids)}
             cameras = np.union1d(cameras, () if split.cameras is None else split.cameras)

@@ -1,10 +1,10 @@
 """What is checked of a data set before training."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "kee
 
 def without_unreadable(data: ReIDData) -> ReIDData:
     """`data` without the images that cannot be decoded; warns with their number and first names."""
-    splits, failed = {}, []
+    splits: dict[str, Any] = {}
+    failed: list[str] = []
     for name, split in data.splits.items():
         bad = dict(check_readable(split))
         splits[name] = split.take(np.array([split.images.name(i) not in bad for i in range(len(split))], dtype=bool))
@@ -90,7 +91,7 @@ def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     )
 
 
-def listing(names: Sequence, separator: str = ", ") -> str:
+def listing(names: Collection, separator: str = ", ") -> str:
     """The first ten of `names`, and how many there are when there are more."""
     shown = separator.join(str(name) for name in list(names)[:10])
     return shown if len(names) <= 10 else f"{shown}{separator}... ({len(names)} in all)"

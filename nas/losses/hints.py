@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
@@ -37,7 +38,7 @@ class HintLoss(Loss):
             )
 
     @property
-    def temperature(self) -> Temperature:
+    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
 
     @property
@@ -58,7 +59,8 @@ class HintLoss(Loss):
         losses = self.each(out, batch, temperature)
         if batch.teacher is None:
             return losses
-        own, told, parts = out.maps, batch.teacher.maps, {}
+        own, told = out.maps, batch.teacher.maps
+        parts: dict[str, Any] = {}
         check_names(
             "student (hint.* has a Hinted one alone)",
             [*map(answering, self.hints), *(student for student, _ in self.attention)],

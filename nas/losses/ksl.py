@@ -45,7 +45,7 @@ class KSLLoss(Loss):
             raise ValueError(f"a weight must be at least 0 (0 leaves the part out), not {', '.join(negative)}")
 
     @property
-    def temperature(self) -> Temperature:
+    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
 
     @property

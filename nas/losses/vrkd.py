@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, cast
+
+from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, check_stays_above_zero
@@ -54,7 +56,7 @@ class BranchesLoss(Loss):
     each: Loss = field(default_factory=VRKDLoss)
 
     @property
-    def temperature(self) -> Temperature:
+    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
 
     def small(self) -> BranchesLoss:
@@ -66,4 +68,4 @@ class BranchesLoss(Loss):
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """The sum of each branch's `total`, and of each of its parts."""
         losses = [self.each(branch, batch, temperature) for branch in out.branches or (out,)]
-        return {part: sum(one[part] for one in losses) for part in losses[0]}
+        return {part: cast(Tensor, sum(one[part] for one in losses)) for part in losses[0]}

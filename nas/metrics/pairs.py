@@ -61,27 +61,28 @@ def pair_distances(
     """
     check_features(query, gallery, distance)
     query_ids, gallery_ids = _labels("identity", query, gallery, query_ids, gallery_ids)
+    cameras = None
     if same_camera == "remove":
-        query_cameras, gallery_cameras = _labels("camera", query, gallery, query_cameras, gallery_cameras)
+        cameras = _labels("camera", query, gallery, query_cameras, gallery_cameras)
     square = [features.float().square().sum(dim=1) for features in (query, gallery)]
     top = 2.0 if distance == "cosine" else float(sum(part.max().sqrt() for part in square)) or 1.0
     counts = torch.zeros(2 * bins + 1, dtype=torch.int64, device=query.device)
     for rows, far in distances(query, gallery, distance, block):
         right = query_ids[rows, None] == gallery_ids
         junk = gallery_ids == JUNK_ID
-        if same_camera == "remove":
-            junk = junk | (right & (query_cameras[rows, None] == gallery_cameras))
+        if cameras:
+            junk = junk | (right & (cameras[0][rows, None] == cameras[1]))
         junk = junk | ~(right & ~junk).any(dim=1, keepdim=True)
         far = far.add_(1) if distance == "cosine" else far.mul_(2).add_(square[0][rows, None]).clamp_(min=0).sqrt_()
         place = far.mul_(bins / top).clamp_(0, bins - 1).int().add_(bins * right)
         counts += torch.bincount(place.masked_fill_(junk, 2 * bins).flatten(), minlength=2 * bins + 1)
-    wrong, right = counts[:-1].cpu().numpy().reshape(2, bins)
-    if not right.any() or not wrong.any():
+    num_wrong, num_right = counts[:-1].cpu().numpy().reshape(2, bins)
+    if not num_right.any() or not num_wrong.any():
         raise ValueError(
-            f"there must be right and wrong pairs, got {right.sum()} and {wrong.sum()}; check that query "
+            f"there must be right and wrong pairs, got {num_right.sum()} and {num_wrong.sum()}; check that query "
             "and gallery are of one data set and that ids and cameras are in the right order"
         )
-    return PairDistances(edges=np.linspace(0, top, bins + 1), right=right, wrong=wrong, distance=distance)
+    return PairDistances(edges=np.linspace(0, top, bins + 1), right=num_right, wrong=num_wrong, distance=distance)
 
 
 def _labels(

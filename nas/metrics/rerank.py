@@ -51,9 +51,9 @@ def reranked_distances(
     neighbours, farthest = _neighbours(images, max(how.k1 + 1, how.k2), block)
     encodings = _averaged(_encodings(images, neighbours, farthest, how.k1), neighbours[:, : how.k2])
     by_column = encodings.transposed(first=len(query))
-    images = images[: len(query)], images[len(query) :]
-    own = images[0].square().sum(dim=1)
-    for rows, far in distances(*images, "euclidean", block):
+    queries, others = images[: len(query)], images[len(query) :]
+    own = queries.square().sum(dim=1)
+    for rows, far in distances(queries, others, "euclidean", block):
         original = far.mul_(2).add_(own[rows, None]).div_(farthest[rows, None]).clamp_(0, 1)
         jaccard = _jaccard(encodings, by_column, rows, len(gallery))
         yield rows, jaccard.lerp_(original, how.lambda_value)

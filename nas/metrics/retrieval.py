@@ -50,7 +50,7 @@ class Retrieval:
         """The numbers a paper prints, with the definitions they depend on; JSON takes it as it is."""
         ranks = {f"rank-{k}": self.rank(k) for k in (1, 5, 10, 20) if k <= len(self.cmc)}
         counts = {"num_queries": self.num_queries, "num_skipped": self.num_skipped}
-        rules = {"ap": self.ap, "distance": self.distance, "same_camera": self.same_camera}
+        rules: dict[str, Any] = {"ap": self.ap, "distance": self.distance, "same_camera": self.same_camera}
         rules |= {"rerank": self.rerank and asdict(self.rerank)}
         return {"mAP": self.mAP, "mINP": self.mINP} | ranks | counts | rules
 
@@ -224,7 +224,7 @@ def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tupl
     return ranks.masked_fill(~match, torch.iinfo(ranks.dtype).max).sort(dim=1).values, match.sum(dim=1)
 
 
-def _ranks(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[int]:
+def _ranks(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[np.intp]:
     """The place that each of `items` has in the stable order of `far [G]`, without sorting what is behind the last."""
     own = far[items]
     near = far[far <= own.max(initial=-np.inf)]

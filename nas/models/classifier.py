@@ -94,7 +94,7 @@ def _network(name: str, weights: str = "") -> nn.Module:
     for branch in AUXILIARY:
         if hasattr(net, branch):
             setattr(net, branch, None)
-            net.aux_logits = False
+            net.aux_logits = False  # type: ignore[assignment] # to torch's stub every attribute is a tensor or module
     return net.to(torch.get_default_device())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torchvision
@@ -13,9 +13,6 @@ from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from nas.errors import near_misses
 from nas.models.pretrained import read_checkpoint
 from nas.system.weights import load_into
-
-if TYPE_CHECKING:
-    pass
 
 HEADS = ("fc", "classifier", "heads", "head")  # what torchvision and timm call the layers behind the pooled features
 
@@ -63,7 +60,7 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
     known = _torchvision_names()
     if name not in known:
         raise ValueError(f"torchvision has no classifier {name!r}{near_misses(name, known)}; timm's are timm:NAME")
-    weights = torchvision.models.get_model_weights(name)["DEFAULT"] if pretrained else None
+    weights: Any = torchvision.models.get_model_weights(name)["DEFAULT"] if pretrained else None
     extra = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
     try:
         net = torchvision.models.get_model(name, weights=weights, **extra)
@@ -95,7 +92,7 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
     if not timm.is_model(name):
         raise ValueError(f"timm has no model {name!r}{near_misses(name, timm.list_models())}")
     try:
-        net = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        net: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"timm could not get the weights of {name} ({error}): fetch them on another machine and give "
@@ -106,6 +103,9 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
 
 class Renormalised(nn.Module):
     """A network that was trained with another mean and standard deviation of the pixels than ImageNet's."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ import teachers
 from nas.system.config import decode, encode, import_all
 from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
-from students.reid import ReIDNet, ReIDSpace
+from students.reid import ReIDModule, ReIDNet, ReIDSpace
 
 FORMAT = 1
 
@@ -40,7 +41,7 @@ class Network:
     def inference(self) -> Network:
         """The network without what only its training needs."""
         space, architecture = self.space.inference(self.architecture)
-        return replace(self, net=self.net.inference(), space=space, architecture=architecture)
+        return replace(self, net=cast(ReIDModule, self.net).inference(), space=space, architecture=architecture)
 
     def save(self, path: Path) -> Path:
         """Writes safetensors."""

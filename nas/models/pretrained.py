@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 from urllib.error import URLError
 
 import torch
@@ -129,7 +129,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:
-    same_weights = replace(space, last_stride=2) if "last_stride" in vars(space) else space
+    same_weights = replace(cast(Any, space), last_stride=2) if "last_stride" in vars(space) else space
     if same_weights not in IMAGENET:
         known = ", ".join(known.title for known in IMAGENET)
         raise ValueError(

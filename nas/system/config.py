@@ -89,7 +89,7 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     return cls(**{name: decode(data[name], hints[name], f"{where}.{name}") for name in names if name in data})
 
 
-def _with_subclasses(cls: type) -> Iterator[type]:
+def _with_subclasses(cls: type[Any]) -> Iterator[type]:
     yield cls
     for subclass in cls.__subclasses__():
         yield from _with_subclasses(subclass)

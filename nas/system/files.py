@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from nas.errors import SaveError
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Lets `write` fill a file beside `path`, then puts it in `path`'s place: a kill leaves the old file or the new.
 
     Raises SaveError naming the file and the reason (a full disk, a folder without permission).

@@ -34,6 +34,7 @@ class FileJournal:
         self._file = None
 
     def read_new(self) -> list[dict]:
+        assert self._file, "read inside `with lock()`"
         self._file.seek(self._read)
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
@@ -48,6 +49,7 @@ class FileJournal:
             ) from None
 
     def add(self, line: dict) -> None:
+        assert self._file, "write inside `with lock()`"
         text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         if self._file.write(text) < len(text):
             raise SaveError(f"could not write all of a line to {self.path}: is the disk full? The same command goes on")

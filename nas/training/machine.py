@@ -12,6 +12,9 @@ import torch
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf16": "bf16-mixed"}
+"""What Fabric calls them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -41,7 +44,7 @@ class Machine:
         from lightning.fabric import Fabric  # two seconds to import: not for a command that computes nothing
 
         logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-        precision = {"32": "32-true", "bf16": "bf16-mixed"}[self.precision]
+        precision = PRECISIONS[self.precision]
         strategy = "ddp" if self.devices > 1 else "auto"
         fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)
         if self.devices > 1:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class Stage:
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """The network on this machine, channels last."""
-        return net.to(self.fabric.device, memory_format=torch.channels_last)
+        return net.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
 
     def autocast(self) -> AbstractContextManager:
         return self.fabric.autocast()
@@ -81,7 +81,7 @@ class Stage:
         """The gradients averaged over the processes, in one collective."""
         if self.fabric.world_size == 1:
             return gradients
-        flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        flat = cast(Tensor, self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean"))
         return [
             piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)
         ]
@@ -122,8 +122,8 @@ class Loop:
         finally:
             self._close()
 
-    def steps(self, batches: Callable[[int], Iterable]) -> Iterator:
-        """What `batches(start)` gives, from the step after the last one saved."""
+    def steps(self, batches: Callable[..., Iterable]) -> Iterator:
+        """What `batches(start)` gives, from the step after the last one saved; a lambda may bind the epoch besides."""
         for batch in batches(self.step):
             yield batch
             self.step += 1
@@ -229,7 +229,7 @@ class Loop:
         due = time.monotonic() - task.fields["shown"] > 1
         last = self.history[-1] if self.history else {}
         shown = self._means() or {key: last[key] for key in ("score", "best") if key in last}
-        losses = (
+        losses: dict[str, Any] = (
             {
                 "losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in shown.items()),
                 "shown": time.monotonic(),

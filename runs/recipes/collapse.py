@@ -7,6 +7,7 @@ There is no triplet loss, which from scratch draws these small networks' feature
 """
 
 from dataclasses import replace
+from typing import Any
 
 from nas.data.augment import Augment
 from nas.data.images import Images
@@ -26,7 +27,7 @@ from search_spaces.resnet import ResNet
 from students.reid import ReID
 
 AUGMENT = Augment(crop_padding=2)
-BUDGET = {
+BUDGET: dict[str, Any] = {
     "epochs": 32,
     "warmup_epochs": 4,
     "weights": Adam(lr=3e-3, rate=CosineLR()),
@@ -52,9 +53,8 @@ def collapse_darts() -> Recipe:
 
 def collapse_stopped() -> Recipe:
     """The same, stopped at a predicted cell of three skips (DARTS+), or when the eigenvalue grows (RobustDARTS)."""
-    recipe = collapse_darts()
-    stops = {"collapse_skips": 3, "eigenvalue_growth": 1.3, "eigenvalue_window": 3}
-    return replace(recipe, strategy=replace(recipe.strategy, **stops))
+    strategy = DARTS(**BUDGET, eigenvalue_every=2, collapse_skips=3, eigenvalue_growth=1.3, eigenvalue_window=3)
+    return replace(collapse_darts(), strategy=strategy)
 
 
 def collapse_taught() -> Recipe:

@@ -5,7 +5,9 @@ published such searches; the shallow CNN's and the SDC-CNN's, for vehicles, stan
 """
 
 from dataclasses import replace
+from typing import cast
 
+from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
 from runs.recipes.fast_reid import fast_reid
@@ -48,8 +50,8 @@ def search_osnet() -> Recipe:
 def search_ksl() -> Recipe:
     """MobileNetV2's space with KSL's branches, each of which hears the teacher while it is searched and retrained."""
     recipe = search_mobilenet()
-    branched = KSL(main=recipe.space, branches=("stage4", "stage6"))
-    return replace(recipe, space=branched, loss=KSLLoss(each=recipe.loss, triplet_from=0))
+    branched = KSL(main=cast(ReID, recipe.space), branches=("stage4", "stage6"))
+    return replace(recipe, space=branched, loss=KSLLoss(each=cast(KDASLoss, recipe.loss), triplet_from=0))
 
 
 def _searched(backbone: SearchSpace) -> Recipe:

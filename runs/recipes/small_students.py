@@ -42,7 +42,7 @@ def small_pretrained_mobilenet_ksl() -> Recipe:
 
 def small_pretrained_mobilenet_both() -> Recipe:
     """MobileNetV2 from ImageNet weights, with KSL's branches, each of which hears the teacher."""
-    return _with_branches(small_pretrained_mobilenet_taught(), "stage4", "stage6")
+    return _with_branches(small_pretrained_mobilenet_taught(), MOBILENET, "stage4", "stage6")
 
 
 def small_shallow_cnn() -> Recipe:
@@ -62,7 +62,7 @@ def small_shallow_cnn_ksl() -> Recipe:
 
 def small_shallow_cnn_both() -> Recipe:
     """VRKD's shallow CNN from scratch, with branches, each of which hears the teacher."""
-    return _with_branches(small_shallow_cnn_taught(), "layer3", "layer4")
+    return _with_branches(small_shallow_cnn_taught(), SHALLOW, "layer3", "layer4")
 
 
 def small_shallow_cnn_searched() -> Recipe:
@@ -89,11 +89,11 @@ def _by_hand(student: ReID, steps: int, lr: float, pretrained: str = "") -> Reci
     return replace(small_kdas(), strategy=None, space=student, student=None, loss=KDLoss(), retrain=training)
 
 
-def _with_branches(recipe: Recipe, *branches: str) -> Recipe:
+def _with_branches(recipe: Recipe, student: ReID, *branches: str) -> Recipe:
     """Of KSL's parts those on probabilities. At the paper's weights the others, on embeddings, shrink these in a
     training as short as this."""
     return replace(
         recipe,
-        space=KSL(main=recipe.space, branches=branches),
-        loss=KSLLoss(each=recipe.loss, ep=0.0, ea=0.0, h=0.0, triplet_from=0),
+        space=KSL(main=student, branches=branches),
+        loss=KSLLoss(each=KDLoss(), ep=0.0, ea=0.0, h=0.0, triplet_from=0),
     )

@@ -84,9 +84,9 @@ def look(data: ReIDData, num_threads: int, progress: Callable[[int, int], None] 
     def looked_at(chunk: tuple[str, range]) -> list[Seen]:
         name, numbers = chunk
         images, paths = data.splits[name].images, files[name]
-        return [seen_drawn(images, i) if paths[i] is None else seen_file(paths[i]) for i in numbers]
+        return [seen_drawn(images, i) if (path := paths[i]) is None else seen_file(path) for i in numbers]
 
-    seen = {name: [] for name in data.splits}
+    seen: dict[str, list[Seen]] = {name: [] for name in data.splits}
     done, total = 0, sum(map(len, data.splits.values()))
     with ThreadPoolExecutor(num_threads) as pool:
         for (name, _), some in zip(chunks, pool.map(looked_at, chunks), strict=True):
@@ -119,7 +119,7 @@ def seen_file(path: Path) -> Seen:
         return Seen(reason="the file is empty (0 bytes)")
     try:
         with Image.open(BytesIO(content)) as image:
-            stored = image.format, image.mode, image.size
+            stored = image.format or "", image.mode, image.size
             to_rgb(image)
     except UnidentifiedImageError:
         return Seen(reason="no image format that Pillow knows, or the beginning of the file is damaged")

@@ -28,11 +28,14 @@ MODES = {
 """What `to_rgb` makes of an image that is not RGB, by Pillow's name of its mode."""
 
 
+Severity = Literal["error", "warning", "note"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """`kind` is for programs and stays as it is; `message` is for people; `items` name every case."""
 
-    severity: Literal["error", "warning", "note"]
+    severity: Severity
     kind: str
     message: str
     items: tuple[str, ...]
@@ -83,12 +86,13 @@ def different_counts(data: ReIDData, published: Mapping[str, int], strict: bool)
 def unmatched(looked: Looked) -> Problem:
     """Queries that evaluation skips: an error if it would skip all of them."""
     query, gallery = looked.data.query, looked.data.gallery
-    without_cameras = query.cameras is None or gallery.cameras is None
+    own, others = query.cameras, gallery.cameras
+    if without_cameras := own is None or others is None:
+        own, others = np.full(len(query), -1), np.zeros(len(gallery))
     cameras = defaultdict(set)
-    for one, camera in zip(gallery.ids, np.zeros(len(gallery)) if without_cameras else gallery.cameras, strict=True):
+    for one, camera in zip(gallery.ids, others, strict=True):
         if one >= 0:
             cameras[one].add(camera)
-    own = np.full(len(query), -1) if without_cameras else query.cameras
     skipped = [i for i, (one, camera) in enumerate(zip(query.ids, own, strict=True)) if not cameras[one] - {camera}]
     return Problem(
         severity="error" if len(skipped) == len(query) else "warning", kind="unmatched_query",
@@ -100,7 +104,7 @@ def unmatched(looked: Looked) -> Problem:
 
 def duplicates(looked: Looked) -> Iterator[Problem]:
     """Images with the same bytes; each group is reported once, by the worst that it means."""
-    kinds = {
+    kinds: dict[str, tuple[Severity, str]] = {
         "same_image_train_test": ("error", "images in training that queries or gallery have too, byte for byte"),
         "same_image_identities": ("warning", "images with the same bytes but different identities"),
         "same_image_query_gallery": ("warning", "queries that the gallery has too, byte for byte"),

@@ -52,4 +52,6 @@ def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
             allowed = [field for field in known if field != place]
             hint = near_misses(other, allowed)
             raise ValueError(f"{name} has no field {other!r}{hint}; its fields are {', '.join(allowed)}")
-    return SETS[name](**({place: Path(path)} if place else {}), **others)
+    if place is not None and path is not None:
+        others[place] = Path(path)
+    return SETS[name](**others)

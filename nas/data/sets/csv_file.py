@@ -41,7 +41,8 @@ class ImageList(DataSource):
         cameras = numbered([row["camera"] for _, row in rows]) if "camera" in rows[0][1] else None
         everything = Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)
         splits = np.array([row["split"] for _, row in rows])
-        return ReIDData(name=file.name, **{split: everything.take(splits == split) for split in SPLITS})
+        train, query, gallery = (everything.take(splits == split) for split in SPLITS)
+        return ReIDData(name=file.name, train=train, query=query, gallery=gallery)
 
 
 def rows_of(file: Path) -> list[tuple[int, dict[str, str]]]:

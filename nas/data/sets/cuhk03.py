@@ -67,4 +67,4 @@ class CUHK03(DataSource):
             check_there(source, "CUHK03-NP", needed)
         place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
         folder = cache_folder(self.cache) / f"cuhk03-np-{self.boxes}-{place}"
-        return converted(folder, sources, VERSION, partial(convert, *sources, self.boxes))
+        return converted(folder, sources, VERSION, partial(convert, sources[0], sources[1], self.boxes))

@@ -1,8 +1,9 @@
 """Folders of images whose names tell identity and camera: the layout of Market-1501, and what others share with it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,14 @@ def inner(root: Path, *names: str) -> Path:
 
 def market_layout(root: Path, name: str, example: str) -> ReIDData:
     """The three folders of Market-1501 in `root`; `example` is a file's name in this data set."""
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, folder in FOLDERS.items():
         check_there(root / folder, name, FOLDERS.values())
         splits[split] = named(images_in(root / folder, name), MARKET_NAME, name, example)
     return ReIDData(name=name, **splits)
 
 
-def check_there(path: Path, name: str, needed: Sequence[str]) -> None:
+def check_there(path: Path, name: str, needed: Iterable[str]) -> None:
     """Raises ValueError saying what the data set `name` needs and what is there instead, when `path` is missing."""
     if path.exists():
         return
@@ -44,8 +45,8 @@ def check_there(path: Path, name: str, needed: Sequence[str]) -> None:
 def images_in(folder: Path, name: str, pattern: str = "*") -> tuple[Path, ...]:
     """The images of a folder in the order of their names; `**/*` takes its folders' images too. Files whose names start
     with a dot, as file managers leave them, are no images."""
-    paths = (path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES)
-    paths = tuple(sorted(path for path in paths if not path.name.startswith(".")))
+    found = (path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES)
+    paths = tuple(sorted(path for path in found if not path.name.startswith(".")))
     if not paths:
         raise ValueError(f'{name}: the folder "{folder}" contains no image ({", ".join(sorted(SUFFIXES))})')
     return paths
@@ -58,5 +59,5 @@ def named(paths: Sequence[Path], pattern: str, name: str, example: str) -> Split
         raise ValueError(
             f"{name}: file names start with identity and camera, as in {example}; remove or rename {listing(strangers)}"
         )
-    ids, cameras = np.array([[int(number) for number in match.groups()] for match in parsed], dtype=np.int64).T
+    ids, cameras = np.array([[int(number) for number in match.groups()] for match in parsed if match], dtype=np.int64).T
     return Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)

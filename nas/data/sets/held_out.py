@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,7 +64,7 @@ def held_out(data: ReIDData, share: float, rng: np.random.Generator) -> ReIDData
     )
 
 
-def queries_of(split: Split, identities: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def queries_of(split: Split, identities: Iterable[int], rng: np.random.Generator) -> np.ndarray:
     """Ascending indices of images to look for: of each identity one from every camera but one.
 
     Where the other images are the gallery, each has a match there from another camera.

@@ -24,7 +24,7 @@ def parsed_lines(file: Path, pattern: str, example: str) -> list[tuple[str, re.M
     lines = [(place, text, re.fullmatch(pattern, text, re.ASCII)) for place, text in lines_of(file)]
     if wrong := [f'{place}: "{text}"' for place, text, match in lines if match is None]:
         raise ValueError(f"{file.parent}: every line must be as in `{example}`, but not so are {listing(wrong)}")
-    return [(place, match) for place, _, match in lines]
+    return [(place, match) for place, _, match in lines if match]
 
 
 def check_listed(name: str, places: Sequence[str], paths: Sequence[Path]) -> None:

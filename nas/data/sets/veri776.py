@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class VeRi776(DataSource):
     root: Path
 
     def listed(self) -> ReIDData:
-        root, splits = inner(self.root, "VeRi"), {}
+        root = inner(self.root, "VeRi")
+        splits: dict[str, Any] = {}
         needed = [place for places in PLACES.values() for place in places]
         for place in needed:
             check_there(root / place, "VeRi-776", needed)

@@ -246,7 +246,7 @@ class Body:
         rings = [[below[0]] * 2, [below[1], roof[0]], [below[2], roof[1]], [below[3]] * 2]
         self.solid.loft(rings, who.cabin)
         for side in (-1, 1):
-            corners = (below[0], below[3], roof[1], roof[0])
+            corners = [below[0], below[3], roof[1], roof[0]]
             self._side_windows(side, corners if side > 0 else [mirror(point) for point in corners])
         self._windscreen([mirror(below[3]), below[3], roof[1], mirror(roof[1])])
         self._rear_window([mirror(below[0]), below[0], roof[0], mirror(roof[0])])
