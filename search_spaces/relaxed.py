@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from search_spaces.architecture import Architecture, Value
 from search_spaces.ops import Op
 from search_spaces.pick import Edges, Fixed, Make, Pick
+from search_spaces.space import SearchSpace
 
 NONE = "none"
 """DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
@@ -56,7 +58,7 @@ class Relaxed(Pick):
             return self._fixed().value(name, options)
         raise ValueError(
             f"a supernet cannot keep all of {full} = {list(options)}: decide it in the architecture given "
-            "to supernet(), or search with a strategy that samples architectures"
+            "to Supernet.of, or search with a strategy that samples architectures"
         )
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
@@ -198,6 +200,28 @@ class Supernet(nn.Module):
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.options), width))
         lengths = torch.tensor([len(options) for options in self.options.values()])
         self.register_buffer("absent", torch.arange(width) >= lengths[:, None], persistent=False)
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        pick: Relaxed | None = None,
+        architecture: Architecture | None = None,
+        folded: bool = True,
+    ) -> Self:
+        """The supernet of `space`: all candidates, but what `architecture` decides is built as decided.
+
+        A `pick` of another kind has its own architecture and folding. Raises ValueError when the architecture decides
+        what the space does not ask, or leaves nothing open, and for a question that a supernet cannot keep open.
+        """
+        if pick is not None and (architecture is not None or not folded):
+            raise ValueError(
+                "Supernet.of takes architecture and folded without a pick, which has its own: give them to the pick"
+            )
+        pick = pick or Relaxed(architecture, folded)
+        net = space.build(pick)
+        pick.fixed.close()
+        return cls(net, pick, type(space).__name__)
 
     def forward(self, x: Tensor) -> object:
         self._mixture.weights = self.mixing()

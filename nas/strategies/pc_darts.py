@@ -44,8 +44,7 @@ class PCDARTS(DARTS):
         narrow = Asked()
         with torch.device("meta"):
             narrowed(space, self.num_parts).build(narrow)
-        pick = Partial(narrow, self.num_parts, self.folded)
-        return PartialSupernet(space.build(pick), pick, type(space).__name__)
+        return PartialSupernet.of(space, Partial(narrow, self.num_parts, self.folded))
 
 
 def narrowed(space: SearchSpace, num_parts: int) -> SearchSpace:

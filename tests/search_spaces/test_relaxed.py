@@ -14,7 +14,7 @@ from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201, from_table_key
 from search_spaces.ops import DARTS, KDAS
-from search_spaces.relaxed import NONE, Relaxed, States, summed
+from search_spaces.relaxed import NONE, MixedOp, Relaxed, States, Supernet, summed
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.reid import ReID
@@ -25,7 +25,7 @@ KDAS_CELLS = Cells(channels=3, cells=2, reductions=(2,))
 
 
 def random_supernet(space, seed, architecture=None):
-    net = space.supernet(architecture)
+    net = Supernet.of(space, architecture=architecture)
     with torch.no_grad():
         net.alpha.normal_(generator=torch.Generator().manual_seed(seed), std=2.0)
     return net
@@ -214,6 +214,29 @@ def test_the_same_name_must_have_the_same_options():
         pick.op("same", {"skip": makers["skip"], "sep3": makers["sep3"]})
 
 
+UNASKED = Architecture("", {"no.such": "thing"})
+
+
+class Other(Supernet):
+    """A strategy's own."""
+
+
+@pytest.mark.parametrize("kind", [Supernet, Other], ids=lambda kind: kind.__name__)
+def test_every_supernet_refuses_what_is_not_asked(kind):
+    for options in ({"pick": Relaxed(UNASKED)}, {"architecture": UNASKED}):
+        with pytest.raises(ValueError, match=r"no\.such.*does not ask"):
+            kind.of(TwoNodes(), **options)
+
+
+@pytest.mark.parametrize("beside", [{"architecture": UNASKED}, {"folded": False}], ids=str)
+def test_a_pick_has_its_own_architecture_and_folding(beside):
+    with pytest.raises(ValueError, match="give them to the pick"):
+        Supernet.of(TwoNodes(), Relaxed(), **beside)
+    assert not any(
+        op.folded for op in Supernet.of(TwoNodes(), Relaxed(folded=False)).modules() if isinstance(op, MixedOp)
+    )
+
+
 def test_a_sum_takes_up_what_is_there_and_leaves_it_as_it_is():
     maps = [None, torch.ones(2), torch.full((2,), 2.0), None, torch.full((2,), 4.0), torch.full((2,), 8.0).double()]
     before = [None if y is None else y.clone() for y in maps]
@@ -225,7 +248,7 @@ def test_a_state_is_pooled_once_for_all_that_read_it():
     space = Cells(channels=4, cells=1, reductions=())
     pools = {}
     for folded in (True, False):
-        supernet = space.supernet(folded=folded)
+        supernet = Supernet.of(space, folded=folded)
         calls = []
         for module in supernet.modules():
             if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
@@ -263,6 +286,6 @@ def saved_bytes(net, images):
 )
 def test_the_folded_supernet_keeps_less_for_the_backward_pass(space, at_most):
     images = torch.randn(2, 3, 64, 32)
-    folded, plain = (saved_bytes(space.supernet(folded=folded), images) for folded in (True, False))
+    folded, plain = (saved_bytes(Supernet.of(space, folded=folded), images) for folded in (True, False))
     print(f"folded keeps {folded / plain:.3f} of {plain / 2**20:.1f} MiB")
     assert folded <= at_most * plain

@@ -28,6 +28,7 @@ from search_spaces.cell import Cells
 from search_spaces.derive import derive, ranked
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.ksl import KSL
@@ -283,7 +284,7 @@ class TestChoices:
     @pytest.fixture
     def pair(self):
         theirs = steps_of(NNIOneShot()).supernet.train()
-        ours = CELL.supernet(folded=False).train()
+        ours = Supernet.of(CELL, folded=False).train()
         of_alphas = {id(alpha) for alpha in theirs.architecture_parameters()}
         weights = [p for p in theirs.parameters() if id(p) not in of_alphas]
         with torch.no_grad():
