@@ -179,6 +179,20 @@ class MixedNode(nn.Module):
         return zeros_of(op.ops[-1], states[int(source)])
 
 
+def padding(options: Mapping[str, Sequence[str]]) -> Tensor:
+    """Which places of a table with a row for each decision have no option `[num_decisions, num_options]`."""
+    lengths = torch.tensor([len(row) for row in options.values()])
+    return torch.arange(max(map(len, options.values()))) >= lengths[:, None]
+
+
+def by_option(weights: Tensor, options: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """A table of weights `[num_decisions, num_options]` as plain data, by decision and option."""
+    rows = weights.detach().tolist()
+    return {
+        name: dict(zip(row, values, strict=False)) for (name, row), values in zip(options.items(), rows, strict=True)
+    }
+
+
 class Supernet(nn.Module):
     """A network with all candidates, and its alphas: one row for each decision, padded to the longest.
 
@@ -196,10 +210,9 @@ class Supernet(nn.Module):
         self.nodes = relaxed.nodes
         self.options = mixture.options
         self._mixture = mixture
-        width = max(map(len, self.options.values()))
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.options), width))
-        lengths = torch.tensor([len(options) for options in self.options.values()])
-        self.register_buffer("absent", torch.arange(width) >= lengths[:, None], persistent=False)
+        absent = padding(self.options)
+        self.alpha = nn.Parameter(1e-3 * torch.randn(absent.shape))
+        self.register_buffer("absent", absent, persistent=False)
 
     @classmethod
     def of(
@@ -240,11 +253,7 @@ class Supernet(nn.Module):
 
     def alphas(self) -> dict[str, dict[str, float]]:
         """The softmax weight of every option of every decision."""
-        rows = self.weights().detach().tolist()
-        return {
-            name: dict(zip(options, row, strict=False))
-            for (name, options), row in zip(self.options.items(), rows, strict=True)
-        }
+        return by_option(self.weights(), self.options)
 
     def set_alphas(self, alphas: Mapping[str, Mapping[str, float]]) -> None:
         """Takes alphas whose softmax weights are `alphas`, as the method of that name gave them."""
