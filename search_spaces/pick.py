@@ -44,7 +44,10 @@ class Pick(ABC):
 
     @abstractmethod
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        """One of several modules, each made by calling its maker."""
+        """One of several modules, each made by calling its maker.
+
+        Any module will do that has `.out_channels` and leaves its input as it is.
+        """
 
     @abstractmethod
     def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:

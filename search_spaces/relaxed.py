@@ -110,7 +110,7 @@ class MixedOp(nn.Module):
 
     A candidate whose weight is None is not computed either; what comes out is None when none of them is. The folded
     form puts each weight into its candidate's last BatchNorm and shares leading ReLUs and pools: the same loss and
-    gradients, one map less to keep per candidate.
+    gradients, one map less to keep per candidate. A candidate that has no `weighted` is multiplied as it is.
     """
 
     def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
@@ -134,6 +134,8 @@ class MixedOp(nn.Module):
     def _weighted(self, op: nn.Module, weight: Tensor, x: Tensor, states: States, source: int) -> Tensor:
         if isinstance(op, Op) and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d):
             return op.scaled(weight, states.pooled(source, op.body))
+        if not hasattr(op, "weighted"):
+            return weight * op(x)
         return op.weighted(weight, x, lambda: states.rectified(source))
 
 

@@ -237,6 +237,42 @@ def test_a_pick_has_its_own_architecture_and_folding(beside):
     )
 
 
+class Plain(nn.Sequential):
+    """A candidate that knows nothing of supernets."""
+
+    def __init__(self, kernel):
+        super().__init__(nn.Conv2d(3, 3, kernel, padding=kernel // 2), nn.BatchNorm2d(3), nn.ReLU(inplace=True))
+        self.out_channels = 3
+
+
+@dataclass(frozen=True)
+class PlainNodes(SearchSpace):
+    """Candidates that are plain modules, on edges beside one of ours, and as an operation of its own."""
+
+    def build(self, pick, c_in=3):
+        makers = {"conv1": lambda: Plain(1), "conv3": lambda: Plain(3), "max3": lambda: KDAS["max3"](3, 1, pick.affine)}
+        op = pick.op("op", makers)
+        return Nodes(op, [pick.edges("node", {0: makers, 1: makers}, keep=1)])
+
+
+def test_plain_modules_are_candidates_folded_or_not():
+    nets = [random_supernet(PlainNodes(), 0).double()]
+    nets.append(Supernet.of(PlainNodes(), folded=False).double())
+    nets[1].load_state_dict(nets[0].state_dict())
+    images = torch.randn(4, 3, 8, 6, dtype=torch.float64)
+    outputs = [net(images)["map"] for net in nets]
+    torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(
+            (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum(), list(net.parameters())
+        )
+        for net, y in zip(nets, outputs, strict=True)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+    assert all(gradient.any() for gradient in gradients[0])
+    assert PlainNodes().student(derive(nets[0]))(images.float())["map"].shape == images.shape
+
+
 def test_a_sum_takes_up_what_is_there_and_leaves_it_as_it_is():
     maps = [None, torch.ones(2), torch.full((2,), 2.0), None, torch.full((2,), 4.0), torch.full((2,), 8.0).double()]
     before = [None if y is None else y.clone() for y in maps]

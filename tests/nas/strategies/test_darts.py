@@ -166,7 +166,7 @@ def bilevel_on(
 ) -> Bilevel:
     """A search some steps old: alphas far from uniform, momentum in the weights' optimiser."""
     torch.manual_seed(0)
-    supernet = Supernet.of(space, folded=isinstance(space, ReID)).double()
+    supernet = Supernet.of(space).double()
     with torch.no_grad():
         supernet.alpha.normal_()
         if isinstance(space, ReID):
@@ -463,6 +463,16 @@ class TestSearch:
         self.search(stage, objective, order=2, epochs=1)
         assert objective.asked == ["both", "both", "weights"]
 
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_plain_modules_are_searched_folded_or_not(self, tmp_path, fabric, order):
+        histories = []
+        for folded in (True, False):
+            torch.manual_seed(0)
+            stage = Stage(tmp_path / str(folded), "search", "", Machine(device="cpu"), fabric)
+            histories.append(DARTS(epochs=2, order=order, folded=folded).search(Smooth(), Fit(), stage).history)
+        assert histories[0] == histories[1]
+        assert histories[0][0]["alphas"] != histories[0][1]["alphas"]
+
     def test_alphas_follow_their_objective(self, stage):
         found = self.search(stage, Draw("sep3"))
         assert {parse_edge(edge)[0] for answer in found.best.decisions.values() for edge in answer} == {"sep3"}
@@ -513,7 +523,7 @@ class TestSearch:
 @pytest.mark.parametrize("space", [KDAS, Smooth()], ids=["kdas", "smooth"])
 def test_health_is_what_a_loop_over_decisions_gives(space):
     torch.manual_seed(3)
-    supernet = Supernet.of(space, folded=False)
+    supernet = Supernet.of(space)
     with torch.no_grad():
         supernet.alpha.normal_(std=2.0)
     predicted = derive(supernet)
