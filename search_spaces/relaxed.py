@@ -67,10 +67,10 @@ class Relaxed(Pick):
             return self._fixed().op(name, makers)
         return self._mixed(full, makers, tuple(makers))
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         full = self.prefix + name
         if full in self.decided:
-            return self._fixed().edges(name, makers, keep, first)
+            return self._fixed().edges(name, makers, keep, published)
         rows = {source: f"{full}<{source}" for source in makers}
         self.nodes[full] = (rows, keep)
         return MixedNode({source: self._mixed(rows[source], ops, (*ops, NONE)) for source, ops in makers.items()})

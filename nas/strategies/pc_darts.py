@@ -79,9 +79,9 @@ class Asked(Relaxed):
         self.asked.append(makers)
         return super().op(name, makers)
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         self.asked.append(makers)
-        return super().edges(name, makers, keep, first)
+        return super().edges(name, makers, keep, published)
 
 
 class Partial(Relaxed):
@@ -96,8 +96,8 @@ class Partial(Relaxed):
         narrow = next(self.narrow)
         return super().op(name, narrow if len(makers) > 1 else makers)
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
-        return super().edges(name, next(self.narrow), keep, first)
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
+        return super().edges(name, next(self.narrow), keep, published)
 
     def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> PartialOp:
         row = self.mixture.row(name, options)

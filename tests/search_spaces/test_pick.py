@@ -41,7 +41,7 @@ class Tiny(SearchSpace):
     def build(self, pick, c_in=3):
         c = pick.value("width", self.widths)
         makers = {key: partial(ops.KDAS[key], c, 1, pick.affine) for key in ("sep3", "dil3", "skip")}
-        node = pick.edges("node", {0: makers, 1: makers}, keep=1, first=("dil3@1",))
+        node = pick.edges("node", {0: makers, 1: makers}, keep=1, published=("dil3@1",))
         return Net(nn.Conv2d(c_in, c, 1), pick.op("op", makers), node)
 
 

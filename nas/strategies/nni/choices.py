@@ -62,7 +62,7 @@ class NNIChoices(Pick):
         choice.out_channels = next(iter(modules.values())).out_channels
         return choice
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         full = self.prefix + name
         rows = {source: f"{full}<{source}" for source in makers}
         self.nodes[full] = (rows, keep)
