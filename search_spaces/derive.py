@@ -5,14 +5,34 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import torch
 
 from search_spaces.architecture import Answer, Architecture, all_edges, parse_edge
-from search_spaces.relaxed import NONE, Supernet, rows_of_edges
+from search_spaces.relaxed import NONE, rows_of_edges
 
 
-def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
+class Derivable(Protocol):
+    """What architectures derive from: our supernets, and NNI's."""
+
+    @property
+    def space(self) -> str:
+        """The name of the space's class."""
+
+    @property
+    def decided(self) -> Mapping[str, Answer]:
+        """What was decided before."""
+
+    @property
+    def nodes(self) -> Mapping[str, tuple[Mapping[int, str], int]]:
+        """By node, the decision on the edge from each input, and how many inputs are kept."""
+
+    def strengths(self) -> dict[str, dict[str, float]]:
+        """By decision how strong each option is, from 0 to 1; a decision on an edge has the option `none`."""
+
+
+def derive(supernet: Derivable, max_skips: int | None = None) -> Architecture:
     """The architecture that the alphas prefer: per node the inputs with the strongest non-zero operation (DARTS).
 
     `max_skips` caps the identities of each kind of cell: the weakest are given up, one by one, for the next best.
@@ -20,7 +40,7 @@ def derive(supernet: Supernet, max_skips: int | None = None) -> Architecture:
     return next(ranked(supernet, max_skips))[1]
 
 
-def ranked(supernet: Supernet, max_skips: int | None = None) -> Iterator[tuple[float, Architecture]]:
+def ranked(supernet: Derivable, max_skips: int | None = None) -> Iterator[tuple[float, Architecture]]:
     """Architectures with the log of the product of their strengths (softmax weights), best first; the best is DARTS's.
 
     None has more than `max_skips` identities in a kind of cell.
@@ -58,7 +78,7 @@ def _skips(architecture: Architecture) -> dict[str, list[str]]:
     return skips
 
 
-def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> Iterator[tuple[float, Architecture]]:
+def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Derivable) -> Iterator[tuple[float, Architecture]]:
     questions = _scored_answers(alphas, supernet)
     names = list(questions)
     for score, places in _best_combinations([[score for score, _ in questions[name]] for name in names]):
@@ -67,7 +87,7 @@ def _ranked(alphas: Mapping[str, Mapping[str, float]], supernet: Supernet) -> It
 
 
 def _scored_answers(
-    alphas: Mapping[str, Mapping[str, float]], supernet: Supernet
+    alphas: Mapping[str, Mapping[str, float]], supernet: Derivable
 ) -> dict[str, list[tuple[float, Answer]]]:
     """For each question its answers with their log weight, best first; ties in the order of the space."""
     log = {
@@ -105,7 +125,7 @@ def _best_combinations(scores: list[list[float]]) -> Iterator[tuple[float, tuple
 
 
 def _capped(
-    alphas: Mapping[str, Mapping[str, float]], supernet: Supernet, max_skips: int
+    alphas: Mapping[str, Mapping[str, float]], supernet: Derivable, max_skips: int
 ) -> dict[str, dict[str, float]]:
     """The alphas with the weakest chosen identities at 0, until no kind of cell derives more than `max_skips`."""
     alphas = {name: dict(options) for name, options in alphas.items()}

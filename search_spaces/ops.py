@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, reduce
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from search_spaces.cpu_kernels import Quick, projected, quickly
 
 
 class Op(nn.Module):
@@ -42,58 +44,6 @@ def scaled_norm(norm: nn.BatchNorm2d, weight: Tensor, y: Tensor) -> Tensor:
     scale = weight.expand(norm.num_features).contiguous() if norm.weight is None else weight * norm.weight
     shift = None if norm.bias is None else weight * norm.bias
     return F.batch_norm(y, norm.running_mean, norm.running_var, scale, shift, norm.training, norm.momentum, norm.eps)
-
-
-def quickly(module: nn.Module, x: Tensor) -> Tensor:
-    """Exactly `module(x)`, rounding aside, computed so that small maps take less time on a CPU.
-
-    There a convolution's start-up outweighs its work: 1x1 convolutions are matrix products, and rows and columns of a
-    kernel that see nothing but padding are left out.
-    """
-    match module:
-        case nn.Sequential():
-            return reduce(lambda y, each: quickly(each, y), module, x)
-        case PartAware() if x.device.type == "cpu":
-            return projected(module.project, x, *module.mixed_quickly(x))
-        case Halved() if x.device.type == "cpu":
-            return projected(module, x)
-        case nn.Conv2d() if x.device.type == "cpu" and not isinstance(module, PickingConv):
-            pointwise = set(module.kernel_size) == set(module.stride) == {1} and module.groups == 1
-            return projected(module, x) if pointwise and module.bias is None else convolved(module, x)
-    return module(x)
-
-
-def projected(
-    project: nn.Conv2d | Halved, x: Tensor, of_parts: Tensor | None = None, stripe: Tensor | None = None
-) -> Tensor:
-    """`project(x)` for 1x1 convolutions without bias as matrix products.
-
-    With `of_parts` `[B, P, h]` and the `stripe` of each row, `project` of `x` joined with each stripe's vector in all
-    its places, without building that map.
-    """
-    y, found = x.movedim(1, -1), []
-    convolutions = ((project, 0, 1),) if isinstance(project, nn.Conv2d) else ((project.even, 0, 2), (project.odd, 1, 2))
-    for conv, start, stride in convolutions:
-        weight = conv.weight.flatten(1)
-        z = F.linear(y[:, start::stride, start::stride], weight[:, : x.shape[1]])
-        if of_parts is not None:
-            given = F.linear(of_parts, weight[:, x.shape[1] :])
-            z = z + given.index_select(1, stripe[start::stride]).unsqueeze(2)
-        below, beside = (z.shape[1] - found[0].shape[1], z.shape[2] - found[0].shape[2]) if found else (0, 0)
-        found.append(F.pad(z, (0, 0, 0, -beside, 0, -below)) if below or beside else z)
-    return (torch.cat(found, dim=-1) if len(found) > 1 else found[0]).movedim(-1, 1)
-
-
-def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`conv(x)` without the kernel's rows and columns that reach beyond the map wherever they are put."""
-    weight, padding = conv.weight, list(conv.padding)
-    for place, size in enumerate(x.shape[2:]):
-        taps, dilation = conv.kernel_size[place], conv.dilation[place]
-        idle = sum(offset * dilation >= size for offset in range(1, taps // 2 + 1))
-        if idle and padding[place] == dilation * (taps // 2):
-            weight = weight.narrow(place + 2, idle, taps - 2 * idle)
-            padding[place] -= dilation * idle
-    return F.conv2d(x, weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
 
 
 def kaiming(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
@@ -158,7 +108,7 @@ def pointwise(c_in: int, c_out: int, stride: int) -> nn.Conv2d:
     return kind(c_in, c_out, 1, stride, bias=False)
 
 
-class Halved(nn.Module):
+class Halved(Quick):
     """Two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side: any size, odd ones too."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -171,13 +121,16 @@ class Halved(nn.Module):
         padded = F.pad(x, (0, odd_width, 0, odd_height)) if odd_height or odd_width else x
         return torch.cat([self.even(x), self.odd(padded[:, :, 1:, 1:])], dim=1)
 
+    def quickly(self, x: Tensor) -> Tensor:
+        return projected([self.even, self.odd], x)
+
 
 def factorized_reduce(c_in: int, c_out: int, affine: bool = True) -> Op:
     """ReLU, the map halved (two of every four pixels are read), BatchNorm."""
     return Op(Halved(c_in, c_out), c_out, nn.BatchNorm2d(c_out, affine=affine), relu=True)
 
 
-class PartAware(nn.Module):
+class PartAware(Quick):
     """Auto-ReID's part-aware module without its last norm: stripes attend to each other and are given back to the map.
 
     The map is cut along its height into `num_parts` stripes (boundaries `floor(i * H / M)`; fewer when H is smaller),
@@ -210,6 +163,10 @@ class PartAware(nn.Module):
         parts = self.norm(self.reduce(F.relu(means))).transpose(1, 2)
         attention = torch.softmax(self.key(parts) @ self.query(parts).transpose(1, 2), dim=2)
         return attention @ parts, stripe
+
+    def quickly(self, x: Tensor) -> Tensor:
+        convolutions = [self.project.even, self.project.odd] if isinstance(self.project, Halved) else [self.project]
+        return projected(convolutions, x, *self.mixed_quickly(x))
 
     def mixed_quickly(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same in fewer and smaller steps; BatchNorm takes its statistics over the same numbers."""

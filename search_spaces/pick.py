@@ -44,13 +44,16 @@ class Pick(ABC):
 
     @abstractmethod
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        """One of several modules, each made by calling its maker."""
+        """One of several modules, each made by calling its maker.
+
+        Any module will do that has `.out_channels` and leaves its input as it is.
+        """
 
     @abstractmethod
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         """`keep` of the earlier states with one operation on each: a module from the list of states to their sum.
 
-        `makers` maps each earlier state's index to its operations; `first` is the published answer (`"op@input"`).
+        `makers` maps each earlier state's index to its operations; `published` is the published answer (`"op@input"`).
         """
 
 
@@ -79,7 +82,7 @@ class Discrete(Pick):
 
     @abstractmethod
     def choose_edges(
-        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]: ...
 
     def value(self, name: str, options: Sequence[Value]) -> Value:
@@ -88,10 +91,12 @@ class Discrete(Pick):
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
         return makers[self.value(name, list(makers))]()
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         options = {source: list(ops) for source, ops in makers.items()}
-        first = first or [f"{ops[0]}@{source}" for source, ops in options.items()][:keep]
-        return Node(self._answer(name, lambda full: by_input(self.choose_edges(full, options, keep, first))), makers)
+        published = published or [f"{ops[0]}@{source}" for source, ops in options.items()][:keep]
+        return Node(
+            self._answer(name, lambda full: by_input(self.choose_edges(full, options, keep, published))), makers
+        )
 
     def _answer(self, name: str, choose: Callable[[str], Answer]) -> Answer:
         full = self.prefix + name
@@ -113,15 +118,15 @@ class Fixed(Discrete):
         return answer
 
     def choose_edges(
-        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]:
-        answer = self._decided(name, tuple(first))
+        answer = self._decided(name, tuple(published))
         check_edges(name, answer, options, keep)
         return answer
 
-    def _decided(self, name: str, first: Answer) -> Answer:
+    def _decided(self, name: str, published: Answer) -> Answer:
         if self.architecture is None:
-            return first
+            return published
         if name not in self.architecture.decisions:
             raise ValueError(
                 f"the architecture (of space {self.architecture.space!r}) does not decide {name!r}; "
@@ -154,7 +159,7 @@ class Sampled(Discrete):
         return options[self.rng.integers(len(options))]
 
     def choose_edges(
-        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]:
         if name in self.near:
             check_edges(name, self.near[name], options, keep)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from search_spaces.architecture import Architecture, Value
 from search_spaces.ops import Op
 from search_spaces.pick import Edges, Fixed, Make, Pick
+from search_spaces.space import SearchSpace
 
 NONE = "none"
 """DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
@@ -56,7 +58,7 @@ class Relaxed(Pick):
             return self._fixed().value(name, options)
         raise ValueError(
             f"a supernet cannot keep all of {full} = {list(options)}: decide it in the architecture given "
-            "to supernet(), or search with a strategy that samples architectures"
+            "to Supernet.of, or search with a strategy that samples architectures"
         )
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
@@ -65,10 +67,10 @@ class Relaxed(Pick):
             return self._fixed().op(name, makers)
         return self._mixed(full, makers, tuple(makers))
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         full = self.prefix + name
         if full in self.decided:
-            return self._fixed().edges(name, makers, keep, first)
+            return self._fixed().edges(name, makers, keep, published)
         rows = {source: f"{full}<{source}" for source in makers}
         self.nodes[full] = (rows, keep)
         return MixedNode({source: self._mixed(rows[source], ops, (*ops, NONE)) for source, ops in makers.items()})
@@ -108,7 +110,7 @@ class MixedOp(nn.Module):
 
     A candidate whose weight is None is not computed either; what comes out is None when none of them is. The folded
     form puts each weight into its candidate's last BatchNorm and shares leading ReLUs and pools: the same loss and
-    gradients, one map less to keep per candidate.
+    gradients, one map less to keep per candidate. A candidate that has no `weighted` is multiplied as it is.
     """
 
     def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
@@ -132,6 +134,8 @@ class MixedOp(nn.Module):
     def _weighted(self, op: nn.Module, weight: Tensor, x: Tensor, states: States, source: int) -> Tensor:
         if isinstance(op, Op) and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d):
             return op.scaled(weight, states.pooled(source, op.body))
+        if not hasattr(op, "weighted"):
+            return weight * op(x)
         return op.weighted(weight, x, lambda: states.rectified(source))
 
 
@@ -177,6 +181,20 @@ class MixedNode(nn.Module):
         return zeros_of(op.ops[-1], states[int(source)])
 
 
+def padding(options: Mapping[str, Sequence[str]]) -> Tensor:
+    """Which places of a table with a row for each decision have no option `[num_decisions, num_options]`."""
+    lengths = torch.tensor([len(row) for row in options.values()])
+    return torch.arange(max(map(len, options.values()))) >= lengths[:, None]
+
+
+def by_option(weights: Tensor, options: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """A table of weights `[num_decisions, num_options]` as plain data, by decision and option."""
+    rows = weights.detach().tolist()
+    return {
+        name: dict(zip(row, values, strict=False)) for (name, row), values in zip(options.items(), rows, strict=True)
+    }
+
+
 class Supernet(nn.Module):
     """A network with all candidates, and its alphas: one row for each decision, padded to the longest.
 
@@ -194,10 +212,31 @@ class Supernet(nn.Module):
         self.nodes = relaxed.nodes
         self.options = mixture.options
         self._mixture = mixture
-        width = max(map(len, self.options.values()))
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.options), width))
-        lengths = torch.tensor([len(options) for options in self.options.values()])
-        self.register_buffer("absent", torch.arange(width) >= lengths[:, None], persistent=False)
+        absent = padding(self.options)
+        self.alpha = nn.Parameter(1e-3 * torch.randn(absent.shape))
+        self.register_buffer("absent", absent, persistent=False)
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        pick: Relaxed | None = None,
+        architecture: Architecture | None = None,
+        folded: bool = True,
+    ) -> Self:
+        """The supernet of `space`: all candidates, but what `architecture` decides is built as decided.
+
+        A `pick` of another kind has its own architecture and folding. Raises ValueError when the architecture decides
+        what the space does not ask, or leaves nothing open, and for a question that a supernet cannot keep open.
+        """
+        if pick is not None and (architecture is not None or not folded):
+            raise ValueError(
+                "Supernet.of takes architecture and folded without a pick, which has its own: give them to the pick"
+            )
+        pick = pick or Relaxed(architecture, folded)
+        net = space.build(pick)
+        pick.fixed.close()
+        return cls(net, pick, type(space).__name__)
 
     def forward(self, x: Tensor) -> object:
         self._mixture.weights = self.mixing()
@@ -216,11 +255,7 @@ class Supernet(nn.Module):
 
     def alphas(self) -> dict[str, dict[str, float]]:
         """The softmax weight of every option of every decision."""
-        rows = self.weights().detach().tolist()
-        return {
-            name: dict(zip(options, row, strict=False))
-            for (name, options), row in zip(self.options.items(), rows, strict=True)
-        }
+        return by_option(self.weights(), self.options)
 
     def set_alphas(self, alphas: Mapping[str, Mapping[str, float]]) -> None:
         """Takes alphas whose softmax weights are `alphas`, as the method of that name gave them."""

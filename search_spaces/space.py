@@ -53,15 +53,6 @@ class SearchSpace(ABC):
         pick.close()
         return net
 
-    def supernet(self, architecture: Architecture | None = None, c_in: int = 3, folded: bool = True) -> nn.Module:
-        """The DARTS supernet: every candidate, softmax-weighted; what `architecture` decides is built as decided."""
-        from search_spaces.relaxed import Relaxed, Supernet
-
-        pick = Relaxed(architecture, folded)
-        net = self.build(pick, c_in)
-        pick.fixed.close()
-        return Supernet(net, pick, type(self).__name__)
-
     def sample(self, rng: np.random.Generator, near: Architecture | None = None) -> Architecture:
         """An architecture by chance that keeps what `near` decides."""
         return self._answers(Sampled(rng, near))

@@ -33,15 +33,15 @@ class Trial(Discrete):
         return self.trial.suggest_categorical(name, list(options))
 
     def choose_edges(
-        self, name: str, options: Mapping[int, Sequence[str]], keep: int, first: Sequence[str]
+        self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]:
-        published = {source: op for op, source in map(parse_edge, first)}
+        published_ops = {source: op for op, source in map(parse_edge, published)}
         ops = {
-            source: self._choose_first(f"{name}<{source}", choices, published.get(source))
+            source: self._choose_first(f"{name}<{source}", choices, published_ops.get(source))
             for source, choices in options.items()
         }
         subsets = ["+".join(map(str, sources)) for sources in combinations(options, keep)]
-        inputs = self._choose_first(f"{name}.inputs", subsets, "+".join(map(str, sorted(published))))
+        inputs = self._choose_first(f"{name}.inputs", subsets, "+".join(map(str, sorted(published_ops))))
         return tuple(f"{ops[int(source)]}@{source}" for source in inputs.split("+"))
 
     def _choose_first(self, name: str, choices: Sequence[str], first: str | None) -> str:

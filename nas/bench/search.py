@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,16 @@ from nas.strategies.autograd import require_grad_only
 from nas.strategies.base import Losses
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
-from nas.strategies.nni.install import check_installed
-from nas.strategies.nni.strategies import NNIOneShot, adapter
+from nas.strategies.nni.install import check_installed, quiet
+from nas.strategies.nni.settings import OneShotSettings
 from nas.training.machine import Machine
 from nas.training.optimisers import step
 from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.relaxed import Supernet
+
+if TYPE_CHECKING:
+    from nas.strategies.nni.choices import NNISupernet
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,13 @@ def every_gradient(space: Cells, stage: Stage, batch: Noise) -> Form:
 
 def nni(space: Cells, stage: Stage, batch: Noise) -> Form:
     """NNI's supernet and its own step, with the optimisers of ours."""
+    with quiet():
+        from nas.strategies.nni.choices import NNISupernet
+        from nas.strategies.nni.one_shot import Steps
+    settings = OneShotSettings()
     torch.manual_seed(0)
-    supernet = stage.prepare(adapter().NNISupernet(space, NNIOneShot()))
-    steps = adapter().Steps(NNIOneShot(), supernet, MeanSquare(), stage)
+    supernet = stage.prepare(NNISupernet(space, settings))
+    steps = Steps(settings, supernet, MeanSquare(), stage)
     copy_weights(_bilevel(space, stage, DARTS()).supernet, supernet)
     return Form(lambda: steps.step(batch, batch), lambda: steps.task.training_step(batch, 1))
 
@@ -143,7 +150,7 @@ def _bilevel(space: Cells, stage: Stage, strategy: DARTS) -> Bilevel:
     return Bilevel(strategy, stage.prepare(strategy.supernet(space)), MeanSquare(), stage)
 
 
-def copy_weights(ours: Supernet, theirs: Supernet) -> None:
+def copy_weights(ours: Supernet, theirs: NNISupernet) -> None:
     """Lets NNI's supernet have our weights and alphas."""
     alphas = theirs.architecture_parameters()
     of_alphas = {id(alpha) for alpha in alphas}

@@ -115,7 +115,7 @@ class DARTS(Strategy):
 
     def supernet(self, space: SearchSpace) -> Supernet:
         """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
-        return space.supernet(folded=self.folded)
+        return Supernet.of(space, folded=self.folded)
 
     def small(self) -> Self:
         return replace(self, epochs=2, warmup_epochs=0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
-from search_spaces.relaxed import Relaxed, Supernet
+from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 
 
@@ -37,8 +37,7 @@ class GDAS(DARTS):
             raise ValueError(f"first_tau and last_tau must be above 0, not {self.first_tau} and {self.last_tau}")
 
     def supernet(self, space: SearchSpace) -> DrawnSupernet:
-        pick = Relaxed(folded=self.folded)
-        return DrawnSupernet(space.build(pick), pick, type(space).__name__)
+        return DrawnSupernet.of(space, folded=self.folded)
 
     def begin_epoch(self, supernet: DrawnSupernet, epoch: int) -> dict[str, float]:
         done = epoch / max(self.epochs - 1, 1)

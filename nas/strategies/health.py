@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
+from torch import Tensor
 
 from search_spaces.architecture import Architecture, parse_edge
-from search_spaces.relaxed import Supernet
 
 POOLS = ("max3", "avg3")
 
 
-def health(supernet: Supernet, predicted: Architecture) -> dict[str, float]:
+class Weighted(Protocol):
+    """A supernet with alphas, ours or NNI's."""
+
+    absent: Tensor
+    """Which places of `weights` are padding."""
+
+    def weights(self) -> Tensor:
+        """The softmax weights `[num_decisions, num_options]`."""
+
+
+def health(supernet: Weighted, predicted: Architecture) -> dict[str, float]:
     """How a search is doing, from its alphas.
 
     `entropy`: mean over decisions of the softmax's entropy, 1 = undecided; `margin`: mean difference of the two

@@ -44,8 +44,7 @@ class PCDARTS(DARTS):
         narrow = Asked()
         with torch.device("meta"):
             narrowed(space, self.num_parts).build(narrow)
-        pick = Partial(narrow, self.num_parts, self.folded)
-        return PartialSupernet(space.build(pick), pick, type(space).__name__)
+        return PartialSupernet.of(space, Partial(narrow, self.num_parts, self.folded))
 
 
 def narrowed(space: SearchSpace, num_parts: int) -> SearchSpace:
@@ -80,9 +79,9 @@ class Asked(Relaxed):
         self.asked.append(makers)
         return super().op(name, makers)
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         self.asked.append(makers)
-        return super().edges(name, makers, keep, first)
+        return super().edges(name, makers, keep, published)
 
 
 class Partial(Relaxed):
@@ -97,8 +96,8 @@ class Partial(Relaxed):
         narrow = next(self.narrow)
         return super().op(name, narrow if len(makers) > 1 else makers)
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
-        return super().edges(name, next(self.narrow), keep, first)
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
+        return super().edges(name, next(self.narrow), keep, published)
 
     def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> PartialOp:
         row = self.mixture.row(name, options)

@@ -82,8 +82,7 @@ class SinglePath(Strategy):
 
     def supernet(self, space: SearchSpace) -> PathSupernet:
         """The network of all paths. Raises ValueError naming what it cannot keep all answers of."""
-        pick = Relaxed()
-        return PathSupernet(space.build(pick), pick, type(space).__name__)
+        return PathSupernet.of(space)
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         """One loop: epochs of the weights, then a trial for each of the rounds that follow, then the retrainings."""

@@ -55,8 +55,7 @@ class CandidateLatency(CandidateCosts):
         rng = np.random.default_rng(0)
         architectures = [space.sample(rng) for _ in range(NUM_FITTED + NUM_CHECKED)]
         with torch.random.fork_rng(devices=[]):
-            pick = AsInStudents(folded=False)
-            supernet = _ready(Supernet(space.build(pick), pick, type(space).__name__), device)
+            supernet = _ready(Supernet.of(space, AsInStudents(folded=False)), device)
             students = [_ready(space.student(architecture), device) for architecture in architectures]
             image = torch.randn(1, 3, height, width).to(device)
         calls, places = _candidates(supernet, image)
@@ -99,7 +98,7 @@ class CandidateLatency(CandidateCosts):
         if not all(map(math.isfinite, (fixed, error, *(ms for row in of.values() for ms in row.values())))):
             raise ValueError("a latency table must hold finite numbers")
         with torch.device("meta"):
-            supernet = space.supernet()
+            supernet = Supernet.of(space)
         if {name: tuple(row) for name, row in of.items()} != supernet.options:
             raise OtherConditions("other decisions")
         different = [f"{name} {was[name]}, here {now[name]}" for name in now if was[name] != now[name]]

@@ -120,7 +120,7 @@ class MultiplyAdds(CandidateCosts):
     def counted(cls, space: SearchSpace, height: int, width: int) -> Self:
         counter = FlopCounterMode(display=False)
         with torch.device("meta"), torch.no_grad():
-            supernet = space.supernet(folded=False).eval()
+            supernet = Supernet.of(space, folded=False).eval()
             with counter:
                 supernet(torch.empty(1, 3, height, width))
         names, flops = list(supernet.options), counter.get_flop_counts()

@@ -59,7 +59,7 @@ def images(seed=0, dtype=torch.float64):
 def supernet_of(space, seed=0, **options):
     """A supernet in float64 whose alphas are far from uniform."""
     torch.manual_seed(seed)
-    net = space.supernet(**options).double()
+    net = Supernet.of(space, **options).double()
     with torch.no_grad():
         net.alpha.normal_()
     return net
@@ -240,9 +240,9 @@ def test_what_is_decided_stays_decided(space, rng):
 
 def test_a_supernet_refuses_what_it_cannot_search(space):
     with pytest.raises(ValueError, match="nothing open"):
-        space.supernet(space.published())
+        Supernet.of(space, architecture=space.published())
     with pytest.raises(ValueError, match=r"no\.such.*does not ask"):
-        space.supernet(Architecture("", {"no.such": "thing"}))
+        Supernet.of(space, architecture=Architecture("", {"no.such": "thing"}))
 
 
 def test_other_image_channels(space):

@@ -10,6 +10,7 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.densenet import DenseNet
+from search_spaces.relaxed import Supernet
 
 SMALL = DenseNet(blocks=(1, 2, 1, 2), growth=4)
 
@@ -71,7 +72,7 @@ def test_a_skipped_layer_costs_nothing_and_passes_the_newest_maps_on():
 
 
 def test_every_layer_is_open_and_nothing_else():
-    options = SMALL.supernet().options
+    options = Supernet.of(SMALL).options
     assert list(options) == [
         f"denseblock{block}.denselayer{layer}"
         for block, num in enumerate((1, 2, 1, 2), 1)
@@ -92,7 +93,7 @@ def test_the_last_stride_can_be_given_or_asked():
     assert asked.published().decisions["last_stride"] == 2
     assert {asked.sample(np.random.default_rng(seed)).decisions["last_stride"] for seed in range(9)} == {1, 2}
     with pytest.raises(ValueError, match="cannot keep all of last_stride"):
-        asked.supernet()
+        Supernet.of(asked)
 
 
 def test_named_maps_halve_with_the_stages():

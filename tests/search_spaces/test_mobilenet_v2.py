@@ -5,6 +5,7 @@ import pytest
 
 from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.relaxed import Supernet
 
 SPACE = MobileNetV2(width=0.5, other_widths=(0.25, 1.0))
 
@@ -30,7 +31,7 @@ def test_another_width_makes_that_network():
 
 def test_a_supernet_cannot_keep_all_widths():
     with pytest.raises(ValueError, match="cannot keep all of width = "):
-        SPACE.supernet()
+        Supernet.of(SPACE)
 
 
 def test_no_width_is_refused():

@@ -13,7 +13,7 @@ from search_spaces import ops
 from search_spaces.architecture import Architecture, all_edges, check_edges
 from search_spaces.derive import derive
 from search_spaces.pick import Fixed, Sampled
-from search_spaces.relaxed import States
+from search_spaces.relaxed import States, Supernet
 from search_spaces.space import SearchSpace
 
 OFFERED = {0: ["sep3", "skip"], 1: ["sep3", "skip"], 2: ["skip"]}
@@ -41,7 +41,7 @@ class Tiny(SearchSpace):
     def build(self, pick, c_in=3):
         c = pick.value("width", self.widths)
         makers = {key: partial(ops.KDAS[key], c, 1, pick.affine) for key in ("sep3", "dil3", "skip")}
-        node = pick.edges("node", {0: makers, 1: makers}, keep=1, first=("dil3@1",))
+        node = pick.edges("node", {0: makers, 1: makers}, keep=1, published=("dil3@1",))
         return Net(nn.Conv2d(c_in, c, 1), pick.op("op", makers), node)
 
 
@@ -179,7 +179,7 @@ def test_a_space_in_a_space_puts_its_name_before_every_question():
 
 
 def test_a_supernet_of_spaces_in_a_space():
-    net = Two().supernet(Architecture("Two", WIDTHS))
+    net = Supernet.of(Two(), architecture=Architecture("Two", WIDTHS))
     questions = ("op", "node<0", "node<1")
     assert set(net.options) == {f"pair.{side}.{name}" for side in ("left", "right") for name in questions}
     found = derive(net)
@@ -191,9 +191,9 @@ def test_a_supernet_of_spaces_in_a_space():
 
 def test_a_supernet_cannot_keep_all_values():
     with pytest.raises(ValueError, match=r"cannot keep all of width = \[4, 6\].*decide it in the architecture"):
-        Tiny().supernet()
-    assert "width" not in Tiny(widths=(4,)).supernet().options
-    assert derive(Tiny().supernet(Architecture("", {"width": 6}))).decisions["width"] == 6
+        Supernet.of(Tiny())
+    assert "width" not in Supernet.of(Tiny(widths=(4,))).options
+    assert derive(Supernet.of(Tiny(), architecture=Architecture("", {"width": 6}))).decisions["width"] == 6
 
 
 def test_nothing_is_allocated_to_check_or_sample():

@@ -11,6 +11,7 @@ from search_spaces.cost.counting import cost, thop_cost
 from search_spaces.densenet import DenseNet
 from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
@@ -145,7 +146,7 @@ def test_a_mobilenet_block_is_what_its_key_says(key):
 
 
 def test_a_mobilenet_block_can_be_skipped_where_it_keeps_size_and_channels():
-    options = MobileNetV2(width=0.5).supernet().options
+    options = Supernet.of(MobileNetV2(width=0.5)).options
     assert list(options) == [f"block{place}" for place in range(2, 18)]
     assert [name for name, keys in options.items() if "skip" in keys] == [
         f"block{place}" for place in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)
@@ -181,7 +182,7 @@ def test_the_darts_networks_have_the_papers_counts():
     cifar = {"candidates": "darts", "stem": "cifar"}
     student = on_meta(Cells(channels=36, cells=20, reductions=(7, 14), **cifar).student, genotype(DARTS_V2))
     assert num_with_linear(student, 10) == 3_349_342
-    supernet = on_meta(Cells(channels=16, cells=8, reductions=(3, 6), **cifar).supernet)
+    supernet = on_meta(Supernet.of, Cells(channels=16, cells=8, reductions=(3, 6), **cifar))
     assert num_parameters(supernet) + (supernet.net.out_channels + 1) * 10 == 1_930_618
     assert sum(len(options) for options in supernet.options.values()) == 2 * 14 * 8
 
@@ -190,7 +191,7 @@ def test_the_kdas_networks_keep_their_counts():
     retrained = Cells(channels=64)
     assert retrained.published() == genotype(AUTO_REID)
     assert num_parameters(on_meta(retrained.student)) == 9_532_308
-    searched = Cells(channels=3).supernet()
+    searched = Supernet.of(Cells(channels=3))
     with torch.no_grad():
         searched.alpha.copy_(torch.arange(searched.alpha.numel()).sin().reshape(searched.alpha.shape))
     assert num_parameters(on_meta(retrained.student, derive(searched))) == 7_711_180

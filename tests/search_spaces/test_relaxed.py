@@ -14,7 +14,7 @@ from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201, from_table_key
 from search_spaces.ops import DARTS, KDAS
-from search_spaces.relaxed import NONE, Relaxed, States, summed
+from search_spaces.relaxed import NONE, MixedOp, Relaxed, States, Supernet, summed
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.reid import ReID
@@ -25,7 +25,7 @@ KDAS_CELLS = Cells(channels=3, cells=2, reductions=(2,))
 
 
 def random_supernet(space, seed, architecture=None):
-    net = space.supernet(architecture)
+    net = Supernet.of(space, architecture=architecture)
     with torch.no_grad():
         net.alpha.normal_(generator=torch.Generator().manual_seed(seed), std=2.0)
     return net
@@ -214,6 +214,65 @@ def test_the_same_name_must_have_the_same_options():
         pick.op("same", {"skip": makers["skip"], "sep3": makers["sep3"]})
 
 
+UNASKED = Architecture("", {"no.such": "thing"})
+
+
+class Other(Supernet):
+    """A strategy's own."""
+
+
+@pytest.mark.parametrize("kind", [Supernet, Other], ids=lambda kind: kind.__name__)
+def test_every_supernet_refuses_what_is_not_asked(kind):
+    for options in ({"pick": Relaxed(UNASKED)}, {"architecture": UNASKED}):
+        with pytest.raises(ValueError, match=r"no\.such.*does not ask"):
+            kind.of(TwoNodes(), **options)
+
+
+@pytest.mark.parametrize("beside", [{"architecture": UNASKED}, {"folded": False}], ids=str)
+def test_a_pick_has_its_own_architecture_and_folding(beside):
+    with pytest.raises(ValueError, match="give them to the pick"):
+        Supernet.of(TwoNodes(), Relaxed(), **beside)
+    assert not any(
+        op.folded for op in Supernet.of(TwoNodes(), Relaxed(folded=False)).modules() if isinstance(op, MixedOp)
+    )
+
+
+class Plain(nn.Sequential):
+    """A candidate that knows nothing of supernets."""
+
+    def __init__(self, kernel):
+        super().__init__(nn.Conv2d(3, 3, kernel, padding=kernel // 2), nn.BatchNorm2d(3), nn.ReLU(inplace=True))
+        self.out_channels = 3
+
+
+@dataclass(frozen=True)
+class PlainNodes(SearchSpace):
+    """Candidates that are plain modules, on edges beside one of ours, and as an operation of its own."""
+
+    def build(self, pick, c_in=3):
+        makers = {"conv1": lambda: Plain(1), "conv3": lambda: Plain(3), "max3": lambda: KDAS["max3"](3, 1, pick.affine)}
+        op = pick.op("op", makers)
+        return Nodes(op, [pick.edges("node", {0: makers, 1: makers}, keep=1)])
+
+
+def test_plain_modules_are_candidates_folded_or_not():
+    nets = [random_supernet(PlainNodes(), 0).double()]
+    nets.append(Supernet.of(PlainNodes(), folded=False).double())
+    nets[1].load_state_dict(nets[0].state_dict())
+    images = torch.randn(4, 3, 8, 6, dtype=torch.float64)
+    outputs = [net(images)["map"] for net in nets]
+    torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(
+            (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum(), list(net.parameters())
+        )
+        for net, y in zip(nets, outputs, strict=True)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+    assert all(gradient.any() for gradient in gradients[0])
+    assert PlainNodes().student(derive(nets[0]))(images.float())["map"].shape == images.shape
+
+
 def test_a_sum_takes_up_what_is_there_and_leaves_it_as_it_is():
     maps = [None, torch.ones(2), torch.full((2,), 2.0), None, torch.full((2,), 4.0), torch.full((2,), 8.0).double()]
     before = [None if y is None else y.clone() for y in maps]
@@ -225,7 +284,7 @@ def test_a_state_is_pooled_once_for_all_that_read_it():
     space = Cells(channels=4, cells=1, reductions=())
     pools = {}
     for folded in (True, False):
-        supernet = space.supernet(folded=folded)
+        supernet = Supernet.of(space, folded=folded)
         calls = []
         for module in supernet.modules():
             if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
@@ -263,6 +322,6 @@ def saved_bytes(net, images):
 )
 def test_the_folded_supernet_keeps_less_for_the_backward_pass(space, at_most):
     images = torch.randn(2, 3, 64, 32)
-    folded, plain = (saved_bytes(space.supernet(folded=folded), images) for folded in (True, False))
+    folded, plain = (saved_bytes(Supernet.of(space, folded=folded), images) for folded in (True, False))
     print(f"folded keeps {folded / plain:.3f} of {plain / 2**20:.1f} MiB")
     assert folded <= at_most * plain

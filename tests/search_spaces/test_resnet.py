@@ -9,6 +9,7 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import DEPTHS, ResNet
 
 
@@ -54,7 +55,7 @@ def test_a_basic_block_of_resnet_50_costs_what_its_bottleneck_costs():
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_every_block_is_open_and_skipped_where_it_keeps_size_and_channels(depth):
-    options = ResNet(depth=depth, width=1 / 16).supernet().options
+    options = Supernet.of(ResNet(depth=depth, width=1 / 16)).options
     num_blocks = DEPTHS[depth][0]
     assert list(options) == [f"layer{stage}.{place}" for stage, num in enumerate(num_blocks, 1) for place in range(num)]
     kinds = {f"{kind}{kernel}" for kind in ("basic", "bottleneck", "separable") for kernel in (3, 5)}
@@ -77,7 +78,7 @@ def test_the_last_stride_can_be_asked():
     assert asked.published().decisions["last_stride"] == 2
     assert {asked.sample(np.random.default_rng(seed)).decisions["last_stride"] for seed in range(9)} == {1, 2}
     with pytest.raises(ValueError, match="cannot keep all of last_stride"):
-        asked.supernet()
+        Supernet.of(asked)
     assert "last_stride" not in replace(asked, last_stride=1).published().decisions
 
 

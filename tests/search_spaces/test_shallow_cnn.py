@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from search_spaces.architecture import Architecture
+from search_spaces.relaxed import Supernet
 from search_spaces.shallow_cnn import LAYERS, ShallowCNN
 
 
@@ -80,7 +81,7 @@ def test_widths_are_asked_where_there_is_a_choice():
         last = convolutions(stages[f"layer{place}"])[-1]
         assert last[0] == channels * sampled.decisions[f"layer{place}.width"]
     with pytest.raises(ValueError, match=r"cannot keep all of layer1\.width"):
-        space.supernet()
+        Supernet.of(space)
     assert "width" not in str(ShallowCNN(widths=(0.5,)).published().decisions)
 
 

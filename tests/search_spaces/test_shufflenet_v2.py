@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from search_spaces.architecture import Architecture
+from search_spaces.relaxed import Supernet
 from search_spaces.shufflenet_v2 import CHANNELS, ShuffleNetV2, shuffled
 
 
@@ -46,7 +47,7 @@ def test_a_unit_passes_its_first_channels_on():
 
 
 def test_units_that_keep_size_and_channels_can_be_skipped():
-    options = ShuffleNetV2(width=0.1).supernet().options
+    options = Supernet.of(ShuffleNetV2(width=0.1)).options
     assert list(options) == [f"stage{stage}.{place}" for stage, num in ((2, 4), (3, 8), (4, 4)) for place in range(num)]
     assert [name for name, keys in options.items() if "skip" not in keys] == ["stage2.0", "stage3.0", "stage4.0"]
 
@@ -63,7 +64,7 @@ def test_every_width_can_be_split_and_shuffled(width):
 def test_the_last_stride_keeps_the_map():
     torch.manual_seed(0)
     space = ShuffleNetV2(width=0.1, last_stride=1)
-    assert "skip" not in space.supernet().options["stage4.0"]
+    assert "skip" not in Supernet.of(space).options["stage4.0"]
     for seed in range(2):
         net = space.student(space.sample(np.random.default_rng(seed)))
         assert [tuple(m.shape[2:]) for m in net(torch.randn(2, 3, 64, 32)).values()] == [(8, 4), (4, 2), (4, 2), (4, 2)]
@@ -73,7 +74,7 @@ def test_the_last_stride_keeps_the_map():
 @pytest.mark.parametrize("autocast", [True, False])
 def test_a_supernet_takes_a_single_image_of_an_odd_size(folded, autocast):
     torch.manual_seed(0)
-    net = ShuffleNetV2(width=0.1).supernet(folded=folded)
+    net = Supernet.of(ShuffleNetV2(width=0.1), folded=folded)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         maps = net(torch.randn(1, 3, 75, 43))
     assert [tuple(m.shape[2:]) for m in maps.values()] == [(10, 6), (5, 3), (3, 2), (3, 2)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
 from students.hinted import Adapter, Hint, Hinted
@@ -60,11 +61,11 @@ def test_inference_is_the_network_alone(main, images):
 
 def test_what_is_open_is_the_network_s():
     assert dict(SPACE.published().decisions) == dict(MAIN.published().decisions)
-    assert set(SPACE.supernet().options) == set(MAIN.supernet().options)
+    assert set(Supernet.of(SPACE).options) == set(Supernet.of(MAIN).options)
 
 
 def test_a_supernet_has_adapters_of_the_same_channels(images):
-    net = SPACE.supernet()
+    net = Supernet.of(SPACE)
     out = net(images)
     assert out.maps["hint.vertical.layer3"].shape[:2] == (4, 6)
     torch.autograd.grad(out.maps["hint.map"].sum(), net.alpha)

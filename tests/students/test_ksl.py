@@ -9,6 +9,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
@@ -153,11 +154,11 @@ class TestOpenBranches:
 
     def test_a_gradient_search_names_the_decision_that_it_cannot_make(self):
         with pytest.raises(ValueError, match=r"cannot keep all of branch\.layer3 = \[True, False\]: decide it"):
-            self.space.supernet()
+            Supernet.of(self.space)
 
     def test_once_decided_the_backbone_is_searched(self):
         branches = Architecture("KSL", {"branch.layer3": True, "branch.layer4": True})
-        found = derive(self.space.supernet(branches))
+        found = derive(Supernet.of(self.space, architecture=branches))
         assert found.decisions.items() >= branches.decisions.items()
         self.space.check(found)
 
@@ -172,8 +173,8 @@ def test_branches_repeat_the_architecture(space):
 
 
 def test_a_supernet_searches_main_and_branches_with_the_same_alphas(space):
-    net = space.supernet()
-    assert net.alpha.shape == space.main.supernet().alpha.shape
+    net = Supernet.of(space)
+    assert net.alpha.shape == Supernet.of(space.main).alpha.shape
     out = net(images())
     assert len(out.branches) == 2
     by_branch = torch.autograd.grad(sum(b.logits.square().sum() for b in out.branches), net.alpha)[0]

@@ -6,6 +6,7 @@ from torch import nn
 
 from search_spaces.cell import Cells
 from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 
@@ -66,5 +67,5 @@ def test_decisions_are_the_backbones():
     inner = BACKBONES["cells"].published()
     assert space.published().decisions == {f"backbone.{name}": answer for name, answer in inner.decisions.items()}
     assert space.title == BACKBONES["cells"].title
-    supernet = space.supernet()
+    supernet = Supernet.of(space)
     assert supernet(torch.randn(2, 3, 64, 32)).logits.shape == (2, 2)

@@ -19,10 +19,10 @@ from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from nas.strategies.nni.strategies import NNIOneShot
+from nas.strategies.nni.settings import OneShotSettings
 from search_spaces.architecture import Value
 from search_spaces.pick import Edges, Make, Pick
-from search_spaces.relaxed import NONE, Mixture, Supernet, zeros_of
+from search_spaces.relaxed import NONE, Mixture, by_option, padding, zeros_of
 from search_spaces.space import SearchSpace
 
 nni.silence_stdout()
@@ -62,7 +62,7 @@ class NNIChoices(Pick):
         choice.out_channels = next(iter(modules.values())).out_channels
         return choice
 
-    def edges(self, name: str, makers: Edges, keep: int, first: Sequence[str] = ()) -> nn.Module:
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
         full = self.prefix + name
         rows = {source: f"{full}<{source}" for source in makers}
         self.nodes[full] = (rows, keep)
@@ -127,11 +127,14 @@ class Opened(ModelSpace):
         self.net = space.build(pick)
 
 
-class NNISupernet(Supernet):
-    """The supernet that one of NNI's strategies makes of a space. Its alphas, if it has any, are NNI's parameters."""
+class NNISupernet(nn.Module):
+    """The supernet that one of NNI's strategies makes of a space. Its alphas, if it has any, are NNI's parameters.
 
-    def __init__(self, space: SearchSpace, strategy: NNIOneShot) -> None:
-        nn.Module.__init__(self)  # Supernet's own makes alphas
+    Architectures derive from it as from ours (`search_spaces.derive.Derivable`).
+    """
+
+    def __init__(self, space: SearchSpace, strategy: OneShotSettings) -> None:
+        super().__init__()
         pick = NNIChoices(strategy.learns_alphas)
         warmup = {} if strategy.algorithm == "RandomOneShot" else {"warmup_epochs": strategy.warmup_epochs}
         self.nni = getattr(nni.nas.strategy, strategy.algorithm)(**warmup)
@@ -142,9 +145,7 @@ class NNISupernet(Supernet):
         self.decided = {}
         self.nodes = pick.nodes
         self.options = pick.mixture.options
-        lengths = [len(options) for options in self.options.values()]
-        absent = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-        self.register_buffer("absent", absent, persistent=False)
+        self.register_buffer("absent", padding(self.options), persistent=False)
 
     def forward(self, x: Tensor) -> object:
         return self.opened.net(x)
@@ -161,9 +162,18 @@ class NNISupernet(Supernet):
         """In the order of the decisions: NNI's own list has another one each time."""
         return [first._arch_alpha for first, *_ in self.choices().values() if hasattr(first, "_arch_alpha")]
 
-    @property
-    def alpha(self) -> Tensor:
-        return pad_sequence(self.architecture_parameters(), batch_first=True)
+    def weights(self) -> Tensor:
+        """The softmax of each decision's alphas `[num_decisions, num_options]`; padding is 0."""
+        alphas = pad_sequence(self.architecture_parameters(), batch_first=True, padding_value=-torch.inf)
+        return torch.softmax(alphas, dim=1)
+
+    def alphas(self) -> dict[str, dict[str, float]]:
+        """The softmax weight of every option of every decision."""
+        return by_option(self.weights(), self.options)
+
+    def strengths(self) -> dict[str, dict[str, float]]:
+        """What an architecture is derived by: in NNI's searches, too, the softmax weights."""
+        return self.alphas()
 
     def take(self, sample: Mapping[str, str]) -> dict[str, str]:
         """Lets the passes that follow compute the option that `sample` has for each decision."""

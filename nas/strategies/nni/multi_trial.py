@@ -14,7 +14,7 @@ from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 from nas.strategies.board import Trial
 from nas.strategies.nni.choices import Answers, seeded
 from nas.strategies.nni.install import quiet
-from nas.strategies.nni.strategies import NNIMultiTrial
+from nas.strategies.nni.settings import MultiTrialSettings
 from search_spaces.architecture import Architecture, Value
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Published, proposed
@@ -57,7 +57,7 @@ class Interruption(ExecutionEngine):
 class NNIProposer:
     """Proposes what one of NNI's strategies submits, and reports to it as NNI's engines do."""
 
-    def __init__(self, search: NNIMultiTrial, space: SearchSpace, rng: np.random.Generator) -> None:
+    def __init__(self, search: MultiTrialSettings, space: SearchSpace, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
         self.engine = Interruption()
         self.models: dict[int, ExecutableModelSpace] = {}
@@ -87,7 +87,7 @@ class NNIProposer:
             self.engine.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
 
 
-def nni_strategy(search: NNIMultiTrial, seed: int) -> nni.nas.strategy.base.Strategy:
+def nni_strategy(search: MultiTrialSettings, seed: int) -> nni.nas.strategy.base.Strategy:
     kind = getattr(nni.nas.strategy, search.algorithm)
     match search.algorithm:
         case "GridSearch":

@@ -17,7 +17,7 @@ from nas.strategies.discrete import found
 from nas.strategies.health import health
 from nas.strategies.nni.choices import Answers, NNISupernet, seeded
 from nas.strategies.nni.install import quiet
-from nas.strategies.nni.strategies import NNIOneShot
+from nas.strategies.nni.settings import OneShotSettings
 from nas.strategies.single_path import statistics_of
 from nas.training.optimisers import current_rate
 from search_spaces.derive import derive, ranked
@@ -94,7 +94,7 @@ class Trainer:
 class Steps:
     """NNI's own steps on its supernet, called by our loop in the place of Lightning's trainer."""
 
-    def __init__(self, strategy: NNIOneShot, supernet: NNISupernet, objective: Objective, stage: Stage) -> None:
+    def __init__(self, strategy: OneShotSettings, supernet: NNISupernet, objective: Objective, stage: Stage) -> None:
         self.strategy, self.supernet, self.objective = strategy, supernet, objective
         self.task = Task(supernet, objective, stage, strategy.clip)
         alphas = supernet.architecture_parameters()
@@ -177,7 +177,7 @@ class Steps:
         }
 
 
-def search(strategy: NNIOneShot, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
+def search(strategy: OneShotSettings, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
     """A search in one of NNI's supernets, seeded by the seed that torch was given."""
     supernet = stage.prepare(NNISupernet(space, strategy))
     steps = Steps(strategy, supernet, objective, stage)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib import import_module
-from types import ModuleType
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +11,12 @@ from nas.strategies.base import Objective, SearchResult, Stage, Strategy, check_
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.nni.install import MultiTrial, OneShot, check_algorithm, check_installed, quiet
-from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser
+from nas.strategies.nni.settings import MultiTrialSettings, OneShotSettings
 from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNIOneShot(Strategy):
+class NNIOneShot(OneShotSettings, Strategy):
     """One of NNI's searches in a supernet: its supernet and its steps on our batches, losses and optimisers.
 
     DARTS, GumbelDARTS and Proxyless learn alphas, from which our rule derives (NNI's ranks edges by raw alphas).
@@ -27,24 +25,6 @@ class NNIOneShot(Strategy):
     and alphas are both computed in every step, as in NNI. What ENAS's controller is about to learn from, a checkpoint
     does not keep; all else goes on after a kill as if there had been none.
     """
-
-    algorithm: OneShot = "DARTS"
-    epochs: int = 200
-    minutes: float | None = None
-    """The search ends with the epoch in which it has taken that long."""
-    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
-    alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
-    """NNI's own are lr 3e-4 and weight decay 1e-3."""
-    warmup_epochs: int = 0
-    """Epochs at the start in which the alphas, or the controller, rest."""
-    clip: float | None = 5.0
-    """Largest norm of the weights' gradient."""
-    num_candidates: int = 20
-    """Of RandomOneShot and ENAS."""
-    recalibration: int = 10
-    """Training batches from which a candidate's BatchNorms take their statistics."""
-    num_ranked: int = 20
-    """Length of the ranked list that a search ends with."""
 
     def __post_init__(self) -> None:
         check_algorithm(self.algorithm, OneShot)
@@ -60,33 +40,27 @@ class NNIOneShot(Strategy):
                 f"{self.num_candidates}, {self.recalibration} and {self.num_ranked}"
             )
 
-    @property
-    def learns_alphas(self) -> bool:
-        return self.algorithm not in ("RandomOneShot", "ENAS")
-
     def check(self, space: SearchSpace) -> None:
         check_installed(self.algorithm)
-        nni = adapter()
-        with torch.device("meta"), quiet():
-            nni.NNISupernet(space, self)
+        with quiet():
+            from nas.strategies.nni.choices import NNISupernet
+
+            with torch.device("meta"):
+                NNISupernet(space, self)
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         check_installed(self.algorithm)
-        return adapter().search(self, space, objective, stage)
+        with quiet():
+            from nas.strategies.nni import one_shot
+        return one_shot.search(self, space, objective, stage)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNIMultiTrial(DiscreteSearch):
+class NNIMultiTrial(MultiTrialSettings, DiscreteSearch):
     """One of NNI's searches that try one architecture after the other, each trained from scratch.
 
     GridSearch goes through the space in its order, without NNI's shuffle, which mixes a hundred neighbours at most.
     """
-
-    algorithm: MultiTrial = "Random"
-    population: int = 20
-    """Of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
-    sample: int = 5
-    """How many of the population compete to be a parent; NNI's own is 25."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,10 +75,6 @@ class NNIMultiTrial(DiscreteSearch):
         check_installed(self.algorithm)
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
-        return adapter("multi_trial").NNIProposer(self, space, rng)
-
-
-def adapter(module: str = "one_shot") -> ModuleType:
-    """A module that imports NNI."""
-    with quiet():
-        return import_module(f"nas.strategies.nni.{module}")
+        with quiet():
+            from nas.strategies.nni.multi_trial import NNIProposer
+        return NNIProposer(self, space, rng)

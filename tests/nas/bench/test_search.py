@@ -57,6 +57,6 @@ def test_without_nni_its_row_is_left_out_and_said(monkeypatch):
     def absent(name):
         raise PackageNotFoundError
 
-    monkeypatch.setattr("nas.strategies.nni.strategies.version", absent)
+    monkeypatch.setattr("nas.strategies.nni.install.version", absent)
     with pytest.warns(UserWarning, match="NNI is not measured: nni:DARTS needs NNI 3.0"):
         assert set(bench.available()) == OURS

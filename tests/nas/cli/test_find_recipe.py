@@ -17,6 +17,7 @@ from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
 from nas.tasks.reid.settings import Evaluation
 from nas.training.settings import Training
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from students.hinted import Hint, Hinted
 from students.ksl import KSL
@@ -47,7 +48,7 @@ def test_networks_of_all_recipes_take_their_images(space, images):
 @pytest.mark.parametrize(("space", "retrained"), sorted(SEARCHES, key=str), ids=title)
 def test_what_a_recipe_finds_can_be_retrained(space, retrained):
     with torch.device("meta"):
-        supernet = space.with_ids(7).supernet()
+        supernet = Supernet.of(space.with_ids(7))
     assert len(supernet.alpha) > 1
     retrained.with_ids(7).check(space.with_ids(7).sample(np.random.default_rng(0)))
 

@@ -15,7 +15,7 @@ from nas.training.stage import Stage
 from search_spaces.architecture import all_edges, parse_edge
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
-from search_spaces.relaxed import NONE
+from search_spaces.relaxed import NONE, Supernet
 from tests.nas.strategies.test_darts import Classify
 from tests.search_spaces.cost.test_candidate_latency import clock  # noqa: F401
 from tests.search_spaces.cost.test_candidates import CELLS
@@ -81,7 +81,7 @@ class TestMultiplyAdds:
     def test_a_target_is_come_near(self, tmp_path):
         target = 3 * sum(self.costs.bounds()) / 4
         found = search(tmp_path, cost_weight=1.0, target_multiply_adds=target)
-        assert self.costs.expected(TwoNodes().supernet()).item() < target / 2
+        assert self.costs.expected(Supernet.of(TwoNodes())).item() < target / 2
         assert found.history[-1]["multiply_adds"]["expected"] == pytest.approx(target, rel=0.1)
 
 

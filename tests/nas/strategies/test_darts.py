@@ -28,6 +28,7 @@ from search_spaces.cell import Cells
 from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 from students.losses import triplet
 from students.reid import ReID
@@ -165,7 +166,7 @@ def bilevel_on(
 ) -> Bilevel:
     """A search some steps old: alphas far from uniform, momentum in the weights' optimiser."""
     torch.manual_seed(0)
-    supernet = space.supernet(folded=isinstance(space, ReID)).double()
+    supernet = Supernet.of(space).double()
     with torch.no_grad():
         supernet.alpha.normal_()
         if isinstance(space, ReID):
@@ -452,7 +453,7 @@ class TestSearch:
     def test_alphas_rest_while_warming_up(self, stage, order):
         found = self.search(stage, order=order, warmup_epochs=2)
         torch.manual_seed(0)
-        start = KDAS.supernet().alphas()
+        start = Supernet.of(KDAS).alphas()
         assert [line["alphas"] == start for line in found.history] == [True, True, False]
         assert ["alpha" in line for line in found.history] == [False, False, True]
         assert [line["temperature"] for line in found.history] == [2.0, 1.0, 0.0]
@@ -461,6 +462,16 @@ class TestSearch:
         objective = Classify(num_steps=1)
         self.search(stage, objective, order=2, epochs=1)
         assert objective.asked == ["both", "both", "weights"]
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_plain_modules_are_searched_folded_or_not(self, tmp_path, fabric, order):
+        histories = []
+        for folded in (True, False):
+            torch.manual_seed(0)
+            stage = Stage(tmp_path / str(folded), "search", "", Machine(device="cpu"), fabric)
+            histories.append(DARTS(epochs=2, order=order, folded=folded).search(Smooth(), Fit(), stage).history)
+        assert histories[0] == histories[1]
+        assert histories[0][0]["alphas"] != histories[0][1]["alphas"]
 
     def test_alphas_follow_their_objective(self, stage):
         found = self.search(stage, Draw("sep3"))
@@ -512,7 +523,7 @@ class TestSearch:
 @pytest.mark.parametrize("space", [KDAS, Smooth()], ids=["kdas", "smooth"])
 def test_health_is_what_a_loop_over_decisions_gives(space):
     torch.manual_seed(3)
-    supernet = space.supernet(folded=False)
+    supernet = Supernet.of(space)
     with torch.no_grad():
         supernet.alpha.normal_(std=2.0)
     predicted = derive(supernet)

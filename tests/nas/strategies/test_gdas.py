@@ -96,7 +96,7 @@ def test_a_network_of_zeros_alone_has_the_maps_of_any_other():
 def test_tau_falls_and_is_in_the_history(tmp_path):
     stage = Stage(tmp_path, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
     torch.manual_seed(0)
-    found = GDAS(epochs=3, folded=False).search(Smooth(), Fit(num_steps=1), stage)
+    found = GDAS(epochs=3).search(Smooth(), Fit(num_steps=1), stage)
     assert [line["tau"] for line in found.history] == pytest.approx([10.0, 5.05, 0.1])
     assert found.history[0]["alphas"] != found.history[-1]["alphas"]
 

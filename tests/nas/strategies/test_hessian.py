@@ -14,6 +14,7 @@ from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.derive import derive
+from search_spaces.relaxed import Supernet
 from tests.nas.strategies.test_darts import KDAS, Classify, Fit, Smooth, bilevel_on, changed, without_counters
 
 
@@ -95,9 +96,7 @@ def test_growth_is_from_one_window_to_the_next():
 def test_growth_ends_the_search_and_the_alphas_of_before_are_derived_from(stage, monkeypatch, resumed):
     told = dict(enumerate([0.5, 8.0, 2.0, 1.0, 2.0, 3.0, 50.0]))
     monkeypatch.setattr(Bilevel, "eigenvalue", lambda self, epoch: told[epoch])
-    strategy = DARTS(
-        epochs=7, folded=False, warmup_epochs=2, eigenvalue_every=1, eigenvalue_growth=1.5, eigenvalue_window=2
-    )
+    strategy = DARTS(epochs=7, warmup_epochs=2, eigenvalue_every=1, eigenvalue_growth=1.5, eigenvalue_window=2)
     torch.manual_seed(0)
     found = strategy.search(Smooth(), Fit(), stage)
     if resumed:
@@ -105,7 +104,7 @@ def test_growth_ends_the_search_and_the_alphas_of_before_are_derived_from(stage,
         found = strategy.search(Smooth(), Fit(), stage)
     assert [line.get("eigenvalue") for line in found.history] == [None, None, 2.0, 1.0, 2.0, 3.0]
     assert "grown by 1.5: derived from epoch 3" in found.history[-1]["stopped"]
-    at_3 = Smooth().supernet(folded=False)
+    at_3 = Supernet.of(Smooth())
     at_3.set_alphas(found.history[3]["alphas"])
     assert at_3.alphas() != found.history[-1]["alphas"]
     assert found.best == derive(at_3)
@@ -113,7 +112,7 @@ def test_growth_ends_the_search_and_the_alphas_of_before_are_derived_from(stage,
 
 
 def test_alphas_come_back_from_their_softmax_weights():
-    old, new = Smooth().supernet(), Smooth().supernet()
+    old, new = Supernet.of(Smooth()), Supernet.of(Smooth())
     with torch.no_grad():
         old.alpha.normal_(std=3.0)
     new.set_alphas(old.alphas())

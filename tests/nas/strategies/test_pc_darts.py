@@ -11,7 +11,7 @@ from search_spaces.architecture import parse_edge
 from search_spaces.cell import Cells
 from search_spaces.derive import derive
 from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.relaxed import NONE, MixedNode, Mixture, States
+from search_spaces.relaxed import NONE, MixedNode, Mixture, States, Supernet
 from students.reid import ReID
 
 CELLS = Cells(channels=4, cells=2, reductions=(2,))
@@ -68,7 +68,7 @@ def test_every_edge_has_its_own_weight():
 
 def test_all_channels_and_equal_edges_make_darts_divided_by_the_number_of_inputs():
     torch.manual_seed(0)
-    darts = CELLS.supernet().double()
+    darts = Supernet.of(CELLS).double()
     net = supernet_of(num_parts=1)
     net.net.load_state_dict(darts.net.state_dict())
     with torch.no_grad():

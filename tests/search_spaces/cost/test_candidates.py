@@ -14,6 +14,7 @@ from search_spaces.cost.counting import cost
 from search_spaces.derive import ranked
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.relaxed import Supernet
 from students.reid import ReID
 from tests.search_spaces.test_contract import prefer
 from tests.search_spaces.test_relaxed import TwoNodes
@@ -35,7 +36,7 @@ def counted(request):
 
 def drawn(space):
     torch.manual_seed(0)
-    supernet = space.supernet().double()
+    supernet = Supernet.of(space).double()
     with torch.no_grad():
         supernet.alpha.normal_()
     return supernet
@@ -45,7 +46,7 @@ def test_alphas_that_prefer_one_student_expect_its_cost(counted):
     space, costs = counted
     for seed in range(3):
         architecture = space.sample(np.random.default_rng(seed))
-        supernet = space.supernet().double()
+        supernet = Supernet.of(space).double()
         prefer(supernet, architecture, strength=800.0)
         real = cost(space.student(architecture), 32, 16).multiply_adds
         assert costs.expected(supernet).item() == real == costs.predicted(architecture) == costs.real(architecture)
@@ -75,7 +76,7 @@ def test_the_mean_is_over_all_networks_as_they_are_ranked():
 
 def test_alphas_far_away_lead_somewhere():
     """In 32 bits, where each edge's softmax weights underflow but for `none`."""
-    costs, supernet = MultiplyAdds.counted(CELLS, 32, 16), CELLS.supernet()
+    costs, supernet = MultiplyAdds.counted(CELLS, 32, 16), Supernet.of(CELLS)
     with torch.no_grad():
         supernet.alpha.zero_()[:, -1] = 300.0
     expected = costs.expected(supernet)

@@ -20,7 +20,8 @@ from nas.bench.tables import Memory
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.board import Trial
-from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot, adapter
+from nas.strategies.nni.install import quiet
+from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage
@@ -28,6 +29,7 @@ from search_spaces.cell import Cells
 from search_spaces.derive import derive, ranked
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
+from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.ksl import KSL
@@ -271,9 +273,11 @@ class InMemory(Memory):
 
 
 def steps_of(strategy: NNIOneShot, space: SearchSpace = CELL):
+    with quiet():
+        from nas.strategies.nni.choices import NNISupernet
+        from nas.strategies.nni.one_shot import Steps
     torch.manual_seed(0)
-    nni = adapter()
-    return nni.Steps(strategy, nni.NNISupernet(space, strategy), Flat(), InMemory())
+    return Steps(strategy, NNISupernet(space, strategy), Flat(), InMemory())
 
 
 @needs_nni
@@ -283,7 +287,7 @@ class TestChoices:
     @pytest.fixture
     def pair(self):
         theirs = steps_of(NNIOneShot()).supernet.train()
-        ours = CELL.supernet(folded=False).train()
+        ours = Supernet.of(CELL, folded=False).train()
         of_alphas = {id(alpha) for alpha in theirs.architecture_parameters()}
         weights = [p for p in theirs.parameters() if id(p) not in of_alphas]
         with torch.no_grad():
@@ -465,7 +469,7 @@ def test_nni_is_imported_late_says_nothing_and_leaves_no_files(tmp_path):
         **os.environ,
         "HOME": str(folders["home"]),
         "MPLCONFIGDIR": str(folders["plots"]),
-        "PYTHONPATH": str(here.parents[3]),
+        "PYTHONPATH": str(here.parents[4]),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(

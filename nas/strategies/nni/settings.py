@@ -1,0 +1,46 @@
+"""What NNI's searches are told: the fields of the strategies, for the modules that import NNI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nas.strategies.nni.install import MultiTrial, OneShot
+from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShotSettings:
+    """Of a search in one of NNI's supernets."""
+
+    algorithm: OneShot = "DARTS"
+    epochs: int = 200
+    minutes: float | None = None
+    """The search ends with the epoch in which it has taken that long."""
+    weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
+    alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
+    """NNI's own are lr 3e-4 and weight decay 1e-3."""
+    warmup_epochs: int = 0
+    """Epochs at the start in which the alphas, or the controller, rest."""
+    clip: float | None = 5.0
+    """Largest norm of the weights' gradient."""
+    num_candidates: int = 20
+    """Of RandomOneShot and ENAS."""
+    recalibration: int = 10
+    """Training batches from which a candidate's BatchNorms take their statistics."""
+    num_ranked: int = 20
+    """Length of the ranked list that a search ends with."""
+
+    @property
+    def learns_alphas(self) -> bool:
+        return self.algorithm not in ("RandomOneShot", "ENAS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiTrialSettings:
+    """Of a search of NNI's that tries one architecture after the other."""
+
+    algorithm: MultiTrial = "Random"
+    population: int = 20
+    """Of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
+    sample: int = 5
+    """How many of the population compete to be a parent; NNI's own is 25."""
