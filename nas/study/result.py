@@ -57,7 +57,7 @@ def write_results(study: Study, folder: Path) -> dict[str, Any]:
         "trials": rows,
     }
     write_text(folder / "trials.csv", as_csv(rows))
-    write_tuning_report(folder, found, trial_table(found))
+    write_tuning_report(folder, found, trial_table(found), study)
     write_json(folder / "trials.json", found)
     return found
 
