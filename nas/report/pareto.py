@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from nas.report.style import INK, MUTED, SERIES_COLOURS, STYLE, WIDTH
 
-COSTS = {"multiply_adds": ("multiply-adds (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
+COSTS = {"multiply_adds": ("MACs (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
 TICKS = ((200, (1,)), (10, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 6, 8)))  # where the axis spans more than that ratio
 MARKERS = "os^DvpP"  # not as many as colours, so that more networks than either look different
 LONGEST_NAME = 30
