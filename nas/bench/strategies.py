@@ -52,7 +52,7 @@ def strategies(
 
     `mean`, `std`: over the seeds; `regret`: the optimum less the mean; `optimal`: the share of seeds that found it;
     `p`: of random search being as good (one-sided Mann-Whitney test). `front`: the area under accuracy over
-    multiply-adds, as a share of the table's; `p_front`: the same test. `published`: the authors' figure;
+    MACs, as a share of the table's; `p_front`: the same test. `published`: the authors' figure;
     `published_after`: trials until the mean reaches it. `only`: strategies beside random search (`gp` is slow). The
     curves of best so far go to `out`, as pictures and data.
 

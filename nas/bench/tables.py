@@ -35,7 +35,7 @@ PUBLISHED = {"random": 93.83, "reinforce": 93.94, "evolution": 94.23}
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies (%) and multiply-adds of every network of a space, by the table's own keys."""
+    """Accuracies (%) and MACs of every network of a space, by the table's own keys."""
 
     name: str
     space: SearchSpace

@@ -49,7 +49,7 @@ STUDENTS: Mapping[str, ReID] = {
 BACKBONE, BRANCH = "backbone.", "branch."  # what stands before the names of decisions
 USAGE = f"""usage: nas cost STUDENT [--size HEIGHTxWIDTH] [--num-ids N] [--student NAME] [--json]
 
-Counts parameters and multiply-adds, and says which types of layers they are in. STUDENT is one of
+Counts parameters and MACs (multiply-adds), and says which types of layers they are in. STUDENT is one of
 {", ".join(STUDENTS)},
 a run's folder, a recipe, or an architecture file (.json).
 
@@ -85,7 +85,7 @@ def cost_command(arguments: list[str]) -> int:
         Options,
         args=rest,
         prog=f"nas cost {name}",
-        description="count parameters and multiply-adds",
+        description="count parameters and MACs",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     subject = subject_named(name, options.student)
@@ -204,7 +204,7 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
         f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False, markup=False
     )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
-    console.print(as_rich(Table(("part", "parameters", "multiply-adds"), tuple(rows))))
+    console.print(as_rich(Table(("part", "parameters", "MACs"), tuple(rows))))
     types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
     shares = [
         Row(
@@ -216,4 +216,4 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
         )
         for name in types
     ]
-    console.print(as_rich(Table(("layers of the feature net", "% of multiply-adds", "% of parameters"), tuple(shares))))
+    console.print(as_rich(Table(("layers of the feature net", "% of MACs", "% of parameters"), tuple(shares))))

@@ -306,9 +306,7 @@ TOOLS = {
         _tune,
         "nas tune fast_reid --space fast_reid --sampler grid",
     ),
-    "cost": Tool(
-        "STUDENT", "parameters, multiply-adds, and the layers they are in", _cost, "nas cost osnet --size 256x128"
-    ),
+    "cost": Tool("STUDENT", "parameters, MACs, and the layers they are in", _cost, "nas cost osnet --size 256x128"),
     "show": Tool("RUN", "what a search found: its ranked list and front", _show, "nas show runs/out/demo-seed0"),
     "compare": Tool("RUN RUN", "accuracy and cost side by side", _compare, "nas compare runs/out/a runs/out/b"),
     "bench": Tool("WHAT", "how fast we are", _bench, "nas bench rerank --queries 3368 --gallery 15913"),

@@ -17,6 +17,7 @@ from nas.cli.arguments import parse_recipe_args
 from nas.errors import near_misses
 from nas.report.style import svg
 from nas.report.table import as_rich
+from nas.stages.paper_figures import paper_figure
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
 from nas.system.files import write_text
@@ -59,8 +60,10 @@ def reproduce_command(arguments: list[str]) -> int:
     ours, rest = tyro.cli(Options, args=rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
     asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
     folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
+    picture = published.PICTURES.get((paper, table))
+    draw = paper_figure(picture) if picture else None
     results = reproduce(asked, folder, ours.seeds, options.overwrite)
-    drawn = published.PICTURES.get((paper, table), lambda results, folder: {})(results, folder)
+    drawn = draw(results, folder) if draw else {}
     pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
     if options.json:
         print(json.dumps({"folder": str(folder), "rows": results, "pictures": list(map(str, pictures))}, indent=2))

@@ -157,7 +157,7 @@ def _how_to_go_on(shown: Mapping[str, Any]) -> str:
         return "The same command that began the search goes on with it."
     return (
         f"{len(shown['ranked'])} of {shown['num_ranked']} ranked, all in {run}/architectures.json. Parameters and "
-        "multiply-adds are the retrained student's, without classifier.\n"
+        "MACs are the retrained student's, without classifier.\n"
         f"`nas draw|retrain|export {run} --entry 2` works in {run}/entry-2, with the architecture in its "
         "architecture.json."
     )
@@ -169,11 +169,11 @@ def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTabl
     if any(row["score"] is not None for row in rows):
         columns[value] = lambda row: (percent if value.startswith("mAP") else general)(row["score"])
     if any(row["cost"] not in (None, row["multiply_adds"]) for row in rows):
-        name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("multiply-adds", multiply_adds))
+        name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("MACs", multiply_adds))
         columns[f"{name}, searched"] = lambda row: text(row["cost"])
     columns |= {
         "parameters": lambda row: millions(row["parameters"]),
-        "multiply-adds": lambda row: multiply_adds(row["multiply_adds"]),
+        "MACs": lambda row: multiply_adds(row["multiply_adds"]),
         "hash": lambda row: row["architecture"]["hash"],
         "decisions": lambda row: in_short(row["architecture"]["decisions"]),
     }

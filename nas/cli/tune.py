@@ -46,7 +46,7 @@ class TuneOptions(Options):
     ] = "distillation"
     sampler: Annotated[
         Literal["grid", "tpe", "nsga2"],
-        tyro.conf.arg(help="all combinations, Optuna's estimator, or mAP against multiply-adds"),
+        tyro.conf.arg(help="all combinations, Optuna's estimator, or mAP against MACs"),
     ] = "tpe"
     pruner: Annotated[
         Literal["none", "median", "hyperband"],

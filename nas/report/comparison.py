@@ -7,7 +7,7 @@ from nas.report.table import MISSING, Row, Table, as_markdown, millions, millise
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
 COSTS = {
     "parameters": ("parameters", millions),
-    "multiply_adds": ("multiply-adds", multiply_adds),
+    "multiply_adds": ("MACs", multiply_adds),
     "ms_per_image_1": ("ms, batch 1", milliseconds),
     "ms_per_image_128": ("ms, batch 128", milliseconds),
 }

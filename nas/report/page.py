@@ -123,7 +123,7 @@ def _tiles(metrics: dict) -> list[dict]:
         "mAP": ("mAP", table.percent),
         "rank1": ("rank-1", table.percent),
         "parameters": ("parameters", table.millions),
-        "multiply_adds": ("multiply-adds", table.multiply_adds),
+        "multiply_adds": ("MACs", table.multiply_adds),
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}

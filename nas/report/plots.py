@@ -31,7 +31,7 @@ DASHES = ("-", "--", "-.", ":")
 ALPHA_COLUMNS = 5
 LONGEST_TITLE = 26
 OTHER = "other decisions"
-COSTS = {"multiply_adds": ("multiply-adds (M)", 1e-6), "latency_ms": ("ms per image", 1.0)}
+COSTS = {"multiply_adds": ("MACs (M)", 1e-6), "latency_ms": ("ms per image", 1.0)}
 VALUES = {"mAP": ("mAP (%)", 100.0)}
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 

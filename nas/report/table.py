@@ -42,7 +42,7 @@ def millions(value: object) -> str:
 
 
 def multiply_adds(value: object) -> str:
-    """A count of multiply-adds: k below ten million, G from a thousand million on."""
+    """A count of MACs (multiply-adds): k below ten million, G from a thousand million on."""
     return _formatted(
         value,
         lambda count: (
@@ -72,7 +72,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[object], str]]] = {
     "rank10": ("rank-10", percent),
     "mINP": ("mINP", percent),
     "parameters": ("parameters", millions),
-    "multiply_adds": ("multiply-adds", multiply_adds),
+    "multiply_adds": ("MACs", multiply_adds),
     "ms_per_image_1": ("ms, batch 1", milliseconds),
     "ms_per_image_128": ("ms, batch 128", milliseconds),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from nas.data.augment import Augment
+from nas.errors import near_misses
 from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
@@ -18,8 +19,17 @@ from nas.run import RESULTS, Run
 from nas.tasks.reid.feed import cached
 
 Results = Sequence[Mapping[str, Any]]
+Draw = Callable[[Results, Path], dict[str, Figure]]
 NUM_IDENTITIES = 20
 VIEWS = Augment(flip=0.5, crop_padding=10, erase=0.5)
+
+
+def paper_figure(name: str) -> Draw:
+    """The function of `FIGURES`, called with the results of `reproduce` and the folder of their runs; it gives figures
+    by the names of their files. Raises ValueError with near misses for an unknown name."""
+    if name not in FIGURES:
+        raise ValueError(f"there is no figure {name!r}{near_misses(name, FIGURES)}; there are {', '.join(FIGURES)}")
+    return FIGURES[name]
 
 
 def weights(results: Results, folder: Path) -> dict[str, Figure]:
@@ -81,3 +91,7 @@ def _plane(run: Run) -> Figure:
 
 def _first_runs(results: Results, folder: Path) -> list[tuple[Mapping[str, Any], Path]]:
     return [(result, folder / result["runs"][0]["folder"]) for result in results if result["runs"]]
+
+
+FIGURES: Mapping[str, Draw] = {"weights": weights, "label_noise": label_noise, "augmented_tsne": augmented_tsne}
+"""What `runs.tables.PICTURES` may ask for."""

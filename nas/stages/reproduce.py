@@ -78,7 +78,7 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
         ]
         costs = [text(result["runs"][0].get(key)) if result["runs"] else MISSING for key, text in COSTS.items()]
         rows.append(Row((result["name"] + (" (no data)" if result["not_run"] else ""), *cells, *costs)))
-    return Table(("network", *columns, "parameters", "multiply-adds"), tuple(rows))
+    return Table(("network", *columns, "parameters", "MACs"), tuple(rows))
 
 
 def _absent(sources: set[DataSource]) -> dict[DataSource, str]:

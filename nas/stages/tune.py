@@ -62,7 +62,7 @@ class Tuning:
     def __post_init__(self) -> None:
         if self.sampler == "nsga2" and self.pruner != "none":
             raise ValueError(
-                f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, multiply-adds): "
+                f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, MACs): "
                 "Optuna prunes no study of several; take --pruner none, or --sampler tpe"
             )
 
@@ -128,7 +128,7 @@ class Tuner:
         """Raises ValueError for what cannot be tuned."""
         if self.tuning.sampler == "nsga2" and not self.space.has_architecture:
             raise ValueError(
-                f"nsga2 weighs mAP against multiply-adds, and the space {self.space.name!r} changes no "
+                f"nsga2 weighs mAP against MACs, and the space {self.space.name!r} changes no "
                 f"network: take --space {self.space.name}+architecture, or --sampler tpe"
             )
         if self.recipe.machine.devices > 1:

@@ -27,7 +27,7 @@ ENDED = ("complete", "pruned", "failed")
 def write_results(study: Study, folder: Path) -> dict[str, Any]:
     """Writes `trials.json`, `trials.csv`, tuned files, and `tuning.html` with its `plots/`; returns what the first has.
 
-    `tuned.json` is of the best trial. Where mAP is weighed against multiply-adds, every trial of the front has a file,
+    `tuned.json` is of the best trial. Where mAP is weighed against MACs, every trial of the front has a file,
     `tuned-trial7.json`, and `tuned.json` is of the most accurate.
     """
     facts = study.user_attrs["facts"]
@@ -57,7 +57,7 @@ def write_results(study: Study, folder: Path) -> dict[str, Any]:
         "trials": rows,
     }
     write_text(folder / "trials.csv", as_csv(rows))
-    write_tuning_report(folder, found, trial_table(found))
+    write_tuning_report(folder, found, trial_table(found), study)
     write_json(folder / "trials.json", found)
     return found
 
@@ -118,7 +118,7 @@ def trial_table(found: dict[str, Any]) -> Table:
     rows = found["trials"]
     with_cost = len(found["objectives"]) > 1
     asked = _asked(rows)
-    columns = ("rank", "trial", "state", "mAP", *["multiply-adds"] * with_cost, "minutes", *asked)
+    columns = ("rank", "trial", "state", "mAP", *["MACs"] * with_cost, "minutes", *asked)
     return Table(
         columns=columns,
         rows=tuple(

@@ -132,7 +132,7 @@ def test_a_search_by_trials_shows_them_and_its_notes(run_folder):
     (run_folder / "metrics.json").unlink()
     page = read(run_folder)
     assert "The search has tried 3 architectures; nothing is evaluated yet." in page.text
-    assert all(word in page.text for word in ("Architectures tried", "best so far", "multiply-adds (M)", "7.1235"))
+    assert all(word in page.text for word in ("Architectures tried", "best so far", "MACs (M)", "7.1235"))
     assert "Costs and curvature" not in page.text and HOSTILE in page.text and "script" not in page.tags
 
 

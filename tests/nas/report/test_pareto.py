@@ -1,11 +1,10 @@
-"""The front against a loop over all pairs; labels that can be read."""
+"""The front against a loop over all pairs; a legend that can be read."""
 
 import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from matplotlib.transforms import Bbox
 
 from nas.report.pareto import front, pareto
 from nas.report.style import png, svg
@@ -27,6 +26,10 @@ def rows(num, seed=0):
     ]
 
 
+def legend_names(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def names(figure):
     return " ".join(ET.fromstring(svg(figure)).itertext())
 
@@ -39,19 +42,25 @@ def test_front_is_the_naive_one(seed):
     assert front(*points.T).tolist() == [not each for each in beaten]
 
 
-@pytest.mark.parametrize("num", [1, 2, 6])
-def test_labels_cover_neither_each_other_nor_markers(num):
+@pytest.mark.parametrize("num", [1, 2, 6, 40])
+def test_the_legend_names_each_network_once_beside_the_plot(num):
     figure = pareto(rows(num))
     figure.draw_without_rendering()
-    for axes in figure.axes:
-        boxes = [label.get_window_extent() for label in axes.texts]
-        spots = [
-            Bbox.from_bounds(x - 2, y - 2, 4, 4)
-            for x, y in axes.transData.transform([label.xy for label in axes.texts])
-        ]
-        assert len(boxes) == num
-        assert all(box.count_overlaps([*boxes, *spots]) == 1 for box in boxes)
-        assert all(axes.get_window_extent().count_overlaps([box]) for box in boxes)
+    (legend,) = figure.legends
+    shares = {row["name"]: row["mAP"] for row in rows(num)}
+    assert legend_names(figure) == sorted(shares, key=lambda name: -shares[name])
+    assert len({(line.get_marker(), line.get_color()) for line in legend.get_lines()}) == num
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert figure.bbox.containsx(box.x0) and figure.bbox.containsx(box.x1)
+    assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1)
+
+
+def test_a_network_looks_the_same_in_the_legend_and_in_each_plot():
+    figure = pareto(rows(3))
+    for line in figure.legends[0].get_lines():
+        look = line.get_marker(), line.get_color()
+        assert all(look in [(each.get_marker(), each.get_color()) for each in axes.lines] for axes in figure.axes)
 
 
 def test_points_on_the_front_are_connected_and_filled():
@@ -72,9 +81,7 @@ def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
     data[2]["mAP"] = None
     figure = pareto(data)
     (axes,) = figure.axes
-    assert axes.get_xlabel() == "ms per image, batch 1" and [label.get_text() for label in axes.texts] == [
-        "network number 0"
-    ]
+    assert axes.get_xlabel() == "ms per image, batch 1" and legend_names(figure) == ["network number 0"]
     assert pareto(data[1:]) is None and pareto([]) is None
 
 

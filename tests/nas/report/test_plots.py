@@ -109,7 +109,7 @@ def steered(num_epochs):
 @pytest.mark.parametrize("num_epochs", [1, 30])
 def test_measures_are_those_that_the_search_had(num_epochs):
     shown = text(plots.measures(steered(num_epochs)))
-    for word in ("multiply-adds (M)", "ms per image", "eigenvalue", "tau", "expected", "predicted"):
+    for word in ("MACs (M)", "ms per image", "eigenvalue", "tau", "expected", "predicted"):
         assert word in shown
     shown = text(plots.measures([{"epoch": 0, "tau": 10.0}]))
     assert "tau" in shown and "eigenvalue" not in shown and "expected" not in shown
@@ -124,7 +124,7 @@ def tried(*scores, **others):
 
 def test_trials_say_what_scores_and_costs_are():
     shown = text(plots.trials(tried(0.2, 0.5, 0.4), "mAP", "multiply_adds"))
-    assert all(word in shown for word in ("best so far", "front", "mAP (%)", "multiply-adds (M)", "trial"))
+    assert all(word in shown for word in ("best so far", "front", "mAP (%)", "MACs (M)", "trial"))
     shown = text(plots.trials(tried(0.2, 0.5, 0.4)))
     assert "score" in shown and "cost" in shown and "mAP" not in shown
     assert "front" not in text(plots.trials([{"epoch": 0, "score": 0.2}]))

@@ -19,7 +19,7 @@ METRICS["rows"][1]["best"] = True
 
 def test_cells_are_formatted_and_gaps_dashed():
     result = result_table(METRICS)
-    assert result.columns == ("network", "mAP", "rank-1", "parameters", "multiply-adds", "ms, batch 1")
+    assert result.columns == ("network", "mAP", "rank-1", "parameters", "MACs", "ms, batch 1")
     assert result.rows[0].cells == ("teacher", "64.0", "80.0", "23.51 M", "2.69 G", "–")
     assert result.rows[1].cells == ("[red]st|ud*ent", "61.2", "–", "2.14 M", "–", "7.20")
     assert [row.best for row in result.rows] == [False, True]
@@ -59,7 +59,7 @@ def test_terminal_shows_every_cell_and_marks_the_best():
 
 def test_markdown_keeps_its_columns_whatever_the_name():
     lines = as_markdown(result_table(METRICS)).splitlines()
-    assert lines[0] == "| network | mAP | rank-1 | parameters | multiply-adds | ms, batch 1 |"
+    assert lines[0] == "| network | mAP | rank-1 | parameters | MACs | ms, batch 1 |"
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
     assert lines[3].startswith(r"| **\[red\]st\|ud\*ent** | **61.2** |")
 

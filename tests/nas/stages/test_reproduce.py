@@ -11,9 +11,10 @@ import nas.stages.reproduce
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
 from nas.data.sets.market1501 import Market1501
+from nas.stages.paper_figures import paper_figure
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
-from runs.tables import PAPERS
+from runs.tables import PAPERS, PICTURES
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
 KNOWN = {
@@ -131,6 +132,22 @@ def test_through_the_command(tmp_path, calls, capsys):
 def test_bad_input_is_named(arguments, said, capsys):
     assert main(["reproduce", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_each_picture_is_of_a_table_and_can_be_drawn():
+    assert set(PICTURES) <= set(TABLES) and all(callable(paper_figure(name)) for name in PICTURES.values())
+
+
+def test_an_unknown_figure_is_named():
+    with pytest.raises(ValueError, match="there is no figure 'weigths'; did you mean 'weights'"):
+        paper_figure("weigths")
+
+
+def test_a_figure_is_drawn_of_the_runs(tmp_path, calls, capsys):
+    arguments = ["reproduce", "ksl", "figure6", "--small", "--rows", "AUX", "--out", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == [str(tmp_path / "label-noise.svg")]
+    assert "share of wrong labels" in (tmp_path / "label-noise.svg").read_text()
 
 
 def test_help_lists_the_tables(capsys):

@@ -1,0 +1,29 @@
+"""The papers' tables and figures by the names that `nas reproduce` knows them by."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from nas.study.published import Published
+from runs.tables import fast_reid, kdas, ksl, vrkd
+
+PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
+    "kdas": {"table1": kdas.table1},
+    "fast_reid": {"table2": fast_reid.table2, "table3": fast_reid.table3},
+    "vrkd": {"table1": vrkd.table1, "table2": vrkd.table2, "table3": vrkd.table3},
+    "ksl": {
+        "table1": ksl.table1,
+        "table3": ksl.table3,
+        "table4": ksl.table4,
+        "table5": ksl.table5,
+        "table6": ksl.table6,
+        "figure5": ksl.figure5,
+        "figure6": ksl.figure6,
+        "figure7": ksl.figure7,
+    },
+}
+
+PICTURES: Mapping[tuple[str, str], str] = {
+    ("ksl", "figure5"): "weights",
+    ("ksl", "figure6"): "label_noise",
+    ("ksl", "figure7"): "augmented_tsne",
+}
+"""What is drawn of the runs of a paper's figure: a name of `nas.stages.paper_figures.FIGURES`."""
