@@ -15,9 +15,9 @@ from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.comparison import as_page
 from nas.report.pareto import pareto
+from nas.report.query_results import Queries
 from nas.report.style import png, svg
 from nas.system.files import read_json, write_bytes, write_json, write_text
-from nas.tasks.reid.query_results import Queries
 
 FORMAT = 1
 

@@ -11,12 +11,12 @@ import torch
 from matplotlib.figure import Figure
 
 from nas.data.augment import Augment
+from nas.data.cache import ImageCache
 from nas.errors import near_misses
 from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
 from nas.run import RESULTS, Run
-from nas.tasks.reid.feed import cached
 
 Results = Sequence[Mapping[str, Any]]
 Draw = Callable[[Results, Path], dict[str, Figure]]
@@ -81,7 +81,7 @@ def _plane(run: Run) -> Figure:
     known = np.unique(gallery.ids[gallery.ids > 0])
     chosen = generator.choice(known, min(NUM_IDENTITIES, len(known)), replace=False)
     mine = gallery.take(np.isin(gallery.ids, chosen))
-    images = cached(mine, run.recipe.images).get(np.arange(len(mine)))
+    images = ImageCache(mine, run.recipe.images.height, run.recipe.images.width).get(np.arange(len(mine)))
     net = Network.load(run.folder / RESULTS["retrain"]).net
     views = VIEWS(images, torch.Generator().manual_seed(run.recipe.seed))
     with torch.inference_mode():

@@ -15,12 +15,12 @@ from nas.data.images import Images
 from nas.metrics.retrieval import Retrieval
 from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
+from nas.report.query_results import Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips
-from nas.tasks.reid.query_results import Queries
 from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost

@@ -8,9 +8,9 @@ import pytest
 
 from nas.cli.main import main
 from nas.metrics.bootstrap import percentile_interval, resampled_means
+from nas.report.query_results import Queries
 from nas.stages.compare import compare, default_folder
 from nas.system.files import write_json
-from nas.tasks.reid.query_results import Queries
 
 PROTOCOL = {
     "distance": "cosine",

@@ -13,10 +13,10 @@ from nas.cli.arguments import parse_network_args
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.metrics.rerank import Rerank
+from nas.report.query_results import Queries
 from nas.stages.evaluate import evaluate_other
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.others import OtherNetwork
-from nas.tasks.reid.query_results import Queries
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from tests.nas.models.test_library import onnx_file

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.tasks.reid.query_results import Queries
+from nas.report.query_results import Queries
 
 
 def queries(**changed) -> Queries:
