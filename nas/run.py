@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import read_json, write_json
+from nas.system.version1 import STAGES, with_todays_names
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import processor
 
-FORMAT = 1
+FORMAT = 2
 
 RESULTS = {
     "teach": "teacher.safetensors",
@@ -48,10 +51,12 @@ class Run:
             raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
         import_classes()
         data = read_json(folder / "config.json")
-        if data.get("format", FORMAT) > FORMAT:
+        if data.get("format", 1) > FORMAT:
             raise ValueError(
                 f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it"
             )
+        if data.get("format", 1) == 1:
+            data = upgrade(folder, data)
         return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
     def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
@@ -62,9 +67,8 @@ class Run:
         """
         if overwrite:
             self._remove(stage)
-        config = self.folder / "config.json"
+        changed = self._changes(stage) if (self.folder / "config.json").exists() else []
         finished = (self.folder / RESULTS[stage]).exists()
-        changed = self._changes(stage) if config.exists() else []
         if changed and (finished or (self.folder / f"{stage}.ckpt").exists()):
             raise ValueError(
                 f"{self.folder} holds this stage ({stage}) of another configuration ("
@@ -122,3 +126,16 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         for name in (f"tensorboard/{stage}", f"{stage}.trials"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def upgrade(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Brings a run of version 1 to the names of today: its files, and last its `config.json`, which is returned.
+
+    A kill in between leaves a folder that the next command goes on with.
+    """
+    for old, new in STAGES.items():
+        for path in [*folder.glob(f"{old}.*"), *folder.glob(f"tensorboard/{old}")]:
+            path.rename(path.with_name(path.name.replace(old, new, 1)))
+    upgraded = {**config, "format": FORMAT, "config": with_todays_names(config["config"])}
+    write_json(folder / "config.json", upgraded)
+    return upgraded

@@ -15,6 +15,7 @@ import search_spaces
 import students
 import teachers
 from nas.system.config import decode, encode, import_all
+from nas.system.version1 import with_todays_names
 from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
 from students.reid import ReIDModule, ReIDNet, ReIDSpace
@@ -67,7 +68,7 @@ class Network:
                 "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`"
             )
         import_spaces()
-        space = decode(metadata["space"], ReIDSpace, f"the header of {path}")
+        space = decode(with_todays_names(metadata["space"]), ReIDSpace, f"the header of {path}")
         architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
         net = space.student(architecture)
         load_into(net, tensors, str(path))

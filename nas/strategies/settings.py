@@ -22,9 +22,9 @@ class Search:
     """What the alphas minimise; None: what the weights do (the paper)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
     """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
-    settings: str | None = None
-    """What is searched together with the architecture, by the name that `nas tune --space` gives it: distillation,
-    fast_reid, vrkd."""
+    parameters: str | None = None
+    """What is searched together with the architecture, by the name that `nas tune --parameters` takes:
+    distillation, fast_reid, vrkd."""
     num_measured_ids: int | None = None
     """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
 

@@ -23,7 +23,7 @@ NUM_POINTS = 5
 def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
     """The recipe's space, with its settings where they are searched, too."""
     space = recipe.space.with_ids(num_ids)
-    return JointSpace(space, recipe, recipe.search.settings) if recipe.search.settings else space
+    return JointSpace(space, recipe, recipe.search.parameters) if recipe.search.parameters else space
 
 
 def split_decisions(architecture: Architecture, recipe: Recipe) -> tuple[Architecture, dict[str, Any]]:
@@ -53,25 +53,25 @@ class Questions:
 class JointSpace(SearchSpace):
     """What `main` asks, after what the settings ask (`settings.` before their names).
 
-    `settings`: a space of `nas tune` by name, such as `distillation`: temperature, schedule and weights of the recipe's
-    loss, and the learning rate.
+    `parameters`: those of `nas tune --parameters` by name, such as `distillation`: temperature, schedule and weights of
+    the recipe's loss, and the learning rate.
     """
 
     main: ReIDSpace
     recipe: Recipe
-    settings: str
+    parameters: str
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown name, and for settings that the recipe does not have."""
         if self._space.has_architecture:
             raise ValueError(
-                f"--search.settings {self.settings} asks for an architecture, which the search does anyway: "
+                f"--search.parameters {self.parameters} asks for an architecture, which the search does anyway: "
                 "give distillation, fast_reid or vrkd"
             )
 
     @property
     def title(self) -> str:
-        return f"{self.main.title} with settings ({self.settings})"
+        return f"{self.main.title} with settings ({self.parameters})"
 
     def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
         self._ask(pick)
@@ -83,7 +83,7 @@ class JointSpace(SearchSpace):
 
     @property
     def _space(self) -> Space:
-        return Space.named(self.settings, self.recipe)
+        return Space.named(self.parameters, self.recipe)
 
     def _ask(self, pick: Pick) -> dict[str, Any]:
         return self._space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).changes

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from nas.errors import near_misses
+from nas.system.version1 import with_version1_names
 
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
@@ -102,8 +103,8 @@ def portable(value: object) -> Any:
 
 
 def fingerprint(*values: object) -> str:
-    """Sixteen hex digits that stand for configurations, wherever their files lie."""
-    text = json.dumps([portable(value) for value in values], sort_keys=True)
+    """Sixteen hex digits that stand for configurations, wherever their files lie: the same ones as in version 1."""
+    text = json.dumps([with_version1_names(portable(value)) for value in values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

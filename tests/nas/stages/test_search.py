@@ -52,7 +52,7 @@ TAUGHT = replace(
     toy(),
     strategy=OptunaSearch(sampler="nsga2", epochs=1, trials=3, population=2),
     baseline=None,
-    search=replace(toy().search, settings="distillation"),
+    search=replace(toy().search, parameters="distillation"),
     machine=Machine(device="cpu"),
 )
 
@@ -195,7 +195,7 @@ class TestRefusals:
             check_search(replace(RECIPE, machine=Machine(devices=2)))
 
     def test_before_a_teacher_is_taught(self, tmp_path, capsys):
-        assert main(["run", "toy", "--search.settings", "distillation", "--out", str(tmp_path / "run")]) == 2
+        assert main(["run", "toy", "--search.parameters", "distillation", "--out", str(tmp_path / "run")]) == 2
         assert "settings.schedule" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 

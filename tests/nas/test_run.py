@@ -1,0 +1,79 @@
+"""A run's folder: runs of version 1 open, and what they had begun goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.cli.find_recipe import recipe_named
+from nas.recipe import Recipe
+from nas.run import DECIDES, FORMAT, Run
+from nas.system.config import decode, encode, fingerprint
+from nas.system.version1 import with_todays_names, with_version1_names
+
+TOY = {"teach": "7f6917439a676ec0", "search": "b149ecb5560e83cb", "baseline": "371dd7f3b5c957d6"}
+"""Fingerprints that version 1 gave the stages of its recipe `toy`."""
+
+
+@pytest.fixture
+def toy() -> Recipe:
+    return recipe_named("toy")[1]
+
+
+def version1(recipe: Recipe) -> dict:
+    return {"format": 1, "recipe": "toy", "config": with_version1_names(encode(recipe))}
+
+
+def left_by_version1(folder: Path, recipe: Recipe) -> Path:
+    (folder / "tensorboard" / "rival").mkdir(parents=True)
+    for name in ("rival.safetensors", "rival.ckpt", "rival.history.jsonl", "tensorboard/rival/events"):
+        (folder / name).write_text(name)
+    (folder / "config.json").write_text(json.dumps(version1(recipe)))
+    return folder
+
+
+def test_fingerprints_are_those_of_version_1(toy):
+    num_ids = 6
+    for stage, decides in (("teach", ()), ("baseline", (num_ids,))):
+        assert fingerprint(*(getattr(toy, field) for field in DECIDES[stage]), *decides) == TOY[stage]
+
+
+def test_the_old_names_are_in_a_file_of_version_1(toy):
+    text = json.dumps(version1(toy))
+    assert '"rival"' in text and '"Flat"' in text and '"baseline"' not in text and '"ConstantLR"' not in text
+
+
+def test_a_run_of_version_1_opens(toy, tmp_path):
+    folder = left_by_version1(tmp_path / "run", toy)
+    assert Run.open(folder).recipe == toy
+    assert json.loads((folder / "config.json").read_text())["format"] == FORMAT
+    for name in ("safetensors", "ckpt", "history.jsonl"):
+        assert (folder / f"baseline.{name}").read_text() == f"rival.{name}"
+    assert (folder / "tensorboard" / "baseline" / "events").exists() and not list(folder.rglob("rival*"))
+    assert Run.open(folder).recipe == toy
+
+
+def test_a_kill_while_it_is_brought_up_to_date_loses_nothing(toy, tmp_path, monkeypatch):
+    folder = left_by_version1(tmp_path / "run", toy)
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.run.write_json", lambda path, data: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Run.open(folder)
+    assert Run.open(folder).recipe == toy
+    assert (folder / "baseline.safetensors").read_text() == "rival.safetensors"
+
+
+@pytest.mark.parametrize("parameters", [None, "distillation"])
+def test_renaming_there_and_back_changes_nothing(toy, parameters):
+    recipe = replace(toy, search=replace(toy.search, parameters=parameters))
+    encoded = json.loads(json.dumps(encode(recipe)))
+    old = with_version1_names(encoded)
+    assert old["search"]["settings"] == parameters and "parameters" not in old["search"]
+    assert with_todays_names(old) == encoded and decode(encoded, Recipe) == recipe
+
+
+def test_a_configuration_of_a_later_version_is_refused(toy, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**version1(toy), "format": FORMAT + 1}))
+    with pytest.raises(ValueError, match=f"format {FORMAT + 1}, this version reads {FORMAT}"):
+        Run.open(tmp_path)
