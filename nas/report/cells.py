@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,28 @@ def cell_graphs(architecture: dict) -> dict[str, nx.MultiDiGraph]:
             matches = [_EDGE.fullmatch(edge) for edge in value]
             cells.setdefault(cell, {})[int(node)] = [(m["operation"], int(m["input"])) for m in matches]
     return {cell: _cell_graph(cell, nodes) for cell, nodes in cells.items()}
+
+
+@dataclass(frozen=True)
+class CellShape:
+    """How deep and how wide a cell is; identities and poolings are operations like any other."""
+
+    depth: int
+    """Operations on the longest path from an input to the output; the concatenation is none."""
+    width: int
+    """The largest number of nodes at the same depth, that of a node being the longest path to it from an input."""
+    num_paths: int
+    """Paths from the inputs to the output; two operations between the same two states are two paths."""
+
+
+def cell_shape(graph: nx.MultiDiGraph) -> CellShape:
+    """Of a cell as `cell_graphs` gives it."""
+    _, *nodes, _ = nx.topological_generations(graph)  # the inputs, the nodes by depth, the output
+    paths: dict[int | str, int] = {}
+    for state in nx.topological_sort(graph):
+        before = [paths[tail] for tail, _ in graph.in_edges(state)]
+        paths[state] = sum(before) if before else 1
+    return CellShape(depth=len(nodes), width=max(map(len, nodes)), num_paths=paths["output"])
 
 
 def other_decisions(architecture: dict) -> dict[str, str]:

@@ -158,13 +158,17 @@ def _bitmap(path: Path) -> str:
 
 
 def _architecture(architecture: dict | None) -> dict:
-    """The drawing and the listing of each cell, and the decisions outside the cells."""
+    """The shape, the drawing and the listing of each cell, and the decisions outside the cells."""
     if not architecture:
         return {"architecture": None, "cells": [], "decisions": {}}
     return {
         "architecture": architecture,
         "cells": [
-            (cell, inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"))
+            (
+                cell,
+                draw.cell_shape(graph),
+                inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"),
+            )
             for number, (cell, graph) in enumerate(draw.cell_graphs(architecture).items())
         ],
         "decisions": draw.other_decisions(architecture),
