@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,28 @@ def cell_graphs(architecture: dict) -> dict[str, nx.MultiDiGraph]:
             matches = [_EDGE.fullmatch(edge) for edge in value]
             cells.setdefault(cell, {})[int(node)] = [(m["operation"], int(m["input"])) for m in matches]
     return {cell: _cell_graph(cell, nodes) for cell, nodes in cells.items()}
+
+
+@dataclass(frozen=True)
+class CellShape:
+    """How deep and how wide a cell is; identities and poolings are operations like any other."""
+
+    depth: int
+    """Operations on the longest path from an input to the output; the concatenation is none."""
+    width: int
+    """The largest number of nodes at the same depth, that of a node being the longest path to it from an input."""
+    num_paths: int
+    """Paths from the inputs to the output; two operations between the same two states are two paths."""
+
+
+def cell_shape(graph: nx.MultiDiGraph) -> CellShape:
+    """Of a cell as `cell_graphs` gives it."""
+    _, *nodes, _ = nx.topological_generations(graph)  # the inputs, the nodes by depth, the output
+    paths: dict[int | str, int] = {}
+    for state in nx.topological_sort(graph):
+        before = [paths[tail] for tail, _ in graph.in_edges(state)]
+        paths[state] = sum(before) if before else 1
+    return CellShape(depth=len(nodes), width=max(map(len, nodes)), num_paths=paths["output"])
 
 
 def other_decisions(architecture: dict) -> dict[str, str]:
@@ -162,20 +185,15 @@ def _cell_graph(cell: str, nodes: dict[int, list[tuple[str, int]]]) -> nx.MultiD
 
 def _cell_as_text(cell: str, graph: nx.MultiDiGraph) -> str:
     inner = [node for node, kind in graph.nodes(data="kind") if kind == "node"]
+    names = {state: f"node {state}" if state in inner else label for state, label in graph.nodes(data="label")}
     lines = [f"{cell} cell"]
     for node in inner:
         terms = [
-            f"{operation_name(data['operation'])}({_state_name(graph, state)})"
-            for state, _, data in graph.in_edges(node, data=True)
+            f"{operation_name(data['operation'])}({names[state]})" for state, _, data in graph.in_edges(node, data=True)
         ]
         lines.append(f"  node {node} = {' + '.join(terms)}")
     lines.append(f"  output = concat({', '.join(f'node {node}' for node in inner)})")
     return "\n".join(lines)
-
-
-def _state_name(graph: nx.MultiDiGraph, state: int) -> str:
-    data = graph.nodes[state]
-    return data["label"] if data["kind"] == "input" else f"node {state}"
 
 
 def _canvas(**graph_attributes: str) -> graphviz.Digraph:
@@ -194,7 +212,9 @@ def _draw_edge(dot: graphviz.Digraph, tail: str, head: str, label: str, data: di
     """An edge in two halves with its label as a node between them: Graphviz lets no line run through a node."""
     colour = OPERATION_COLOURS.get(data["operation"], MUTED)
     look = {"color": colour, "fillcolor": f"{colour}1c", "fontsize": "12", "height": "0.3", "margin": "0.08,0.03"}
-    dot.node(label, label=_edge_label(data), **look)
+    operation, _, origin = data["label"].rpartition(" · ")
+    html = f'<{_text(operation)}<br/><font color="{MUTED}" point-size="10">{_text(origin)}</font>>'
+    dot.node(label, label=html, **look)
     dot.edge(tail, f"{label}:w", color=colour, arrowhead="none")
     dot.edge(f"{label}:e", head, color=colour)
 
@@ -211,11 +231,6 @@ def _state_label(state: int | str, data: dict) -> str:
     match = re.fullmatch(r"c_\{(.+)\}", data["label"])
     name = f'<i>c</i><sub><font point-size="10">{match[1]}</font></sub>' if match else ""
     return f"<{'  '.join(filter(None, (number, name)))}>"
-
-
-def _edge_label(data: dict) -> str:
-    operation, _, origin = data["label"].rpartition(" · ")
-    return f'<{_text(operation)}<br/><font color="{MUTED}" point-size="10">{_text(origin)}</font>>'
 
 
 def _graphviz(source: str, kind: str) -> bytes:

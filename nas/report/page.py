@@ -55,12 +55,12 @@ def finding(metrics: dict, history: list[dict]) -> str:
 def _content(folder: Path) -> dict:
     """What the template shows, by the names it knows it by."""
     metrics = _read_json(folder / "metrics.json") or {}
-    config = _read_json(folder / "config.json")
+    config = _read_json(folder / "config.json") or {}
     environment = _read_json(folder / "environment.json")
     architectures = _read_json(folder / "architectures.json") or {}
     histories = {stage: _read_lines(folder / f"{stage}.history.jsonl") for stage in STAGES}
     return {
-        "title": _title(config, folder),
+        "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
         "finding": finding(metrics, histories["search"]),
         "tiles": _tiles(metrics),
         "results": table.result_table(metrics) if metrics.get("rows") else None,
@@ -68,9 +68,9 @@ def _content(folder: Path) -> dict:
         "result_figures": _result_figures(metrics),
         **_architecture(_read_json(folder / "architecture.json")),
         **_search(histories["search"], architectures),
-        "stages": [(title, _training_figure(stage, histories[stage])) for stage, title in STAGES.items()],
+        "stages": _training_figures(histories),
         "retrieval_figures": _retrieval_figures(folder),
-        "strips": [_bitmap(path) for path in sorted((folder / "strips").glob("*.png"))],
+        "strips": _strips(folder),
         "ranked": _ranked(architectures),
         "notes": _shortened(architectures.get("notes") or {}),
         "config": config,
@@ -90,11 +90,6 @@ def templates() -> Environment:
     )
     environment.globals["style"] = Markup(environment.loader.get_source(environment, "page.css")[0])
     return environment
-
-
-def _title(config: dict | None, folder: Path) -> str:
-    config = config or {}
-    return str(config.get("recipe") or config.get("name") or folder.resolve().name)
 
 
 def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
@@ -152,19 +147,27 @@ def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     ]
 
 
-def _bitmap(path: Path) -> str:
-    with Image.open(path) as image:
-        return data_uri(image)
+def _strips(folder: Path) -> list[str]:
+    """The pictures of queries and what was found, as sources of `<img>`."""
+    sources = []
+    for path in sorted((folder / "strips").glob("*.png")):
+        with Image.open(path) as image:
+            sources.append(data_uri(image))
+    return sources
 
 
 def _architecture(architecture: dict | None) -> dict:
-    """The drawing and the listing of each cell, and the decisions outside the cells."""
+    """The shape, the drawing and the listing of each cell, and the decisions outside the cells."""
     if not architecture:
         return {"architecture": None, "cells": [], "decisions": {}}
     return {
         "architecture": architecture,
         "cells": [
-            (cell, inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"))
+            (
+                cell,
+                draw.cell_shape(graph),
+                inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"),
+            )
             for number, (cell, graph) in enumerate(draw.cell_graphs(architecture).items())
         ],
         "decisions": draw.other_decisions(architecture),
@@ -200,9 +203,14 @@ def _settled(history: list[dict]) -> object:
     return settled
 
 
-def _training_figure(stage: str, history: list[dict]) -> Markup | str:
-    svg = plots.training(history)
-    return inline_svg(svg, stage, f"{STAGES[stage]}: losses and schedules over the epochs") if svg else ""
+def _training_figures(histories: dict[str, list[dict]]) -> list[tuple[str, Markup]]:
+    """The curves of each stage that has been trained, with its title."""
+    drawn = [(stage, title, plots.training(histories[stage])) for stage, title in STAGES.items()]
+    return [
+        (title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs"))
+        for stage, title, picture in drawn
+        if picture
+    ]
 
 
 def _ranked(architectures: dict) -> list[dict]:

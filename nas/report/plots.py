@@ -144,7 +144,8 @@ def _plot_front(axes: Axes, costs: np.ndarray, scores: np.ndarray) -> None:
 def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
     columns = min(ALPHA_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    operations = list(dict.fromkeys(key for line in history for name in names for key in _edge(line, name)))
+    weights = [(line.get("alphas") or {}).get(name) or {} for line in history for name in names]
+    operations = list(dict.fromkeys(key for each in weights for key in each))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH if columns > 2 else SMALL[0], 1.5 * rows + 0.9), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -210,10 +211,10 @@ def _panels(
 
 def _plot_curves(axes: Axes, curves: list[Curve], dashed: bool) -> None:
     for number, (name, x, y) in enumerate(curves):
-        axes.plot(
-            x, y, DASHES[number % len(DASHES)] if dashed else "-", color=SERIES_COLOURS[number % len(SERIES_COLOURS)],
-            marker=_marker(x), markersize=3.5, label=legend_label(name),
-        )  # fmt: skip
+        dashes = DASHES[number % len(DASHES)] if dashed else "-"
+        colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
+        marker = "o" if len(x) <= 12 else ""  # a curve of a few points shows them; one of many is a line
+        axes.plot(x, y, dashes, color=colour, marker=marker, markersize=3.5, label=legend_label(name))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if any(name for name, *_ in curves):
         axes.legend(fontsize=8, loc="best")
@@ -241,10 +242,6 @@ def _drawable(curves: Iterable[Curve]) -> list[Curve]:
     return kept
 
 
-def _edge(line: dict, name: str) -> dict:
-    return (line.get("alphas") or {}).get(name) or {}
-
-
 def _edge_title(name: str) -> str:
     """`backbone.normal.2<0` as `0 → 2`; of another decision's name as much as fits."""
     edge = _EDGE.fullmatch(name)
@@ -257,11 +254,6 @@ def _edge_order(name: str) -> tuple[int, int]:
     """By node, then by input; other decisions stay in the order they were asked."""
     edge = _EDGE.fullmatch(name)
     return (int(edge["node"]), int(edge["state"])) if edge else (0, 0)
-
-
-def _marker(x: Sequence[float]) -> str:
-    """A curve of a few points shows them; one of many is a line."""
-    return "o" if len(x) <= 12 else ""
 
 
 def _numbers(values: Iterable[object]) -> list[float]:

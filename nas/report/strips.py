@@ -53,7 +53,9 @@ def _tile(image: Image.Image, right: bool | None, caption: str) -> Image.Image:
     tile.paste(ImageOps.pad(image.convert("RGB"), SIZE, color=PAPER), (FRAME, FRAME))
     if right is not None:
         _mark(pen, right, colour, width - FRAME - MARK, FRAME)
-    _caption(pen, caption, width, height)
+    font = ImageFont.load_default(size=12)
+    words = fitted(caption, font, width)
+    pen.text((width / 2, height + CAPTION / 2 + 1), words, fill=INK, font=font, anchor="mm")
     return tile
 
 
@@ -65,12 +67,6 @@ def _mark(pen: ImageDraw.ImageDraw, right: bool, colour: str, left: int, top: in
         strokes = [[(0.26, 0.26), (0.74, 0.74)], [(0.74, 0.26), (0.26, 0.74)]]
     for stroke in strokes:
         pen.line([(left + x * MARK, top + y * MARK) for x, y in stroke], fill=PAPER, width=3, joint="curve")
-
-
-def _caption(pen: ImageDraw.ImageDraw, text: str, width: int, top: int) -> None:
-    """Centred text, shortened until it fits."""
-    font = ImageFont.load_default(size=12)
-    pen.text((width / 2, top + CAPTION / 2 + 1), fitted(text, font, width), fill=INK, font=font, anchor="mm")
 
 
 def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -85,9 +85,10 @@ def result_table(metrics: dict) -> Table:
     """
     rows = metrics.get("rows") or []
     keys = [key for key, (_, text) in _COLUMNS.items() if any(text(row.get(key)) != MISSING for row in rows)]
+    cells = [(str(row.get("name") or MISSING), *(_with_deviation(row, key) for key in keys)) for row in rows]
     return Table(
         columns=("network", *(_COLUMNS[key][0] for key in keys)),
-        rows=tuple(Row(_cells(row, keys), best=bool(row.get("best"))) for row in rows),
+        rows=tuple(Row(each, best=bool(row.get("best"))) for row, each in zip(rows, cells, strict=True)),
     )
 
 
@@ -109,10 +110,6 @@ def as_markdown(table: Table) -> str:
         cells = [_markdown_text(cell) for cell in row.cells]
         lines.append([f"**{cell}**" for cell in cells] if row.best else cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-
-def _cells(row: dict, keys: list[str]) -> tuple[str, ...]:
-    return str(row.get("name") or MISSING), *(_with_deviation(row, key) for key in keys)
 
 
 def _with_deviation(row: dict, key: str) -> str:

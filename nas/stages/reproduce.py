@@ -58,7 +58,8 @@ def reproduce(
                 continue
             recipe = replace(row.recipe, seed=row.recipe.seed + number)
             run = Run(folder / f"{runs[row.recipe]}-seed{recipe.seed}", runs[row.recipe], _taught(recipe, folder))
-            metrics = run_all(run, overwrite and row is _first_of(rows, row.recipe))
+            is_first = row is next(each for each in rows if each.recipe == row.recipe)
+            metrics = run_all(run, overwrite and is_first)
             measured = next(each for each in metrics["rows"] if each["role"] == row.role)
             result["runs"].append({"folder": run.folder.name, "seed": recipe.seed, "data": metrics["data"], **measured})
             write_json(folder / "table.json", {"format": FORMAT, "rows": results})
@@ -100,10 +101,6 @@ def _taught(recipe: Recipe, folder: Path) -> Recipe:
     run = Run(folder / f"teacher-{kind}", "teacher", recipe)
     teach(run)
     return replace(recipe, teacher=replace(recipe.teacher, weights=run.folder / RESULTS["teach"]))
-
-
-def _first_of(rows: Sequence[Published], recipe: Recipe) -> Published:
-    return next(row for row in rows if row.recipe == recipe)
 
 
 def _folder_name(name: str) -> str:

@@ -67,18 +67,17 @@ def ranked(study: Study) -> list[dict[str, Any]]:
 
     A trial whose worker died is `lost`; a later one did its work, and has its number in `retries`.
     """
-    rows = [_row(trial) for trial in study.get_trials(deepcopy=False) if _counts(trial)]
+    rows = [
+        _row(trial)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL or "worker" in trial.user_attrs  # a second trial of a place has no worker
+    ]
     complete = [row for row in rows if row["state"] == "complete"]
     costs = [row["multiply_adds"] if len(study.directions) > 1 else 0.0 for row in complete]
     for row, is_best in zip(complete, front(costs, [row["mAP"] for row in complete]), strict=True):
         row["best"] = bool(is_best)
     order = {state: place for place, state in enumerate((*ENDED, "running", "waiting", "lost"))}
     return sorted(rows, key=lambda row: (order[row["state"]], -(row["mAP"] or 0.0), row["trial"]))
-
-
-def _counts(trial: FrozenTrial) -> bool:
-    """Not a second trial of a place, which was dropped before it began."""
-    return trial.state != TrialState.FAIL or "worker" in trial.user_attrs
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def trial_table(found: dict[str, Any]) -> Table:
         rows=tuple(
             Row(
                 (
-                    _rank(place, row),
+                    str(place) if row["state"] == "complete" else MISSING,
                     str(row["trial"]),
                     row["state"],
                     percent(row["mAP"]),
@@ -157,10 +156,6 @@ def _cell(row: dict, key: str) -> str:
         return Architecture.from_dict(row["architecture"]).hash if row["architecture"] else MISSING
     value = row["params"].get(key)
     return MISSING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _rank(place: int, row: dict) -> str:
-    return str(place) if row["state"] == "complete" else MISSING
 
 
 def as_csv(rows: Sequence[dict]) -> str:

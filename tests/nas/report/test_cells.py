@@ -4,6 +4,7 @@ import os
 import sys
 import xml.etree.ElementTree as ET
 
+import networkx as nx
 import pytest
 from PIL import Image
 
@@ -49,6 +50,26 @@ def test_an_edge_is_labelled_with_its_operation_and_input():
     graph = draw.cell_graphs(cells(normal=[["part@0", "my_op@1"]]))["backbone.normal"]
     labels = {label for *_, label in graph.edges(data="label") if label}
     assert labels == {"part-aware · from 0", "my_op · from 1"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "depth", "width", "num_paths"),
+    [
+        ([["sep3@0", "skip@1"]], 1, 1, 2),
+        ([["sep3@0", "max3@0"]], 1, 1, 2),  # two operations on one input; the other input is not used
+        ([["sep3@0", "skip@1"], ["sep3@0", "skip@1"], ["sep3@0", "skip@1"]], 1, 3, 6),  # side by side
+        ([["sep3@0"], ["sep3@2"], ["sep3@3"]], 3, 1, 3),  # one after the other; each is concatenated
+        # To 2 lead 2 paths, to 3 those and one of its own, to 4 the 2 of 2 and 1, to 5 the 3 of 3 and the 3 of 4.
+        ([["sep3@0", "skip@1"], ["sep3@2", "skip@0"], ["sep3@2", "skip@1"], ["sep3@3", "skip@4"]], 3, 2, 2 + 3 + 3 + 6),
+        (NORMAL, 4, 1, 2 + 3 + 5 + 8),
+        (REDUCE, 3, 2, 2 + 3 + 3 + 6),
+    ],
+)
+def test_depth_width_and_paths_of_a_cell(nodes, depth, width, num_paths):
+    graph = draw.cell_graphs(cells(normal=nodes))["backbone.normal"]
+    assert draw.cell_shape(graph) == draw.CellShape(depth=depth, width=width, num_paths=num_paths)
+    every = [path for state in (0, 1) for path in nx.all_simple_edge_paths(graph, state, "output")]
+    assert len(every) == num_paths and max(map(len, every)) == depth + 1
 
 
 def test_an_input_that_does_not_exist_is_an_error():

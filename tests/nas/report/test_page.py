@@ -73,7 +73,14 @@ def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folde
     page = Page(path.read_text(encoding="utf-8"))
     assert sections(page) == SECTIONS
     assert len(page.ids) == len(set(page.ids))
-    for word in ("23.51 M", "part-aware", "0 → 2", "kdas_market1501", "git checkout 91e1e07"):
+    for word in (
+        "23.51 M",
+        "part-aware",
+        "0 → 2",
+        "kdas_market1501",
+        "git checkout 91e1e07",
+        "Depth 4, width 1, 18 paths.",
+    ):
         assert word in page.text
     sentence = "Searched student reaches mAP 61.2 with 2.14 M parameters; its teacher (ResNet-50) 64.0 with 23.51 M."
     assert sentence in page.text
