@@ -11,10 +11,9 @@ from nas.study.overrides import apply_overrides
 from nas.system.config import decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import read_json, write_json
+from nas.system.run_config import FORMAT, read_config
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
-
-FORMAT = 1
 
 RESULTS = {
     "teach": "teacher.safetensors",
@@ -44,13 +43,7 @@ class Run:
     @classmethod
     def open(cls, folder: Path) -> Run:
         """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
-        data = read_json(folder / "config.json")
-        if data.get("format", FORMAT) > FORMAT:
-            raise ValueError(
-                f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it"
-            )
+        data = read_config(folder)
         return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
     def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
