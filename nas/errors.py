@@ -1,17 +1,20 @@
-"""What goes wrong in ways that a user can mend, and near misses for the messages."""
+"""What goes wrong in ways that a user can mend, how the program says it, and near misses for the messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class SaveError(RuntimeError):
     """A file could not be written; what stood there before still stands."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:
@@ -20,5 +23,24 @@ def near_misses(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
+def exit_status(work: Callable[[], int | None]) -> int:
+    """Does `work` as a process of the program: its status, or what the error that ended it stands for.
+
+    An error that a user can mend is one line on standard error, and status 2. Warnings are lines there, too.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"nas: warning: {message}", file=sys.stderr)
+            status = work() or 0
+            sys.stdout.flush()
+            return status
+    except (ValueError, SaveError, NonFiniteLoss) as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Who reads has gone, as `| head` does; what is still buffered is not to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("nas: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130

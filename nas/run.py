@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import read_json, write_json
-from nas.system.version1 import STAGES, with_todays_names
+from nas.system.run_config import FORMAT, read_config
+from nas.system.version1 import STAGES
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import processor
-
-FORMAT = 2
 
 RESULTS = {
     "teach": "teacher.safetensors",
@@ -47,16 +44,9 @@ class Run:
     @classmethod
     def open(cls, folder: Path) -> Run:
         """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
         import_classes()
-        data = read_json(folder / "config.json")
-        if data.get("format", 1) > FORMAT:
-            raise ValueError(
-                f"{folder}/config.json has format {data['format']}, this version reads {FORMAT}: update it"
-            )
-        if data.get("format", 1) == 1:
-            data = upgrade(folder, data)
+        upgrade(folder)
+        data = read_config(folder)
         return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
     def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
@@ -128,14 +118,15 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
-def upgrade(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Brings a run of version 1 to the names of today: its files, and last its `config.json`, which is returned.
+def upgrade(folder: Path) -> None:
+    """Brings the files of a run of version 1 to the names of today, its `config.json` last.
 
-    A kill in between leaves a folder that the next command goes on with.
+    A kill in between leaves a folder that the next command goes on with. Raises ValueError as `read_config` does.
     """
+    config, written = read_config(folder), read_json(folder / "config.json")
+    if written.get("format", 1) == FORMAT:
+        return
     for old, new in STAGES.items():
         for path in [*folder.glob(f"{old}.*"), *folder.glob(f"tensorboard/{old}")]:
             path.rename(path.with_name(path.name.replace(old, new, 1)))
-    upgraded = {**config, "format": FORMAT, "config": with_todays_names(config["config"])}
-    write_json(folder / "config.json", upgraded)
-    return upgraded
+    write_json(folder / "config.json", config)

@@ -46,6 +46,7 @@ ALLOWED = {
         *("nas.study", "nas.tasks.base", *NETWORKS),
     ),
     "nas/cli": ("nas", "runs", *NETWORKS),
+    "nas/__main__.py": ("nas.cli",),
     "runs": (*GROUND, "nas.data", *LEARNING, "nas.recipe", "nas.strategies", "nas.study", "nas.tasks", *NETWORKS),
 }
 """For each room what its files may import from this project besides the room itself; the first that fits holds."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import make_dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +21,7 @@ from nas.strategies.darts import DARTS
 from nas.study.overrides import tuned
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
+OUT = Path("runs/out")
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
     "--ap": ("--evaluation.ap",),
@@ -64,22 +65,33 @@ def parse_recipe_args(
     take a part out. `--small` makes it small, then `--tuned FILE` changes it, both before the fields are read.
     """
     hints = typing.get_type_hints(Recipe)
-    parts = [name for name, hint in hints.items() if type(None) in typing.get_args(hint)]
-    without, arguments = _pop_left_out(parts, arguments)
-    if "--strategy" in arguments:
-        name, arguments = pop_option("--strategy", arguments)
-        recipe = dataclasses.replace(recipe, strategy=strategy_named(name, recipe.strategy))
+    parts = {f"--{name}": name for name, hint in hints.items() if _can_be_left_out(hint)}
+    asked, arguments = pop_options(("--on", "--tuned", *parts), arguments)
+    without = [part for flag, part in parts.items() if asked.get(flag) == "None"]
+    for flag in parts:
+        if asked.get(flag, "None") == "None":
+            continue
+        if flag != "--strategy":
+            raise ValueError(
+                f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
+                f"{flag}.FIELD sets a field of it"
+            )
+        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **dict.fromkeys(without))
-    file, arguments = pop_option("--tuned", arguments)
-    recipe = tuned(recipe, Path(file)) if file else recipe
-    on, arguments = pop_option("--on", arguments)
+    recipe = tuned(recipe, Path(asked["--tuned"])) if "--tuned" in asked else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
-    if on:
-        kinds["data"] = class_named(on)
+    if "--on" in asked:
+        kinds["data"] = class_named(asked["--on"])
         del values["data"]
     given, options = _parse(kinds, values, arguments, prog, about, command)
     return dataclasses.replace(recipe, **given), options
+
+
+def _can_be_left_out(hint: Any) -> bool:
+    """Whether a field is a part with fields of its own, or None; a file, or None, is a flag like all others."""
+    kinds = typing.get_args(hint)
+    return type(None) in kinds and Path not in kinds
 
 
 def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
@@ -107,14 +119,14 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
     if is_features(subject):
         kind, kinds = OtherFeatures, {}
     else:
-        on, arguments = pop_option("--on", arguments)
-        if not on:
+        asked, arguments = pop_options(("--on",), arguments)
+        if "--on" not in asked:
             raise ValueError(
                 f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
                 "`--on NAME --help` lists its fields"
             )
-        kind, kinds = OtherNetwork, {"data": class_named(on)}
-        prog += f" --on {on}"
+        kind, kinds = OtherNetwork, {"data": class_named(asked["--on"])}
+        prog += f" --on {asked['--on']}"
     fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
     kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds
     values = {
@@ -126,21 +138,32 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
     return kind(subject=subject, **given), options
 
 
-def pop_option(flag: str, arguments: list[str]) -> tuple[str, list[str]]:
-    """The word behind `flag`, empty without one, and the arguments without both."""
-    place = arguments.index(flag) if flag in arguments else len(arguments)
-    return "".join(arguments[place + 1 : place + 2]), arguments[:place] + arguments[place + 2 :]
+def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What is given for `flags`, as `--flag value` or `--flag=value`, the last one of each, and the other arguments.
+
+    Raises ValueError naming a flag without a value.
+    """
+    given, others, words = {}, [], iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in flags:
+            others.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if not value or (value.startswith("-") and not equals):
+            raise ValueError(f"{flag} needs a value, as {flag} VALUE; {f'got {value}' if value else 'got none'}")
+        given[flag] = value
+    return given, others
 
 
-def _pop_left_out(parts: list[str], arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The parts of a recipe that `--PART None` takes out, and the arguments without these."""
-    places = [
-        place
-        for place, pair in enumerate(pairwise(arguments))
-        if pair[1] == "None" and pair[0].removeprefix("--") in parts
-    ]
-    kept = [word for place, word in enumerate(arguments) if place not in places and place - 1 not in places]
-    return [arguments[place].removeprefix("--") for place in places], kept
+def spell_out(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> list[str]:
+    """The arguments with each flag of `short` replaced by what it stands for, also where `=value` is behind it."""
+    spelled = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        spelled += short.get(flag, (flag,))
+        spelled[-1] += equals + value
+    return spelled
 
 
 def _parse(
@@ -157,10 +180,9 @@ def _parse(
         for name, kind in kinds.items()
     ]
     fields.append(("options", tyro.conf.OmitArgPrefixes[command], dataclasses.field(default=command())))
-    arguments = [word for argument in arguments for word in SHORT.get(argument, (argument,))]
     given = tyro.cli(
         make_dataclass("Given", fields, kw_only=True),
-        args=arguments,
+        args=spell_out(SHORT, arguments),
         prog=prog,
         description=about,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),

@@ -14,7 +14,11 @@ from rich.console import Console
 
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich
-from nas.stages.compare import WIDEST, compare, default_folder
+from nas.stages.compare import compare
+
+OUT = Path("runs/out")
+LONGEST_FOLDER = 100
+WIDEST = 1000  # a table in a file is as wide as it needs to be
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Arguments:
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 
-def compare_command(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
     given = tyro.cli(
         Arguments,
@@ -60,3 +64,9 @@ def compare_command(arguments: Sequence[str]) -> int:
         console.print(as_rich(table))
     print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
     return 0
+
+
+def default_folder(subjects: Sequence[str]) -> Path:
+    """`runs/out/compare-a-b-teacher` for `runs/out/a` and `elsewhere/b:teacher`."""
+    names = "-".join(Path(subject).absolute().name for subject in subjects)
+    return OUT / f"compare-{names}"[:LONGEST_FOLDER].replace(":", "-")

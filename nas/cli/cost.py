@@ -75,7 +75,7 @@ class Subject:
     size: tuple[int, int] = (256, 128)
 
 
-def cost_command(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Runs `nas cost ARGUMENTS`; the exit status. Raises ValueError for a subject or a size that cannot be."""
     if not arguments or arguments[0].startswith("-"):
         print(USAGE)

@@ -54,7 +54,7 @@ class Options:
             raise ValueError(f"sheet_seed must be 0 or more, got {self.sheet_seed}")
 
 
-def data_command(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Runs `nas data ARGUMENTS`; the exit status. Raises ValueError for an unknown name or a wrong layout."""
     word, *rest = arguments or [""]
     if word not in ("check", "", "-h", "--help"):

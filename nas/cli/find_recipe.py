@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 import importlib.util
 import inspect
-import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from pkgutil import iter_modules, resolve_name
 from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
+import runs.recipes
 from nas.errors import near_misses
-from nas.recipe import Recipe
 
-PACKAGE = "runs.recipes"
+if TYPE_CHECKING:
+    from nas.recipe import Recipe
 
 
-def recipes() -> dict[str, Callable[[], Recipe]]:
-    """The toolkit's recipes by name."""
-    package = importlib.import_module(PACKAGE)
-    modules = [importlib.import_module(f"{PACKAGE}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
-    return {name: function for module in modules for name, function in _recipes_of(module).items()}
+class Listed(NamedTuple):
+    """A recipe of the toolkit, as far as its source says."""
+
+    module: str
+    line: str
+    """The first of its docstring."""
+
+
+def recipes() -> dict[str, Listed]:
+    """The toolkit's recipes by name, read from their source: none is imported."""
+    found = {}
+    for module in iter_modules(runs.recipes.__path__, f"{runs.recipes.__name__}."):
+        source = Path(module.module_finder.path) / f"{module.name.rpartition('.')[2]}.py"
+        functions = filter(_is_recipe, ast.parse(source.read_text(encoding="utf-8")).body)
+        for function in sorted(functions, key=lambda function: function.name):
+            found[function.name] = Listed(module.name, (ast.get_docstring(function) or "").partition("\n")[0])
+    return found
+
+
+def _is_recipe(node: ast.stmt) -> bool:
+    """Whether a module defines a public function there that has no parameters and says that it returns a Recipe."""
+    if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.returns is None:
+        return False
+    returned = ast.unparse(node.returns).strip("'\"").rpartition(".")[2]
+    return returned == "Recipe" and not ast.unparse(node.args)
 
 
 def recipe_named(name: str) -> tuple[str, Recipe]:
@@ -29,32 +51,40 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
 
     Raises ValueError with near misses for an unknown name, and saying what a file lacks.
     """
+    from nas.recipe import Recipe
+
     if ".py" in name:
-        path, _, function = name.partition(":")
-        known = _recipes_of(_module(Path(path)))
-        where = path
+        path, _, short = name.partition(":")
+        functions = _recipes_of(_module(Path(path)), Recipe)
+        _check_known(short, functions, path)
+        function = functions[short]
     else:
-        known, function, where = recipes(), name, "the toolkit"
+        short, listed = name, recipes()
+        _check_known(short, listed, "the toolkit")
+        function = resolve_name(f"{listed[short].module}:{short}")
+    recipe = function()
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"the recipe {name!r} must return a nas.recipe.Recipe, not {type(recipe).__name__}")
+    return short, recipe
+
+
+def _check_known(function: str, known: Iterable[str], where: str) -> None:
     if function not in known:
         raise ValueError(
             f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
             "toolkit's. A recipe is a function without arguments that returns a nas.recipe.Recipe; "
             f"found: {', '.join(sorted(known)) or 'none'}"
         )
-    recipe = known[function]()
-    if not isinstance(recipe, Recipe):
-        raise ValueError(f"the recipe {name!r} must return a nas.recipe.Recipe, not {type(recipe).__name__}")
-    return function, recipe
 
 
-def _recipes_of(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
+def _recipes_of(module: ModuleType, kind: type[Recipe]) -> dict[str, Callable[[], Recipe]]:
     """The public functions of a module that can be called without arguments and say that they return a Recipe."""
     return {
         name: function
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__
         and not name.startswith("_")
-        and inspect.signature(function).return_annotation in (Recipe, "Recipe")
+        and inspect.signature(function).return_annotation in (kind, "Recipe")
         and not inspect.signature(function).parameters
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from nas.cli.arguments import parse_recipe_args
+from nas.cli.arguments import OUT, parse_recipe_args
 from nas.errors import near_misses
 from nas.report.style import svg
 from nas.report.table import as_rich
@@ -21,10 +20,6 @@ from nas.stages.paper_figures import paper_figure
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
 from nas.system.files import write_text
-
-MODULE = "runs.tables"
-
-OUT = Path("runs/out")
 
 USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--out DIR] [--small] [--json]
                     [--field value ...]
@@ -48,10 +43,11 @@ class Options:
 Tables = Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]]
 
 
-def reproduce_command(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Runs `nas reproduce ARGUMENTS`; the exit status. Raises ValueError for what is unknown or missing."""
-    published = importlib.import_module(MODULE)
-    papers: Tables = published.PAPERS
+    import runs.tables
+
+    papers: Tables = runs.tables.PAPERS
     if len(arguments) < 2 or arguments[1].startswith("-"):
         print(USAGE + "\n".join(f"  {paper:<10} {', '.join(tables)}" for paper, tables in papers.items()))
         return 0 if {"-h", "--help"} & set(arguments) else 2
@@ -60,7 +56,7 @@ def reproduce_command(arguments: list[str]) -> int:
     ours, rest = tyro.cli(Options, args=rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
     asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
     folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
-    picture = published.PICTURES.get((paper, table))
+    picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
     results = reproduce(asked, folder, ours.seeds, options.overwrite)
     drawn = draw(results, folder) if draw else {}

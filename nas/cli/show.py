@@ -10,21 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from nas.models.network import FeatureNet
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
-from nas.run import Run
-from nas.stages.search_result import Entries, Entry, entries, search_history
-from nas.strategies import STRATEGIES
-from nas.strategies.base import Strategy
-from nas.strategies.discrete import DiscreteSearch
+from nas.stages.search_result import Entries, Entry, has_ended, read_entries, search_history
 from nas.system.files import read_json
-from search_spaces.architecture import Architecture, parse_edge
-from search_spaces.cost.counting import Cost, cost
+from nas.system.run_config import read_config
+from search_spaces.architecture import parse_edge
+
+STRATEGIES = {
+    "DARTS": "darts",
+    "PCDARTS": "pc_darts",
+    "GDAS": "gdas",
+    "RandomSearch": "random",
+    "Evolution": "evolution",
+    "Reinforce": "reinforce",
+    "SinglePath": "single_path",
+}
+"""What `--strategy` calls the classes that it has one name for."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Arguments:
             raise ValueError(f"--top must be at least 1, not {self.top}")
 
 
-def show_command(arguments: Sequence[str]) -> int:
-    """Prints what a search has found. Raises ValueError for what is no run, or has no search."""
+def main(arguments: list[str]) -> int:
+    """Runs `nas show ARGUMENTS`; the exit status. Raises ValueError for what is no run, or has no search."""
     given = tyro.cli(
         Arguments,
         args=arguments,
@@ -53,7 +58,7 @@ def show_command(arguments: Sequence[str]) -> int:
         ),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    shown = show(Run.open(given.run), given.top)
+    shown = show(given.run, given.top)
     if given.json:
         print(json.dumps(shown, indent=2))
     else:
@@ -61,77 +66,93 @@ def show_command(arguments: Sequence[str]) -> int:
     return 0
 
 
-def show(run: Run, top: int = 10) -> dict[str, Any]:
-    """What the search has found, as plain data.
+def show(folder: Path, top: int = 10) -> dict[str, Any]:
+    """What the search in a run's folder has found, as plain data.
 
     `ranked` (the first `top`) and `front` have for each entry its `entry` name, `score` (of the kind `value`), `cost`
     (of the kind `cost`, of the network as it was searched), the `parameters` and `multiply_adds` of the student that it
     is retrained as, without classifier, and its `architecture`. Of a search that has not ended they say what it has
-    found so far.
+    found so far. torch is imported only where the files do not say what a student costs.
     """
-    history = search_history(run)
-    found = entries(run, history)
+    config = read_config(folder)["config"]
+    history = search_history(folder)
+    found = _found(folder, config, history)
+    ranked = found.ranked[:top]
+    costs = _student_costs(folder, [*ranked, *found.front])
     return {
-        "run": str(run.folder),
+        "run": str(folder),
         "finished": found.finished,
-        **_progress(run, history, found),
+        **_progress(folder, config["strategy"] or {}, history, found),
         "value": found.value,
         "cost": found.cost,
         "num_ranked": len(found.ranked),
-        "ranked": [_described(entry, run) for entry in found.ranked[:top]],
-        "front": [_described(entry, run) for entry in found.front],
+        "ranked": [_described(entry, costs[entry.name]) for entry in ranked],
+        "front": [_described(entry, costs[entry.name]) for entry in found.front],
         "notes": dict(found.notes),
     }
 
 
-def _progress(run: Run, history: Sequence[Mapping], found: Entries) -> dict[str, Any]:
+def _found(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping]) -> Entries:
+    if has_ended(folder) or not history or config["strategy"] is None:
+        return read_entries(folder)
+    from nas.run import Run
+    from nas.stages.search_entry import entries_so_far
+
+    return entries_so_far(Run.open(folder), history)
+
+
+def _student_costs(folder: Path, entries: Sequence[Entry]) -> dict[str, Mapping[str, int]]:
+    """By the entries' names; computed where the search has not left them."""
+    unknown = [entry for entry in entries if not entry.student]
+    known = {entry.name: entry.student for entry in entries if entry.student}
+    if not unknown:
+        return known
+    from nas.run import Run
+    from nas.stages.search_entry import student_cost
+
+    recipe = Run.open(folder).recipe
+    return known | {entry.name: student_cost(recipe, entry.architecture) for entry in unknown}
+
+
+def _progress(folder: Path, strategy: Mapping[str, Any], history: Sequence[Mapping], found: Entries) -> dict[str, Any]:
     """The strategy, what of its budget is used, and the minutes it took, as far as they are known."""
-    strategy = run.recipe.strategy
     trials = [line for line in history if "score" in line]
-    by_trials = isinstance(strategy, DiscreteSearch)
-    environment = run.folder / "environment.json"
+    by_trials = "pruning" in strategy  # a field that those have, and only those, whose epochs are a trial's
+    environment = folder / "environment.json"
     minutes = read_json(environment).get("minutes", {}).get("search") if environment.exists() else None
     if not found.finished:
         minutes = sum(line["seconds"] for line in trials) / 60 if by_trials else None
     return {
         "strategy": strategy_name(strategy),
         "done": {"epochs": sum("architecture" not in line for line in history), "trials": len(trials)},
-        "budget": {"epochs": 0 if by_trials else strategy.epochs, "trials": getattr(strategy, "trials", 0)},
+        "budget": {"epochs": 0 if by_trials else strategy.get("epochs", 0), "trials": strategy.get("trials", 0)},
         "minutes": minutes,
         "stopped": next((line["stopped"] for line in history if "stopped" in line), ""),
     }
 
 
-def strategy_name(strategy: Strategy) -> str:
-    """As `--strategy` takes it, or its class's of one that has no such name."""
-    which = [getattr(strategy, field, None) for field in ("sampler", "algorithm")]
-    names = [
-        name
-        for name, other in STRATEGIES.items()
-        if type(other) is type(strategy)
-        and [getattr(other, field, None) for field in ("sampler", "algorithm")] == which
-    ]
-    return names[0] if names else type(strategy).__name__
+def strategy_name(strategy: Mapping[str, Any]) -> str:
+    """As `--strategy` takes an encoded strategy, or its class's name for one that it does not know."""
+    match strategy:
+        case {"kind": "OptunaSearch", "sampler": sampler}:
+            return sampler
+        case {"kind": "NNIOneShot" | "NNIMultiTrial", "algorithm": algorithm}:
+            return f"nni:{algorithm}"
+        case {"kind": kind}:
+            return STRATEGIES.get(kind, kind)
+    return "no strategy"
 
 
-def _described(entry: Entry, run: Run) -> dict[str, Any]:
-    counted = _student_cost(entry.architecture, run)
+def _described(entry: Entry, student: Mapping[str, int]) -> dict[str, Any]:
     return {
         "entry": entry.name,
         "score": entry.score,
         "cost": entry.cost,
-        "parameters": counted.parameters,
-        "multiply_adds": counted.multiply_adds,
+        "parameters": student["parameters"],
+        "multiply_adds": student["multiply_adds"],
         "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
         **({"changes": dict(entry.changes)} if entry.changes else {}),
     }
-
-
-def _student_cost(architecture: Architecture, run: Run) -> Cost:
-    images = run.recipe.images
-    with torch.device("meta"):
-        student = FeatureNet(run.recipe.retrained.with_ids(1).student(architecture).inference())
-    return cost(student, images.height, images.width)
 
 
 def _print(shown: Mapping[str, Any]) -> None:

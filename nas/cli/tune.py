@@ -12,14 +12,13 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from nas.cli.arguments import Options, parse_recipe_args
+from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
 from nas.cli.find_recipe import recipe_named
 from nas.recipe import Recipe
 from nas.report.table import as_rich
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
 
-OUT = Path("runs/out")
 HOST = "127.0.0.1"
 WIDEST = 1000  # a table in a file is as wide as it needs to be
 EXAMPLE = "nas tune fast_reid --space fast_reid --sampler grid --data.root data"
@@ -33,7 +32,7 @@ address) on others.
 
 Example: {EXAMPLE}
 `nas tune RECIPE --help` lists every field; spaces are joined by +, as in distillation+architecture."""
-SHORT = {"--epochs": "--retrain.epochs"}
+SHORT = {"--epochs": ("--retrain.epochs",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,21 +80,21 @@ class TuneOptions(Options):
             )
 
 
-def tune_command(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Runs `nas tune ARGUMENTS`; the exit status. Raises ValueError for what cannot be tuned."""
     try:
         import optuna
     except ModuleNotFoundError:
         raise ValueError("`nas tune` needs Optuna: pip install 'nas-reid[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if "--dashboard" in arguments:
+    if any(word.partition("=")[0] == "--dashboard" for word in arguments):
         return _dashboard(arguments)
     if not arguments or arguments[0].startswith("-"):
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
-    rest = [SHORT.get(word, word) for word in rest]
+    rest = spell_out(SHORT, rest)
     recipe, options = parse_recipe_args(
         recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions
     )
@@ -116,8 +115,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     if options.workers > 1:
         threads = str(threads_of(options.workers, recipe.machine.threads))
-        taking_part = ["tune", *arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-        with worker_processes(taking_part, options.workers, place.folder):
+        taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+        with worker_processes(main, (taking_part,), options.workers, place.folder):
             pass
     else:
         tuner.work(taught)

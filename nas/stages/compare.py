@@ -20,21 +20,10 @@ from nas.report.style import png, svg
 from nas.system.files import read_json, write_bytes, write_json, write_text
 
 FORMAT = 1
-
 METRICS_FORMAT = 1
-
-OUT = Path("runs/out")
-
-LONGEST_FOLDER = 100
-
-WIDEST = 1000  # a table in a file is as wide as it needs to be
-
 RERANKED = "+rerank"
-
 MEASURES = ("mAP", "rank1")
-
 COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
-
 RULES = ("distance", "ap", "same_camera", "num_queries", "num_skipped", "num_gallery")
 """What must be the same in two protocols before their numbers may be compared."""
 
@@ -98,12 +87,6 @@ def write(comparison: dict[str, Any], out: Path) -> None:
         write_text(out / "pareto.svg", svg(figure, transparent=False))
         write_bytes(out / "pareto.png", png(figure))
     write_json(out / "compare.json", comparison)
-
-
-def default_folder(subjects: Sequence[str]) -> Path:
-    """`runs/out/compare-a-b-teacher` for `runs/out/a` and `elsewhere/b:teacher`."""
-    names = "-".join(Path(subject).absolute().name for subject in subjects)
-    return OUT / f"compare-{names}"[:LONGEST_FOLDER].replace(":", "-")
 
 
 def _entries(subject: str, role: str, all_rows: bool) -> list[Entry]:

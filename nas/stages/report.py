@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.report import cells as draw
-from nas.report import write_report
+from nas.report.page import write_report
 from nas.run import Run
 
 

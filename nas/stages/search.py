@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,25 +12,27 @@ import torch
 
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
+from nas.stages.search_entry import student_cost
+from nas.stages.search_result import FORMAT, FOUND, student_key
 from nas.stages.teacher import run_teacher, teacher_path
 from nas.strategies import STRATEGIES
 from nas.strategies.base import SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import searched_space, split_decisions
 from nas.study.objective import SearchObjective, Trials
+from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
-FORMAT = 1
-
 
 def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
     """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front).
 
-    Further workers are processes of their own, which share the trials with this one.
+    Further workers are processes of their own, which share the trials with this one; a script that wants some calls
+    this below `if __name__ == "__main__":`, see `nas.system.processes`.
     """
     recipe = run.recipe
     if recipe.strategy is None:
@@ -61,7 +65,14 @@ def _helped(run: Run, num_workers: int) -> AbstractContextManager:
         return nullcontext()
     threads = threads_of(num_workers, run.recipe.machine.threads)
     torch.set_num_threads(threads)
-    return worker_processes(["search", str(run.folder), "--machine.threads", str(threads)], num_workers - 1, run.folder)
+    return worker_processes(join_search, (run.folder, threads), num_workers - 1, run.folder)
+
+
+def join_search(folder: Path, threads: int) -> None:
+    """Takes part in the search that another process has begun in `folder`, with so many threads."""
+    run = Run.open(folder)
+    machine = replace(run.recipe.machine, threads=threads)
+    search(replace(run, recipe=replace(run.recipe, machine=machine)))
 
 
 def check_search(recipe: Recipe) -> None:
@@ -106,7 +117,10 @@ def write_found(run: Run, found: SearchResult, trials: Trials) -> None:
     """The ranked list and the front, then the best: with it the search counts as finished."""
 
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
-        return {"score": score, "cost": cost, "architecture": described(architecture)}
+        student = {}
+        with suppress(ValueError):  # not every one that is searched need be in the student's space: `retrain` says so
+            student["student"] = student_cost(run.recipe, split_decisions(architecture, run.recipe)[0])
+        return {"score": score, "cost": cost, **student, "architecture": described(architecture)}
 
     def described(architecture: Architecture) -> dict:
         own, changes = split_decisions(architecture, run.recipe)
@@ -116,11 +130,12 @@ def write_found(run: Run, found: SearchResult, trials: Trials) -> None:
         architecture: trials.cost(architecture) for _, architecture in found.ranked if architecture not in found.costs
     } | dict(found.costs)
     write_json(
-        run.folder / "architectures.json",
+        run.folder / FOUND,
         {
             "format": FORMAT,
             "value": found.score,
             "cost": run.recipe.search.cost,
+            "student_key": student_key(encode(run.recipe)),
             "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
             "front": [entry(*point) for point in found.front],
             "notes": dict(found.notes),

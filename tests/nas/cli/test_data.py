@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.cli.data import data_command
+from nas.cli.data import main
 
 TOY = ("--num-train-ids", "3", "--num-test-ids", "2", "--images-per-id", "8", "--height", "16", "--width", "8")
 
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def check(*arguments: object) -> int:
-    return data_command(["check", *map(str, arguments)])
+    return main(["check", *map(str, arguments)])
 
 
 def test_tables_problems_and_the_sheet(tree: Path, here: Path, capsys: pytest.CaptureFixture):
@@ -125,13 +125,13 @@ def test_the_sheet_is_a_png(tree: Path):
 )
 def test_what_cannot_be_read_is_an_error_before_anything_is_written(here: Path, arguments: list[str], message: str):
     with pytest.raises(ValueError, match=message):
-        data_command(arguments)
+        main(arguments)
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], 2), (["--help"], 0), (["check"], 2), (["check", "-h"], 0)])
 def test_usage(arguments: list[str], status: int, capsys: pytest.CaptureFixture):
-    assert data_command(arguments) == status
+    assert main(arguments) == status
     assert "usage: nas data check NAME" in capsys.readouterr().out
 
 

@@ -1,14 +1,19 @@
 """The toolkit's recipes are sound, and a user's own are found."""
 
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 import torch
 
-from nas.cli.find_recipe import recipe_named, recipes
+import runs.recipes
+from nas.cli.find_recipe import _recipes_of, recipe_named, recipes
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.hints import HintLoss
@@ -24,7 +29,7 @@ from students.ksl import KSL
 from students.reid import ReID
 from teachers.temperature import Constant
 
-RECIPES = {name: function() for name, function in recipes().items()}
+RECIPES = {name: recipe_named(name)[1] for name in recipes()}
 NETWORKS = {
     (space, recipe.images)
     for recipe in RECIPES.values()
@@ -55,7 +60,23 @@ def test_what_a_recipe_finds_can_be_retrained(space, retrained):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_says_what_it_is(name):
-    assert len(inspect.getdoc(recipes()[name]).splitlines()[0]) > 30
+    assert len(recipes()[name].line) > 30
+
+
+def test_the_recipes_that_the_source_names_are_those_that_its_modules_have():
+    modules = [import_module(module.name) for module in iter_modules(runs.recipes.__path__, "runs.recipes.")]
+    found = {
+        name: (module.__name__, inspect.getdoc(function).splitlines()[0])
+        for module in modules
+        for name, function in _recipes_of(module, Recipe).items()
+    }
+    assert {name: tuple(listed) for name, listed in recipes().items()} == found and len(found) > 20
+
+
+def test_one_recipe_imports_one_module():
+    script = "import sys; from nas.cli.find_recipe import recipe_named; recipe_named('kdas'); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "runs.recipes.kdas" in said.split() and "runs.recipes.fast_reid" not in said.split()
 
 
 def test_papers_recipes_are_the_papers():
@@ -105,6 +126,9 @@ def test_a_small_variants_triplet_losses_join_whatever_is_around_them():
 
 
 OWN = '''
+import inspect
+import subprocess
+import sys
 from dataclasses import replace
 from nas.recipe import Recipe
 from runs.recipes.demo import toy

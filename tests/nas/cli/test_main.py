@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
 
+from nas.cli.commands import COMMANDS
 from nas.cli.find_recipe import recipes
-from nas.cli.main import COMMANDS, main
+from nas.cli.main import main
 
 OWN = '''
 from dataclasses import dataclass, replace
@@ -163,7 +166,48 @@ class TestHelp:
         assert nas(word, "--help") == 0
 
 
+HEAVY = ("torch", "numpy", "tyro", "rich", "optuna", "nas.recipe", "runs.recipes.demo")
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        "arguments, status, said",
+        [
+            ([], 0, "nas show"),
+            (["--help"], 0, "nas show"),
+            (["--version"], 0, f"nas {version('nas-reid')}"),
+            (["serach"], 2, ""),
+            (["recipes"], 0, "toy_vehicles"),
+            (["recipes", "--json"], 0, "toy_vehicles"),
+            (["teach"], 2, "usage: nas teach"),
+            (["run", "--help"], 0, "usage: nas run"),
+        ],
+    )
+    def test_nothing_is_imported_that_the_command_does_not_need(self, arguments, status, said):
+        script = (
+            "import sys; from nas.cli.main import main; status = main(sys.argv[1:]);"
+            f"print(status, *[name for name in {HEAVY} if name in sys.modules])"
+        )
+        command = [sys.executable, "-c", script, *arguments]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert lines[-1] == str(status) and said in "\n".join(lines[:-1])
+
+    def test_every_command_is_where_the_table_says(self):
+        assert all(callable(resolve_name(command.call)) for command in COMMANDS.values())
+
+    def test_as_a_module(self):
+        command = [sys.executable, "-m", "nas", "--version"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("nas ")
+
+    def test_a_version_that_nobody_knows(self, fails, monkeypatch):
+        monkeypatch.setattr("nas.cli.main.PACKAGE", "nas-reid-of-nobody")
+        assert "nas-reid-of-nobody is not installed" in fails("--version")
+
+
 class TestRecipes:
+    def test_what_it_does_not_take(self, fails):
+        assert "takes --json and nothing else, not --jason" in fails("recipes", "--jason")
+
     def test_one_line_each(self, capfd):
         assert nas("recipes") == 0
         lines = capfd.readouterr().out.splitlines()
@@ -306,7 +350,7 @@ def test_interrupted_by_the_user(monkeypatch, capfd, finished):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.cli.main.report", stop)
+    monkeypatch.setattr("nas.cli.report.report", stop)
     assert nas("report", finished) == 130
     assert "the same command goes on from the last checkpoint" in capfd.readouterr().err
 
@@ -315,6 +359,6 @@ def test_a_reader_that_goes_is_no_error():
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
-        command = [sys.executable, "-m", "nas.cli.main", "recipes"]
+        command = [sys.executable, "-m", "nas", "recipes"]
         ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.stderr == "" and ended.returncode == 141

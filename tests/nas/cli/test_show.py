@@ -1,6 +1,9 @@
 """What `nas show` says of a search, ended or not, and the runs that its entries make."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +11,13 @@ import numpy as np
 import pytest
 
 from nas.cli.find_recipe import recipe_named
-from nas.cli.show import in_short
+from nas.cli.show import in_short, strategy_name
 from nas.models.network import FeatureNet, Network
 from nas.run import Run
-from nas.stages.search_result import entry_run
+from nas.stages.search_entry import entry_run
 from nas.strategies import STRATEGIES
+from nas.strategies.discrete import DiscreteSearch
+from nas.system.config import encode
 from search_spaces.architecture import Architecture
 from tests.nas.cli.test_main import nas
 
@@ -128,7 +133,8 @@ class TestEnded:
         assert said["minutes"] == json.loads((run / "environment.json").read_text())["minutes"]["search"]
         assert [entry["entry"] for entry in said["ranked"]] == [str(place) for place in range(1, 11)]
         for entry, line in zip(said["ranked"], written["ranked"][:10], strict=True):
-            assert {key: entry[key] for key in ("score", "cost", "architecture")} == line
+            student = {key: entry[key] for key in ("parameters", "multiply_adds")}
+            assert {key: entry[key] for key in ("score", "cost", "architecture")} | {"student": student} == line
         assert hashes(shown(run, "--top", 3)["ranked"]) == hashes(said["ranked"])[:3]
 
     def test_an_entry_costs_what_its_student_costs(self, run, shown):
@@ -143,6 +149,34 @@ class TestEnded:
         out = capfd.readouterr().out
         assert "darts, 1 of 1 epochs" in out and f"{run}/architectures.json" in out and "--entry 2" in out
         assert [word in out for word in best[:3]] == [True, True, False]
+
+    def test_nothing_that_trains_is_imported(self, run):
+        script = (
+            "import sys; from nas.cli.main import main; status = main(sys.argv[1:]);"
+            "print(status, *sorted({'torch', 'optuna', 'matplotlib', 'nas.recipe', 'nas.run'} & sys.modules.keys()))"
+        )
+        command = [sys.executable, "-c", script, "show", str(run)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "darts, 1 of 1 epochs" in said and said.splitlines()[-1] == "0"
+
+    def test_what_a_student_costs_is_counted_where_the_file_does_not_say(self, run, shown, tmp_path):
+        shutil.copytree(run, tmp_path / "run")
+        path = tmp_path / "run" / "architectures.json"
+        written = json.loads(path.read_text())
+        for line in written["ranked"][1:]:
+            del line["student"]
+        path.write_text(json.dumps(written))
+        assert shown(tmp_path / "run") == shown(run) | {"run": str(tmp_path / "run")}
+
+    def test_the_costs_of_another_recipes_students_are_not_shown(self, run, shown, tmp_path):
+        shutil.copytree(run, tmp_path / "run")
+        path = tmp_path / "run" / "config.json"
+        written = json.loads(path.read_text())
+        written["config"]["images"]["height"] *= 2
+        path.write_text(json.dumps(written))
+        before, after = shown(run)["ranked"][0], shown(tmp_path / "run")["ranked"][0]
+        assert after["parameters"] == before["parameters"]
+        assert after["multiply_adds"] == pytest.approx(2 * before["multiply_adds"], rel=0.1)
 
     def test_a_file_of_an_earlier_version(self, run, shown, tmp_path):
         made = toy_run(tmp_path, "darts")
@@ -209,6 +243,20 @@ class TestNotEnded:
         write_trials(toy_run(tmp_path), [0.2], [5.0])
         assert "has no result of a search yet" in fails("draw", tmp_path, "--entry", 1)
         assert not (tmp_path / "entry-1").exists()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_is_called_as_the_command_line_calls_it(name):
+    assert strategy_name(encode(STRATEGIES[name])) == name
+
+
+def test_whether_a_budget_is_trials_alone_is_seen_in_the_strategys_fields():
+    by_trials = {name for name, strategy in STRATEGIES.items() if isinstance(strategy, DiscreteSearch)}
+    assert {name for name, strategy in STRATEGIES.items() if "pruning" in encode(strategy)} == by_trials
+
+
+def test_an_own_strategy_is_called_as_its_class():
+    assert strategy_name({"kind": "Mine", "epochs": 3}) == "Mine"
 
 
 class TestErrors:

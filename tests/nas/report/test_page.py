@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from nas.errors import SaveError
-from nas.report import plots, strip, write_report
-from nas.report.page import finding
+from nas.report import plots
+from nas.report.page import finding, write_report
+from nas.report.strips import strip
 
 HOSTILE = '<script>alert("1")</script>'
 SECTIONS = {

@@ -3,7 +3,8 @@
 import pytest
 from PIL import Image, ImageColor
 
-from nas.report import strip, strips
+from nas.report import strips
+from nas.report.strips import strip
 
 GREY = Image.new("RGB", (64, 128), "#808080")
 

@@ -6,7 +6,8 @@ import math
 import pytest
 from rich.console import Console
 
-from nas.report import as_markdown, as_rich, result_table, table
+from nas.report import table
+from nas.report.table import as_markdown, as_rich, result_table
 
 METRICS = {
     "rows": [

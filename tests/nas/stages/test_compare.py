@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from nas.cli.compare import default_folder
 from nas.cli.main import main
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.query_results import Queries
-from nas.stages.compare import compare, default_folder
+from nas.stages.compare import compare
 from nas.system.files import write_json
 
 PROTOCOL = {

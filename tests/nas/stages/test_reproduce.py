@@ -19,7 +19,7 @@ from runs.tables import PAPERS, PICTURES
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
 KNOWN = {
     (space, recipe.images)
-    for recipe in (function() for function in recipes().values())
+    for recipe in (recipe_named(name)[1] for name in recipes())
     for space in (recipe.space, recipe.retrained)
 }
 """What the tests of the recipes build."""

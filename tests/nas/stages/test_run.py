@@ -302,7 +302,7 @@ def test_two_processes_agree(recipes, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas.cli.main",
+        "nas",
         "run",
         f"{recipes}:told",
         "--out",

@@ -1,0 +1,33 @@
+"""`nas search RECIPE|RUN`: searches an architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from nas.cli.arguments import Options
+from nas.cli.draw import show_architecture
+from nas.cli.run_command import run_command
+from nas.run import Run
+from nas.stages.search import search
+
+
+@dataclass(frozen=True)
+class SearchOptions(Options):
+    """The options of `nas search`."""
+
+    workers: Annotated[
+        int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
+    ] = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `nas search ARGUMENTS`; the exit status."""
+    return run_command("search", arguments, _search, SearchOptions)
+
+
+def _search(run: Run, options: SearchOptions) -> dict[str, Any]:
+    search(run, options.overwrite, options.workers)
+    return show_architecture(run, options.json)

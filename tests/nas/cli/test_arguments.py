@@ -1,0 +1,86 @@
+"""Flags that decide which other flags there are: they are read as all others are, and mistakes are named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.cli.arguments import parse_network_args, parse_recipe_args, pop_options, spell_out
+from nas.data.sets.vehicles import Vehicles
+from nas.strategies.gdas import GDAS
+from nas.study.overrides import write_tuned
+from runs.recipes.demo import toy
+
+
+def parsed(*arguments):
+    return parse_recipe_args(toy(), list(arguments), "nas", "")[0]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tuned") / "tuned.json"
+    write_tuned(path, {"loss.margin": 0.5}, None)
+    return path
+
+
+@pytest.mark.parametrize("join", ["--{}={}", "--{} {}"])
+class TestBothSpellings:
+    def test_a_data_set(self, join):
+        assert isinstance(parsed(*join.format("on", "vehicles").split(), "--data.height", "48").data, Vehicles)
+
+    def test_a_strategy(self, join):
+        assert parsed(*join.format("strategy", "gdas").split()).strategy == GDAS(epochs=toy().strategy.epochs)
+
+    def test_a_tuned_file(self, join, tuned):
+        assert parsed(*join.format("tuned", tuned).split()).loss.margin == 0.5
+
+    @pytest.mark.parametrize("part", ["teacher", "strategy", "baseline"])
+    def test_a_part_left_out(self, join, part):
+        assert parsed(*join.format(part, "None").split()) == replace(toy(), **{part: None})
+
+    @pytest.mark.parametrize("file, architecture", [("a.json", Path("a.json")), ("None", None)])
+    def test_an_architecture(self, join, file, architecture):
+        assert parsed(*join.format("architecture", file).split()).architecture == architecture
+
+    def test_a_short_flag(self, join):
+        assert parsed(*join.format("distance", "euclidean").split()).evaluation.distance == "euclidean"
+
+    def test_the_data_set_of_a_network(self, join):
+        other, _ = parse_network_args("resnet18", join.format("on", "vehicles").split())
+        assert isinstance(other.data, Vehicles)
+
+
+def test_the_last_one_counts():
+    assert isinstance(parsed("--strategy", "random", "--strategy=gdas").strategy, GDAS)
+
+
+@pytest.mark.parametrize("flag", ["--on", "--strategy", "--tuned", "--teacher", "--baseline"])
+@pytest.mark.parametrize("behind", [[], ["--seed", "1"]])
+def test_a_missing_value_is_named(flag, behind):
+    with pytest.raises(
+        ValueError, match=f"^{flag} needs a value, as {flag} VALUE; got {'--seed' if behind else 'none'}"
+    ):
+        parsed(flag, *behind)
+
+
+@pytest.mark.parametrize("arguments", [["--teacher", "resnet"], ["--teacher=resnet"]])
+def test_a_part_is_left_out_or_set_field_by_field(arguments):
+    with pytest.raises(ValueError, match=r"^--teacher takes None, .* not 'resnet'; --teacher\.FIELD sets"):
+        parsed(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--on", "vehicels"], ["--on=vehicels"]])
+def test_near_misses(arguments):
+    with pytest.raises(ValueError, match="did you mean 'vehicles'"):
+        parsed(*arguments)
+
+
+def test_the_others_stay_in_their_order():
+    assert pop_options(("--a",), ["x", "--a=1", "--b", "--a", "2=3", "y=z"]) == ({"--a": "2=3"}, ["x", "--b", "y=z"])
+
+
+def test_what_short_flags_stand_for():
+    short = {"--rerank": ("--evaluation.rerank",), "--keep": ("--camera", "keep"), "--epochs": ("--retrain.epochs",)}
+    assert spell_out(short, ["--rerank", "--epochs=3", "--epochs", "4", "--keep", "a=b", ""]) == [
+        *("--evaluation.rerank", "--retrain.epochs=3", "--retrain.epochs", "4", "--camera", "keep", "a=b", "")
+    ]

@@ -1,0 +1,123 @@
+"""Workers: what they are given, where their words go, how they end, and what they do not see."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.errors import NonFiniteLoss
+from nas.system.processes import threads_of, worker_processes
+
+HERE = "tests.nas.system.test_processes"
+
+
+def write(folder: Path, text: str) -> None:
+    print("wrote", text, len(sys.stdin.read()))
+    print("a word of warning", file=sys.stderr)
+    (folder / f"{os.getpid()}.txt").write_text(text)
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def leave(status: int) -> int:
+    return status
+
+
+def wait(folder: Path) -> None:
+    (folder / "waits").touch()
+    time.sleep(60)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """New processes find this module by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    for function in (write, fail, leave, wait):
+        monkeypatch.setattr(function, "__module__", HERE)
+
+
+def test_each_does_the_work_and_has_a_log(tmp_path, capfd):
+    with worker_processes(write, (tmp_path, "something"), 2, tmp_path / "run"):
+        (tmp_path / "beside.txt").write_text("something")
+    assert [path.read_text() for path in tmp_path.glob("*.txt")] == ["something"] * 3
+    logs = [tmp_path / "run" / "workers" / f"{number}.log" for number in range(2)]
+    for log in logs:
+        assert sorted(log.read_text().splitlines()) == ["a word of warning", "wrote something 0"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "target, argument, status, line",
+    [
+        (fail, ValueError("seeds must be at least 1"), 2, "nas: seeds must be at least 1"),
+        (fail, NonFiniteLoss("it became nan"), 2, "nas: it became nan"),
+        (fail, KeyError("odd"), 1, "KeyError: 'odd'"),
+        (leave, 3, 3, "it said nothing"),
+    ],
+)
+def test_one_that_fails_is_said_and_no_error(tmp_path, capfd, target, argument, status, line):
+    with worker_processes(target, (argument,), 1, tmp_path):
+        pass
+    log = tmp_path / "workers" / "0.log"
+    assert capfd.readouterr().err == f"nas: a worker ended with status {status} ({log}): {line}\n"
+    assert ("Traceback" in log.read_text()) == (status == 1)
+
+
+def test_what_cannot_be_imported_is_in_the_log(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(leave, "__module__", "no_module_of_this_name")
+    with worker_processes(leave, (0,), 1, tmp_path):
+        pass
+    assert "No module named 'no_module_of_this_name'" in (tmp_path / "workers" / "0.log").read_text()
+    assert "ended with status 1" in capfd.readouterr().err
+
+
+def test_one_that_does_not_stop_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.system.processes.STOP_S", 0.1)
+    with pytest.raises(KeyboardInterrupt), worker_processes(wait, (tmp_path,), 1, tmp_path):
+        while not (tmp_path / "waits").exists():
+            time.sleep(0.01)
+        since = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - since < 30
+
+
+def test_modules_of_the_working_folder_are_not_seen(tmp_path):
+    """Python's own way to start a process would import them."""
+    own, foreign = tmp_path / "own", tmp_path / "foreign"
+    own.mkdir()
+    foreign.mkdir()
+    for name in ("json", "multiprocessing", "pickle", "nas", "random"):
+        (foreign / f"{name}.py").write_text("raise SystemExit('a foreign module was imported')")
+    (own / "program.py").write_text(
+        textwrap.dedent("""
+            import os, sys
+            from pathlib import Path
+            from nas.system.processes import worker_processes
+
+            def work():
+                import json, random
+                print("worked", "PYTHONSAFEPATH" in os.environ)
+
+            if __name__ == "__main__":
+                with worker_processes(work, (), 1, Path(sys.argv[1])):
+                    pass
+                print("PYTHONSAFEPATH" in os.environ)
+        """)
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    command = [sys.executable, str(own / "program.py"), str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=foreign, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert (tmp_path / "run" / "workers" / "0.log").read_text() == "worked True\n"
+
+
+@pytest.mark.parametrize("num_workers, threads, expected", [(4, 3, 3), (1, 0, os.cpu_count()), (10**6, 0, 1)])
+def test_threads_are_shared_unless_they_are_given(num_workers, threads, expected):
+    assert threads_of(num_workers, threads) == expected
