@@ -196,7 +196,7 @@ class TestStart:
         assert all(callable(resolve_name(command.call)) for command in COMMANDS.values())
 
     def test_as_a_module(self):
-        command = [sys.executable, "-m", "nas", "--version"]
+        command = [sys.executable, "-m", "nas.cli", "--version"]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("nas ")
 
     def test_a_version_that_nobody_knows(self, fails, monkeypatch):
@@ -359,6 +359,6 @@ def test_a_reader_that_goes_is_no_error():
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
-        command = [sys.executable, "-m", "nas", "recipes"]
+        command = [sys.executable, "-m", "nas.cli", "recipes"]
         ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.stderr == "" and ended.returncode == 141

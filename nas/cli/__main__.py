@@ -1,4 +1,4 @@
-"""The program as `python -m nas`."""
+"""The program as `python -m nas.cli`."""
 
 import sys
 
