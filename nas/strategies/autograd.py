@@ -1,4 +1,4 @@
-"""Which tensors ask for a gradient, what parameters hold, and what forward passes leave behind, for a while."""
+"""Which tensors ask for a gradient, and what forward passes leave behind, for a while."""
 
 from __future__ import annotations
 
@@ -20,19 +20,6 @@ def require_grad_only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def temporarily(parameters: list[Tensor], values: list[Tensor]) -> Iterator[None]:
-    """Lets the parameters hold other values for a while. A graph made outside is to be differentiated outside."""
-    own = [parameter.data for parameter in parameters]
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.data = value
-    try:
-        yield
-    finally:
-        for parameter, value in zip(parameters, own, strict=True):
-            parameter.data = value
 
 
 @contextmanager

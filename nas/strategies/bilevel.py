@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from nas.strategies.autograd import require_grad_only, running_statistics_kept, temporarily
+from nas.strategies.autograd import require_grad_only, running_statistics_kept
 from nas.strategies.base import Batch, Losses, Objective, Stage
 from nas.strategies.cost_penalty import CostPenalty
 from nas.strategies.hessian import largest_eigenvalue
@@ -30,6 +31,17 @@ class BilevelSettings(Protocol):
 
     @property
     def clip(self) -> float | None: ...
+
+
+class Loss(nn.Module):
+    """A network's loss as a module, so that it can be called with other weights."""
+
+    def __init__(self, net: Supernet, loss: Callable[..., Losses]) -> None:
+        super().__init__()
+        self.net, self.loss = net, loss
+
+    def forward(self, batch: Batch, epoch: int) -> Losses:
+        return self.loss(self.net, batch, epoch)
 
 
 class Bilevel:
@@ -93,8 +105,7 @@ class Bilevel:
         graph = torch.autograd.grad(total, self.weights, create_graph=True, materialize_grads=True)
         direction = self._direction(self.stage.mean([gradient.detach() for gradient in graph]))
         stepped = torch._foreach_sub([w.detach() for w in self.weights], torch._foreach_mul(direction, lr))
-        with temporarily(self.weights, stepped):
-            losses, (direct, *vector) = self._gradients(self.alpha_loss, validation, epoch, [alpha, *self.weights])
+        losses, (direct, *vector) = self._gradients_at(stepped, validation, epoch)
         curved = [(gradient, v) for gradient, v in zip(graph, vector, strict=True) if gradient.requires_grad]
         through = torch.autograd.grad(
             [gradient for gradient, _ in curved], [alpha], [v for _, v in curved], materialize_grads=True
@@ -112,6 +123,17 @@ class Bilevel:
                 lambda v: self.stage.mean(list(torch.autograd.grad(gradient, [alpha], v, retain_graph=True)))[0],
                 torch.ones_like(alpha),
             )
+
+    def _gradients_at(self, weights: list[Tensor], batch: Batch, epoch: int) -> tuple[Losses, list[Tensor]]:
+        """Those of the alphas' loss where the supernet has these `weights`: of the alphas, and of each weight."""
+        names = [f"net.net.{name}" for name, _ in self.supernet.net.named_parameters()]
+        weights = [weight.requires_grad_() for weight in weights]
+        with self.stage.autocast():
+            losses = functional_call(
+                Loss(self.supernet, self.alpha_loss), dict(zip(names, weights, strict=True)), (batch, epoch)
+            )
+        of = [self.supernet.alpha, *weights]
+        return losses, self.stage.mean(list(torch.autograd.grad(losses["total"], of, materialize_grads=True)))
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         """SGD's step for `gradients`, before the learning rate."""

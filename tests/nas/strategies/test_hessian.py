@@ -32,21 +32,19 @@ def symmetric(size, seed):
 @pytest.mark.parametrize("shift", [0.0, -1000.0])
 def test_the_largest_eigenvalue_of_any_symmetric_matrix(size, shift):
     matrix = symmetric(size, size) + shift * torch.eye(size)
-    found = largest_eigenvalue(lambda v: matrix @ v, torch.empty(size, dtype=torch.float64), num_steps=80)
-    assert found == pytest.approx(torch.linalg.eigvalsh(matrix)[-1].item(), rel=1e-6)
+    found = largest_eigenvalue(lambda v: matrix @ v, torch.empty(size, dtype=torch.float64))
+    assert found == pytest.approx(torch.linalg.eigvalsh(matrix)[-1].item(), rel=1e-9)
 
 
-def test_lanczos_ends_where_there_is_no_more_to_find():
+def test_the_largest_eigenvalue_may_come_twice_and_all_may_be_zero():
     few = torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
-    calls = []
-
-    def product(v):
-        calls.append(v)
-        return few @ v
-
-    assert largest_eigenvalue(product, torch.empty(8)) == pytest.approx(3.0, rel=1e-6)
-    assert len(calls) == 3
+    assert largest_eigenvalue(lambda v: few @ v, torch.empty(8)) == pytest.approx(3.0, rel=1e-6)
     assert largest_eigenvalue(torch.zeros_like, torch.empty(2, 3)) == 0.0
+
+
+def test_an_infinite_matrix_is_refused():
+    with pytest.raises(ValueError, match="needs a finite Hessian"):
+        largest_eigenvalue(lambda v: v * math.inf, torch.empty(4))
 
 
 def exact_eigenvalue(bilevel: Bilevel, epoch: int) -> float:
@@ -74,7 +72,7 @@ def test_a_searchs_eigenvalue_is_the_exact_one(stage):
     bilevel = bilevel_on(Smooth(), Double(), stage)
     exact = exact_eigenvalue(bilevel, 2)
     assert exact > 1e-3
-    assert bilevel.eigenvalue(2) == pytest.approx(exact, rel=1e-6)
+    assert bilevel.eigenvalue(2) == bilevel.eigenvalue(2) == pytest.approx(exact, rel=1e-9)
 
 
 def test_measuring_changes_nothing(stage):
