@@ -46,7 +46,6 @@ ALLOWED = {
         *("nas.study", "nas.tasks.base", *NETWORKS),
     ),
     "nas/cli": ("nas", "runs", *NETWORKS),
-    "nas/__main__.py": ("nas.cli",),
     "runs": (*GROUND, "nas.data", *LEARNING, "nas.recipe", "nas.strategies", "nas.study", "nas.tasks", *NETWORKS),
 }
 """For each room what its files may import from this project besides the room itself; the first that fits holds."""
@@ -56,6 +55,7 @@ FILES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path.stat().st_size and "out" not in path.relative_to(ROOT).parts
 ]
+NAMED = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:\.[a-z_0-9]+)*:\w+")
 MODULE = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:\.[a-z_0-9]+)*")
 
 
@@ -71,6 +71,10 @@ def imported(tree: ast.Module) -> set[str]:
                 found |= {f"{module}.{alias.name}" for alias in names}
             case ast.Call() if is_import(node):
                 found |= {text for text in map(text_of, node.args) if text and MODULE.match(text)}
+            case ast.Constant(value=str(text)) if NAMED.fullmatch(
+                text
+            ):  # "nas.cli.teach:main", as resolve_name takes it
+                found.add(text.partition(":")[0])
             case ast.List() | ast.Tuple():  # a command line: [sys.executable, "-m", "nas.cli.main"]
                 words = [text_of(item) for item in node.elts]
                 found |= {word for flag, word in pairwise(words) if flag == "-m" and word}
@@ -143,6 +147,7 @@ def test_every_folder_is_looked_at():
         ("importlib.import_module('runs.tables')", "runs.tables"),
         ("import_module(f'nas.strategies.nni.{name}')", "nas.strategies.nni"),
         ("subprocess.run([sys.executable, '-m', 'nas.cli.main', 'search'])", "nas.cli.main"),
+        ("CALL = 'nas.cli.teach:main'", "nas.cli.teach"),
         ("import nas.recipe  # noqa: F401", "nas.recipe"),
     ],
 )
