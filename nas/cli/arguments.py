@@ -13,12 +13,14 @@ import tyro
 
 from nas.data.sets import SETS, class_named
 from nas.errors import near_misses
+from nas.losses import LOSSES
+from nas.losses.base import Loss
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
-from nas.study.overrides import tuned
+from nas.study.overrides import read_overrides
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")
@@ -31,6 +33,8 @@ SHORT = {
     "--flip": ("--evaluation.flip",),
 }
 """Short flags, and what they stand for."""
+RENAMED = {"--rival": "--baseline", "--tuned": "--overrides", "--search.settings": "--search.parameters"}
+"""What flags of version 1 are called today, with all that stands behind them."""
 FILES = (".onnx", ".npz", ".safetensors")
 
 
@@ -45,7 +49,7 @@ class Options:
     small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = (
         False
     )
-    tuned: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
+    overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 
@@ -61,12 +65,14 @@ def parse_recipe_args(
 ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
-    `--on NAME` puts another data set into the recipe, `--strategy NAME` another strategy, `--teacher None` and the like
-    take a part out. `--small` makes it small, then `--tuned FILE` changes it, both before the fields are read.
+    `--on NAME` puts another data set into the recipe, `--strategy NAME` and `--loss NAME` another strategy and loss,
+    `--teacher None` and the like take a part out. `--small` makes it small, then `--overrides FILE` changes it, both
+    before the fields are read.
     """
+    check_renamed(RENAMED, arguments)
     hints = typing.get_type_hints(Recipe)
     parts = {f"--{name}": name for name, hint in hints.items() if _can_be_left_out(hint)}
-    asked, arguments = pop_options(("--on", "--tuned", *parts), arguments)
+    asked, arguments = pop_options(("--on", "--loss", "--overrides", *parts), arguments)
     without = [part for flag, part in parts.items() if asked.get(flag) == "None"]
     for flag in parts:
         if asked.get(flag, "None") == "None":
@@ -77,8 +83,10 @@ def parse_recipe_args(
                 f"{flag}.FIELD sets a field of it"
             )
         recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
+    if "--loss" in asked:
+        recipe = dataclasses.replace(recipe, loss=loss_named(asked["--loss"]))
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **dict.fromkeys(without))
-    recipe = tuned(recipe, Path(asked["--tuned"])) if "--tuned" in asked else recipe
+    recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
@@ -105,6 +113,13 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
     strategy = STRATEGIES[name]
     both = isinstance(strategy, DARTS) and isinstance(instead_of, DARTS)
     return dataclasses.replace(strategy, epochs=instead_of.epochs) if both else strategy
+
+
+def loss_named(name: str) -> Loss:
+    """The loss with its defaults. Raises ValueError with near misses for an unknown name."""
+    if name not in LOSSES:
+        raise ValueError(f"no loss is named {name!r}{near_misses(name, LOSSES)}; there are {', '.join(LOSSES)}")
+    return LOSSES[name]
 
 
 def is_other(subject: str) -> bool:
@@ -154,6 +169,15 @@ def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[
             raise ValueError(f"{flag} needs a value, as {flag} VALUE; {f'got {value}' if value else 'got none'}")
         given[flag] = value
     return given, others
+
+
+def check_renamed(renamed: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Raises ValueError with today's spelling for a flag of an earlier version, or for a field of one."""
+    for word in arguments:
+        flag = word.partition("=")[0]
+        for old, new in renamed.items():
+            if flag == old or flag.startswith(f"{old}."):
+                raise ValueError(f"{flag} is {new}{flag.removeprefix(old)} now: give that flag instead")
 
 
 def spell_out(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ def _main(arguments: list[str]) -> int:
     if COMMANDS[word].sets_fields and (not rest or rest[0].startswith("-")):
         print(_usage(word))
         return 0 if rest and rest[0] in ("-h", "--help") else 2
-    return resolve_name(COMMANDS[word].call)(rest)
+    return resolve_name(f"nas.cli.{word}:main")(rest)
 
 
 def _version() -> str:

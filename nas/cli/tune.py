@@ -21,8 +21,8 @@ from nas.system.processes import threads_of, worker_processes
 
 HOST = "127.0.0.1"
 WIDEST = 1000  # a table in a file is as wide as it needs to be
-EXAMPLE = "nas tune fast_reid --space fast_reid --sampler grid --data.root data"
-USAGE = f"""usage: nas tune RECIPE --space NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
+EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
+USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
                 [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
        nas tune --dashboard DIR|FILE|ADDRESS [--port N]
 
@@ -31,7 +31,7 @@ The same command goes on with a study, and joins one at which others work, on th
 address) on others.
 
 Example: {EXAMPLE}
-`nas tune RECIPE --help` lists every field; spaces are joined by +, as in distillation+architecture."""
+`nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
 SHORT = {"--epochs": ("--retrain.epochs",)}
 
 
@@ -39,7 +39,7 @@ SHORT = {"--epochs": ("--retrain.epochs",)}
 class TuneOptions(Options):
     """What the command takes beside the fields of the recipe."""
 
-    space: Annotated[
+    parameters: Annotated[
         str,
         tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or several joined by +"),
     ] = "distillation"
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
+    if "--space" in [word.partition("=")[0] for word in rest]:
+        raise ValueError("--space is --parameters now: give that flag instead; --space.FIELD sets a field of the space")
     rest = spell_out(SHORT, rest)
     recipe, options = parse_recipe_args(
         recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions
@@ -107,11 +109,11 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
-    label = f"{name}{'-small' * options.small}-{options.space}-seed{recipe.seed}"
+    label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
     place = Place(
         folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study, grace_s=options.grace
     )
-    tuning = Tuning(space=options.space, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
+    tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     if options.workers > 1:
         threads = str(threads_of(options.workers, recipe.machine.threads))

@@ -129,7 +129,7 @@ class Tuner:
         if self.tuning.sampler == "nsga2" and not self.space.has_architecture:
             raise ValueError(
                 f"nsga2 weighs mAP against MACs, and the space {self.space.name!r} changes no "
-                f"network: take --space {self.space.name}+architecture, or --sampler tpe"
+                f"network: take --parameters {self.space.name}+architecture, or --sampler tpe"
             )
         if self.recipe.machine.devices > 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Tuned files: what a study changes of a recipe, as JSON that `nas run RECIPE --tuned FILE` takes."""
+"""Tuned files: what a study changes of a recipe, as JSON that `nas run RECIPE --overrides FILE` takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_spaces.architecture import Architecture
 FORMAT = 1
 
 
-def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architecture | None, **found: object) -> Path:
+def write_overrides(path: Path, changes: Mapping[str, Any], architecture: Architecture | None, **found: object) -> Path:
     """Writes `changes` (fields such as `loss.alpha`, with `nas.system.config.encode`d values) and what was `found`.
 
     With an architecture the file is an architecture file, too: it needs no other beside it.
@@ -24,7 +24,7 @@ def write_tuned(path: Path, changes: Mapping[str, Any], architecture: Architectu
     return write_json(path, {"format": FORMAT, **found, "changes": dict(changes), **decided})
 
 
-def tuned(recipe: Recipe, path: Path) -> Recipe:
+def read_overrides(recipe: Recipe, path: Path) -> Recipe:
     """The recipe with what a tuned file changes of it. Raises ValueError naming the file and field that do not fit."""
     data = read_json(path)
     if not isinstance(data, Mapping) or not isinstance(data.get("changes"), Mapping):

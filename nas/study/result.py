@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.report.pareto import front
 from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
 from nas.report.tuning import write_tuning_report
-from nas.study.overrides import write_tuned
+from nas.study.overrides import write_overrides
 from nas.system.files import write_json, write_text
 from search_spaces.architecture import Architecture
 
@@ -37,7 +37,7 @@ def write_results(study: Study, folder: Path) -> dict[str, Any]:
         own = [f"tuned-trial{row['trial']}.json"] if len(study.directions) > 1 else []
         for name in [*own, "tuned.json"] if row is rows[0] else own:
             architecture = row["architecture"] and Architecture.from_dict(row["architecture"])
-            write_tuned(
+            write_overrides(
                 folder / name,
                 row["changes"],
                 architecture,

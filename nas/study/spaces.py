@@ -177,7 +177,7 @@ class Space:
         if "temperature" in self.parameters and recipe.teacher is None:
             raise ValueError(
                 f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
-                "--space architecture, or a recipe with a teacher"
+                "--parameters architecture, or a recipe with a teacher"
             )
 
 

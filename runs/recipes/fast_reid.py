@@ -1,7 +1,8 @@
 """Fast re-ID by knowledge distillation: MobileNetV2 under ResNet-50 on Market-1501, the paper's Tables 2 and 3.
 
 Rank-1 / mAP (Table 3): MobileNetV2 alone 74.9 / 49.8, distilled at T = 5 and alpha = 0.1 83.6 / 62.5, the teacher
-94.5 / 85.7. Table 2 has all of T in 1, 2, 5, 10 and alpha in 0.1, 0.3, 0.5: `nas tune fast_reid --space fast_reid`. The
+94.5 / 85.7. Table 2 has all of T in 1, 2, 5, 10 and alpha in 0.1, 0.3, 0.5: `nas tune fast_reid
+--parameters fast_reid`. The
 paper trained 60 epochs on one TITAN Xp, the student in 25 minutes, the teacher in 56, and names neither image size nor
 optimiser: those of the strong baseline stand here.
 """

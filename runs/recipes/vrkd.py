@@ -14,7 +14,7 @@ Rank-1 / mAP on VeRi-776 with label smoothing (LSR; Tables 2 and 3, and 1 for th
 
 The tricks of Table 1 are flags: without LSR `--loss.label-smoothing 0` (83.19 / 52.16 CNN, 93.44 / 69.59 SDC-CNN,
 94.52 / 74.40 ResNet-18), with TRI, which no row of VRKD has, `--loss.triplet-weight 1`, 512x512 by `--images.height`
-and `--images.width`. Figure 6 has T and lambda: `nas tune vrkd --space vrkd`.
+and `--images.width`. Figure 6 has T and lambda: `nas tune vrkd --parameters vrkd`.
 
 The paper trained 120 epochs on four TITAN X and gives no time. It does not say what the teacher is given: here the
 student's image, as its pooling for 8x8 to 32x32 maps suggests, and the student's schedule.

@@ -7,8 +7,9 @@ import pytest
 
 from nas.cli.arguments import parse_network_args, parse_recipe_args, pop_options, spell_out
 from nas.data.sets.vehicles import Vehicles
+from nas.losses.kd import KDLoss
 from nas.strategies.gdas import GDAS
-from nas.study.overrides import write_tuned
+from nas.study.overrides import write_overrides
 from runs.recipes.demo import toy
 
 
@@ -17,9 +18,9 @@ def parsed(*arguments):
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
+def overrides_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("tuned") / "tuned.json"
-    write_tuned(path, {"loss.margin": 0.5}, None)
+    write_overrides(path, {"loss.margin": 0.5}, None)
     return path
 
 
@@ -31,8 +32,8 @@ class TestBothSpellings:
     def test_a_strategy(self, join):
         assert parsed(*join.format("strategy", "gdas").split()).strategy == GDAS(epochs=toy().strategy.epochs)
 
-    def test_a_tuned_file(self, join, tuned):
-        assert parsed(*join.format("tuned", tuned).split()).loss.margin == 0.5
+    def test_a_tuned_file(self, join, overrides_file):
+        assert parsed(*join.format("overrides", overrides_file).split()).loss.margin == 0.5
 
     @pytest.mark.parametrize("part", ["teacher", "strategy", "baseline"])
     def test_a_part_left_out(self, join, part):
@@ -54,7 +55,7 @@ def test_the_last_one_counts():
     assert isinstance(parsed("--strategy", "random", "--strategy=gdas").strategy, GDAS)
 
 
-@pytest.mark.parametrize("flag", ["--on", "--strategy", "--tuned", "--teacher", "--baseline"])
+@pytest.mark.parametrize("flag", ["--on", "--strategy", "--overrides", "--teacher", "--baseline"])
 @pytest.mark.parametrize("behind", [[], ["--seed", "1"]])
 def test_a_missing_value_is_named(flag, behind):
     with pytest.raises(
@@ -84,3 +85,24 @@ def test_what_short_flags_stand_for():
     assert spell_out(short, ["--rerank", "--epochs=3", "--epochs", "4", "--keep", "a=b", ""]) == [
         *("--evaluation.rerank", "--retrain.epochs=3", "--retrain.epochs", "4", "--camera", "keep", "a=b", "")
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "now"),
+    [
+        ("--rival.backbone.width", "--baseline.backbone.width"),
+        ("--rival", "--baseline"),
+        ("--tuned=x.json", "--overrides"),
+        ("--search.settings", "--search.parameters"),
+    ],
+)
+def test_a_flag_of_version_1_is_answered_with_its_name_of_today(word, now):
+    with pytest.raises(ValueError, match=f"{word.partition('=')[0]} is {now} now"):
+        parse_recipe_args(toy(), [word, "1"], "nas", "")
+
+
+def test_a_loss_by_its_name():
+    recipe, _ = parse_recipe_args(toy(), ["--loss", "kd", "--loss.alpha", "0.3"], "nas", "")
+    assert recipe.loss == KDLoss(alpha=0.3)
+    with pytest.raises(ValueError, match="no loss is named 'kdsa'; did you mean 'kdas'"):
+        parse_recipe_args(toy(), ["--loss=kdsa"], "nas", "")

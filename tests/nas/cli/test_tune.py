@@ -73,7 +73,7 @@ def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
     command = [
         "tune",
         recipe,
-        "--space",
+        "--parameters",
         "distillation",
         "--trials",
         2,
@@ -99,31 +99,31 @@ def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
     assert (tmp_path / "study" / "study.db").read_bytes() == before
 
     tuned = tmp_path / "study" / "tuned.json"
-    assert nas("teach", recipe, "--tuned", tuned, "--out", tmp_path / "run", *COMMON[2:]) == 0
+    assert nas("teach", recipe, "--overrides", tuned, "--out", tmp_path / "run", *COMMON[2:]) == 0
     loss = json.loads((tmp_path / "run" / "config.json").read_text())["config"]["loss"]
     assert loss["alpha"] == found["trials"][0]["params"]["loss.alpha"]
 
 
 class TestHelp:
-    @pytest.mark.parametrize("arguments, status", [([], 2), (["--help"], 0), (["--space", "joint"], 2)])
+    @pytest.mark.parametrize("arguments, status", [([], 2), (["--help"], 0), (["--parameters", "joint"], 2)])
     def test_usage(self, arguments, status, capfd):
         assert nas("tune", *arguments) == status
-        assert "usage: nas tune RECIPE --space NAME" in capfd.readouterr().out
+        assert "usage: nas tune RECIPE --parameters NAME" in capfd.readouterr().out
 
     def test_every_field(self, recipe, capfd):
         assert nas("tune", recipe, "--help") == 0
         said = capfd.readouterr().out
-        flags = ("--space", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--tuned")
+        flags = ("--parameters", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--overrides")
         assert all(flag in said for flag in flags)
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--space", "joy"], "there is no space 'joy'"),
+        (["--parameters", "joy"], "there is no space 'joy'"),
         (["--workers", "0"], "--workers and --trials must be at least 1"),
         (["--overwrite"], "a study is not overwritten"),
-        (["--space", "fast_reid", "--sampler", "nsga2"], "changes no network"),
+        (["--parameters", "fast_reid", "--sampler", "nsga2"], "changes no network"),
         (["--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),
     ],
 )
@@ -160,7 +160,7 @@ def killed_one(process: subprocess.Popen, study: optuna.Study) -> int:
 def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
     process = start(
         recipe,
-        "--space",
+        "--parameters",
         "fast_reid",
         "--sampler",
         "grid",
@@ -210,7 +210,7 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     folder = tmp_path / "study"
     process = start(
         recipe,
-        "--space",
+        "--parameters",
         "fast_reid",
         "--sampler",
         "grid",

@@ -11,7 +11,7 @@ import pytest
 from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.stages.tune import Place, Tuner, Tuning, on_held_out
-from nas.study.overrides import tuned
+from nas.study.overrides import read_overrides
 from nas.study.result import write_results
 from nas.study.sampler import SAMPLERS
 from nas.study.trainer import Score
@@ -97,7 +97,7 @@ class TestGrid:
         rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
         assert len(rows) == 12
         assert (rows[0]["loss.alpha"], rows[0]["temperature"], rows[0]["best"]) == ("0.5", "1.0", "True")
-        recipe = tuned(fast_reid(), tmp_path / "tuned.json")
+        recipe = read_overrides(fast_reid(), tmp_path / "tuned.json")
         assert (recipe.loss.alpha, recipe.loss.temperature.value) == (0.5, 1.0)
         assert set(found["importances"]) == {"temperature", "loss.alpha"}
         drawn = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
@@ -142,7 +142,7 @@ class TestSamplers:
             *(f"tuned-trial{row['trial']}.json" for row in best),
         }
         assert (tmp_path / "tuned.json").read_text() == (tmp_path / f"tuned-trial{best[0]['trial']}.json").read_text()
-        assert tuned(RECIPE, tmp_path / "tuned.json").architecture == tmp_path / "tuned.json"
+        assert read_overrides(RECIPE, tmp_path / "tuned.json").architecture == tmp_path / "tuned.json"
         assert best[0]["mAP"] == max(mAP for mAP, _ in points)
 
 
@@ -198,7 +198,7 @@ class TestRefusals:
         "tuning, recipe, message",
         [
             (replace(GRID, space="distillation"), RECIPE, "a grid needs values to choose among"),
-            (replace(GRID, sampler="nsga2"), RECIPE, r"changes no network: take --space fast_reid\+architecture"),
+            (replace(GRID, sampler="nsga2"), RECIPE, r"changes no network: take --parameters fast_reid\+architecture"),
             (replace(GRID, held_out=0.1), RECIPE, "0.1 of its training identities are 1, and 2 to 8 can be held out"),
             (replace(GRID, held_out=0.75), RECIPE, "a batch draws 4 identities, .* has 2 to train on"),
             (GRID, replace(RECIPE, machine=replace(RECIPE.machine, devices=2)), "a trial trains on one device"),

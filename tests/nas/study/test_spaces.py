@@ -13,7 +13,7 @@ from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
-from nas.study.overrides import tuned, write_tuned
+from nas.study.overrides import read_overrides, write_overrides
 from nas.study.spaces import SPACES, Space
 from nas.system.config import apply_overrides, decode
 from runs.recipes.fast_reid import fast_reid
@@ -133,18 +133,22 @@ class TestFiles:
     def file(self, tmp_path):
         found, _ = proposal("distillation+architecture")
         path = tmp_path / "tuned.json"
-        return write_tuned(path, found.changes, found.architecture, recipe="fast_reid", trial=3), found
+        return write_overrides(path, found.changes, found.architecture, recipe="fast_reid", trial=3), found
 
     def test_a_recipe_takes_it(self, file):
         path, found = file
-        recipe = tuned(RECIPE, path)
+        recipe = read_overrides(RECIPE, path)
         assert recipe == replace(apply_overrides(RECIPE, found.changes), architecture=path)
         assert Architecture.from_dict(json.loads(path.read_text())) == found.architecture
 
     def test_the_command_line_takes_it_and_has_the_last_word(self, file):
         path, _ = file
-        recipe, _ = parse_recipe_args(fast_reid(), ["--small", "--tuned", str(path), "--loss.margin", "0.7"], "nas", "")
-        assert recipe == replace(tuned(RECIPE, path), loss=replace(tuned(RECIPE, path).loss, margin=0.7))
+        recipe, _ = parse_recipe_args(
+            fast_reid(), ["--small", "--overrides", str(path), "--loss.margin", "0.7"], "nas", ""
+        )
+        assert recipe == replace(
+            read_overrides(RECIPE, path), loss=replace(read_overrides(RECIPE, path).loss, margin=0.7)
+        )
 
     @pytest.mark.parametrize(
         "content, message",
@@ -163,7 +167,7 @@ class TestFiles:
         path = tmp_path / "tuned.json"
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=message):
-            tuned(RECIPE, path)
+            read_overrides(RECIPE, path)
 
 
 def test_every_spaces_parameters_are_asked_of_some_recipe():

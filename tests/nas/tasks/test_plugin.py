@@ -176,5 +176,5 @@ def test_trials_are_measured_by_it(nas):
 
 def test_it_is_tuned_on_what_it_holds_out(nas):
     pytest.importorskip("optuna")
-    found = nas("tune", "own.py:checkers", "--space", "distillation", "--trials", "2", "--small", "--out", "study")
+    found = nas("tune", "own.py:checkers", "--parameters", "distillation", "--trials", "2", "--small", "--out", "study")
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
