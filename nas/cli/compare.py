@@ -28,7 +28,7 @@ class Arguments:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
     """Evaluated folders, the first is compared with; FOLDER:ROLE picks a row, FOLDER:ROLE+rerank the re-ranked one."""
     role: str = ""
-    """The row of the runs without :ROLE (student, teacher, hand-made, model, ...). Otherwise the student's or the
+    """The row of the runs without :ROLE (student, teacher, baseline, model, ...). Otherwise the student's or the
     only one."""
     all_rows: bool = False
     """Take every row of the runs without :ROLE."""

@@ -33,10 +33,10 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         network = build_network(space, architecture, data.identities, recipe.retrain, recipe.seed)
         train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, run_teacher(run, data, stage))
     if recipe.baseline is not None:
-        _train_rival(run, overwrite, data)
+        _train_baseline(run, overwrite, data)
 
 
-def _train_rival(run: Run, overwrite: bool, data: Any) -> None:
+def _train_baseline(run: Run, overwrite: bool, data: Any) -> None:
     recipe = run.recipe
     stage = run.begin("baseline", overwrite, len(data.identities))
     if stage is not None:
