@@ -93,8 +93,9 @@ class Recipe:
     def load(self) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
         data = self.data.load()
-        teaches = self.teacher and not (self.teacher.weights or self.teacher.members)
-        trainings = [self.retrain, *([self.teacher.training] if teaches else [])]
+        trainings = [self.retrain]
+        if self.teacher and not (self.teacher.weights or self.teacher.members):
+            trainings.append(self.teacher.training)
         self.task.check(self, data, trainings)
         for training in trainings:
             check_there(training.pretrained)

@@ -7,8 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import TypeVar
 
 Value = str | int | float | bool
+
+V = TypeVar("V", bound=Value)
 
 Answer = Value | tuple[str, ...]
 

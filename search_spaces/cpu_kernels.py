@@ -45,11 +45,12 @@ def projected(
     With `of_parts` `[B, P, h]` and the `stripe` of each row, those of `x` joined with each stripe's vector in all its
     places, without building that map.
     """
-    y, stride, found = x.movedim(1, -1), len(convolutions), []
+    y, stride = x.movedim(1, -1), len(convolutions)
+    found: list[Tensor] = []
     for start, conv in enumerate(convolutions):
         weight = conv.weight.flatten(1)
         z = F.linear(y[:, start::stride, start::stride], weight[:, : x.shape[1]])
-        if of_parts is not None:
+        if of_parts is not None and stripe is not None:
             given = F.linear(of_parts, weight[:, x.shape[1] :])
             z = z + given.index_select(1, stripe[start::stride]).unsqueeze(2)
         below, beside = (z.shape[1] - found[0].shape[1], z.shape[2] - found[0].shape[2]) if found else (0, 0)
@@ -59,7 +60,7 @@ def projected(
 
 def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv(x)` without the kernel's rows and columns that reach beyond the map wherever they are put."""
-    weight, padding = conv.weight, list(conv.padding)
+    weight, padding = conv.weight, [int(size) for size in conv.padding]
     for place, size in enumerate(x.shape[2:]):
         taps, dilation = conv.kernel_size[place], conv.dilation[place]
         idle = sum(offset * dilation >= size for offset in range(1, taps // 2 + 1))

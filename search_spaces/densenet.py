@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class Layer(nn.Sequential):
         *before, norm = self
         for module in before:
             x = module(x)
-        return ops.scaled_norm(norm, weight, x)
+        return ops.scaled_norm(cast(nn.BatchNorm2d, norm), weight, x)
 
 
 def conv(c_in: int, c_out: int, kernel: int, groups: int = 1) -> nn.Conv2d:
@@ -132,9 +132,10 @@ class DenseNetNet(nn.Module):
                 maps[name] = x
         return {**maps, "map": self.relu(x)}
 
-    def stages(self) -> dict[str, Sequence[nn.Module]]:
+    def stages(self) -> Mapping[str, Sequence[nn.Module]]:
         """`denseblock1` (with the stem) to `denseblock4` (with the last BatchNorm), each with the transition to it."""
-        stages, modules = {}, []
+        stages: dict[str, list[nn.Module]] = {}
+        modules: list[nn.Module] = []
         for name, module in self.features.named_children():
             modules.append(module)
             if name.startswith("denseblock"):

@@ -94,11 +94,10 @@ def _scored_answers(
         name: {op: math.log(weight) if weight > 0 else -math.inf for op, weight in options.items()}
         for name, options in alphas.items()
     }
-    questions = {}
     on_edges = rows_of_edges(supernet.nodes)
-    for name in log:
-        if name not in on_edges:
-            questions[name] = [(score, op) for op, score in log[name].items()]
+    questions: dict[str, list[tuple[float, Answer]]] = {
+        name: [(score, op) for op, score in log[name].items()] for name in log if name not in on_edges
+    }
     for name, (rows, keep) in supernet.nodes.items():
         offered = {source: [op for op in log[row] if op != NONE] for source, row in rows.items()}
         questions[name] = [
@@ -128,13 +127,13 @@ def _capped(
     alphas: Mapping[str, Mapping[str, float]], supernet: Derivable, max_skips: int
 ) -> dict[str, dict[str, float]]:
     """The alphas with the weakest chosen identities at 0, until no kind of cell derives more than `max_skips`."""
-    alphas = {name: dict(options) for name, options in alphas.items()}
+    capped = {name: dict(options) for name, options in alphas.items()}
     while True:
-        skips = _skips(next(_ranked(alphas, supernet))[1])
+        skips = _skips(next(_ranked(capped, supernet))[1])
         over = [edge for edges in skips.values() if len(edges) > max_skips for edge in edges]
         if not over:
-            return alphas
-        strengths = {edge: alphas[edge]["skip"] for edge in over if edge in alphas and alphas[edge]["skip"] > 0}
+            return capped
+        strengths = {edge: capped[edge]["skip"] for edge in over if edge in capped and capped[edge]["skip"] > 0}
         if not strengths:
             raise ValueError(f"no architecture has at most {max_skips} identities: {over[0]} offers nothing else")
-        alphas[min(strengths, key=strengths.get)]["skip"] = 0.0
+        capped[min(strengths, key=strengths.__getitem__)]["skip"] = 0.0

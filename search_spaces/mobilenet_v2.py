@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -47,7 +47,7 @@ class InvertedResidual(nn.Module):
 
     def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
         """Exactly `weight * self(x)` for a scalar `weight`, which the last BatchNorm takes in."""
-        y = ops.scaled_norm(self.conv[-1], weight, self.conv[:-1](x))
+        y = ops.scaled_norm(cast(nn.BatchNorm2d, self.conv[-1]), weight, self.conv[:-1](x))
         return weight * x + y if self.residual else y
 
 
@@ -89,7 +89,7 @@ class MobileNetV2Net(nn.Module):
                 maps[self.stage_ends[place]] = x
         return {**maps, "map": x}
 
-    def stages(self) -> dict[str, Sequence[nn.Module]]:
+    def stages(self) -> dict[str, Iterable[nn.Module]]:
         """`stage1` (with the first convolution) to `stage7`, the paper's bottlenecks, and the `last` convolution."""
         starts = [0, *(end + 1 for end in self.stage_ends)]
         names = [*self.stage_ends.values(), "last"]

@@ -148,7 +148,9 @@ class NASBench201(SearchSpace):
 def table_key(architecture: Architecture) -> str:
     """The cell as the benchmark writes it: `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`."""
     nodes = [
-        "".join(f"{TABLE_NAMES[architecture.decisions[f'cell.{node}<{source}']]}~{source}|" for source in range(node))
+        "".join(
+            f"{TABLE_NAMES[str(architecture.decisions[f'cell.{node}<{source}'])]}~{source}|" for source in range(node)
+        )
         for node in range(1, 4)
     ]
     return "|" + "+|".join(nodes)

@@ -83,7 +83,7 @@ class NASBenchMacro(SearchSpace):
 
 def table_key(architecture: Architecture) -> str:
     """The network as the benchmark writes it: a digit for each block."""
-    return "".join(TABLE_DIGITS[architecture.decisions[f"block{place}"]] for place in range(1, sum(STAGES) + 1))
+    return "".join(TABLE_DIGITS[str(architecture.decisions[f"block{place}"])] for place in range(1, sum(STAGES) + 1))
 
 
 def from_table_key(key: str) -> Architecture:

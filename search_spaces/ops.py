@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,8 @@ def scaled_norm(norm: nn.BatchNorm2d, weight: Tensor, y: Tensor) -> Tensor:
     """`weight * norm(y)` as one BatchNorm whose scale (and shift) is `weight` times the norm's own."""
     scale = weight.expand(norm.num_features).contiguous() if norm.weight is None else weight * norm.weight
     shift = None if norm.bias is None else weight * norm.bias
-    return F.batch_norm(y, norm.running_mean, norm.running_var, scale, shift, norm.training, norm.momentum, norm.eps)
+    momentum = cast(float, norm.momentum)  # None is for cumulative averages, which no norm here has
+    return F.batch_norm(y, norm.running_mean, norm.running_var, scale, shift, norm.training, momentum, norm.eps)
 
 
 def kaiming(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:

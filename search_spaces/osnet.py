@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class Stream(nn.Sequential):
         *before, last = self
         for conv in before:
             x = conv(x)
-        return last.weighted(weight, x)
+        return cast(LiteConv, last).weighted(weight, x)
 
 
 class NoStream(nn.Module):
@@ -107,8 +108,8 @@ class Gate(nn.Module):
         hidden = max(c // GATE_REDUCTION, MIN_GATE_CHANNELS)
         self.fc1 = nn.Conv2d(c, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, c, 1)
-        for layer in (self.fc1, self.fc2):
-            nn.init.zeros_(layer.bias)
+        for bias in (self.fc1.bias, self.fc2.bias):
+            nn.init.zeros_(cast(Tensor, bias))
         self.out_channels = c
 
     def forward(self, x: Tensor) -> Tensor:

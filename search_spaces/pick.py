@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import TypeVar, cast
 
 import numpy as np
 from torch import Tensor, nn
 
-from search_spaces.architecture import Answer, Architecture, Value, by_input, check_edges, check_value, parse_edge
+from search_spaces.architecture import Answer, Architecture, V, by_input, check_edges, check_value, parse_edge
 
 Make = Callable[[], nn.Module]
 
 Edges = Mapping[int, Mapping[str, Make]]
+
+A = TypeVar("A", bound=Answer)
 
 
 class Pick(ABC):
@@ -39,7 +42,7 @@ class Pick(ABC):
         return inner
 
     @abstractmethod
-    def value(self, name: str, options: Sequence[Value]) -> Value:
+    def value(self, name: str, options: Sequence[V]) -> V:
         """One of several values (a width, a depth, a branch point). One option alone is not a question."""
 
     @abstractmethod
@@ -78,14 +81,14 @@ class Discrete(Pick):
         self.answers: dict[str, Answer] = {}
 
     @abstractmethod
-    def choose(self, name: str, options: Sequence[Value]) -> Value: ...
+    def choose(self, name: str, options: Sequence[V]) -> V: ...
 
     @abstractmethod
     def choose_edges(
         self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]: ...
 
-    def value(self, name: str, options: Sequence[Value]) -> Value:
+    def value(self, name: str, options: Sequence[V]) -> V:
         return options[0] if len(options) == 1 else self._answer(name, lambda full: self.choose(full, options))
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
@@ -98,11 +101,11 @@ class Discrete(Pick):
             self._answer(name, lambda full: by_input(self.choose_edges(full, options, keep, published))), makers
         )
 
-    def _answer(self, name: str, choose: Callable[[str], Answer]) -> Answer:
+    def _answer(self, name: str, choose: Callable[[str], A]) -> A:
         full = self.prefix + name
         if full not in self.answers:
             self.answers[full] = choose(full)
-        return self.answers[full]
+        return cast(A, self.answers[full])
 
 
 class Fixed(Discrete):
@@ -112,17 +115,17 @@ class Fixed(Discrete):
         super().__init__()
         self.architecture = architecture
 
-    def choose(self, name: str, options: Sequence[Value]) -> Value:
+    def choose(self, name: str, options: Sequence[V]) -> V:
         answer = self._decided(name, options[0])
         check_value(name, answer, options)
-        return answer
+        return cast(V, answer)
 
     def choose_edges(
         self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]:
         answer = self._decided(name, tuple(published))
         check_edges(name, answer, options, keep)
-        return answer
+        return cast(tuple[str, ...], answer)
 
     def _decided(self, name: str, published: Answer) -> Answer:
         if self.architecture is None:
@@ -136,8 +139,9 @@ class Fixed(Discrete):
 
     def close(self) -> None:
         """Raises ValueError when the architecture decides something that the space never asked."""
-        unknown = set(self.architecture.decisions if self.architecture else ()) - set(self.answers)
-        if unknown:
+        if self.architecture is None:
+            return
+        if unknown := set(self.architecture.decisions) - set(self.answers):
             raise ValueError(
                 f"the architecture (of space {self.architecture.space!r}) decides {_listed(unknown)}, "
                 f"which this space does not ask; it asks {_listed(self.answers) or 'nothing'}"
@@ -152,22 +156,22 @@ class Sampled(Discrete):
         self.rng = rng
         self.near = near.decisions if near else {}
 
-    def choose(self, name: str, options: Sequence[Value]) -> Value:
+    def choose(self, name: str, options: Sequence[V]) -> V:
         if name in self.near:
             check_value(name, self.near[name], options)
-            return self.near[name]
-        return options[self.rng.integers(len(options))]
+            return cast(V, self.near[name])
+        return options[int(self.rng.integers(len(options)))]
 
     def choose_edges(
         self, name: str, options: Mapping[int, Sequence[str]], keep: int, published: Sequence[str]
     ) -> tuple[str, ...]:
         if name in self.near:
             check_edges(name, self.near[name], options, keep)
-            return self.near[name]
-        sources = sorted(self.rng.choice(list(options), size=keep, replace=False))
-        return tuple(f"{options[int(s)][self.rng.integers(len(options[int(s)]))]}@{s}" for s in sources)
+            return cast(tuple[str, ...], self.near[name])
+        sources = sorted(self.rng.choice(list(options), size=keep, replace=False).tolist())
+        return tuple(f"{options[source][int(self.rng.integers(len(options[source])))]}@{source}" for source in sources)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = sorted(names)
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

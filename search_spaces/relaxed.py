@@ -6,13 +6,13 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.architecture import Architecture, Value
+from search_spaces.architecture import Architecture, V
 from search_spaces.ops import Op
 from search_spaces.pick import Edges, Fixed, Make, Pick
 from search_spaces.space import SearchSpace
@@ -52,7 +52,7 @@ class Relaxed(Pick):
         self.mixture = Mixture()
         self.nodes: dict[str, tuple[dict[int, str], int]] = {}
 
-    def value(self, name: str, options: Sequence[Value]) -> Value:
+    def value(self, name: str, options: Sequence[V]) -> V:
         full = self.prefix + name
         if len(options) == 1 or full in self.decided:
             return self._fixed().value(name, options)
@@ -116,7 +116,7 @@ class MixedOp(nn.Module):
     def __init__(self, ops: Sequence[nn.Module], mixture: Mixture, row: int, folded: bool) -> None:
         super().__init__()
         self.ops = nn.ModuleList(ops)
-        self.out_channels = ops[0].out_channels
+        self.out_channels: int = cast(int, ops[0].out_channels)
         self.row = row
         self.folded = folded
         self._mixture = mixture
@@ -134,9 +134,8 @@ class MixedOp(nn.Module):
     def _weighted(self, op: nn.Module, weight: Tensor, x: Tensor, states: States, source: int) -> Tensor:
         if isinstance(op, Op) and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d):
             return op.scaled(weight, states.pooled(source, op.body))
-        if not hasattr(op, "weighted"):
-            return weight * op(x)
-        return op.weighted(weight, x, lambda: states.rectified(source))
+        weighted = getattr(op, "weighted", None)
+        return weight * op(x) if weighted is None else weighted(weight, x, lambda: states.rectified(source))
 
 
 def summed(maps: Iterable[Tensor | None]) -> Tensor | None:
@@ -178,7 +177,7 @@ class MixedNode(nn.Module):
         if total is not None:
             return total
         source, op = next(iter(self.edges.items()))
-        return zeros_of(op.ops[-1], states[int(source)])
+        return zeros_of(cast(MixedOp, op).ops[-1], states[int(source)])
 
 
 def padding(options: Mapping[str, Sequence[str]]) -> Tensor:
@@ -200,6 +199,9 @@ class Supernet(nn.Module):
 
     Input and output are those of the network it relaxes.
     """
+
+    absent: Tensor
+    """Which places of a row are padding `[num_decisions, num_options]`."""
 
     def __init__(self, net: nn.Module, relaxed: Relaxed, space: str) -> None:
         super().__init__()
@@ -245,7 +247,7 @@ class Supernet(nn.Module):
         finally:
             self._mixture.weights = ()
 
-    def mixing(self) -> list[Sequence[Tensor | None]]:
+    def mixing(self) -> Sequence[Sequence[Tensor | None]]:
         """By row, what the candidates of a mixed operation are weighted with in this forward pass."""
         return [row.unbind() for row in self.weights().unbind()]
 

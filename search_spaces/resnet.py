@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ class Block(nn.Module, ABC):
             shortcut = weight * x
         else:
             conv, norm = self.downsample
-            shortcut = ops.scaled_norm(norm, weight, conv(x))
+            shortcut = ops.scaled_norm(cast(nn.BatchNorm2d, norm), weight, conv(x))
         return self.relu(ops.scaled_norm(self.norm, weight, self.body(x)) + shortcut)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -66,9 +67,9 @@ class StageNet(nn.Module):
             maps[name] = x = stage(x)
         return {**maps, "map": x}
 
-    def stages(self) -> dict[str, Sequence[nn.Module]]:
+    def stages(self) -> dict[str, Iterable[nn.Module]]:
         """The same names."""
-        return dict(self.parts)
+        return {name: cast(nn.Sequential, stage) for name, stage in self.parts.items()}
 
 
 def check_widths(widths: tuple[float, ...], smallest: int) -> None:

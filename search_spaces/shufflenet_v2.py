@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ def _weighted(branch: nn.Sequential, weight: Tensor, x: Tensor) -> Tensor:
     if not len(branch):
         return weight * x
     *_, norm, relu = branch
-    return relu(ops.scaled_norm(norm, weight, branch[:-2](x)))
+    return relu(ops.scaled_norm(cast(nn.BatchNorm2d, norm), weight, branch[:-2](x)))
 
 
 def shuffled(first: Tensor, second: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ class Staged(Protocol):
 
     out_channels: int
 
-    def stages(self) -> Mapping[str, Sequence[nn.Module]]:
+    def stages(self) -> Mapping[str, Iterable[nn.Module]]:
         """All of the network by name, in the order of the forward pass; nothing is in two stages.
 
         The modules of a stage run one after the other, the first stage's on the images, and leave their input as it
@@ -33,6 +34,8 @@ class Staged(Protocol):
 
 class SearchSpace(ABC):
     """A family of networks: a frozen dataclass of its constants, and one method."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def title(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Protocol
+from typing import Any, Protocol
 
-from search_spaces.architecture import Architecture, Value, parse_edge
+from search_spaces.architecture import Architecture, V, Value, parse_edge
 from search_spaces.pick import Discrete
 from search_spaces.space import SearchSpace
 
@@ -14,7 +14,8 @@ from search_spaces.space import SearchSpace
 class Suggests(Protocol):
     """What is needed of an Optuna trial."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value: ...
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`."""
 
 
 class Trial(Discrete):
@@ -29,7 +30,7 @@ class Trial(Discrete):
         super().__init__()
         self.trial = trial
 
-    def choose(self, name: str, options: Sequence[Value]) -> Value:
+    def choose(self, name: str, options: Sequence[V]) -> V:
         return self.trial.suggest_categorical(name, list(options))
 
     def choose_edges(
@@ -61,5 +62,5 @@ class Published:
     def __init__(self) -> None:
         self.params: dict[str, Value] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self.params.setdefault(name, choices[0])

@@ -14,6 +14,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick, Sampled
 from search_spaces.relaxed import Relaxed
 from students.reid import ReIDModule, ReIDOutput, ReIDSpace
+from students.space import StudentModule, StudentSpace
 
 
 class Adapter(nn.Conv2d):
@@ -53,7 +54,7 @@ def answering(teacher_map: str) -> str:
 class HintedNet(ReIDModule):
     """A re-ID network that also tells the maps behind its adapters, under the names `answering` gives them."""
 
-    def __init__(self, main: nn.Module, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
+    def __init__(self, main: ReIDModule, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
         super().__init__()
         self.main = main
         self.hints = tuple(hints)
@@ -68,12 +69,12 @@ class HintedNet(ReIDModule):
         }
         return out._replace(maps={**out.maps, **adapted})
 
-    def inference(self) -> nn.Module:
+    def inference(self) -> StudentModule:
         """What is measured, saved and exported: the network without its adapters."""
-        return cast(ReIDModule, self.main).inference()
+        return self.main.inference()
 
     def repeat_weights(self) -> None:
-        cast(ReIDModule, self.main).repeat_weights()
+        self.main.repeat_weights()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +96,11 @@ class Hinted(ReIDSpace):
     def with_ids(self, num_ids: int) -> Hinted:
         return replace(self, main=self.main.with_ids(num_ids))
 
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
+    def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         return self.main.inference(architecture)
 
     def build(self, pick: Pick, c_in: int = 3) -> HintedNet:
-        main = self.main.build(pick, c_in)
+        main = cast(ReIDModule, self.main.build(pick, c_in))
         channels = self._channels(pick, c_in)
         if unknown := [hint.student for hint in self.hints if hint.student not in channels]:
             raise ValueError(

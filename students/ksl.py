@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,7 +17,7 @@ from students.reid import ReID, ReIDModule, ReIDNet, ReIDOutput, ReIDSpace
 class Tail(nn.Module):
     """The last stages of a backbone: the map before them `[B, C, H, W]` to `{"map": ...}`."""
 
-    def __init__(self, stages: Mapping[str, Sequence[nn.Module]], out_channels: int) -> None:
+    def __init__(self, stages: Mapping[str, Iterable[nn.Module]], out_channels: int) -> None:
         super().__init__()
         self.stages = nn.ModuleDict({name: nn.Sequential(*modules) for name, modules in stages.items()})
         self.out_channels = out_channels

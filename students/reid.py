@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
-from students.space import StudentSpace
+from students.space import StudentModule, StudentSpace
 
 
 class ReIDOutput(NamedTuple):
@@ -41,18 +41,11 @@ class TeacherOutput(NamedTuple):
     """`[B, C, H, W]` by name: those that were asked for."""
 
 
-class ReIDModule(nn.Module):
+class ReIDModule(StudentModule):
     """A network that answers images `[B, 3, H, W]` with a `ReIDOutput`, and so can teach."""
 
     out_channels: int
     """Length of the retrieval feature."""
-
-    def inference(self) -> ReIDModule:
-        """What is measured, saved and exported."""
-        return self
-
-    def repeat_weights(self) -> None:
-        """Starts what repeats the backbone from the backbone's weights: by default nothing does."""
 
     def teach(self, images: Tensor, maps: Sequence[str]) -> TeacherOutput:
         """What it says of `images`, with the `maps` that are asked for. Raises ValueError when it lacks one."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from typing import Self, cast
+
+from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
 
-class StudentSpace(SearchSpace):
-    """A family of networks that a stage can train: students, teachers and baselines.
+class StudentModule(nn.Module):
+    """A network that a stage can train. As a teacher it answers `teach(images, maps)`."""
 
-    A network has `inference()`, the network without what only its training needs, and `repeat_weights()`, which starts
-    what repeats its backbone from the backbone's weights. As a teacher it answers `teach(images, maps)`.
-    """
+    def inference(self) -> StudentModule:
+        """What is measured, saved and exported: the network without what only its training needs."""
+        return self
+
+    def repeat_weights(self) -> None:
+        """Starts what repeats the backbone from the backbone's weights: by default nothing does."""
+
+
+class StudentSpace(SearchSpace):
+    """A family of networks that a stage can train (`StudentModule`): students, teachers and baselines."""
+
+    def student(self, architecture: Architecture | None = None, c_in: int = 3) -> StudentModule:
+        return cast(StudentModule, super().student(architecture, c_in))
 
     @abstractmethod
     def with_ids(self, num_ids: int) -> Self:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from students.reid import ReIDModule, ReIDSpace
+from students.space import StudentSpace
 
 
 class EnsembleNet(ReIDModule):
@@ -47,7 +48,7 @@ class Ensemble(ReIDSpace):
     What member 1 decides has `1.` in front.
     """
 
-    members: tuple[ReIDSpace, ...]
+    members: tuple[StudentSpace, ...]
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -60,7 +61,7 @@ class Ensemble(ReIDSpace):
     def with_ids(self, num_ids: int) -> Ensemble:
         return replace(self, members=tuple(member.with_ids(num_ids) for member in self.members))
 
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
+    def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> EnsembleNet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Teacher:
         self, net: nn.Module, autocast: Callable[[], AbstractContextManager], maps: Sequence[str] = ()
     ) -> None:
         """`maps`: those of the network that are to be kept of each batch."""
-        self._net = net.eval().requires_grad_(False)
+        self._net: Any = net.eval().requires_grad_(False)
         self._autocast = autocast
         self._maps = tuple(maps)
 
@@ -34,7 +34,16 @@ class Teacher:
         return constants(said)
 
 
-B = TypeVar("B", bound=NamedTuple)
+class TeachableBatch(Protocol):
+    """A batch (a named tuple) with images, and a place for what a teacher says of them."""
+
+    @property
+    def images(self) -> Any: ...
+
+    def _replace(self, *, teacher: Any) -> Self: ...
+
+
+B = TypeVar("B", bound=TeachableBatch)
 
 
 def with_teacher(batches: Iterable[B], teacher: Teacher | None) -> Iterator[B]:

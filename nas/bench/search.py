@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from nas.strategies.autograd import require_grad_only
-from nas.strategies.base import Losses
+from nas.strategies.base import Losses, Objective
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
 from nas.strategies.nni.install import check_installed, quiet
@@ -39,7 +39,7 @@ class Noise:
 
 
 class MeanSquare:
-    """An objective that costs nothing beside the network's own passes."""
+    """As much of an objective as a step needs; it costs nothing beside the network's own passes."""
 
     num_steps = 1
 
@@ -140,14 +140,14 @@ def nni(space: Cells, stage: Stage, batch: Noise) -> Form:
     settings = OneShotSettings()
     torch.manual_seed(0)
     supernet = stage.prepare(NNISupernet(space, settings))
-    steps = Steps(settings, supernet, MeanSquare(), stage)
+    steps = Steps(settings, supernet, cast(Objective, MeanSquare()), stage)
     copy_weights(_bilevel(space, stage, DARTS()).supernet, supernet)
     return Form(lambda: steps.step(batch, batch), lambda: steps.task.training_step(batch, 1))
 
 
 def _bilevel(space: Cells, stage: Stage, strategy: DARTS) -> Bilevel:
     torch.manual_seed(0)
-    return Bilevel(strategy, stage.prepare(strategy.supernet(space)), MeanSquare(), stage)
+    return Bilevel(strategy, stage.prepare(strategy.supernet(space)), cast(Objective, MeanSquare()), stage)
 
 
 def copy_weights(ours: Supernet, theirs: NNISupernet) -> None:
@@ -158,8 +158,8 @@ def copy_weights(ours: Supernet, theirs: NNISupernet) -> None:
     with torch.no_grad():
         for other, own in zip(weights, ours.net.parameters(), strict=True):
             other.copy_(own)
-        for other, own in zip(alphas, ours.alpha, strict=True):
-            other.copy_(own[: len(other)])
+        for theirs_alpha, row in zip(alphas, ours.alpha, strict=True):
+            theirs_alpha.copy_(row[: len(theirs_alpha)])
 
 
 def available() -> dict[str, Callable[[Cells, Stage, Noise], Form]]:
@@ -194,7 +194,7 @@ def saved_mib(forward: Callable[[], Tensor]) -> float:
     return sum(kept.values()) / 2**20
 
 
-FORMS = {
+FORMS: dict[str, Callable[[Cells, Stage, Noise], Form]] = {
     "ours": ours,
     "plain mixed operation": partial(ours, strategy=DARTS(folded=False)),
     "every gradient": every_gradient,

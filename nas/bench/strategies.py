@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import product, starmap
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -22,6 +23,7 @@ from nas.bench.tables import Memory, Table, read_tables
 from nas.errors import near_misses
 from nas.metrics.retrieval import check_counts
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
+from nas.strategies.base import Stage
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
@@ -67,9 +69,9 @@ def strategies(
     names = list(dict.fromkeys((BASELINE, *only)))
     known = read_tables(tables)
     jobs = list(product([tables], range(len(known)), names, range(seeds), [trials]))
-    curves, fronts = zip(*_worked(jobs, processes), strict=True)
-    curves = np.reshape(curves, (len(known), len(names), seeds, trials))
-    fronts = np.reshape(fronts, curves.shape[:3])
+    done = list(_worked(jobs, processes))
+    curves = np.reshape([curve for curve, _ in done], (len(known), len(names), seeds, trials))
+    fronts = np.reshape([front for _, front in done], curves.shape[:3])
     rows = {
         f"{table.name}: {name}": _row(table, name, curves[i, [0, j]], fronts[i, [0, j]])
         for i, table in enumerate(known)
@@ -86,7 +88,7 @@ def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tup
     """
     torch.manual_seed(10**6 * list(STRATEGIES).index(name) + seed)
     table = read_tables(folder)[place]
-    history = replace(STRATEGIES[name], trials=trials).search(table.space, table, Memory()).history
+    history = replace(STRATEGIES[name], trials=trials).search(table.space, table, cast(Stage, Memory())).history
     return [line["best"] for line in history], front_share(
         table, *zip(*((line["score"], line["cost"]) for line in history), strict=True)
     )
@@ -98,8 +100,9 @@ def front_share(table: Table, accuracies: Sequence[float], costs: Sequence[float
     The reference point has the table's median accuracy and its largest cost.
     """
     whole = np.array([(accuracy, table.multiply_adds[key]) for key, accuracy in table.accuracies.items()])
-    reference = np.median(whole[:, 0]), whole[:, 1].max()
-    return hypervolume(np.array(accuracies), np.array(costs), *reference) / hypervolume(*whole.T, *reference)
+    least, most = np.median(whole[:, 0]), whole[:, 1].max()
+    everything = hypervolume(whole[:, 0], whole[:, 1], least, most)
+    return hypervolume(np.array(accuracies), np.array(costs), least, most) / everything
 
 
 def hypervolume(values: np.ndarray, costs: np.ndarray, least: float, most: float) -> float:
@@ -111,7 +114,7 @@ def hypervolume(values: np.ndarray, costs: np.ndarray, least: float, most: float
 
 def _worked(jobs: Sequence[tuple], processes: int) -> Iterator[tuple[list[float], float]]:
     """What the jobs found, in their order."""
-    bar = {"description": "searches", "total": len(jobs), "disable": not sys.stderr.isatty()}
+    bar: dict[str, Any] = {"description": "searches", "total": len(jobs), "disable": not sys.stderr.isatty()}
     if processes == 1:
         yield from track(starmap(searched, jobs), console=Console(stderr=True), **bar)
         return

@@ -20,7 +20,7 @@ from torch import nn
 from nas.strategies.base import PruneCallback, Score
 from nas.system.files import read_json
 from search_spaces import nas_bench_201, nas_bench_macro
-from search_spaces.architecture import Architecture, Value
+from search_spaces.architecture import Architecture, V, Value
 from search_spaces.cost.counting import cost
 from search_spaces.nas_bench_201 import EDGES, TABLE_NAMES, NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
@@ -62,7 +62,7 @@ class Asked(Fixed):
         super().__init__()
         self.options: dict[str, Sequence[Value]] = {}
 
-    def choose(self, name: str, options: Sequence[Value]) -> Value:
+    def choose(self, name: str, options: Sequence[V]) -> V:
         self.options[name] = options
         return super().choose(name, options)
 
@@ -188,8 +188,8 @@ def _numbers(path: Path, rows: Mapping[str, Mapping], column: str, most: float) 
     numbers = {}
     for key, row in rows.items():
         try:
-            numbers[key] = float(row.get(column))
-        except (TypeError, ValueError):
+            numbers[key] = float(row[column])
+        except (KeyError, TypeError, ValueError):
             numbers[key] = math.nan
         if not 0 <= numbers[key] <= most:
             raise ValueError(f"{path}: {column} of {key} must be a number from 0 to {most:g}, not {row.get(column)!r}")

@@ -61,7 +61,7 @@ def parse_recipe_args(
     arguments: list[str],
     prog: str,
     about: str,
-    command: type[Given] = Options,
+    command: type[Given] = Options,  # type: ignore[assignment] # without it, Given is Options
 ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
@@ -85,7 +85,8 @@ def parse_recipe_args(
         recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
     if "--loss" in asked:
         recipe = dataclasses.replace(recipe, loss=loss_named(asked["--loss"]))
-    recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **dict.fromkeys(without))
+    left_out: dict[str, Any] = dict.fromkeys(without)
+    recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
     recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
@@ -111,8 +112,9 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
         hint = near_misses(name, STRATEGIES)
         raise ValueError(f"no strategy is named {name!r}{hint}; there are {', '.join(STRATEGIES)}")
     strategy = STRATEGIES[name]
-    both = isinstance(strategy, DARTS) and isinstance(instead_of, DARTS)
-    return dataclasses.replace(strategy, epochs=instead_of.epochs) if both else strategy
+    if isinstance(strategy, DARTS) and isinstance(instead_of, DARTS):
+        return dataclasses.replace(strategy, epochs=instead_of.epochs)
+    return strategy
 
 
 def loss_named(name: str) -> Loss:
@@ -131,6 +133,8 @@ def is_other(subject: str) -> bool:
 def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
     """A network of others, with the data set that `--on` names, or saved features."""
     prog, about = f"nas evaluate {subject}", "measure what is no run's"
+    kind: type[OtherFeatures] | type[OtherNetwork]
+    kinds: dict[str, Any]
     if is_features(subject):
         kind, kinds = OtherFeatures, {}
     else:
@@ -149,7 +153,7 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
         for field in fields
         if field.name != "data"
     }
-    given, options = _parse(kinds, values, arguments, prog, about)
+    given, options = _parse(kinds, values, arguments, prog, about, Options)
     return kind(subject=subject, **given), options
 
 
@@ -182,7 +186,7 @@ def check_renamed(renamed: Mapping[str, str], arguments: Sequence[str]) -> None:
 
 def spell_out(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> list[str]:
     """The arguments with each flag of `short` replaced by what it stands for, also where `=value` is behind it."""
-    spelled = []
+    spelled: list[str] = []
     for word in arguments:
         flag, equals, value = word.partition("=")
         spelled += short.get(flag, (flag,))
@@ -196,15 +200,16 @@ def _parse(
     arguments: list[str],
     prog: str,
     about: str,
-    command: type[Given] = Options,
+    command: type[Given],
 ) -> tuple[dict[str, Any], Given]:
     """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
     fields = [
         (name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
         for name, kind in kinds.items()
     ]
-    fields.append(("options", tyro.conf.OmitArgPrefixes[command], dataclasses.field(default=command())))
-    given = tyro.cli(
+    flat: Any = tyro.conf.OmitArgPrefixes
+    fields.append(("options", flat[command], dataclasses.field(default=command())))
+    given: Any = tyro.cli(
         make_dataclass("Given", fields, kw_only=True),
         args=spell_out(SHORT, arguments),
         prog=prog,

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import tyro
 from rich.console import Console
+from torch import nn
 
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
@@ -31,7 +32,7 @@ from search_spaces.resnet import ResNet
 from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
-from students.reid import ReID
+from students.reid import ReID, ReIDNet
 
 STUDENTS: Mapping[str, ReID] = {
     "kdas": ReID(backbone=Cells(channels=64)),
@@ -135,8 +136,8 @@ def costs(subject: Subject, height: int, width: int, num_ids: int = 0) -> dict[s
     """Cost of the `backbone`, of the `feature net` that is deployed (backbone, embedding, BNNeck) and, for `num_ids`
     training identities, of the network `with classifier`. Nothing is allocated."""
     with torch.device("meta"):
-        net = replace(subject.space, num_ids=num_ids or 1).student(subject.architecture)
-    parts = {"backbone": net.backbone, "feature net": FeatureNet(net)}
+        net = cast(ReIDNet, replace(subject.space, num_ids=num_ids or 1).student(subject.architecture))
+    parts: dict[str, nn.Module] = {"backbone": net.backbone, "feature net": FeatureNet(net)}
     if num_ids:
         parts["with classifier"] = net
     return {part: cost(module, height, width) for part, module in parts.items()}
@@ -144,7 +145,7 @@ def costs(subject: Subject, height: int, width: int, num_ids: int = 0) -> dict[s
 
 def _of_recipe(recipe: Recipe, architecture: Architecture | None) -> Subject:
     space, architecture = recipe.retrained.inference(architecture)
-    return Subject(space, architecture, (recipe.images.height, recipe.images.width))
+    return Subject(cast(ReID, space), architecture, (recipe.images.height, recipe.images.width))
 
 
 def _of_file(path: Path, student: str) -> Subject:

@@ -22,6 +22,7 @@ from rich.text import Text
 from nas.data.base import ReIDData
 from nas.data.check.check import Checked, SplitFacts, Spread, check
 from nas.data.check.look import image_folders
+from nas.data.check.problems import Severity
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
 from nas.report.contact_sheet import contact_sheet
@@ -38,7 +39,7 @@ Exit status: 0 when it is fine, 1 when there is an error in it, 2 when it cannot
 Example: nas data check market1501 data
 `nas data check NAME --help` lists the data set's fields."""
 NOT_ASKED = ("root", "file", "single_images", "unreadable", "label_noise")  # PATH, and what matters to training alone
-COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+COLOURS: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     asked = [field for field in dataclasses.fields(kind) if field.name not in NOT_ASKED]
     fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
     fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
-    given = tyro.cli(
+    given: Any = tyro.cli(
         dataclasses.make_dataclass("Given", fields, kw_only=True),
         args=arguments,
         prog=f"nas data check {name} PATH",

@@ -7,10 +7,11 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from importlib.machinery import FileFinder
 from pathlib import Path
 from pkgutil import iter_modules, resolve_name
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import runs.recipes
 from nas.errors import near_misses
@@ -31,14 +32,14 @@ def recipes() -> dict[str, Listed]:
     """The toolkit's recipes by name, read from their source: none is imported."""
     found = {}
     for module in iter_modules(runs.recipes.__path__, f"{runs.recipes.__name__}."):
-        source = Path(module.module_finder.path) / f"{module.name.rpartition('.')[2]}.py"
+        source = Path(cast(FileFinder, module.module_finder).path) / f"{module.name.rpartition('.')[2]}.py"
         functions = filter(_is_recipe, ast.parse(source.read_text(encoding="utf-8")).body)
         for function in sorted(functions, key=lambda function: function.name):
             found[function.name] = Listed(module.name, (ast.get_docstring(function) or "").partition("\n")[0])
     return found
 
 
-def _is_recipe(node: ast.stmt) -> bool:
+def _is_recipe(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     """Whether a module defines a public function there that has no parameters and says that it returns a Recipe."""
     if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.returns is None:
         return False
@@ -94,6 +95,8 @@ def _module(path: Path) -> ModuleType:
         raise ValueError(f"the recipe file {path} does not exist")
     name = f"recipe file {path.stem}"  # no import can ask for it, so that a random.py replaces nothing
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"a recipe file must end in .py, not be {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

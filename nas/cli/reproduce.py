@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from nas.cli.arguments import OUT, parse_recipe_args
+from nas.cli.arguments import Options as CommonOptions
 from nas.errors import near_misses
+from nas.recipe import Recipe
 from nas.report.style import svg
 from nas.report.table import as_rich
 from nas.stages.paper_figures import paper_figure
@@ -77,7 +79,9 @@ def table_named(papers: Tables, paper: str, table: str) -> Sequence[Published]:
     return papers[paper][table]()
 
 
-def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog: str) -> tuple[list[Published], Any]:
+def _asked(
+    rows: Sequence[Published], ours: Options, arguments: list[str], prog: str
+) -> tuple[list[Published], CommonOptions]:
     """The rows that are wanted, their recipes with the data's place and what the command line changes of them."""
     wanted = [row for row in rows if not ours.rows or any(part.lower() in row.name.lower() for part in ours.rows)]
     if not wanted:
@@ -89,5 +93,5 @@ def _asked(rows: Sequence[Published], ours: Options, arguments: list[str], prog:
         wanted = [
             replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted
         ]
-    given = [parse_recipe_args(row.recipe, arguments, prog, "") for row in wanted]
+    given: list[tuple[Recipe, CommonOptions]] = [parse_recipe_args(row.recipe, arguments, prog, "") for row in wanted]
     return [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)], given[0][1]

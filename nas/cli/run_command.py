@@ -34,7 +34,10 @@ Given = TypeVar("Given", bound=Options)
 
 
 def run_command(
-    word: str, arguments: list[str], work: Callable[[Run, Given], dict[str, Any]], options: type[Given] = Options
+    word: str,
+    arguments: list[str],
+    work: Callable[[Run, Given], dict[str, Any]],
+    options: type[Given] = Options,  # type: ignore[assignment] # without it, `work` takes Options
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
     said of it."""

@@ -1,7 +1,7 @@
 """The `data` field of a recipe: where a data set lies, and what to do with its flaws."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
@@ -10,6 +10,8 @@ from nas.data.checks import check_apart, check_counts, checked_singles, without_
 
 class Source(ABC):
     """The `data` field of a recipe: a frozen dataclass that says where a data set lies."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     task: ClassVar[Any]
     """What the data set is for: the name of a built-in task (`nas.tasks`), or a `Task` of its own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Self
+from dataclasses import Field
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ Losses = Mapping[str, Tensor]
 
 class Loss(ABC):
     """A frozen dataclass with a field `temperature`, the teacher's over the epochs."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     temperature: Temperature
 

@@ -6,7 +6,6 @@ import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -18,7 +17,8 @@ from nas.system.config import decode, encode, import_all
 from nas.system.version1 import with_todays_names
 from nas.system.weights import load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
-from students.reid import ReIDModule, ReIDNet, ReIDSpace
+from students.reid import ReIDNet, ReIDSpace
+from students.space import StudentModule, StudentSpace
 
 FORMAT = 1
 
@@ -34,15 +34,15 @@ def import_spaces() -> None:
 class Network:
     """A network with the space and architecture it was built from, and the training identities its logits stand for."""
 
-    net: nn.Module
-    space: ReIDSpace
+    net: StudentModule
+    space: StudentSpace
     architecture: Architecture | None
     identities: tuple[int, ...]
 
     def inference(self) -> Network:
         """The network without what only its training needs."""
         space, architecture = self.space.inference(self.architecture)
-        return replace(self, net=cast(ReIDModule, self.net).inference(), space=space, architecture=architecture)
+        return replace(self, net=self.net.inference(), space=space, architecture=architecture)
 
     def save(self, path: Path) -> Path:
         """Writes safetensors."""

@@ -46,7 +46,7 @@ def cell_graphs(architecture: dict) -> dict[str, nx.MultiDiGraph]:
         if _is_cell_node(name, value):
             cell, node = name.rsplit(".", 1)
             matches = [_EDGE.fullmatch(edge) for edge in value]
-            cells.setdefault(cell, {})[int(node)] = [(m["operation"], int(m["input"])) for m in matches]
+            cells.setdefault(cell, {})[int(node)] = [(m["operation"], int(m["input"])) for m in matches if m]
     return {cell: _cell_graph(cell, nodes) for cell, nodes in cells.items()}
 
 

@@ -155,5 +155,5 @@ def _text(
     pen.text(place, fitted(text, _font(size), width), fill=colour, font=_font(size), anchor="ls")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)

@@ -29,15 +29,21 @@ _REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 _COLOUR = re.compile("|".join(THEME))
 
 
+def _first(pattern: str | re.Pattern[str], text: str) -> re.Match[str]:
+    match = re.search(pattern, text)
+    assert match is not None
+    return match
+
+
 def inline_svg(svg: str, name: str, title: str) -> Markup:
     """An SVG document as an element of a page, named `title` for who cannot see it.
 
     `name` must be unique on the page: it keeps the identifiers of several drawings apart.
     """
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[_TAG.search(svg).start() :], flags=re.DOTALL)
-    tag = _TAG.search(svg)[0]
-    width = float(re.search(r'\bwidth="([\d.]+)pt"', tag)[1]) * PX_PER_PT
-    view_box = re.search(r'\bviewBox="[\d. -]+"', tag)[0]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[_first(_TAG, svg).start() :], flags=re.DOTALL)
+    tag = _first(_TAG, svg)[0]
+    width = float(_first(r'\bwidth="([\d.]+)pt"', tag)[1]) * PX_PER_PT
+    view_box = _first(r'\bviewBox="[\d. -]+"', tag)[0]
     opening = (
         f'<svg {view_box} role="img" aria-label="{escape(title)}"'
         f' style="max-width: {width:.0f}px; min-width: {SMALLEST * width:.0f}px">'

@@ -81,14 +81,15 @@ def _content(folder: Path) -> dict:
 
 def templates() -> Environment:
     """Templates in which everything is escaped unless a function of this package made it as markup."""
+    loader = PackageLoader("nas.report", "")
     environment = Environment(
-        loader=PackageLoader("nas.report", ""),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style"] = Markup(environment.loader.get_source(environment, "page.css")[0])
+    environment.globals["style"] = Markup(loader.get_source(environment, "page.css")[0])
     return environment
 
 

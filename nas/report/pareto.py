@@ -20,12 +20,12 @@ LONGEST_NAME = 30
 HEIGHT, HEIGHT_PER_NAME = 4.2, 0.17  # inches
 
 
-def front(costs: Sequence[float], accuracies: Sequence[float]) -> np.ndarray:
+def front(costs: Sequence[float] | np.ndarray, accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
     """A mask `[N]` of the points that no other beats: none costs as little and is as accurate, and better in one."""
     cost, accuracy = np.asarray(costs, dtype=float), np.asarray(accuracies, dtype=float)
     no_worse = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
     better = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
-    return ~(no_worse & better).any(axis=0)
+    return np.logical_not((no_worse & better).any(axis=0))
 
 
 def pareto(rows: Sequence[dict]) -> Figure | None:

@@ -7,6 +7,7 @@ text. What is missing, not a number or infinite is a gap in its curve; a functio
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -70,8 +71,8 @@ def measures(history: Sequence[dict]) -> str:
         ]
         panels.append((title, "", _drawable(curves)))
     for key, title in (("eigenvalue", "largest eigenvalue of the Hessian"), ("tau", "tau of the Gumbel softmax")):
-        _, *curve = _over_epochs(history, key)
-        panels.append((title, "", _drawable([("", *curve)])))
+        _, epochs, values = _over_epochs(history, key)
+        panels.append((title, "", _drawable([("", epochs, values)])))
     return _panels(panels)
 
 
@@ -113,9 +114,9 @@ def training(history: Sequence[dict]) -> str:
     for key, title in (("weight", "loss of the weights"), ("alpha", "loss of the alphas"), ("loss", "loss")):
         names = dict.fromkeys(name for line in history for name in line.get(key) or {})
         panels.append((title, "", _drawable(_over_epochs(history, key, name) for name in names)))
-    _, *temperature = _over_epochs(history, "temperature")
+    _, epochs, temperatures = _over_epochs(history, "temperature")
+    panels.append(("temperature", "", _drawable([("", epochs, temperatures)])))
     _, epochs, shares = _over_epochs(history, "mAP")
-    panels.append(("temperature", "", _drawable([("", *temperature)])))
     panels.append(("mAP (%)", "", _drawable([("", epochs, [100 * share for share in shares])])))
     return _panels(panels)
 
@@ -149,7 +150,7 @@ def _alpha_grid(history: Sequence[dict], names: list[str]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH if columns > 2 else SMALL[0], 1.5 * rows + 0.9), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        handles = {}
+        handles: dict[str, Any] = {}
         for axes, name in zip(grid.flat, names, strict=False):
             curves = _drawable(_over_epochs(history, "alphas", name, key) for key in operations)
             handles |= _plot_operations(axes, operations, curves)
@@ -234,11 +235,11 @@ def _over_epochs(history: Sequence[dict], *keys: str) -> Curve:
 
 def _drawable(curves: Iterable[Curve]) -> list[Curve]:
     """The curves without their gaps' points, and without those that have no point at all."""
-    kept = []
+    kept: list[Curve] = []
     for name, x, y in curves:
         points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
         if points:
-            kept.append((name, *map(list, zip(*points, strict=True))))
+            kept.append((name, [a for a, _ in points], [b for _, b in points]))
     return kept
 
 
@@ -262,5 +263,6 @@ def _numbers(values: Iterable[object]) -> list[float]:
 
 def _number(value: object) -> float:
     """The value as a number an axis can bear, or NaN."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) <= LIMIT else math.nan
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    return float(value) if abs(value) <= LIMIT else math.nan

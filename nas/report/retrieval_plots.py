@@ -3,6 +3,8 @@
 Every function returns a figure, which `nas.report.style` writes as SVG or PNG. CMC curves are in `nas.report.plots`.
 """
 
+from typing import cast
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -125,12 +127,12 @@ def _scatter(
 ) -> None:
     colour = COLOURS[number % len(COLOURS)]
     if cameras is None or all_cameras is None:
-        axes.scatter(*places.T, s=24, color=colour, linewidths=0.8)
+        axes.scatter(places[:, 0], places[:, 1], s=24, color=colour, linewidths=0.8)
         return
     for camera, marker in _markers(all_cameras).items():
         seen = cameras == camera
         if seen.any():
-            axes.scatter(*places[seen].T, s=24, marker=marker, color=colour, linewidths=0.8)
+            axes.scatter(places[seen, 0], places[seen, 1], s=24, marker=marker, color=colour, linewidths=0.8)
 
 
 def _camera_legend(figure: Figure, axes: Axes, cameras: np.ndarray) -> None:
@@ -165,5 +167,5 @@ def _heat_map(axes: Axes, values: np.ndarray, pairs: CameraPairs) -> None:
                 ha="center",
                 va="center",
                 fontsize=size,
-                color="white" if image.norm(value) < 0.5 else "black",
+                color="white" if cast(float, image.norm(value)) < 0.5 else "black",
             )

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ WIDTH, SMALL = 11.2, (5.2, 3.4)  # of a row of plots; of a single plot and its h
 
 PNG_DPI = 200
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "text.parse_math": False,
@@ -92,7 +93,7 @@ def png(figure: Figure) -> bytes:
     return _saved(figure, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
 
 
-def _saved(figure: Figure, **how: object) -> bytes:
+def _saved(figure: Figure, **how: Any) -> bytes:
     file = io.BytesIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the reader's machine has the font of a Chinese name

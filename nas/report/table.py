@@ -121,8 +121,9 @@ def _with_deviation(row: dict, key: str) -> str:
 
 def _formatted(value: object, text: Callable[[float], str]) -> str:
     """`text(value)`, or a dash for what is missing, no number, or beyond anything a network can have."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return text(value) if is_number and abs(value) < LIMIT else MISSING
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return MISSING
+    return text(value) if abs(value) < LIMIT else MISSING
 
 
 def _markdown_text(text: str) -> str:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 import matplotlib.style
@@ -39,7 +39,7 @@ def history(study: Study, names: Sequence[str]) -> Figure:
     from optuna.trial import TrialState
     from optuna.visualization.matplotlib import plot_optimization_history
 
-    axes = plot_optimization_history(in_plot_units(study), target_name="complete")
+    axes: Any = plot_optimization_history(in_plot_units(study), target_name="complete")
     axes.collections[0].set(color=EVERY, sizes=[25])
     axes.lines[0].set(color=BEST, alpha=1, linewidth=1.2, drawstyle="steps-post", label="best so far")
     if pruned := _trials(study, TrialState.PRUNED):
@@ -60,7 +60,7 @@ def importance(study: Study, names: Sequence[str]) -> Figure | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that trials are few
-        axes = plot_param_importances(in_plot_units(study), target_name="mAP")
+        axes: Any = plot_param_importances(in_plot_units(study), target_name="mAP")
     num_bars = len(axes.patches)
     num_drawn = min(num_bars, MOST_PARAMETERS)
     axes.figure.set_figheight(0.9 + 0.28 * num_drawn)
@@ -81,7 +81,7 @@ def contour(study: Study, names: Sequence[str]) -> Figure | None:
     names = [name for name in names if name in shown.best_trial.params][:2]
     if len(names) < 2 or len({values_of(trial)[0] for trial in _trials(study)}) < 2:
         return None
-    axes = plot_contour(shown, params=names, target_name="mAP (%)")
+    axes: Any = plot_contour(shown, params=names, target_name="mAP (%)")
     lines, areas, points, *_ = axes.collections
     lines.set_alpha(0.3)
     areas.set_cmap(COLOURS)
@@ -99,7 +99,7 @@ def parallel(study: Study, names: Sequence[str]) -> Figure | None:
 
     if not names:
         return None
-    axes = plot_parallel_coordinate(in_plot_units(study), params=list(names), target_name="mAP (%)")
+    axes: Any = plot_parallel_coordinate(in_plot_units(study), params=list(names), target_name="mAP (%)")
     axes.figure.set_size_inches(WIDTH, 4.2)
     axes.collections[0].set(cmap=COLOURS, linewidth=1.3)
     labels = [name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}" for name in sorted(names)]
@@ -120,16 +120,16 @@ def pareto_front(study: Study, names: Sequence[str]) -> Figure | None:
     shown = in_plot_units(study, num_objectives=2)
     if len({values_of(trial)[1] for trial in _trials(study)}) < 2:
         return None
-    axes = plot_pareto_front(shown, targets=lambda trial: trial.values[::-1], target_names=["MACs (M)", "mAP (%)"])
+    axes: Any = plot_pareto_front(shown, targets=lambda trial: trial.values[::-1], target_names=["MACs (M)", "mAP (%)"])
     *others, best = axes.collections
     for points in others:
         points.set(facecolor="none", edgecolor=MUTED, sizes=[25])
     best.set(color=EVERY, sizes=[30])
     front = sorted(shown.best_trials, key=lambda trial: trial.values[1])
-    points = [trial.values[::-1] for trial in front]
-    axes.plot(*zip(*points, strict=True), color=EVERY, linewidth=1)
-    for trial, point in zip(front, points, strict=True):
-        axes.annotate(str(trial.number), point, (0, 6), textcoords="offset points", fontsize=8, ha="center", color=INK)
+    places = [trial.values[::-1] for trial in front]
+    axes.plot(*zip(*places, strict=True), color=EVERY, linewidth=1)
+    for trial, place in zip(front, places, strict=True):
+        axes.annotate(str(trial.number), place, (0, 6), textcoords="offset points", fontsize=8, ha="center", color=INK)
     axes.get_legend().remove()
     axes.margins(0.1)
     return axes.figure
@@ -154,7 +154,7 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table, study
     for name, figure in draw(study, found["importances"]).items():
         title, plot = PLOTS[name]
         text = svg(figure)
-        figures.append((title, inline_svg(text, name, title), plot.__doc__.partition("\n")[0]))
+        figures.append((title, inline_svg(text, name, title), (plot.__doc__ or "").partition("\n")[0]))
         write_text(folder / "plots" / f"{name}.svg", text)
     page = (
         templates()
@@ -208,7 +208,8 @@ def in_plot_units(study: Study, num_objectives: int = 1) -> Study:
     """A copy in memory whose objectives are mAP in percent and MACs in millions: Optuna draws values as they are."""
     import optuna
 
-    copy = optuna.create_study(directions=("maximize", "minimize")[:num_objectives])
+    directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
+    copy = optuna.create_study(directions=directions[:num_objectives])
     for trial in study.get_trials(deepcopy=False):
         is_complete = trial.state == optuna.trial.TrialState.COMPLETE
         copy.add_trial(

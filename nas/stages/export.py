@@ -75,7 +75,7 @@ def as_onnx(net: nn.Module, height: int, width: int) -> bytes:
         torch.onnx.export(
             net,
             (torch.zeros(2, 3, height, width),),
-            file,
+            file,  # type: ignore[arg-type] # the older way writes to open files, too
             dynamo=False,
             opset_version=OPSET,
             input_names=["images"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
 from nas.run import RESULTS, Run
+from search_spaces.space import Staged
+from students.reid import ReIDNet
 
 Results = Sequence[Mapping[str, Any]]
 Draw = Callable[[Results, Path], dict[str, Figure]]
@@ -35,7 +37,7 @@ def paper_figure(name: str) -> Draw:
 def weights(results: Results, folder: Path) -> dict[str, Figure]:
     """The students' weights stage by stage, first seed (KSL, Figure 5)."""
     networks = {
-        result["name"]: stage_weights(Network.load(path / RESULTS["retrain"]).net.backbone)
+        result["name"]: stage_weights(cast(ReIDNet, Network.load(path / RESULTS["retrain"]).net).backbone)
         for result, path in _first_runs(results, folder)
     }
     return {"weights": weight_histograms(networks)}
@@ -52,7 +54,7 @@ def stage_weights(backbone: torch.nn.Module) -> dict[str, np.ndarray]:
                 if parameter.dim() > 1
             ]
         ).numpy()
-        for name, modules in backbone.stages().items()
+        for name, modules in cast(Staged, backbone).stages().items()
     }
 
 

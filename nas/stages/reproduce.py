@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.data.source import DataSource
+from nas.data.source import Source
 from nas.recipe import Recipe
 from nas.report.table import MISSING, Row, Table, as_markdown, millions, multiply_adds, percent
 from nas.run import DECIDES, RESULTS, Run
@@ -42,7 +42,7 @@ def reproduce(
     runs: dict[Recipe, str] = {}
     for row in rows:
         runs.setdefault(row.recipe, _folder_name(row.name))
-    results = [
+    results: list[dict[str, Any]] = [
         {
             "name": row.name,
             "paper": dict(row.paper),
@@ -82,7 +82,7 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     return Table(("network", *columns, "parameters", "MACs"), tuple(rows))
 
 
-def _absent(sources: set[DataSource]) -> dict[DataSource, str]:
+def _absent(sources: Iterable[Source]) -> dict[Source, str]:
     """The data sets that cannot be read, and why."""
     reasons = {}
     for source in sources:

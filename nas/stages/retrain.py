@@ -10,6 +10,7 @@ from nas.stages.teacher import run_teacher, teacher_path
 from nas.stages.train_and_save import train_and_save
 from nas.system.files import digest
 from nas.training.build import build_network
+from students.space import StudentSpace
 
 
 def retrain(run: Run, overwrite: bool = False) -> None:
@@ -33,14 +34,13 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         network = build_network(space, architecture, data.identities, recipe.retrain, recipe.seed)
         train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, run_teacher(run, data, stage))
     if recipe.baseline is not None:
-        _train_baseline(run, overwrite, data)
+        _train_baseline(run, overwrite, recipe.baseline.with_ids(len(data.identities)), data)
 
 
-def _train_baseline(run: Run, overwrite: bool, data: Any) -> None:
+def _train_baseline(run: Run, overwrite: bool, space: StudentSpace, data: Any) -> None:
     recipe = run.recipe
     stage = run.begin("baseline", overwrite, len(data.identities))
     if stage is not None:
-        space, training = recipe.baseline.with_ids(len(data.identities)), replace(recipe.retrain, pretrained="")
-        train_and_save(
-            run, stage, build_network(space, None, data.identities, training, recipe.seed), data, training, recipe.loss
-        )
+        training = replace(recipe.retrain, pretrained="")
+        network = build_network(space, None, data.identities, training, recipe.seed)
+        train_and_save(run, stage, network, data, training, recipe.loss)

@@ -19,8 +19,8 @@ def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
     Of several processes, the first alone goes on after the training.
     """
     recipe = run.recipe
-    if recipe.architecture is not None:
-        recipe.retrained.with_ids(1).check(run.architecture())  # before the time for a teacher is spent
+    if recipe.architecture is not None and (architecture := run.architecture()):
+        recipe.retrained.with_ids(1).check(architecture)  # before the time for a teacher is spent
     elif recipe.strategy is not None:
         check_search(recipe)
     if recipe.teacher is not None and recipe.teacher.weights is None:

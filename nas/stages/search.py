@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
     with _helped(run, num_workers):
         found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
-        write_found(run, found, what_for.trials)
+        write_found(run, found, what_for.cost)
         run.end(stage)
     stage.fabric.barrier()
 
@@ -77,6 +78,7 @@ def join_search(folder: Path, threads: int) -> None:
 
 def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
+    assert recipe.strategy is not None
     strategy, space = recipe.strategy, searched_space(recipe, 1)
     recipe.retrained.with_ids(1).check(recipe.space.with_ids(1).published())
     try:
@@ -102,6 +104,7 @@ def _serves(strategy: Strategy, space: SearchSpace) -> bool:
 def objective(run: Run, data: Any, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
     recipe, task = run.recipe, run.recipe.task
+    assert recipe.strategy is not None
     teacher = run_teacher(run, data, stage)
     parts = task.halves(data, recipe, np.random.default_rng(recipe.seed))
     weights, alphas = (
@@ -113,8 +116,13 @@ def objective(run: Run, data: Any, stage: Stage) -> SearchObjective:
     )
 
 
-def write_found(run: Run, found: SearchResult, trials: Trials) -> None:
-    """The ranked list and the front, then the best: with it the search counts as finished."""
+def write_found(run: Run, found: SearchResult, cost_of: Callable[[Architecture], float]) -> None:
+    """The ranked list and the front, then the best: with it the search counts as finished. `cost_of` is asked for those
+    that the search has not measured."""
+
+    def described(architecture: Architecture) -> dict:
+        own, changes = split_decisions(architecture, run.recipe)
+        return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
 
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
         student = {}
@@ -122,12 +130,8 @@ def write_found(run: Run, found: SearchResult, trials: Trials) -> None:
             student["student"] = student_cost(run.recipe, split_decisions(architecture, run.recipe)[0])
         return {"score": score, "cost": cost, **student, "architecture": described(architecture)}
 
-    def described(architecture: Architecture) -> dict:
-        own, changes = split_decisions(architecture, run.recipe)
-        return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
-
     costs = {
-        architecture: trials.cost(architecture) for _, architecture in found.ranked if architecture not in found.costs
+        architecture: cost_of(architecture) for _, architecture in found.ranked if architecture not in found.costs
     } | dict(found.costs)
     write_json(
         run.folder / FOUND,

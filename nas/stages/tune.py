@@ -26,7 +26,7 @@ from nas.stages.teacher import run_teacher
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import NAME, UNREACHABLE, join_study, lock, open_storage, retry, unreachable
+from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, lock, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.config import apply_overrides, portable
 from nas.system.files import read_json
@@ -42,7 +42,8 @@ POLL_S = 1.0
 class Measures(Protocol):
     """Gives proposals their scores, as `nas.study.trainer.Trainer` does."""
 
-    num_ids: int
+    @property
+    def num_ids(self) -> int: ...
 
     def __call__(
         self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback
@@ -67,7 +68,7 @@ class Tuning:
             )
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Direction]:
         return ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
 
 

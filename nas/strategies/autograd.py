@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 
 @contextmanager
-def require_grad_only(of: list[Tensor], net: nn.Module) -> Iterator[None]:
+def require_grad_only(of: Iterable[Tensor], net: nn.Module) -> Iterator[None]:
     """Lets only the parameters in `of` ask for a gradient, so that nothing is kept or computed for the others."""
     wanted = {id(parameter) for parameter in of}
     others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]

@@ -6,9 +6,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,11 +17,14 @@ from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
+N = TypeVar("N", bound=nn.Module)
+
 
 class Batch(Protocol):
     """One batch, teacher's signals included."""
 
-    images: Tensor
+    @property
+    def images(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Scores(Protocol):
 class Objective(Scores, Protocol):
     """What the network should become good at; built from data, task losses and the teacher."""
 
-    num_steps: int
-    """Batches in an epoch, of each half."""
+    @property
+    def num_steps(self) -> int:
+        """Batches in an epoch, of each half."""
 
     def weight_batches(self, epoch: int, start: int = 0) -> Iterable[Batch]:
         """The batches of `epoch` for the weights, from step `start`: the same ones whenever asked."""
@@ -80,9 +84,15 @@ class Objective(Scores, Protocol):
 class Loop(Protocol):
     """Epochs and steps that go on where a killed process stopped (`nas.training.stage.Loop`)."""
 
+    epoch: int
+    history: list[dict]
+
+    @property
+    def now(self) -> float: ...
+
     def epochs(self) -> Iterator[int]: ...
 
-    def steps(self, batches: Callable[[int], Iterable]) -> Iterator: ...
+    def steps(self, batches: Callable[..., Iterable]) -> Iterator: ...
 
     def add(self, losses: Losses, prefix: str = "loss") -> None: ...
 
@@ -118,10 +128,10 @@ class Stage(Protocol):
     folder: Path
     """The run's."""
 
-    def prepare(self, net: nn.Module) -> nn.Module:
+    def prepare(self, net: N) -> N:
         """The network on the stage's device, in its memory format."""
 
-    def autocast(self): ...
+    def autocast(self) -> AbstractContextManager: ...
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients averaged over the processes that search together."""
@@ -159,6 +169,8 @@ def check_minutes(minutes: float | None) -> None:
 
 class Strategy(ABC):
     """A way to search: a frozen dataclass of its constants, and one method."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     epochs: int
     minutes: float | None

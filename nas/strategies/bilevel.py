@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from nas.strategies.autograd import require_grad_only, running_statistics_kept
 from nas.strategies.base import Batch, Losses, Objective, Stage
 from nas.strategies.cost_penalty import CostPenalty
 from nas.strategies.hessian import largest_eigenvalue
-from nas.training.optimisers import Optimiser, current_rate, step
+from nas.training.optimisers import SGD, Optimiser, current_rate, step
 from search_spaces.relaxed import Supernet
 
 
@@ -60,7 +60,7 @@ class Bilevel:
         self.supernet = supernet
         self.objective = objective
         self.stage = stage
-        self.weights = list(supernet.net.parameters())
+        self.weights: list[Tensor] = list(supernet.net.parameters())
         self.weight_optimiser = strategy.weights.build(self.weights)
         self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
 
@@ -124,7 +124,7 @@ class Bilevel:
                 torch.ones_like(alpha),
             )
 
-    def _gradients_at(self, weights: list[Tensor], batch: Batch, epoch: int) -> tuple[Losses, list[Tensor]]:
+    def _gradients_at(self, weights: Sequence[Tensor], batch: Batch, epoch: int) -> tuple[Losses, list[Tensor]]:
         """Those of the alphas' loss where the supernet has these `weights`: of the alphas, and of each weight."""
         names = [f"net.net.{name}" for name, _ in self.supernet.net.named_parameters()]
         weights = [weight.requires_grad_() for weight in weights]
@@ -137,12 +137,12 @@ class Bilevel:
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         """SGD's step for `gradients`, before the learning rate."""
-        sgd = self.strategy.weights
+        sgd = cast(SGD, self.strategy.weights)  # second order is for SGD alone
         direction = torch._foreach_add(gradients, [w.detach() for w in self.weights], alpha=sgd.weight_decay)
         buffers = [self.weight_optimiser.state[w].get("momentum_buffer") for w in self.weights]
         if buffers[0] is not None:
             torch._foreach_add_(direction, buffers, alpha=sgd.momentum)
-        return direction
+        return list(direction)
 
     def _gradients(
         self, loss: Callable[..., Losses], batch: Batch, epoch: int, of: list[Tensor]

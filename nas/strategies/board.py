@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Trial:
         }
 
     @classmethod
-    def from_dict(cls, line: dict) -> Trial:
+    def from_dict(cls, line: Mapping) -> Trial:
         score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
         return cls(Architecture.from_dict(line["architecture"]), score)
 
@@ -133,13 +133,14 @@ class Board:
         for line in self.journal.read_new():
             match line:
                 case {"ask": number, "architecture": noted}:
-                    self.asked.append(self.proposer.ask(number))
-                    if self.asked[number] != Architecture.from_dict(noted):
+                    asked = self.proposer.ask(number)
+                    if asked is None or asked != Architecture.from_dict(noted):
                         raise ValueError(
                             f"the search cannot go on: trial {number} would be another one now, as if "
                             "libraries had other versions than before. Bring these back, or --overwrite to "
                             "start again"
                         )
+                    self.asked.append(asked)
                 case {"report": number, "epoch": epoch, "value": value}:
                     self._report(number, epoch, value)
                 case {"tell": number}:

@@ -99,6 +99,7 @@ def _read(path: Path, space: SearchSpace, height: int, width: int, device: torch
         return CandidateLatency.from_dict(read_json(path), space, height, width, device)
     except OtherConditions as different:
         warn(f"the latency table {path} does not hold here ({different}): latencies are measured anew", stacklevel=4)
+        return None
     except (ValueError, OSError) as problem:
         raise ValueError(
             f"{path} must hold a latency table: {problem}. Delete it, or name another file, and the table is measured"
@@ -109,6 +110,6 @@ def _of_the_first(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `make` gives the first of the processes that search together."""
     if not distributed.is_initialized():
         return make()
-    box = [make() if distributed.get_rank() == 0 else None]
+    box = [make() if distributed.get_rank() == 0 else {}]
     distributed.broadcast_object_list(box)
     return box[0]

@@ -15,7 +15,7 @@ from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
 from nas.strategies.health import health
 from nas.strategies.hessian import has_grown
 from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser, current_rate
-from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.cost.candidates import CandidateCosts, MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
@@ -168,11 +168,11 @@ class DARTS(Strategy):
     ) -> CostPenalty | None:
         if not self.cost_weight:
             return None
-        size = next(iter(objective.alpha_batches(0))).images.shape[2:]
-        costs = (
-            MultiplyAdds.counted(space, *size)
+        height, width = next(iter(objective.alpha_batches(0))).images.shape[2:]
+        costs: CandidateCosts = (
+            MultiplyAdds.counted(space, height, width)
             if self.cost == "multiply_adds"
-            else latency_table(space, *size, device, stage.folder / TABLE, self.latency_table)
+            else latency_table(space, height, width, device, stage.folder / TABLE, self.latency_table)
         )
         return CostPenalty(costs, self.cost_weight, self._target)
 

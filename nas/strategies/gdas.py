@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +40,8 @@ class GDAS(DARTS):
     def supernet(self, space: SearchSpace) -> DrawnSupernet:
         return DrawnSupernet.of(space, folded=self.folded)
 
-    def begin_epoch(self, supernet: DrawnSupernet, epoch: int) -> dict[str, float]:
+    def begin_epoch(self, supernet: Supernet, epoch: int) -> dict[str, float]:
+        assert isinstance(supernet, DrawnSupernet)
         done = epoch / max(self.epochs - 1, 1)
         supernet.tau = self.first_tau + (self.last_tau - self.first_tau) * done
         return {"tau": supernet.tau}
@@ -50,7 +52,7 @@ class DrawnSupernet(Supernet):
 
     tau = 1.0
 
-    def mixing(self) -> list[list[Tensor | None]]:
+    def mixing(self) -> Sequence[Sequence[Tensor | None]]:
         """The weight of the drawn candidate, which is 1, and None for all others.
 
         Its gradient is that of its softmax weight `softmax((alpha + gumbel) / tau)` (Eq. 3 to 5; `log pi` is alpha but

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from search_spaces.architecture import Architecture, parse_edge
+from search_spaces.architecture import Answer, Architecture, parse_edge
 
 POOLS = ("max3", "avg3")
 
@@ -32,9 +32,9 @@ def health(supernet: Weighted, predicted: Architecture) -> dict[str, float]:
     sizes = (~supernet.absent).sum(dim=1)
     entropy = torch.special.entr(weights).sum(dim=1) / sizes.log()
     top = weights.topk(2, dim=1).values
-    ops = [
-        parse_edge(edge)[0] for answer in predicted.decisions.values() if isinstance(answer, tuple) for edge in answer
-    ] or list(predicted.decisions.values())
+    answers = list(predicted.decisions.values())
+    on_edges = [parse_edge(edge)[0] for answer in answers if isinstance(answer, tuple) for edge in answer]
+    ops = list[Answer](on_edges) or answers
     return {
         "entropy": entropy.mean().item(),
         "margin": (top[:, 0] - top[:, 1]).mean().item(),

@@ -47,7 +47,9 @@ class OptunaSearch(DiscreteSearch):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
+        directions: list[Literal["maximize", "minimize"]] = ["maximize"]
+        if self.sampler == "nsga2":
+            directions.append("minimize")
         return Asking(
             space, optuna.create_study(directions=directions, sampler=self._sampler(int(rng.integers(2**32))))
         )

@@ -26,7 +26,7 @@ class PCDARTS(DARTS):
 
     epochs: int = 50
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3))
-    warmup_epochs: int | None = None
+    warmup_epochs: int | None = None  # type: ignore[assignment] # read by num_resting alone
     """Epochs at the start in which the alphas rest; None: 3 of 10 (the paper: 15 of 50)."""
     num_parts: int = 4
     """K: the candidates see the first 1/K of the channels, the rest passes by."""
@@ -116,14 +116,15 @@ class PartialOp(MixedOp):
         self.out_channels *= num_parts
         self.num_parts = num_parts
 
-    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor:
+    def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor | None:
         if self.num_parts == 1:
             return super().forward(x, states, source)
         seen, rest = x.tensor_split([x.shape[1] // self.num_parts], dim=1)
         mixed = super().forward(seen)
+        share = self._mixture.weights[self.row][-1]
+        assert mixed is not None and share is not None  # no candidate is left out
         if rest.shape[2:] != mixed.shape[2:]:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
-        share = self._mixture.weights[self.row][-1]
         return F.channel_shuffle(torch.cat([mixed, share * rest], dim=1), self.num_parts)
 
 
@@ -132,6 +133,9 @@ class PartialSupernet(Supernet):
 
     A node's weights are a row of alpha of their own, `node.inputs`; nodes with one input have none.
     """
+
+    places: Tensor
+    """Of each edge its row, its node's row and its place there `[3, num_edges]`."""
 
     def __init__(self, net: nn.Module, relaxed: Relaxed, space: str) -> None:
         mixture, inputs = relaxed.mixture, inputs_by_node(relaxed.mixture.options)
@@ -146,7 +150,7 @@ class PartialSupernet(Supernet):
         ]
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64).view(-1, 3).T, persistent=False)
 
-    def mixing(self) -> list[Sequence[Tensor | None]]:
+    def mixing(self) -> Sequence[Sequence[Tensor | None]]:
         """Each row's candidates' weights times the edge's, and behind the padding the edge's."""
         edge, inputs, place = self.places
         weights = self.weights()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import monotonic
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from nas.strategies.board import Trial, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
 from nas.training.optimisers import SGD, CosineLR, Optimiser, current_rate, step
-from search_spaces.architecture import Architecture, parse_edge
+from search_spaces.architecture import Answer, Architecture, parse_edge
 from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
 from search_spaces.space import SearchSpace
 
@@ -159,7 +159,7 @@ class PathSupernet(Supernet):
             for name, options in self.options.items()
         }
 
-    def mixing(self) -> list[list[Tensor | None]]:
+    def mixing(self) -> Sequence[Sequence[Tensor | None]]:
         """1 for what the path decides, None for everything else."""
         one = self.alpha.new_ones(())
         chosen = dict(self._chosen())
@@ -168,12 +168,13 @@ class PathSupernet(Supernet):
             for name, options in self.options.items()
         ]
 
-    def _chosen(self) -> Iterator[tuple[str, str]]:
+    def _chosen(self) -> Iterator[tuple[str, Answer]]:
         """The name of each row that the path uses, and its operation there."""
+        assert self.path is not None
         for name, answer in self.path.decisions.items():
             if name in self.nodes:
                 rows = self.nodes[name][0]
-                yield from ((rows[source], op) for op, source in map(parse_edge, answer))
+                yield from ((rows[source], op) for op, source in map(parse_edge, cast(tuple[str, ...], answer)))
             else:
                 yield name, answer
 
@@ -192,7 +193,7 @@ class PathSupernet(Supernet):
         return [self._path({name: order[number] for name, order in orders.items()}, rng) for number in range(count)]
 
     def _path(self, ops: dict[str, str], rng: np.random.Generator) -> Architecture:
-        decisions = {name: op for name, op in ops.items() if name not in self.on_edges}
+        decisions: dict[str, Answer] = {name: op for name, op in ops.items() if name not in self.on_edges}
         for node, (rows, keep) in self.nodes.items():
             sources = rng.choice(list(rows), keep, replace=False)
             decisions[node] = tuple(f"{ops[rows[source]]}@{source}" for source in map(int, sources))
@@ -259,7 +260,8 @@ def statistics_of(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     """Lets BatchNorms have the mean of the statistics of `batches` for a while, in eval mode."""
     norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    kept = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    statistics = [each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None]
+    kept = [each.clone() for each in statistics]
     net.train()
     try:
         with torch.no_grad():
@@ -270,7 +272,7 @@ def statistics_of(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
         net.eval()
         yield
     finally:
-        for norm, momentum, (mean, variance) in zip(norms, momenta, kept, strict=True):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(variance)
+        for now, before in zip(statistics, kept, strict=True):
+            now.copy_(before)

@@ -11,16 +11,16 @@ from torch import nn
 
 from nas.recipe import Recipe
 from nas.study.spaces import Space
-from search_spaces.architecture import Architecture, Value
+from search_spaces.architecture import Architecture
 from search_spaces.pick import Fixed, Pick
 from search_spaces.space import SearchSpace
-from students.reid import ReIDSpace
+from students.space import StudentSpace
 
 PREFIX = "settings"
 NUM_POINTS = 5
 
 
-def searched_space(recipe: Recipe, num_ids: int) -> ReIDSpace | JointSpace:
+def searched_space(recipe: Recipe, num_ids: int) -> StudentSpace | JointSpace:
     """The recipe's space, with its settings where they are searched, too."""
     space = recipe.space.with_ids(num_ids)
     return JointSpace(space, recipe, recipe.search.parameters) if recipe.search.parameters else space
@@ -41,7 +41,7 @@ class Questions:
 
     pick: Pick
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self.pick.value(name, list(choices))
 
     def suggest_float(self, name: str, low: float, high: float, log: bool = False) -> float:
@@ -57,7 +57,7 @@ class JointSpace(SearchSpace):
     the recipe's loss, and the learning rate.
     """
 
-    main: ReIDSpace
+    main: StudentSpace
     recipe: Recipe
     parameters: str
 

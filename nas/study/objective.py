@@ -20,15 +20,15 @@ from nas.recipe import Recipe
 from nas.strategies.base import Score
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides, fingerprint
-from nas.tasks.base import Batches, Part
+from nas.tasks.base import Part
 from nas.training.build import build_network
 from nas.training.settings import Training
 from nas.training.stage import Stage
-from nas.training.train import PruneCallback, train
+from nas.training.train import Batches, PruneCallback, train
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency
-from students.space import StudentSpace
+from students.space import StudentModule, StudentSpace
 from teachers.teacher import Teacher, with_teacher
 
 
@@ -70,12 +70,15 @@ class SearchObjective:
         return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
 
     def value(self, net: nn.Module) -> float:
+        assert self.trials is not None
         return self.trials.value(net)
 
     def cost(self, architecture: Architecture) -> float:
+        assert self.trials is not None
         return self.trials.cost(architecture)
 
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
+        assert self.trials is not None
         return self.trials.score(architecture, epochs, report)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Any, epoch: int) -> Losses:
@@ -93,7 +96,7 @@ def train_and_value(
     training: Training,
     stage: Stage,
     teacher: Teacher | None,
-    value: Callable[[nn.Module], float],
+    value: Callable[[StudentModule], float],
     report: PruneCallback | None,
 ) -> tuple[float, bool]:
     """Trains the network under the recipe's loss; its value behind the last epoch, and whether `report` ended it.

@@ -113,8 +113,8 @@ class Queue:
         earlier = [other for other in self._by_place().get(place, []) if other.number < trial.number]
         return place is None or not (_has_ended(earlier) or any(_is_live(other) for other in earlier))
 
-    def _by_place(self) -> dict[int, list[FrozenTrial]]:
-        found: dict[int, list[FrozenTrial]] = {}
+    def _by_place(self) -> dict[int | None, list[FrozenTrial]]:
+        found: dict[int | None, list[FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             found.setdefault(trial.user_attrs.get("place"), []).append(trial)
         return found

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.system.config import encode
 from search_spaces.architecture import Architecture, Value
-from search_spaces.trial import proposed
+from search_spaces.trial import Suggests, proposed
 from teachers.temperature import Constant, Cosine, Linear, Temperature
 
-if TYPE_CHECKING:
-    from optuna import Trial
+
+class SuggestsNumbers(Suggests, Protocol):
+    """What is needed of an Optuna trial."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -123,16 +126,15 @@ class Space:
 
     def grid(self) -> list[dict[str, Value]]:
         """All combinations. Raises ValueError when a parameter is not one of some values."""
-        endless = [key for key, parameter in self.parameters.items() if not isinstance(parameter, Among)]
-        if endless:
+        choices = {key: among.choices for key, among in self.parameters.items() if isinstance(among, Among)}
+        if endless := [key for key in self.parameters if key not in choices]:
             raise ValueError(
                 f"a grid needs values to choose among, and {', '.join(endless)} of the space "
                 f"{self.name!r} has none: take --sampler tpe, or one of the spaces fast_reid and vrkd"
             )
-        choices = [parameter.choices for parameter in self.parameters.values()]
-        return [dict(zip(self.parameters, combination, strict=True)) for combination in product(*choices)]
+        return [dict(zip(choices, combination, strict=True)) for combination in product(*choices.values())]
 
-    def propose(self, recipe: Recipe, trial: Trial, num_ids: int) -> Proposal:
+    def propose(self, recipe: Recipe, trial: SuggestsNumbers, num_ids: int) -> Proposal:
         """Asks `trial` for everything; `num_ids` identities are trained on."""
         architecture = proposed(recipe.retrained.with_ids(num_ids), trial) if self.has_architecture else None
         asked = {
@@ -145,7 +147,7 @@ class Space:
             changes[_place(recipe, "loss.temperature")] = encode(self._temperature(asked, recipe, trial))
         return Proposal(changes=changes, architecture=architecture)
 
-    def _ask(self, key: str, recipe: Recipe, trial: Trial) -> Value:
+    def _ask(self, key: str, recipe: Recipe, trial: SuggestsNumbers) -> Value:
         match self.parameters[key]:
             case Among(choices):
                 return trial.suggest_categorical(key, choices)
@@ -154,12 +156,14 @@ class Space:
             case Times(factor):
                 own = _field(recipe, key)
                 return trial.suggest_float(key, own / factor, own * factor, log=True)
+        raise AssertionError(f"{key} is asked elsewhere")
 
-    def _temperature(self, asked: Mapping[str, Value], recipe: Recipe, trial: Trial) -> Temperature:
-        kind = TEMPERATURES[asked.get("schedule", "constant")]
+    def _temperature(self, asked: Mapping[str, Value], recipe: Recipe, trial: SuggestsNumbers) -> Temperature:
+        kind: Any = TEMPERATURES[str(asked.get("schedule", "constant"))]
+        first = cast(float, asked["temperature"])
         if kind is Constant:
-            return Constant(value=asked["temperature"])
-        return kind(start=asked["temperature"], end=self._ask("temperature_end", recipe, trial))
+            return Constant(value=first)
+        return kind(start=first, end=self._ask("temperature_end", recipe, trial))
 
     def _check(self, recipe: Recipe) -> None:
         sets = ["loss.temperature" if key == "temperature" else key for key in self.parameters]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna import Study
@@ -33,6 +33,7 @@ MAKING_S = 3.0
 UNREACHABLE = (SQLAlchemyError, StorageInternalError)
 
 T = TypeVar("T")
+Direction = Literal["minimize", "maximize"]
 
 
 def hide_password(address: str) -> str:
@@ -89,7 +90,8 @@ class KernelLock:
 
 def _journal(path: str) -> JournalStorage:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(path, KernelLock(Path(f"{path}{LOCK}"))))
+    kernel_lock: Any = KernelLock(Path(f"{path}{LOCK}"))  # the class that Optuna names for it is private
+    return JournalStorage(JournalFileBackend(path, kernel_lock))
 
 
 def _sqlite(path: str) -> RDBStorage:
@@ -137,7 +139,7 @@ def join_study(
     address: str,
     name: str,
     facts: Mapping[str, Any],
-    directions: Sequence[str],
+    directions: Sequence[Direction],
     sampler: BaseSampler,
     pruner: BasePruner,
 ) -> Study:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from nas.recipe import Recipe
 from nas.study.objective import train_and_value
@@ -16,6 +16,7 @@ from nas.training.stage import Stage
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
+from students.space import StudentModule
 from teachers.teacher import Teacher
 
 
@@ -32,7 +33,7 @@ class Score:
 class Trainer:
     """Trains one proposal after the other on the data of a recipe, which is read once, under one teacher."""
 
-    def __init__(self, recipe: Recipe, data: object, teacher: Teacher | None) -> None:
+    def __init__(self, recipe: Recipe, data: Any, teacher: Teacher | None) -> None:
         self.data, self.teacher = data, teacher
         self.part, self.held_out = recipe.task.train_part(data, recipe), recipe.task.test_part(data, recipe)
 
@@ -49,7 +50,7 @@ class Trainer:
         network = build_network(space, architecture, self.data.identities, training, recipe.seed)
         batches = task.batches(self.data, self.part, training, recipe.seed, stage)
 
-        def value(net: nn.Module) -> float:
+        def value(net: StudentModule) -> float:
             return task.value(net.inference(), self.held_out, recipe, stage)
 
         mAP, pruned = train_and_value(recipe, network, batches, training, stage, self.teacher, value, report)

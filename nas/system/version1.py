@@ -22,7 +22,8 @@ def with_todays_names(encoded: Any) -> Any:
         return [with_todays_names(item) for item in encoded]
     if not isinstance(encoded, Mapping):
         return encoded
-    kind = CLASSES.get(encoded.get("kind", ""), encoded.get("kind", ""))
+    written: str = encoded.get("kind", "")
+    kind = CLASSES.get(written, written)
     names = FIELDS.get(kind, {})
     renamed = {names.get(name, name): with_todays_names(value) for name, value in encoded.items()}
     return renamed | {"kind": kind} if "kind" in encoded else renamed

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from torch import nn
 
 from nas.data.source import Source
 from nas.training.stage import Stage
+from nas.training.train import Batches
 
 R = TypeVar("R", bound="TaskRecipe")
 
 
 class TaskRecipe(Protocol):
-    """What a task reads of a recipe (`nas.recipe.Recipe`)."""
+    """What a task reads of a recipe (`nas.recipe.Recipe`), which is a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def data(self) -> Source: ...
@@ -45,16 +48,6 @@ class Feeding(Protocol):
 
     @property
     def augment(self) -> Any: ...
-
-
-class Batches(Protocol):
-    """The batches of an epoch, each a pure function of seed, epoch and step, so that a run can go on at any step."""
-
-    def __len__(self) -> int: ...
-
-    def __call__(self, epoch: int, start: int = 0) -> Iterator[NamedTuple]:
-        """The batches of `epoch` from step `start` on. Each has `images`, and `teacher`, which is None at first."""
-        ...
 
 
 class Part(Protocol):
@@ -123,7 +116,7 @@ class Task(Protocol):
         `further` goes into `metrics.json` as it is, which is returned."""
         ...
 
-    def example(self, recipe: TaskRecipe, num_ids: int) -> NamedTuple:
+    def example(self, recipe: TaskRecipe, num_ids: int) -> Any:
         """Two images as a batch on torch's default device, for rehearsals, costs and exports: nothing is read."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -10,7 +10,6 @@ from nas.models.network import Network
 from nas.models.pretrained import load_pretrained
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
-from students.reid import ReIDModule
 from students.space import StudentSpace
 
 
@@ -22,8 +21,7 @@ def build_network(
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
-        trained = cast(ReIDModule, net)
-        kept: Any = (trained.inference(), space.inference()[0])  # both with a backbone: an ensemble is not trained
+        kept: Any = (net.inference(), space.inference()[0])  # both with a backbone: an ensemble is not trained
         load_pretrained(kept[0].backbone, kept[1].backbone, training.pretrained)
-        trained.repeat_weights()
+        net.repeat_weights()
     return Network(net, space, architecture, identities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +100,7 @@ def current_rate(optimiser: torch.optim.Optimizer) -> float:
     return optimiser.param_groups[0]["lr"]
 
 
-def step(optimiser: torch.optim.Optimizer, gradients: list[Tensor], clip: float | None = None) -> None:
+def step(optimiser: torch.optim.Optimizer, gradients: Sequence[Tensor | None], clip: float | None = None) -> None:
     """One step of `optimiser` along `gradients` (of its parameters, in order), clipped to the norm `clip`."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for parameter, gradient in zip(parameters, gradients, strict=True):

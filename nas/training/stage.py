@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from rich.progress import Progress
     from torch.utils.tensorboard import SummaryWriter
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Stage:
@@ -66,7 +68,7 @@ class Stage:
             )
         return state
 
-    def prepare(self, net: nn.Module) -> nn.Module:
+    def prepare(self, net: N) -> N:
         """The network on this machine, channels last."""
         return net.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
 

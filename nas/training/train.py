@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from nas.data.batches import Batches
 from nas.losses.base import Loss
 from nas.training.optimisers import current_rate, step
 from nas.training.settings import Training
@@ -17,15 +17,27 @@ from teachers.teacher import Teacher, with_teacher
 PruneCallback = Callable[[int, float], bool]
 """Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
 
+N = TypeVar("N", bound=nn.Module)
+
+
+class Batches(Protocol):
+    """The batches of an epoch, each a pure function of seed, epoch and step, so that a run can go on at any step."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of `epoch` from step `start` on. Each has `images`, and `teacher`, which is None at first."""
+        ...
+
 
 def train(
-    net: nn.Module,
+    net: N,
     batches: Batches,
     loss: Loss,
     training: Training,
     stage: Stage,
     teacher: Teacher | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[N], float] | None = None,
     report: PruneCallback | None = None,
 ) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ NUM_WARMUP = 5
 
 Kind = tuple[str, str, torch.Size, torch.Size]  # option, module, shape of its input and of its output
 Place = tuple[str, str, Kind]  # decision, option
+
+N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T", bound="CandidateLatency")
 
 
 class OtherConditions(ValueError):
@@ -133,7 +136,7 @@ class AsInStudents(Relaxed):
     affine = True
 
 
-def fitted(table: CandidateLatency, architectures: Sequence[Architecture], whole: Sequence[float]) -> CandidateLatency:
+def fitted(table: T, architectures: Sequence[Architecture], whole: Sequence[float]) -> T:
     """The table with what the first `NUM_FITTED` of the architectures' networks share, and its error on the others."""
     beyond = [ms - table.predicted(architecture) for architecture, ms in zip(architectures, whole, strict=True)]
     table = replace(table, fixed=table.fixed + fmean(beyond[:NUM_FITTED]))
@@ -141,8 +144,8 @@ def fitted(table: CandidateLatency, architectures: Sequence[Architecture], whole
     return replace(table, error=fmean(abs(table.predicted(architecture) / ms - 1) for architecture, ms in others))
 
 
-def _ready(net: nn.Module, device: torch.device) -> nn.Module:
-    return net.to(device, memory_format=torch.channels_last).eval()
+def _ready(net: N, device: torch.device) -> N:
+    return net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # torch's stub
 
 
 def _candidates(supernet: Supernet, image: Tensor) -> tuple[dict[Kind, Callable[[], object]], list[Place]]:

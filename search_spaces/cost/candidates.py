@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -90,9 +90,11 @@ class CandidateCosts(ABC):
 
     def _chosen(self, decisions: Mapping[str, Answer]) -> list[tuple[str, str]]:
         """The decision and option of every operation."""
-        single = [(name, answer) for name, answer in decisions.items() if name not in self.nodes]
+        single = [(name, str(answer)) for name, answer in decisions.items() if name not in self.nodes]
         on_edges = [
-            (self.nodes[name][0][source], op) for name in self.nodes for op, source in map(parse_edge, decisions[name])
+            (rows[source], op)
+            for name, (rows, _) in self.nodes.items()
+            for op, source in map(parse_edge, cast(tuple[str, ...], decisions[name]))
         ]
         return single + on_edges
 

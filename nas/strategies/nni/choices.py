@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
 from operator import add
+from typing import Any
 
 import nni
 import nni.nas.strategy  # before nni.nas.oneshot, which imports it in a circle
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from nas.strategies.nni.settings import OneShotSettings
-from search_spaces.architecture import Value
+from search_spaces.architecture import Answer, V, Value
 from search_spaces.pick import Edges, Make, Pick
 from search_spaces.relaxed import NONE, Mixture, by_option, padding, zeros_of
 from search_spaces.space import SearchSpace
@@ -48,7 +49,7 @@ class NNIChoices(Pick):
         self.mixture = Mixture()
         self.nodes: dict[str, tuple[dict[int, str], int]] = {}
 
-    def value(self, name: str, options: Sequence[Value]) -> Value:
+    def value(self, name: str, options: Sequence[V]) -> V:
         if len(options) == 1:
             return options[0]
         raise ValueError(
@@ -75,11 +76,11 @@ class NNIChoices(Pick):
         ops = {key: make() for key, make in makers.items()}
         return self._choice(name, ops | {NONE: Zero(next(reversed(ops.values())))} if self.summed else ops)
 
-    def _choice(self, name: str, modules: dict[str, nn.Module]) -> nn.Module:
+    def _choice(self, name: str, modules: Mapping[str, nn.Module]) -> nn.Module:
         if len(modules) == 1:
             return next(iter(modules.values()))
         self.mixture.row(name, tuple(modules))
-        return LayerChoice(modules, label=name)
+        return LayerChoice(dict(modules), label=name)
 
 
 class Zero(nn.Module):
@@ -133,6 +134,9 @@ class NNISupernet(nn.Module):
     Architectures derive from it as from ours (`search_spaces.derive.Derivable`).
     """
 
+    absent: Tensor
+    """Which places of `weights` are padding."""
+
     def __init__(self, space: SearchSpace, strategy: OneShotSettings) -> None:
         super().__init__()
         pick = NNIChoices(strategy.learns_alphas)
@@ -142,7 +146,7 @@ class NNISupernet(nn.Module):
         if not pick.mixture.options:
             raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
         self.space = type(space).__name__
-        self.decided = {}
+        self.decided: dict[str, Answer] = {}
         self.nodes = pick.nodes
         self.options = pick.mixture.options
         self.register_buffer("absent", padding(self.options), persistent=False)
@@ -158,7 +162,7 @@ class NNISupernet(nn.Module):
                 choices[module.label].append(module)
         return choices
 
-    def architecture_parameters(self) -> list[nn.Parameter]:
+    def architecture_parameters(self) -> list[Tensor]:
         """In the order of the decisions: NNI's own list has another one each time."""
         return [first._arch_alpha for first, *_ in self.choices().values() if hasattr(first, "_arch_alpha")]
 
@@ -175,7 +179,7 @@ class NNISupernet(nn.Module):
         """What an architecture is derived by: in NNI's searches, too, the softmax weights."""
         return self.alphas()
 
-    def take(self, sample: Mapping[str, str]) -> dict[str, str]:
+    def take(self, sample: dict[str, str]) -> dict[str, str]:
         """Lets the passes that follow compute the option that `sample` has for each decision."""
         for modules in self.choices().values():
             for module in modules:
@@ -193,7 +197,7 @@ class Answers:
 
     sample: Mapping[str, Value]
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if name not in self.sample:
             raise ValueError(
                 f"{name} is asked behind some answers alone, and NNI asks everything at once: search with "

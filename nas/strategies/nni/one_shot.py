@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from time import monotonic
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,8 @@ class Task(nn.Module):
     def backward(self, loss: Tensor) -> None:
         """The gradients of all processes' means."""
         loss.backward()
-        reached = [parameter for parameter in self.parameters() if parameter.grad is not None]
-        for parameter, mean in zip(reached, self.stage.mean([p.grad for p in reached]), strict=True):
+        reached = {parameter: parameter.grad for parameter in self.parameters() if parameter.grad is not None}
+        for parameter, mean in zip(reached, self.stage.mean(list(reached.values())), strict=True):
             parameter.grad = mean
 
 
@@ -104,11 +105,11 @@ class Steps:
         }
         if alphas:
             self.optimisers["alphas"] = strategy.alphas.build(alphas)
-            self.optimisers["alphas"].is_arch_optimizer = True  # by this NNI knows it
+            setattr(self.optimisers["alphas"], "is_arch_optimizer", True)  # noqa: B010 - by this NNI knows it
         with quiet():
             self.module = self._module()
 
-    def _module(self) -> nn.Module:
+    def _module(self) -> Any:
         """NNI's steps without Lightning: its trainer, optimisers and logs are ours."""
         module = self.supernet.nni.configure_oneshot_module(self.task)
         module.trainer = Trainer(self.task, self.strategy.epochs)

@@ -98,7 +98,7 @@ class Features:
         """Another partition of all images, which are the queries followed by the gallery: indices of each part."""
         parts = {"query": query, "gallery": gallery}
         both = {"": torch.cat([self.query, self.gallery]), "_ids": torch.cat([self.query_ids, self.gallery_ids])}
-        if self.has_cameras:
+        if self.query_cameras is not None and self.gallery_cameras is not None:
             both["_cameras"] = torch.cat([self.query_cameras, self.gallery_cameras])
         return Features(
             **{
@@ -122,11 +122,11 @@ def extract(
 
     net: gives a `ReIDOutput`, or the features `[B, D]` themselves. progress: show a bar on a terminal.
     """
-    found = [
+    of_query, of_gallery = (
         _features(net, cache, stage, how, f"{name} features" if progress else "")
         for name, cache in (("query", query), ("gallery", gallery))
-    ]
-    return Features.of(*found, query.split, gallery.split)
+    )
+    return Features.of(of_query, of_gallery, query.split, gallery.split)
 
 
 def _features(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title: str) -> Tensor:

@@ -71,7 +71,7 @@ def judged(
     found = []
     for rerank in (None, how.reranking) if how.rerank else (None,):
         results = [part.evaluate(how, rerank) for part in parts]
-        row = {"name": name, "role": role, "queries": f"queries/{role}.csv"}
+        row: dict[str, Any] = {"name": name, "role": role, "queries": f"queries/{role}.csv"}
         if rerank is not None:
             row = {
                 "name": f"{name}, re-ranked",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
     for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
         ranked = [j for j in row if j >= 0]
         picture = _strip(data.query, int(i), data.gallery, ranked, result.average_precision[i])
-        write_whole(folder / f"{number:02d}.png", lambda path, picture=picture: picture.save(path, format="PNG"))
+        write_whole(folder / f"{number:02d}.png", partial(picture.save, format="PNG"))
 
 
 def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
@@ -82,7 +83,8 @@ def _cameras(features: Features, how: Evaluation) -> Figure:
 def _tsne(features: Features, how: Evaluation) -> Figure:
     """The gallery images of `how.tsne_ids`, or of identities that many cameras see."""
     ids = features.gallery_ids.numpy()
-    cameras = features.gallery_cameras.numpy() if features.has_cameras else None
+    seen_by = features.gallery_cameras if features.has_cameras else None
+    cameras = None if seen_by is None else seen_by.numpy()
     chosen = how.tsne_ids or chosen_identities(features.query_ids.numpy(), ids, cameras)
     if len(strangers := np.setdiff1d(chosen, ids)):
         raise ValueError(f"tsne_ids must be identities of the gallery, but it has no image of {listing(strangers)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -93,6 +93,7 @@ class ReIDTask:
 
     def batches(self, data: ReIDData, part: Crops, how: Feeding, seed: int, stage: Stage) -> Batches:
         """With the data set's label noise."""
+        assert part.images is not None
         fabric = stage.fabric
         return Batches(
             part.images,
@@ -110,6 +111,7 @@ class ReIDTask:
     def value(self, net: nn.Module, part: Crops, recipe: TaskRecipe, stage: Stage) -> float:
         from nas.tasks.reid.features import extract
 
+        assert part.query is not None and part.gallery is not None
         how = recipe.evaluation
         return extract(net, part.query, part.gallery, stage, how).evaluate(how).mAP
 
@@ -137,7 +139,7 @@ class ReIDTask:
         return HeldOut(source=source, share=share, seed=seed)
 
     def small(self, recipe: R) -> R:
-        kind, height, width = SMALL[recipe.data.subject]
+        kind, height, width = SMALL[cast(DataSource, recipe.data).subject]
         data = kind(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6, height=height, width=width)
         return replace(recipe, data=data, images=Images(height=height, width=width))
 
