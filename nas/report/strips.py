@@ -69,7 +69,7 @@ def _mark(pen: ImageDraw.ImageDraw, right: bool, colour: str, left: int, top: in
         pen.line([(left + x * MARK, top + y * MARK) for x, y in stroke], fill=PAPER, width=3, joint="curve")
 
 
-def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """`text`, shortened until it is no wider than `width` px."""
     while text and font.getlength(text) > width:
         text = text.removesuffix("…")[:-1] + "…" if len(text) > 1 else ""
