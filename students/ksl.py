@@ -67,6 +67,8 @@ class KSL(ReIDSpace):
     each of `open_branches`.
     """
 
+    has_branches = True
+
     main: ReID
     branches: tuple[str, ...]
     """The stages before which a branch starts; the paper: `stage4`, `stage6` of MobileNetV2, `stage3`, `stage4` of
@@ -77,10 +79,6 @@ class KSL(ReIDSpace):
     @property
     def title(self) -> str:
         return f"{self.main.title} with KSL"
-
-    @property
-    def has_branches(self) -> bool:
-        return True
 
     def with_ids(self, num_ids: int) -> KSL:
         return replace(self, main=self.main.with_ids(num_ids))
@@ -93,7 +91,12 @@ class KSL(ReIDSpace):
 
     def build(self, pick: Pick, c_in: int = 3) -> KSLNet:
         main = self.main.build(pick, c_in)
-        started = [stage for stage in self._offered(main.backbone) if self._starts(stage, pick.within("branch"))]
+        asked, started = pick.within("branch"), []
+        for stage in self._offered(main.backbone):
+            published = stage in self.branches
+            options = (published, not published) if stage in self.open_branches else (published,)
+            if asked.value(stage, options):
+                started.append(stage)
         return KSLNet(main, {stage: self._branch(stage, pick, c_in) for stage in started})
 
     def _offered(self, backbone: nn.Module) -> list[str]:
@@ -106,10 +109,6 @@ class KSL(ReIDSpace):
                 f"{', '.join(unknown)}, it has {', '.join(points) or 'none to start at'}"
             )
         return [point for point in points if point in asked]
-
-    def _starts(self, stage: str, pick: Pick) -> bool:
-        published = stage in self.branches
-        return bool(pick.value(stage, (published, not published) if stage in self.open_branches else (published,)))
 
     def _branch(self, stage: str, pick: Pick, c_in: int) -> ReIDNet:
         branch = self.main.build(pick, c_in)

@@ -19,7 +19,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     `label_smoothing` in [0, 1] mixes the label with the uniform distribution over all C classes, the label's own
     included (Szegedy et al. 2016).
     """
-    return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(at_least_float32(logits), labels, label_smoothing=label_smoothing)
 
 
 def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
@@ -30,7 +30,7 @@ def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     without any gives 0 and a zero gradient. Deviations: Eq. 8 is printed without the hinge's `0` and without the sign
     that joins margin and distances, and it sums where this averages (its source, Hermans et al. 2017, does either).
     """
-    embedding = _at_least_float32(embedding)
+    embedding = at_least_float32(embedding)
     return _batch_hard(embedding, embedding, labels, margin)
 
 
@@ -40,7 +40,7 @@ def ksl_pp(logits: Sequence[Tensor], detached: bool = True) -> Tensor:
     `logits`: `[B, C]` of each branch. `detached`: what is imitated, p_u, is a constant (mutual imitation); the paper
     does not say. One branch alone has nobody to agree with: as all of KSL's constraints, 0 and a zero gradient.
     """
-    log_p = [_log_probability(z) for z in logits]
+    log_p = [F.log_softmax(at_least_float32(z), dim=1) for z in logits]
     return sum((_kl(log_u, log_v, detached) for log_u, log_v in permutations(log_p, 2)), _zero(log_p))
 
 
@@ -49,7 +49,7 @@ def ksl_pa(logits: Sequence[Tensor], detached: bool = True) -> Tensor:
 
     As `ksl_pp`; avg_b is the mean of the other branches' probabilities.
     """
-    log_p = [_log_probability(z) for z in logits]
+    log_p = [F.log_softmax(at_least_float32(z), dim=1) for z in logits]
     averages = [torch.logsumexp(torch.stack(others), dim=0) - math.log(len(others)) for others in _others(log_p)]
     return sum((_kl(average, log_b, detached) for average, log_b in zip(averages, log_p, strict=False)), _zero(log_p))
 
@@ -59,7 +59,7 @@ def ksl_ep(embeddings: Sequence[Tensor]) -> Tensor:
 
     Summed over unordered pairs of branches; both are pulled towards each other.
     """
-    embeddings = [_at_least_float32(e) for e in embeddings]
+    embeddings = [at_least_float32(e) for e in embeddings]
     return sum((_distance(u, v).mean() for u, v in combinations(embeddings, 2)), _zero(embeddings))
 
 
@@ -68,7 +68,7 @@ def ksl_ea(embeddings: Sequence[Tensor], detached: bool = True) -> Tensor:
 
     Summed over branches, `[B, D]` each. `detached`: the mean is a constant; the paper does not say.
     """
-    embeddings = [_at_least_float32(e) for e in embeddings]
+    embeddings = [at_least_float32(e) for e in embeddings]
     means = [torch.stack(others).mean(dim=0) for others in _others(embeddings)]
     return sum(
         (_distance(mean.detach() if detached else mean, e).mean() for mean, e in zip(means, embeddings, strict=False)),
@@ -82,7 +82,7 @@ def ksl_h(embeddings: Sequence[Tensor], labels: Tensor, margin: float = 0.3) -> 
     Summed over ordered pairs of branches; `embeddings`: `[B, D]` of each, `labels [B]`. The anchor's own image in the
     other branch is no positive (`m != n`). The mean is over the anchors that have a positive and a negative.
     """
-    embeddings = [_at_least_float32(e) for e in embeddings]
+    embeddings = [at_least_float32(e) for e in embeddings]
     return sum((_batch_hard(u, v, labels, margin) for u, v in permutations(embeddings, 2)), _zero(embeddings))
 
 
@@ -94,11 +94,6 @@ def _others(branches: Sequence[Tensor]) -> list[list[Tensor]]:
 def _kl(log_target: Tensor, log_p: Tensor, detached: bool) -> Tensor:
     """`KL(target || p)` of log probabilities `[B, C]`, batch mean."""
     return F.kl_div(log_p, log_target.detach() if detached else log_target, reduction="batchmean", log_target=True)
-
-
-def _log_probability(logits: Tensor) -> Tensor:
-    """Of `[B, C]`, along the classes."""
-    return F.log_softmax(_at_least_float32(logits), dim=1)
 
 
 def _zero(branches: Sequence[Tensor]) -> Tensor:
@@ -132,5 +127,6 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(apart, squared, 1.0).sqrt() * apart
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 widened; float32 and float64 as they are."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
 from students.space import StudentModule, StudentSpace
@@ -109,9 +108,6 @@ class ReID(ReIDSpace):
                 "leave num_ids out to take the data set's"
             )
         return replace(self, num_ids=num_ids)
-
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReID, Architecture | None]:
-        return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:
         if not self.num_ids:

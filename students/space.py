@@ -37,6 +37,6 @@ class StudentSpace(SearchSpace):
         """Whether its networks have branches that a loss must train."""
         return False
 
-    @abstractmethod
     def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
-        """The space of a network's `inference()`, and what `architecture` decides of it."""
+        """The space of a network's `inference()`, and what `architecture` decides of it: by default the same."""
+        return self, architecture

@@ -8,7 +8,6 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
@@ -134,9 +133,6 @@ class Directional(ReIDSpace):
 
     def with_ids(self, num_ids: int) -> Directional:
         return replace(self, num_ids=self._member(DIRECTIONS[0]).with_ids(num_ids).num_ids)
-
-    def inference(self, architecture: Architecture | None = None) -> tuple[ReIDSpace, Architecture | None]:
-        return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> DirectionalNet:
         return DirectionalNet({direction: self._member(direction).build(pick, c_in) for direction in DIRECTIONS})

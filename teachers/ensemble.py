@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from students.reid import ReIDModule, ReIDSpace
 from students.space import StudentSpace
@@ -60,9 +59,6 @@ class Ensemble(ReIDSpace):
 
     def with_ids(self, num_ids: int) -> Ensemble:
         return replace(self, members=tuple(member.with_ids(num_ids) for member in self.members))
-
-    def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
-        return self, architecture
 
     def build(self, pick: Pick, c_in: int = 3) -> EnsembleNet:
         return EnsembleNet(

@@ -6,9 +6,10 @@ is a mean over the batch.
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from students.losses import at_least_float32
 
 SHARPEST = 1e-12  # a smaller temperature gives the same one-hot in float32, but can overflow on the way
 
@@ -30,7 +31,7 @@ def kdas_distillation(
     if not temperature >= 0:
         raise ValueError(f"temperature must be 0 (labels only) or above, got {temperature}")
     _check_same_classes(student_logits, teacher_logits)
-    student_logits = _at_least_float32(student_logits)
+    student_logits = at_least_float32(student_logits)
     if temperature == 0:
         return F.cross_entropy(student_logits, labels)
     student_temperature = max(temperature, SHARPEST if tied else 1.0)
@@ -60,10 +61,10 @@ def vrkd(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     _check_same_classes(student_logits, teacher_logits)
-    log_student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=1)
+    log_student = F.log_softmax(at_least_float32(student_logits) / temperature, dim=1)
     if direction == "usual":
         return F.kl_div(log_student, soft_target(teacher_logits, temperature), reduction="batchmean")
-    log_teacher = F.log_softmax(_at_least_float32(teacher_logits.detach()) / temperature, dim=1)
+    log_teacher = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)
     return -F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
 
 
@@ -80,7 +81,7 @@ def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
             f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher: the "
             f"student's needs an adapter to {teacher_map.shape[1]} channels"
         )
-    return F.mse_loss(_at_least_float32(student_map), _at_size_of(student_map, teacher_map))
+    return F.mse_loss(at_least_float32(student_map), _at_size_of(student_map, teacher_map))
 
 
 def attention_transfer(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -96,13 +97,13 @@ def attention_transfer(student_map: Tensor, teacher_map: Tensor) -> Tensor:
             "the maps of an attention transfer must be of the same images, got "
             f"{list(student_map.shape)} of the student and {list(teacher_map.shape)} of the teacher"
         )
-    student, teacher = _attention(_at_least_float32(student_map)), _attention(_at_size_of(student_map, teacher_map))
+    student, teacher = _attention(at_least_float32(student_map)), _attention(_at_size_of(student_map, teacher_map))
     return (student - teacher).square().sum(dim=1).mean()
 
 
 def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:
     """The teacher's class probabilities `softmax(z_t / T)`, `[B, C]`, for T > 0 however small (kdas Eq. 5)."""
-    logits = _at_least_float32(teacher_logits.detach())
+    logits = at_least_float32(teacher_logits.detach())
     return F.softmax(logits / max(temperature, SHARPEST), dim=1)
 
 
@@ -112,7 +113,7 @@ def _attention(feature_map: Tensor) -> Tensor:
 
 
 def _at_size_of(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    teacher_map = _at_least_float32(teacher_map.detach())
+    teacher_map = at_least_float32(teacher_map.detach())
     size = (student_map.shape[2], student_map.shape[3])
     return teacher_map if teacher_map.shape[2:] == size else F.adaptive_avg_pool2d(teacher_map, size)
 
@@ -125,7 +126,3 @@ def _check_same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:
             f"(shapes {list(student_logits.shape)} and {list(teacher_logits.shape)}); "
             "take a teacher trained on this data set"
         )
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

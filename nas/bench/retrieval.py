@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Event, Thread
 from time import perf_counter
 
@@ -151,12 +152,13 @@ def _dense_members(order: np.ndarray, i: int, k1: int) -> np.ndarray:
     return np.unique(np.concatenate(sets))
 
 
+@dataclass
 class Peak:
     """The most memory, in MiB, that is used within a `with` beyond what was used before it: on CUDA as torch counts it,
     otherwise the resident memory of the process, looked at every few milliseconds."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.mib = device, 0.0
+    device: torch.device
+    mib: float = 0.0
 
     def __enter__(self) -> Peak:
         if self.device.type == "cuda":

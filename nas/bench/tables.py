@@ -10,7 +10,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -86,13 +86,14 @@ class Questions(SearchSpace):
         return nn.Identity()
 
 
+@dataclass
 class Memory:
     """A stage whose loop and journal are kept in memory; used again, it goes on."""
 
-    def __init__(self) -> None:
-        self.history: list[dict] = []
-        self.lines: list[dict] = []
-        self.stopped = False
+    history: list[dict] = field(default_factory=list)
+    lines: list[dict] = field(default_factory=list)
+    num_epochs: int = 0
+    stopped: bool = False
 
     def journal(self) -> MemoryJournal:
         return MemoryJournal(self.lines)
@@ -112,14 +113,14 @@ class Memory:
         self.stopped = True
 
 
+@dataclass
 class MemoryJournal:
     """A journal that one worker alone reads and writes."""
 
-    def __init__(self, lines: list[dict]) -> None:
-        self.lines, self.read = lines, 0
+    lines: list[dict]
+    read: int = 0
 
-    def lock(self) -> nullcontext:
-        return nullcontext()
+    lock = nullcontext
 
     def read_new(self) -> list[dict]:
         new, self.read = self.lines[self.read :], len(self.lines)

@@ -54,7 +54,9 @@ class Batches:
             raise ValueError(f"every image needs one label; got {len(labels)} labels for {len(cache)} images")
         self.cache, self.labels, self.sampling, self.augment = cache, labels, sampling, augment
         self.seed, self.num_prefetch = seed, num_prefetch
-        self.device = _numbered(torch.device(device))
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and self.device.index is None:  # the preparing thread would take the first one
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self.indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
         self.rank, self.world_size = rank, world_size
         self.label_noise = label_noise
@@ -114,10 +116,3 @@ class Batches:
         if self.device.type == "cuda":
             chosen_labels = chosen_labels.pin_memory()
         return Batch(images, chosen_labels.to(self.device, non_blocking=True))
-
-
-def _numbered(device: torch.device) -> torch.device:
-    """`device` with its number: the preparing thread would otherwise take the first GPU, not the current one."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device

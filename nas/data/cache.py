@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,16 +17,6 @@ from nas.system.memory import spare_bytes
 SHARE = 0.75  # of the memory that is free; networks and what is read ahead need some too
 
 logger = logging.getLogger(__name__)
-
-
-class Cache(Protocol):
-    """Images of a split at one size."""
-
-    split: Split
-
-    def __len__(self) -> int: ...
-
-    def get(self, indices: np.ndarray) -> Tensor: ...
 
 
 class ImageCache:
@@ -65,7 +54,7 @@ class ImageCache:
         """The images at `indices` [B], uint8 [B, 3, height, width], on the CPU."""
         if len(self._kept) == len(self):
             return self._kept.index_select(0, torch.as_tensor(indices))
-        images = self._empty(len(indices))
+        images = torch.empty(len(indices), 3, self.height, self.width, dtype=torch.uint8)
         places = images.numpy()
 
         def read(first: int) -> None:
@@ -91,7 +80,7 @@ class ImageCache:
 
     def _filled(self, num_kept: int, progress: Callable[[int, int], None] | None) -> Tensor:
         """The first `num_kept` images. Decodes the others too, to find unreadable ones, unless there can be none."""
-        images = self._empty(num_kept)
+        images = torch.empty(num_kept, 3, self.height, self.width, dtype=torch.uint8)
         places = images.numpy()
         failures = []
 
@@ -113,9 +102,6 @@ class ImageCache:
             raise unreadable_error(failures)
         return images
 
-    def _empty(self, num_images: int) -> Tensor:
-        return torch.empty(num_images, 3, self.height, self.width, dtype=torch.uint8)
-
     def _decoded(self, i: int) -> np.ndarray:
         image = self.split.images.read(i)
         if image.size != (self.width, self.height):
@@ -136,3 +122,6 @@ class CachePart:
     def get(self, indices: np.ndarray) -> Tensor:
         """See `ImageCache.get`."""
         return self.cache.get(self.indices[indices])
+
+
+Cache = ImageCache | CachePart

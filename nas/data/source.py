@@ -37,6 +37,8 @@ class DataSource(Source):
 
     task: ClassVar[Any] = "reid"
     subject: ClassVar[Literal["people", "vehicles"]] = "people"
+    PUBLISHED: ClassVar[dict[str, int]] = {}
+    """What `published` gives, for a data set without variants."""
 
     single_images: Literal["error", "drop", "keep"] = "error"
     unreadable: Literal["error", "skip"] = "error"
@@ -53,7 +55,7 @@ class DataSource(Source):
 
     def published(self) -> dict[str, int]:
         """The published numbers to hold against `ReIDData.counts`, by the same names; empty where there are none."""
-        return {}
+        return self.PUBLISHED
 
     def partitioned(self, data: ReIDData) -> ReIDData:
         """`data` with the partitions of a protocol that repeats itself, drawn from all test images that `data` has."""

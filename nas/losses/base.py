@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import Field
+from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
@@ -24,6 +24,8 @@ class Loss(ABC):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     temperature: Temperature
+    trains_branches: ClassVar[bool] = False
+    """Whether it reaches the branches of a network that has some."""
 
     @abstractmethod
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
@@ -39,11 +41,6 @@ class Loss(ABC):
         """The loss of the 0-based `epoch` of `num_epochs`: always the same, unless a part joins later."""
         return self
 
-    @property
-    def trains_branches(self) -> bool:
-        """Whether it reaches the branches of a network that has some."""
-        return False
-
     def check(self, space: StudentSpace, num_epochs: int) -> None:
         """Raises ValueError when it leaves the network's branches out, or is not complete by the last epoch."""
         if space.has_branches and not self.trains_branches:
@@ -57,6 +54,23 @@ class Loss(ABC):
     def small(self) -> Self:
         """The same for a training of two epochs."""
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrappedLoss(Loss):
+    """A loss made of another one, `each`, whose temperature and epochs are its own."""
+
+    each: Loss
+
+    @property
+    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
+        return self.each.temperature
+
+    def at(self, epoch: int, num_epochs: int) -> Self:
+        return replace(self, each=self.each.at(epoch, num_epochs))
+
+    def small(self) -> Self:
+        return replace(self, each=self.each.small())
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

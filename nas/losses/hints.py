@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses
+from nas.losses.base import Loss, Losses, WrappedLoss
 from nas.losses.kd import KDLoss
 from students.hinted import answering
 from students.reid import ReIDOutput, check_names
 from students.space import StudentSpace
 from teachers.signals import attention_transfer, hint
-from teachers.temperature import Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class HintLoss(Loss):
+class HintLoss(WrappedLoss):
     """`each` + `hint_weight * L_hint + attention_weight * L_at`: what a teacher's maps add, each summed over maps.
 
     Without a teacher it is `each` alone.
@@ -38,21 +37,11 @@ class HintLoss(Loss):
             )
 
     @property
-    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
-        return self.each.temperature
-
-    @property
     def teacher_maps(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*self.hints, *(teacher for _, teacher in self.attention)]))
 
     def check(self, space: StudentSpace, num_epochs: int) -> None:
         self.each.check(space, num_epochs)
-
-    def small(self) -> HintLoss:
-        return replace(self, each=self.each.small())
-
-    def at(self, epoch: int, num_epochs: int) -> HintLoss:
-        return replace(self, each=self.each.at(epoch, num_epochs))
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """What `each` gives, with a teacher `hint` and `attention`. Raises ValueError naming maps that do not exist."""

@@ -8,21 +8,22 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses
+from nas.losses.base import Losses, WrappedLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
-from teachers.temperature import Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class KSLLoss(Loss):
+class KSLLoss(WrappedLoss):
     """`L_aux + L_p + L_e + L_h` (KSL, Eq. 1), each part with its weight, of which 0 leaves it out.
 
     Of a network without branches it is the network's own loss.
     """
+
+    trains_branches = True
 
     each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
     """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). All branches hear a teacher."""
@@ -43,14 +44,6 @@ class KSLLoss(Loss):
         weights = {name: getattr(self, name) for name in ("aux", "pp", "pa", "ep", "ea", "h")}
         if negative := [f"{name}={weight}" for name, weight in weights.items() if weight < 0]:
             raise ValueError(f"a weight must be at least 0 (0 leaves the part out), not {', '.join(negative)}")
-
-    @property
-    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
-        return self.each.temperature
-
-    @property
-    def trains_branches(self) -> bool:
-        return True
 
     def small(self) -> KSLLoss:
         return replace(self, triplet_from=min(self.triplet_from, 1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses, check_stays_above_zero
+from nas.losses.base import Loss, Losses, WrappedLoss, check_stays_above_zero
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import vrkd
@@ -49,21 +49,11 @@ class VRKDLoss(Loss):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BranchesLoss(Loss):
+class BranchesLoss(WrappedLoss):
     """Each branch's own loss: networks that share no weights are trained side by side as if each were alone (VRKD,
     section 2.1). Of a network without branches it is the network's own."""
 
     each: Loss = field(default_factory=VRKDLoss)
-
-    @property
-    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
-        return self.each.temperature
-
-    def small(self) -> BranchesLoss:
-        return replace(self, each=self.each.small())
-
-    def at(self, epoch: int, num_epochs: int) -> BranchesLoss:
-        return replace(self, each=self.each.at(epoch, num_epochs))
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """The sum of each branch's `total`, and of each of its parts."""

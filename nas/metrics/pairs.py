@@ -25,8 +25,8 @@ class PairDistances:
 
         Exact at the bins' edges, linear between them.
         """
-        missed, let_in = 1 - _cumulative(self.right), _cumulative(self.wrong)
-        gap = missed - let_in
+        within, let_in = (np.concatenate([[0], n.cumsum()]) / n.sum() for n in (self.right, self.wrong))
+        gap = 1 - within - let_in
         after = int(np.argmax(gap <= 0))
         share = gap[after - 1] / (gap[after - 1] - gap[after])
         return float(let_in[after - 1] + share * (let_in[after] - let_in[after - 1]))
@@ -35,9 +35,11 @@ class PairDistances:
     def d_prime(self) -> float:
         """The distance of the two means in standard deviations (root of the mean variance); nan when those are 0."""
         centres = (self.edges[1:] + self.edges[:-1]) / 2
-        means, variances = zip(*(_moments(centres, counts) for counts in (self.right, self.wrong)), strict=True)
-        deviation = np.sqrt(sum(variances) / 2)
-        return float((means[1] - means[0]) / deviation) if deviation else float("nan")
+        right, wrong = (np.average(centres, weights=counts) for counts in (self.right, self.wrong))
+        variance = np.average((centres - right) ** 2, weights=self.right)
+        variance += np.average((centres - wrong) ** 2, weights=self.wrong)
+        deviation = np.sqrt(variance / 2)
+        return float((wrong - right) / deviation) if deviation else float("nan")
 
 
 def pair_distances(
@@ -99,12 +101,3 @@ def _labels(
             )
         checked.append(torch.as_tensor(labels, device=features.device))
     return checked
-
-
-def _cumulative(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], counts.cumsum()]) / counts.sum()
-
-
-def _moments(centres: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    mean = np.average(centres, weights=counts)
-    return mean, np.average((centres - mean) ** 2, weights=counts)

@@ -81,7 +81,9 @@ class Classifier(SearchSpace):
         for name in self.maps:
             if name not in modules:
                 raise ValueError(f"{self.name} has no module {name!r}{near_misses(name, modules)}")
-        return ClassifierNet(net, self.maps, _num_features(net))
+        size = getattr(getattr(net, "net", net), "default_cfg", {}).get("input_size", (3, 224, 224))
+        features = copy.deepcopy(net).to("meta")(torch.empty(1, *size, device="meta"))
+        return ClassifierNet(net, self.maps, features.shape[1])
 
     def weights(self, source: str) -> Mapping[str, Tensor]:
         """The library's own weights (`imagenet`), or those of a checkpoint's path, by the names of `ClassifierNet`."""
@@ -96,8 +98,3 @@ def _network(name: str, weights: str = "") -> nn.Module:
             setattr(net, branch, None)
             net.aux_logits = False  # type: ignore[assignment] # to torch's stub every attribute is a tensor or module
     return net.to(torch.get_default_device())
-
-
-def _num_features(net: nn.Module) -> int:
-    size = getattr(getattr(net, "net", net), "default_cfg", {}).get("input_size", (3, 224, 224))
-    return copy.deepcopy(net).to("meta")(torch.empty(1, *size, device="meta")).shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ HEADS = ("fc", "classifier", "heads", "head")  # what torchvision and timm call 
 
 IMAGENET = "imagenet"
 
+torchvision_names = partial(torchvision.models.list_models, module=torchvision.models)
+"""The names of torchvision's classifiers."""
+
 
 def is_classifier(name: str) -> bool:
     """Whether `name` says a library, or is one of torchvision's classifiers."""
-    return ":" in name or name in _torchvision_names()
+    return ":" in name or name in torchvision_names()
 
 
 def classifier_features(name: str, weights: str = "") -> nn.Module:
@@ -52,12 +56,8 @@ def load_checkpoint(net: nn.Module, path: Path) -> None:
     load_into(net, uncounted | tensors, f"the checkpoint {path}")
 
 
-def _torchvision_names() -> list[str]:
-    return torchvision.models.list_models(module=torchvision.models)
-
-
 def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, tuple, tuple]:
-    known = _torchvision_names()
+    known = torchvision_names()
     if name not in known:
         raise ValueError(f"torchvision has no classifier {name!r}{near_misses(name, known)}; timm's are timm:NAME")
     weights: Any = torchvision.models.get_model_weights(name)["DEFAULT"] if pretrained else None

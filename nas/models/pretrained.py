@@ -22,6 +22,8 @@ from search_spaces.shufflenet_v2 import ShuffleNetV2
 from search_spaces.space import SearchSpace
 
 HEADS = ("fc.", "classifier.")
+DENSE_LAYER = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""Torchvision's files of DenseNets have the names of an early version: `norm.1` for `norm1`."""
 COUNTER = "num_batches_tracked"
 WRAPPINGS = ("state_dict", "model_state_dict", "model")
 """Keys under which trainers put a state dict."""
@@ -66,13 +68,19 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     classifier is left out, half precision is widened. Raises ValueError naming the first tensor that differs from the
     published point's, or, without a network, the file to fetch and where to put it.
     """
+    if isinstance(space, HasWeights):
+        found = space.weights(source)
+    else:
+        found = _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
     tensors = {
-        _present_name(name): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in _found(space, source).items()
+        DENSE_LAYER.sub(r"\1\2", name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in found.items()
         if not name.startswith(HEADS)
     }
-    own = backbone.state_dict()
-    trained = backbone if _shapes(tensors) == _shapes(own) else _published(space)
+    own, trained = backbone.state_dict(), backbone
+    if _shapes(tensors) != _shapes(own):
+        with torch.random.fork_rng(devices=[]):  # the random numbers of the training stay where they are
+            trained = space.student()
     counters = {name: tensor for name, tensor in trained.state_dict().items() if name.endswith(COUNTER)}
     load_into(trained, counters | tensors, f"the pretrained file {source!r}")
     fitting = {
@@ -85,26 +93,9 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     return inherited
 
 
-def _found(space: SearchSpace, source: str) -> Mapping[str, Tensor]:
-    if isinstance(space, HasWeights):
-        return space.weights(source)
-    return _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
-
-
-def _published(space: SearchSpace) -> nn.Module:
-    """The network that the weights of others are of; the random numbers of the training stay where they are."""
-    with torch.random.fork_rng(devices=[]):
-        return space.student()
-
-
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     """Of all but the counters, which old checkpoints lack."""
     return {name: tensor.shape for name, tensor in tensors.items() if not name.endswith(COUNTER)}
-
-
-def _present_name(name: str) -> str:
-    """Torchvision's files of DenseNets have the names of an early version: `norm.1` for `norm1`."""
-    return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
 def check_there(source: str) -> None:

@@ -16,17 +16,15 @@ OVER = ("queries", "identities")
 
 def accuracy_table(comparison: dict) -> Table:
     """What `compare.json` says of each network: accuracy (%), its intervals over queries and over identities, cost."""
-    rows = comparison["rows"]
     measured = [title for name in MEASURES.values() for title in (name, *OVER)]
-    cells = [
-        (
-            row["name"],
-            *(cell for key in MEASURES for cell in _accuracy(row, key)),
-            *(text(row[key]) for key, (_, text) in COSTS.items()),
-        )
-        for row in rows
-    ]
-    return Table(("network", *measured, *(title for title, _ in COSTS.values())), tuple(map(Row, cells)))
+    rows = []
+    for row in comparison["rows"]:
+        cells = [row["name"]]
+        for key in MEASURES:
+            ends = [row["intervals"][key][over] for over in OVER]
+            cells += [percent(row[key]), *(f"{percent(low)}{MISSING}{percent(high)}" for low, high in ends)]
+        rows.append(Row((*cells, *(text(row[key]) for key, (_, text) in COSTS.items()))))
+    return Table(("network", *measured, *(title for title, _ in COSTS.values())), tuple(rows))
 
 
 def difference_table(comparison: dict) -> Table:
@@ -72,11 +70,6 @@ def seed_lines(seeds: Sequence[dict]) -> list[str]:
             f"{', '.join(means)} (mean ± standard deviation)"
         )
     return lines
-
-
-def _accuracy(row: dict, key: str) -> list[str]:
-    ends = [row["intervals"][key][over] for over in OVER]
-    return [percent(row[key]), *(f"{percent(low)}{MISSING}{percent(high)}" for low, high in ends)]
 
 
 def _difference(difference: dict) -> list[str]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+from PIL.ImageFont import load_default
 
 from nas.data.base import ReIDData, Split
 from nas.report.strips import GAP, INK, PAPER, QUERY, fitted
@@ -123,15 +124,15 @@ def tile_size(images: list[Image.Image | None]) -> tuple[int, int]:
 
 
 def _row(sheet: Image.Image, row: Row, left: int, top: int, size: tuple[int, int]) -> None:
-    pen = ImageDraw.Draw(sheet)
+    pen, font = ImageDraw.Draw(sheet), load_default(12)
     _text(pen, row.title, (left, top + 18), 15, INK, LABEL - GAP)
     for line, words in enumerate(row.subtitle.split(", ")):
         _text(pen, words, (left, top + 38 + 16 * line), 12, MUTED, LABEL - GAP)
     for number, tile in enumerate(row.tiles):
         corner = (left + LABEL + number * (size[0] + GAP), top + GAP // 2)
         sheet.paste(_picture(tile, size), corner)
-        words = fitted(tile.caption, _font(12), size[0])
-        pen.text((corner[0] + size[0] / 2, corner[1] + size[1] + 10), words, fill=MUTED, font=_font(12), anchor="mm")
+        words = fitted(tile.caption, font, size[0])
+        pen.text((corner[0] + size[0] / 2, corner[1] + size[1] + 10), words, fill=MUTED, font=font, anchor="mm")
 
 
 def _picture(tile: Tile, size: tuple[int, int]) -> Image.Image:
@@ -152,8 +153,4 @@ def _text(
     pen: ImageDraw.ImageDraw, text: str, place: tuple[float, float], size: int, colour: str, width: float
 ) -> None:
     """A line of text from `place` on, its left end on the base line."""
-    pen.text(place, fitted(text, _font(size), width), fill=colour, font=_font(size), anchor="ls")
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
+    pen.text(place, fitted(text, load_default(size), width), fill=colour, font=load_default(size), anchor="ls")

@@ -87,7 +87,7 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
         return ""
     (value_title, per_value), (cost_title, per_cost) = VALUES.get(value, (value, 1.0)), COSTS.get(cost, (cost, 1.0))
     score, best, price = (
-        per * np.array(_numbers(line.get(key) for line in tried))
+        per * np.array([_number(line.get(key)) for line in tried])
         for key, per in (("score", per_value), ("best", per_value), ("cost", per_cost))
     )
     whole = np.array([not line.get("pruned") for line in tried])
@@ -124,8 +124,7 @@ def training(history: Sequence[dict]) -> str:
 def cmc(curves: dict[str, Sequence[float]]) -> str:
     """Cumulative matching characteristics: the share of queries (%) with a right match among the first k."""
     lines = [
-        (name, range(1, len(values) + 1), [100 * value for value in _numbers(values)])
-        for name, values in curves.items()
+        (name, range(1, len(values) + 1), [100 * _number(value) for value in values]) for name, values in curves.items()
     ]
     return _panels([("", "matching rate (%)", _drawable(lines))], xlabel="rank", dashed=True)
 
@@ -255,10 +254,6 @@ def _edge_order(name: str) -> tuple[int, int]:
     """By node, then by input; other decisions stay in the order they were asked."""
     edge = _EDGE.fullmatch(name)
     return (int(edge["node"]), int(edge["state"])) if edge else (0, 0)
-
-
-def _numbers(values: Iterable[object]) -> list[float]:
-    return [_number(value) for value in values]
 
 
 def _number(value: object) -> float:

@@ -55,12 +55,14 @@ def tsne(
         raise ValueError(f"all {len(features)} features are the same: there is nothing to spread in the plane")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     places = _spread(features, perplexity, seed)
+    numbers = [] if cameras is None else np.unique(cameras).tolist()
+    markers = {camera: MARKERS[i % len(MARKERS)] for i, camera in enumerate(numbers)}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 2 + 1, WIDTH / 2), layout="constrained")
         axes = figure.subplots()
         for number, identity in enumerate(np.unique(ids)):
             mine = ids == identity
-            _scatter(axes, places[mine], None if cameras is None else cameras[mine], cameras, number)
+            _scatter(axes, places[mine], None if cameras is None else cameras[mine], markers, number)
             axes.annotate(
                 str(identity),
                 np.median(places[mine], axis=0),
@@ -74,7 +76,7 @@ def tsne(
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.set_title(f"t-SNE of {len(features)} images, perplexity {perplexity:.3g}", loc="left")
         if cameras is not None:
-            _camera_legend(figure, axes, cameras)
+            _camera_legend(figure, axes, markers)
     return figure
 
 
@@ -122,29 +124,23 @@ def _spread(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
         return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features.astype(np.float64))
 
 
-def _scatter(
-    axes: Axes, places: np.ndarray, cameras: np.ndarray | None, all_cameras: np.ndarray | None, number: int
-) -> None:
+def _scatter(axes: Axes, places: np.ndarray, cameras: np.ndarray | None, markers: dict[int, str], number: int) -> None:
     colour = COLOURS[number % len(COLOURS)]
-    if cameras is None or all_cameras is None:
+    if cameras is None:
         axes.scatter(places[:, 0], places[:, 1], s=24, color=colour, linewidths=0.8)
         return
-    for camera, marker in _markers(all_cameras).items():
+    for camera, marker in markers.items():
         seen = cameras == camera
         if seen.any():
             axes.scatter(places[seen, 0], places[seen, 1], s=24, marker=marker, color=colour, linewidths=0.8)
 
 
-def _camera_legend(figure: Figure, axes: Axes, cameras: np.ndarray) -> None:
+def _camera_legend(figure: Figure, axes: Axes, markers: dict[int, str]) -> None:
     handles = [
         axes.scatter([], [], s=24, marker=marker, color=MUTED, linewidths=0.8, label=str(camera))
-        for camera, marker in _markers(cameras).items()
+        for camera, marker in markers.items()
     ]
     figure.legend(handles=handles, title="camera", loc="outside right upper", fontsize=8, title_fontsize=8)
-
-
-def _markers(cameras: np.ndarray) -> dict[int, str]:
-    return {camera: MARKERS[i % len(MARKERS)] for i, camera in enumerate(np.unique(cameras).tolist())}
 
 
 def _heat_map(axes: Axes, values: np.ndarray, pairs: CameraPairs) -> None:

@@ -1,6 +1,7 @@
 """Plots that set several runs side by side: their weights, and what they reach as something changes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 
 import matplotlib
 import numpy as np
@@ -34,14 +35,14 @@ def weight_histograms(networks: Mapping[str, Mapping[str, np.ndarray]]) -> Figur
         for axes, stage in zip(panels, stages, strict=False):
             bound = np.quantile(np.abs(np.concatenate([weights[stage] for weights in networks.values()])), SHOWN)
             edges = np.linspace(-bound, bound, NUM_BINS + 1)
-            for colour, weights in zip(_colours(len(networks)), networks.values(), strict=True):
+            for colour, weights in zip(cycle(SERIES_COLOURS), networks.values(), strict=False):
                 density = np.histogram(weights[stage], edges)[0] / len(weights[stage]) / (edges[1] - edges[0])
                 axes.stairs(density, edges, color=colour, linewidth=1.4)
             axes.set_title(stage, loc="left")
             axes.set(yticks=[], xlabel="weight")
         for axes in panels[len(stages) :]:
             axes.set_visible(False)
-        handles = [Line2D([], [], color=colour) for colour in _colours(len(networks))]
+        handles = [Line2D([], [], color=colour) for colour in islice(cycle(SERIES_COLOURS), len(networks))]
         figure.legend(
             handles,
             [f"{legend_label(name)} ({100 * dead_share(weights):.1f} % dead)" for name, weights in networks.items()],
@@ -62,7 +63,7 @@ def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, up
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()
-        for colour, (name, points) in zip(_colours(len(lines)), lines.items(), strict=True):
+        for colour, (name, points) in zip(cycle(SERIES_COLOURS), lines.items(), strict=False):
             places = sorted(points)
             means = np.array([np.mean(points[place]) for place in places])
             ends = np.array([[min(points[place]), max(points[place])] for place in places]).T
@@ -79,7 +80,3 @@ def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, up
         axes.set(xlabel=across, ylabel=upwards)
         axes.legend(fontsize=8)
     return figure
-
-
-def _colours(num: int) -> list[str]:
-    return [SERIES_COLOURS[i % len(SERIES_COLOURS)] for i in range(num)]

@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 
 MISSING = "–"
 LIMIT = 1e15
+_ESCAPED = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>|#~"})  # Markdown's markup
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def as_markdown(table: Table) -> str:
     """A GitHub table; the best row is bold."""
     lines = [table.columns, ["---", *("---:" for _ in table.columns[1:])]]
     for row in table.rows:
-        cells = [_markdown_text(cell) for cell in row.cells]
+        cells = [" ".join(cell.translate(_ESCAPED).split()) for cell in row.cells]
         lines.append([f"**{cell}**" for cell in cells] if row.best else cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
@@ -124,10 +125,3 @@ def _formatted(value: object, text: Callable[[float], str]) -> str:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return MISSING
     return text(value) if abs(value) < LIMIT else MISSING
-
-
-def _markdown_text(text: str) -> str:
-    """Text that Markdown neither reads as markup nor as the end of a cell."""
-    for character in "\\`*_{}[]<>|#~":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())

@@ -46,7 +46,8 @@ def decode(data: Any, annotation: Any, where: str = "config") -> Any:
 
     Only classes already imported can come out: a stranger's file chooses among them, and runs nothing.
     """
-    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    options = typing.get_args(annotation) if is_union else (annotation,)
     if data is None and type(None) in options:
         return None
     if isinstance(data, Mapping) and "kind" in data:
@@ -68,10 +69,6 @@ def decode(data: Any, annotation: Any, where: str = "config") -> Any:
         if isinstance(option, type) and type(data) is option:
             return data
     raise ValueError(f"{where} must be {annotation}, not {data!r}")
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:

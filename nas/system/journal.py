@@ -57,7 +57,7 @@ class FileJournal:
         self._read += len(text)
 
     def acquire(self, number: int) -> bool:
-        path = self._lock(number)
+        path = self.path.with_suffix("") / f"{number}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
@@ -70,6 +70,3 @@ class FileJournal:
 
     def release(self, number: int) -> None:
         os.close(self._taken.pop(number))
-
-    def _lock(self, number: int) -> Path:
-        return self.path.with_suffix("") / f"{number}.lock"

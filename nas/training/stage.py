@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -15,15 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
-from nas.system.files import write_text
 from nas.system.journal import FileJournal
 from nas.system.weights import load_state, save_state
 from nas.training.machine import Machine
+from nas.training.monitor import Monitor
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-    from rich.progress import Progress
-    from torch.utils.tensorboard import SummaryWriter
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -46,16 +41,13 @@ class Stage:
     ):
         self.folder = folder
         self.name = name
+        self.checkpoint = folder / f"{name}.ckpt"
         self.fingerprint = fingerprint
         self.machine = machine
         self.quiet = quiet
         self.fabric = fabric or machine.fabric()
         self.state = self._restore()
         self.seconds = self.state["seconds"] if self.state else 0.0
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / f"{self.name}.ckpt"
 
     def _restore(self) -> dict[str, Any] | None:
         if not self.checkpoint.exists():
@@ -110,11 +102,12 @@ class Loop:
         self.history: list[dict] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self._events: SummaryWriter | None = None
+        self._monitor = Monitor(stage.folder, stage.name, first=stage.fabric.is_global_zero, quiet=stage.quiet)
         if stage.state is not None:
             self._load(stage.state)
         self._since = self._saved = time.monotonic()
-        self._progress = _progress(stage) if self.epoch < num_epochs else None
+        if self.epoch < num_epochs:
+            self._monitor.start(self.epoch * num_steps + self.step, num_epochs * num_steps)
 
     def epochs(self) -> Iterator[int]:
         """The epochs that are still to do."""
@@ -122,14 +115,14 @@ class Loop:
             while self.epoch < self.num_epochs and not self.stopped:
                 yield self.epoch
         finally:
-            self._close()
+            self._monitor.close()
 
     def steps(self, batches: Callable[..., Iterable]) -> Iterator:
         """What `batches(start)` gives, from the step after the last one saved; a lambda may bind the epoch besides."""
         for batch in batches(self.step):
             yield batch
             self.step += 1
-            self._show()
+            self._monitor.show(self.epoch * self.num_steps + self.step, self._shown)
             if time.monotonic() - self._saved > 60 * self.stage.machine.checkpoint_minutes:
                 self.save()
 
@@ -158,8 +151,8 @@ class Loop:
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts = {}, {}
         self.save()
-        self._show()
-        self._publish(self.history[-1:])
+        self._monitor.show(self.epoch * self.num_steps, self._shown)
+        self._monitor.publish(self.history)
 
     def stop(self, why: str) -> None:
         """Ends the loop after this epoch."""
@@ -199,8 +192,7 @@ class Loop:
             setattr(self, name, state[name])
         self.sums = {key: value.to(self.stage.fabric.device) for key, value in state["sums"].items()}
         torch.set_rng_state(state["random"])
-        shutil.rmtree(self._events_folder, ignore_errors=True)
-        self._publish(self.history)  # a kill may have come between the checkpoint and these
+        self._monitor.publish(self.history, again=True)  # a kill may have come between the checkpoint and this
 
     def _means(self) -> dict[str, float]:
         """The losses' means so far. Raises NonFiniteLoss when one is not a number."""
@@ -209,6 +201,11 @@ class Loop:
         if bad:
             raise self._not_finite(f"{', '.join(bad)} became {means[bad[0]]}")
         return means
+
+    def _shown(self) -> Mapping[str, float]:
+        """The numbers beside the bar: the losses so far, or what the last trial was worth."""
+        last = self.history[-1] if self.history else {}
+        return self._means() or {key: last[key] for key in ("score", "best") if key in last}
 
     def _check_weights(self) -> None:
         """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss."""
@@ -223,80 +220,3 @@ class Loop:
             f"checkpoint is {self.stage.checkpoint}. Lower the learning rate, clip the gradient, or use "
             "--machine.precision 32"
         )
-
-    def _show(self) -> None:
-        if self._progress is None:
-            return
-        task = self._progress.tasks[0]
-        due = time.monotonic() - task.fields["shown"] > 1
-        last = self.history[-1] if self.history else {}
-        shown = self._means() or {key: last[key] for key in ("score", "best") if key in last}
-        losses: dict[str, Any] = (
-            {
-                "losses": "  ".join(f"{k.removeprefix('loss.')} {v:.3f}" for k, v in shown.items()),
-                "shown": time.monotonic(),
-            }
-            if due
-            else {}
-        )
-        self._progress.update(
-            task.id, completed=self.epoch * self.num_steps + self.step, total=self.num_epochs * self.num_steps, **losses
-        )
-
-    @property
-    def _events_folder(self) -> Path:
-        return self.stage.folder / "tensorboard" / self.stage.name
-
-    def _publish(self, lines: list[dict]) -> None:
-        """Writes the history, and `lines` of it as TensorBoard events."""
-        if not (self.stage.fabric.is_global_zero and lines):
-            return
-        write_text(self.stage.folder / f"{self.stage.name}.history.jsonl", _lines(self.history))
-        if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(self._events_folder))
-        for line in lines:
-            for key, value in _flat(line):
-                self._events.add_scalar(key, value, line["epoch"])
-        self._events.flush()
-
-    def _close(self) -> None:
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-
-def _progress(stage: Stage) -> Progress | None:
-    """A bar on the terminal of the first process; nothing elsewhere."""
-    if stage.quiet or not (stage.fabric.is_global_zero and sys.stderr.isatty()):
-        return None
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    progress = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-        console=Console(stderr=True),
-    )
-    progress.add_task(stage.name, losses="", shown=0.0)
-    progress.start()
-    return progress
-
-
-def _lines(history: list[dict]) -> str:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history)
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float):
-            yield f"{prefix}{key}", value

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nas.data.base import ReIDData, Split, num_known
+from nas.data.base import ReIDData, num_known
 from nas.data.check.look import Seen, look
 from nas.data.check.problems import Problem, problems
 from nas.data.images import NUM_THREADS
@@ -87,7 +87,7 @@ def check(
     return Checked(
         name=data.name,
         folder=None if looked.folder is None else str(looked.folder),
-        splits={name: facts(split, looked.seen[name], counted_ids(data, name)) for name, split in data.splits.items()},
+        splits={name: facts(data, name, looked.seen[name]) for name in data.splits},
         counts=data.counts(),
         published=dict(published),
         unreadable={looked.name(place): seen.reason for place, seen in looked.everything() if seen.reason},
@@ -96,15 +96,11 @@ def check(
     )
 
 
-def counted_ids(data: ReIDData, split: str) -> np.ndarray:
-    """The identities of a split's images, without junk and without the gallery's distractors."""
-    ids = data.splits[split].ids
-    return ids[(ids >= 0) & (np.isin(ids, data.query.ids) | (split != "gallery"))]
-
-
-def facts(split: Split, seen: Sequence[Seen], ids: np.ndarray) -> SplitFacts:
+def facts(data: ReIDData, name: str, seen: Sequence[Seen]) -> SplitFacts:
+    split = data.splits[name]
+    is_distractor = (name == "gallery") & ~np.isin(split.ids, data.query.ids)
     decoded = [one for one in seen if not one.reason]
-    images_of = np.unique(ids, return_counts=True)[1]
+    images_of = np.unique(split.ids[(split.ids >= 0) & ~is_distractor], return_counts=True)[1]
     return SplitFacts(
         num_images=len(split),
         num_unreadable=len(seen) - len(decoded),

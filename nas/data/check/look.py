@@ -53,9 +53,6 @@ class Looked:
         name = self.data.splits[place.split].images.name(place.number)
         return os.path.relpath(name, self.folder) if self.folder else name
 
-    def identity(self, place: Place) -> int:
-        return int(self.data.splits[place.split].ids[place.number])
-
     @cached_property
     def folder(self) -> Path | None:
         """The deepest folder that contains all image files; None where images are not files."""

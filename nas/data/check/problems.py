@@ -121,7 +121,7 @@ def kind_of(looked: Looked, group: list[Place]) -> str:
     splits = {place.split for place in group}
     if "train" in splits and len(splits) > 1:
         return "same_image_train_test"
-    if len({looked.identity(place) for place in group}) > 1:
+    if len({looked.data.splits[place.split].ids[place.number] for place in group}) > 1:
         return "same_image_identities"
     return "same_image_query_gallery" if len(splits) > 1 else "same_image"
 

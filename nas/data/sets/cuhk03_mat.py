@@ -30,10 +30,6 @@ class Crop(NamedTuple):
     identity: int
     camera: int
 
-    @property
-    def file(self) -> str:
-        return f"{self.identity:04d}_c{self.camera}_{self.pair}_{self.person:03d}_{self.column:02d}.png"
-
 
 def convert(mat: Path, config: Path, boxes: Literal["labeled", "detected"], folder: Path) -> None:
     """Writes the images of cuhk-03.mat into the folders of Market-1501's layout, as the protocol in `config` says.
@@ -66,7 +62,8 @@ def write(mat: Path, source: h5py.File, pairs: list[np.ndarray], folder: Path, c
             f"{mat} has no image of pair {crop.pair}, person {crop.person}, column {crop.column}, which "
             "the protocol uses: the two files do not belong together, or one is damaged"
         )
-    Image.fromarray(np.ascontiguousarray(pixels.T)).save(folder / crop.file, compress_level=1)
+    file = f"{crop.identity:04d}_c{crop.camera}_{crop.pair}_{crop.person:03d}_{crop.column:02d}.png"
+    Image.fromarray(np.ascontiguousarray(pixels.T)).save(folder / file, compress_level=1)
 
 
 def protocol(config: Path) -> dict[str, list[Crop]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from nas.data.base import ReIDData
 from nas.data.sets.folders import inner, market_layout
@@ -21,13 +22,12 @@ class DukeMTMC(DataSource):
     root: the folder DukeMTMC-reID, or the one that contains it.
     """
 
+    PUBLISHED: ClassVar = {
+        "train_images": 16_522, "train_identities": 702, "query_images": 2_228, "query_identities": 702,
+        "gallery_images": 17_661, "gallery_identities": 1_110, "cameras": 8,
+    }  # fmt: skip
+
     root: Path
 
     def listed(self) -> ReIDData:
         return market_layout(inner(self.root, "DukeMTMC-reID"), "DukeMTMC-reID", "0001_c2_f0046182.jpg")
-
-    def published(self) -> dict[str, int]:
-        return {
-            "train_images": 16_522, "train_identities": 702, "query_images": 2_228, "query_identities": 702,
-            "gallery_images": 17_661, "gallery_identities": 1_110, "cameras": 8,
-        }  # fmt: skip

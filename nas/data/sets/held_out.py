@@ -70,7 +70,12 @@ def queries_of(split: Split, identities: Iterable[int], rng: np.random.Generator
     Where the other images are the gallery, each has a match there from another camera.
     """
     cameras = _cameras(split)
-    return np.sort(np.concatenate([_queries(np.flatnonzero(split.ids == i), cameras, rng) for i in identities]))
+    queries: list[int] = []
+    for identity in identities:
+        images = np.flatnonzero((split.ids == identity) & (cameras >= 0))
+        others = rng.permutation(np.unique(cameras[images]))[1:]
+        queries += [rng.choice(images[cameras[images] == camera]) for camera in others]
+    return np.sort(queries)
 
 
 def findable(split: Split) -> list[int]:
@@ -81,9 +86,3 @@ def findable(split: Split) -> list[int]:
 
 def _cameras(split: Split) -> np.ndarray:
     return np.arange(len(split)) if split.cameras is None else split.cameras
-
-
-def _queries(images: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of one identity's `images` one from every known camera but one."""
-    seen = rng.permutation(np.unique(cameras[images][cameras[images] >= 0]))
-    return np.array([rng.choice(images[cameras[images] == camera]) for camera in seen[1:]])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class MSMT17(DataSource):
     root: the folder MSMT17_V1 or MSMT17_V2, or one that contains one of them.
     """
 
+    PUBLISHED: ClassVar = {
+        "train_images": 32_621, "train_identities": 1_041, "query_images": 11_659, "query_identities": 3_060,
+        "gallery_images": 82_161, "gallery_identities": 3_060, "cameras": 15,
+    }  # fmt: skip
+
     root: Path
 
     def listed(self) -> ReIDData:
@@ -46,12 +52,6 @@ class MSMT17(DataSource):
         first = int(train.ids.max()) + 1
         query, gallery = (replace(split, ids=split.ids + first) for split in (query, gallery))
         return ReIDData(name="MSMT17", train=train, query=query, gallery=gallery)
-
-    def published(self) -> dict[str, int]:
-        return {
-            "train_images": 32_621, "train_identities": 1_041, "query_images": 11_659, "query_identities": 3_060,
-            "gallery_images": 82_161, "gallery_identities": 3_060, "cameras": 15,
-        }  # fmt: skip
 
 
 def folders_in(root: Path) -> tuple[Path, Path]:

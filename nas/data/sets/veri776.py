@@ -33,6 +33,11 @@ class VeRi776(DataSource):
 
     subject: ClassVar = "vehicles"
 
+    PUBLISHED: ClassVar = {
+        "train_images": 37_778, "train_identities": 576, "query_images": 1_678, "query_identities": 200,
+        "gallery_images": 11_579, "gallery_identities": 200, "cameras": 20,
+    }  # fmt: skip
+
     root: Path
 
     def listed(self) -> ReIDData:
@@ -48,9 +53,3 @@ class VeRi776(DataSource):
             ids, cameras = np.array([[int(match[1]), int(match[2])] for _, match in lines], dtype=np.int64).T
             splits[split] = Split(images=Files(paths), ids=ids, cameras=cameras)
         return ReIDData(name="VeRi-776", **splits)
-
-    def published(self) -> dict[str, int]:
-        return {
-            "train_images": 37_778, "train_identities": 576, "query_images": 1_678, "query_identities": 200,
-            "gallery_images": 11_579, "gallery_identities": 200, "cameras": 20,
-        }  # fmt: skip

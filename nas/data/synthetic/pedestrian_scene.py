@@ -19,10 +19,7 @@ class PedestrianCamera(Camera):
     yaws = (0.0, 0.5 * pi, pi, -0.35 * pi, 0.8 * pi, 0.25 * pi)  # front, right side, back, half left, ...
     horizons = (0.45, 0.7)
     clutter = (0.6, 0.85)
-
-    @staticmethod
-    def appearance(rng: np.random.Generator) -> Appearance:
-        return drawn_appearance(rng)
+    appearance = staticmethod(drawn_appearance)
 
     @staticmethod
     def ground(

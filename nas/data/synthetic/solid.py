@@ -102,7 +102,11 @@ class Faces:
         shade = AMBIENT + DIFFUSE * np.maximum(0, self._normals @ (LIGHT @ axes))
         colours = np.clip(self._colours * shade[:, None], 0, 255).astype(int).tolist()
         visible = ((eye - self._anchors) * self._normals).sum(1) > 0
-        pixels, pen = _fitted(seen, frame).ravel().tolist(), ImageDraw.Draw(image)
+        left, top, right, bottom = frame
+        low, high = seen.min(0), seen.max(0)
+        scale = min((right - left) / (high[0] - low[0]), (bottom - top) / (high[1] - low[1]))
+        placed = (seen - (low + high) / 2) * scale + ((left + right) / 2, (top + bottom) / 2)
+        pixels, pen = placed.ravel().tolist(), ImageDraw.Draw(image)
         for part in self._order(eye):
             for face in range(*self._parts[part]):
                 if visible[face]:
@@ -121,13 +125,6 @@ class Faces:
             waits -= hides[:, order[-1]]
             waits[order[-1]] = np.inf
         return order
-
-
-def _fitted(seen: np.ndarray, frame: tuple[float, float, float, float]) -> np.ndarray:
-    left, top, right, bottom = frame
-    low, high = seen.min(0), seen.max(0)
-    scale = min((right - left) / (high[0] - low[0]), (bottom - top) / (high[1] - low[1]))
-    return (seen - (low + high) / 2) * scale + ((left + right) / 2, (top + bottom) / 2)
 
 
 def mirror(point: Point) -> Point:

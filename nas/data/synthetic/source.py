@@ -34,7 +34,10 @@ class Drawn(DataSource):
     seed: int = 0
 
     def listed(self) -> ReIDData:
-        self._check()
+        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
+        for field, minimum in (least | {"width": self.least_width}).items():
+            if getattr(self, field) < minimum:
+                raise ValueError(f"{type(self).__name__} needs {field} >= {minimum}; got {getattr(self, field)}")
         test_images = max(self.images_per_id, 2 * self.num_cameras)
         test = self._split("test", self.num_test_ids, test_images)
         of_identity = np.arange(len(test)) % test_images
@@ -44,12 +47,6 @@ class Drawn(DataSource):
             query=test.take(of_identity < self.num_cameras),
             gallery=test.take(of_identity >= self.num_cameras),
         )
-
-    def _check(self) -> None:
-        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
-        for field, minimum in (least | {"width": self.least_width}).items():
-            if getattr(self, field) < minimum:
-                raise ValueError(f"{type(self).__name__} needs {field} >= {minimum}; got {getattr(self, field)}")
 
     def _split(self, part: Literal["train", "test"], num_ids: int, images_per_id: int) -> Split:
         ids, number = np.divmod(np.arange(num_ids * images_per_id), images_per_id)

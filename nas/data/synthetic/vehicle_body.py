@@ -97,15 +97,10 @@ class Body:
 
     def _on_end(self, forward: int, x0: float, x1: float, y0: float, y1: float, colour: Colour) -> None:
         """A rectangle on the front (1) or the rear (-1): x in half widths of that face, y in its heights."""
-        half, low, high = self._end(forward)
-        z = (self.front + GAP) if forward > 0 else (self.hull_rear - GAP)
+        half, low = 0.93 * self.shape.taper * self.half, self.shape.clearance
+        z, high = (self.front + GAP, self.nose - 0.08) if forward > 0 else (self.hull_rear - GAP, self.deck - 0.03)
         x0, x1, y0, y1 = x0 * half, x1 * half, low + y0 * (high - low), low + y1 * (high - low)
         self.solid.decal([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], colour, (0, 0, forward))
-
-    def _end(self, forward: int) -> tuple[float, float, float]:
-        """Half width, lower and upper edge of the front (1) or the rear (-1)."""
-        top = self.nose - 0.08 if forward > 0 else self.deck - 0.03
-        return 0.93 * self.shape.taper * self.half, self.shape.clearance, top
 
     def _at_corner(self, forward: int, y0: float, y1: float, colour: Colour, reach: float = 0.6) -> None:
         """A band around both corners of an end, so that it shows from the side too; y in heights of the end."""

@@ -56,6 +56,7 @@ SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "truck": ((6.0, 7.8), (2.1, 2.4), (2.3, 2.8), (0.42, 0.55), (1.4, 1.6), (0.86, 0.95), (0.97, 1.0),
               (0.005, 0.03), (0.04, 0.08), (0.2, 0.25), (0.25, 0.26), (0.84, 0.93), (0.9, 0.97), (0.43, 0.5)),
 }  # fmt: skip
+NUM_WINDOWS = {"van": (1, 4), "bus": (4, 7), "truck": (1, 1), "pickup": (1, 2)}  # of a side: fewest, most; else 2, 3
 LAMPS = ("round", "slit", "block", "tall", "twin")
 TAIL_LAMPS = ("round", "bar", "block", "tall", "twin")
 GRILLES = ("none", "wide", "bars", "small", "badge", "tall")
@@ -120,11 +121,12 @@ def drawn_appearance(rng: np.random.Generator) -> Appearance:
     measures = (float(rng.uniform(low, high)) for low, high in SHAPES[kind])
     doors = [one(PAINTS) if maybe(0.15) else paint for _ in range(2)]
     shape = Shape(**dict(zip((field.name for field in fields(Shape)), measures, strict=True)))
+    fewest, most = NUM_WINDOWS.get(kind, (2, 3))
     return Appearance(
         kind=kind, shape=shape, paint=paint, cabin=one((*PAINTS, TRIMS[0])) if maybe(0.3) else paint,
         bonnet=one(PAINTS) if maybe(0.15) else paint, doors=(doors[0], doors[1]), second=one(ACCENTS),
         trim=one(TRIMS), bumper=one((paint, paint, *TRIMS)), mirrors=one((paint, paint, *TRIMS)),
-        glass=one(GLASS), rear_glass=one(GLASS), num_windows=_num_windows(kind, rng), lamps=one(LAMPS),
+        glass=one(GLASS), rear_glass=one(GLASS), num_windows=int(rng.integers(fewest, most + 1)), lamps=one(LAMPS),
         tail_lamps=one(TAIL_LAMPS), grille=one(GRILLES), plate=one((0.0, 0.0, 0.0, -0.45, 0.45)), high_plate=maybe(0.5),
         plate_colour=one((ACCENTS[0], ACCENTS[0], ACCENTS[2])), rims=one(RIMS), rim_colour=one((*TRIMS, TRIMS[2])),
         stripe=one(STRIPES), bonnet_stripes=maybe(0.15),
@@ -135,8 +137,3 @@ def drawn_appearance(rng: np.random.Generator) -> Appearance:
         ornaments=tuple((rng.uniform(0.1, 0.9), one(ACCENTS)) for _ in range(rng.integers(0, 3))),
         sticker=(rng.uniform(0.15, 0.85), one(ACCENTS)) if maybe(0.4) else None, cargo=rng.uniform(2.5, 3.5),
     )  # fmt: skip
-
-
-def _num_windows(kind: str, rng: np.random.Generator) -> int:
-    few, many = {"van": (1, 4), "bus": (4, 7), "truck": (1, 1), "pickup": (1, 2)}.get(kind, (2, 3))
-    return int(rng.integers(few, many + 1))

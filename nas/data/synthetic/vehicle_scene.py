@@ -21,10 +21,7 @@ class VehicleCamera(Camera):
     yaws = (0.12 * pi, 0.52 * pi, -0.88 * pi, -0.3 * pi, 0.75 * pi, -0.5 * pi)  # front, right side, rear, half left...
     horizons = (0.12, 0.34)
     clutter = (0.2, 0.42)
-
-    @staticmethod
-    def appearance(rng: np.random.Generator) -> Appearance:
-        return drawn_appearance(rng)
+    appearance = staticmethod(drawn_appearance)
 
     @staticmethod
     def ground(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nas.data.base import ReIDData, Split
-from nas.data.check.check import Checked, check, look
+from nas.data.check.check import Checked, check
 from nas.data.check.problems import Problem
 from nas.data.images import Files
 from nas.data.sets.csv_file import ImageList
@@ -127,7 +127,7 @@ def test_an_image_that_cannot_be_read_is_an_error_with_its_reason(
 
 
 def test_reasons_stay_with_their_images_however_the_work_is_cut(tree: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(look, "CHUNK", 3)
+    monkeypatch.setattr("nas.data.check.look.CHUNK", 3)
     empty = ["bounding_box_train/0002_c1s1_1_01.jpg", "bounding_box_train/0007_c2s1_1_00.jpg"]
     for name in empty:
         (tree / name).write_bytes(b"")
