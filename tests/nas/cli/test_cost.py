@@ -55,7 +55,7 @@ def searched(name, seed=0):
     [
         ("shufflenet_v2 --size 256x128", "backbone", 1.254, 94.0),
         ("mobilenet_v2 --size 256x128", "backbone", 2.224, 195.6),
-        ("osnet --size 256x128", "FeatureNet", 2.170, 978.9),
+        ("osnet --size 256x128", "feature_net", 2.170, 978.9),
         ("shallow_cnn --size 128x128 --num-ids 576", "with_classifier", 1.006, 409.7),
     ],
 )

@@ -126,7 +126,7 @@ class TestErrors:
     def test_a_damaged_configuration(self, fails, finished, tmp_path):
         data = json.loads((finished / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps(data | {"format": 99}))
-        assert "has format 99, this version reads 1" in fails("report", tmp_path)
+        assert "has format 99, this version reads 2" in fails("report", tmp_path)
         (tmp_path / "config.json").write_text("{")
         assert "config.json is not JSON" in fails("report", tmp_path)
         data["config"]["space"]["backbone"]["kind"] = "Plainest"

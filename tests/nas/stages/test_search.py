@@ -15,7 +15,6 @@ import torch
 
 from nas.cli.main import main
 from nas.data.base import Split
-from nas.data.cache import CachePart
 from nas.data.sets.held_out import findable
 from nas.errors import NonFiniteLoss
 from nas.losses.kdas import KDASLoss
@@ -80,8 +79,8 @@ class TestTrials:
         assert not (queries | gallery) & set(trials.batches.indices)
 
     def test_every_query_has_a_match_from_another_camera(self, trials):
-        ids, cameras = trials.gallery.split.ids, trials.gallery.split.cameras
-        for identity, camera in zip(trials.query.split.ids, trials.query.split.cameras, strict=True):
+        ids, cameras = trials.part.gallery.split.ids, trials.part.gallery.split.cameras
+        for identity, camera in zip(trials.part.query.split.ids, trials.part.query.split.cameras, strict=True):
             assert set(cameras[ids == identity]) - {camera}
 
     def test_a_score_is_a_function_of_the_architecture(self, trials, drawn):
@@ -129,8 +128,11 @@ class TestTrials:
 
 def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, drawn, monkeypatch):
     monkeypatch.delattr("nas.study.objective.train")
+    one_camera = replace(trials.data.train, cameras=np.zeros(len(trials.data.train), dtype=np.int64))
+    data, task = replace(trials.data, train=one_camera), trials.recipe.task
+    _, alphas = task.halves(data, trials.recipe, np.random.default_rng(0))
     with pytest.raises(ValueError, match="is seen by two cameras there: take more images, or .* darts or gdas"):
-        replace(trials, query=CachePart(trials.query.cache, np.arange(0))).score(drawn, 1)
+        replace(trials, part=alphas).score(drawn, 1)
 
 
 def test_so_many_identities_are_measured():

@@ -431,10 +431,9 @@ def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, strate
     assert recipe.strategy == replace(strategy, epochs=epochs, num_ranked=3)
 
 
-@pytest.mark.parametrize("arguments", [["--strategy", "dart"], ["--strategy"]])
-def test_an_unknown_name_is_said(arguments):
-    with pytest.raises(ValueError, match="no strategy is named '(dart'; did you mean 'darts'|'; there are darts)"):
-        parse_recipe_args(toy(), arguments, "nas", "")
+def test_an_unknown_name_is_said():
+    with pytest.raises(ValueError, match="no strategy is named 'dart'; did you mean 'darts'"):
+        parse_recipe_args(toy(), ["--strategy", "dart"], "nas", "")
 
 
 class TestSearch:

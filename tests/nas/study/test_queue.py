@@ -22,12 +22,12 @@ GRACE_S = 6.0
 WORKER = """
 import os, signal, sys, time
 from nas.study.queue import (Queue)
-from nas.study.storage import (opened)
+from nas.study.storage import (open_storage)
 import optuna
 
 address, number, grave = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-storage = opened(address)
+storage = open_storage(address)
 study = optuna.load_study(study_name="s", storage=storage, sampler=optuna.samplers.RandomSampler(seed=number))
 queue = Queue(study, storage, [{"x": i / 10} for i in range(8)], GRACE_S)
 while queue.num_open:

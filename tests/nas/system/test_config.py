@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from nas.cli.find_recipe import recipes
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.data.images import Images
 from nas.data.sets.csv_file import ImageList
 from nas.data.sets.market1501 import Market1501
@@ -42,7 +42,7 @@ class Outer:
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_survives_a_file(name):
-    recipe = recipes()[name]()
+    _, recipe = recipe_named(name)
     assert decode(json.loads(json.dumps(encode(recipe))), Recipe) == recipe
 
 

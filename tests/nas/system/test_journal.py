@@ -57,9 +57,9 @@ def test_a_broken_line_is_named(path):
 
 def test_a_trial_has_one_worker(path):
     one, other = FileJournal(path), FileJournal(path)
-    assert one.take(3) and not other.take(3) and other.take(4)
+    assert one.acquire(3) and not other.acquire(3) and other.acquire(4)
     one.release(3)
-    assert other.take(3)
+    assert other.acquire(3)
 
 
 def test_the_dead_have_no_trial(path):

@@ -17,7 +17,6 @@ from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.search import objective
 from nas.strategies.settings import Search
-from nas.tasks.reid.feed import batches_of, cached
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD
 from nas.training.settings import Training
@@ -44,8 +43,8 @@ def stage(tmp_path: Path) -> Stage:
 
 def test_label_noise_reaches_training_and_both_halves_of_a_search(tmp_path: Path, stage: Stage):
     data = replace(RECIPE.data.load(), label_noise=0.25)
-    cache, how = cached(data.train, RECIPE.images), RECIPE.search
-    batches = batches_of(data, cache, how.sampling, how.augment, 0, stage)
+    task = RECIPE.task
+    batches = task.batches(data, task.train_part(data, RECIPE), RECIPE.search, 0, stage)
     search = objective(Run(tmp_path, "toy", RECIPE), data, stage)
     assert [one.label_noise for one in (batches, search.weights, search.alphas)] == [0.25] * 3
 
@@ -63,9 +62,9 @@ def test_adapters_rest_without_a_teacher(stage: Stage):
     hints = (Hint(student="layer3", teacher="layer3", channels=4),)
     net = Hinted(main=ReID(backbone=ResNet(width=1 / 16), num_ids=5, embedding_dim=8), hints=hints).student()
     before = {name: tensor.clone() for name, tensor in net.named_parameters()}
-    data, how = RECIPE.data.load(), RECIPE.search
+    data, task = RECIPE.data.load(), RECIPE.task
     training = Training(epochs=1, optimiser=SGD(lr=0.1, weight_decay=0.0))
-    batches = batches_of(data, cached(data.train, RECIPE.images), how.sampling, how.augment, 0, stage)
+    batches = task.batches(data, task.train_part(data, RECIPE), RECIPE.search, 0, stage)
     train(net, batches, HintLoss(hints=("layer3",)), training, stage)
     moved = {name.partition(".")[0] for name, tensor in net.named_parameters() if not torch.equal(tensor, before[name])}
     assert moved == {"main"}
