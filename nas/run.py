@@ -56,7 +56,10 @@ class Run:
         this stage of another configuration or of other `decides`; `overwrite` removes it instead.
         """
         if overwrite:
-            self._remove(stage)
+            for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
+                (self.folder / name).unlink(missing_ok=True)
+            for name in (f"tensorboard/{stage}", f"{stage}.trials"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
         changed = self._changes(stage) if (self.folder / "config.json").exists() else []
         finished = (self.folder / RESULTS[stage]).exists()
         if changed and (finished or (self.folder / f"{stage}.ckpt").exists()):
@@ -110,12 +113,6 @@ class Run:
             for field in DECIDES[stage]
             for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)
         ]
-
-    def _remove(self, stage: str) -> None:
-        for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
-            (self.folder / name).unlink(missing_ok=True)
-        for name in (f"tensorboard/{stage}", f"{stage}.trials"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 def upgrade(folder: Path) -> None:

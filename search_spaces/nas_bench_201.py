@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,21 +27,6 @@ TABLE_NAMES = {
 """Our words for the operations, and the table's."""
 
 
-class Zero(nn.Module):
-    """The operation `none`, which an architecture may choose here."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.out_channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-    def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
-        """Zero, whatever its weight."""
-        return torch.zeros_like(x)
-
-
 def convolution(c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> ops.Op:
     """ReLU, convolution, BatchNorm."""
     return ops.Op(
@@ -60,7 +44,7 @@ def candidates(channels: int, affine: bool) -> Mapping[str, Make]:
         "conv1": partial(convolution, channels, channels, 1, 1, affine),
         "avg3": partial(ops.pool, nn.AvgPool2d, channels, 1, True),
         "skip": partial(ops.skip, channels, 1, affine),
-        "none": partial(Zero, channels),
+        "none": partial(ops.Zero, channels),
     }
 
 

@@ -91,6 +91,21 @@ def skip(c: int, stride: int, affine: bool) -> Op:
     return factorized_reduce(c, c, affine)
 
 
+class Zero(nn.Module):
+    """Zeros, where an architecture may choose to have nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
+        """Zero, whatever its weight."""
+        return torch.zeros_like(x)
+
+
 class PickingConv(nn.Conv2d):
     """A 1x1 convolution with a stride that picks its pixels first.
 

@@ -82,18 +82,8 @@ class Stream(nn.Sequential):
         return cast(LiteConv, last).weighted(weight, x)
 
 
-class NoStream(nn.Module):
+class NoStream(ops.Zero):
     """The candidate that leaves a stream out: zeros in a supernet; a student has none."""
-
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.out_channels = c
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-    def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
-        return torch.zeros_like(x)
 
 
 class Gate(nn.Module):
@@ -114,10 +104,6 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True)))))
-
-    def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
-        """`weight * self(x)`."""
-        return weight * self(x)
 
 
 class Block(nn.Module):

@@ -18,7 +18,7 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 
 
 class Block(nn.Module, ABC):
-    """`relu(norm(body(x)) + shortcut(x))`; torchvision's names. `affine` is that of the BatchNorms before the sum."""
+    """`relu(norm(conv(x)) + shortcut(x))`; torchvision's names. `affine` is that of the BatchNorms before the sum."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -30,17 +30,13 @@ class Block(nn.Module, ABC):
         )
 
     @abstractmethod
-    def body(self, x: Tensor) -> Tensor:
-        """Up to the last convolution."""
-
-    @property
-    @abstractmethod
-    def norm(self) -> nn.BatchNorm2d:
-        """Behind the last convolution."""
+    def body(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
+        """What the last convolution gives, and the BatchNorm behind it."""
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.norm(self.body(x)) + shortcut)
+        y, last = self.body(x)
+        return self.relu(last(y) + shortcut)
 
     def weighted(self, weight: Tensor, x: Tensor, rectified: Callable[[], Tensor]) -> Tensor:
         """Exactly `weight * self(x)` for a scalar `weight` above 0, as a softmax gives: it passes through the ReLU."""
@@ -49,7 +45,8 @@ class Block(nn.Module, ABC):
         else:
             conv, norm = self.downsample
             shortcut = ops.scaled_norm(cast(nn.BatchNorm2d, norm), weight, conv(x))
-        return self.relu(ops.scaled_norm(self.norm, weight, self.body(x)) + shortcut)
+        y, last = self.body(x)
+        return self.relu(ops.scaled_norm(last, weight, y) + shortcut)
 
 
 def plain(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -84,12 +81,8 @@ class BasicBlock(Block):
         self.conv2 = conv(hidden, c_out, kernel, 1)
         self.bn2 = nn.BatchNorm2d(c_out, affine=affine)
 
-    def body(self, x: Tensor) -> Tensor:
-        return self.conv2(self.relu(self.bn1(self.conv1(x))))
-
-    @property
-    def norm(self) -> nn.BatchNorm2d:
-        return self.bn2
+    def body(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
+        return self.conv2(self.relu(self.bn1(self.conv1(x)))), self.bn2
 
 
 class Bottleneck(Block):
@@ -104,13 +97,9 @@ class Bottleneck(Block):
         self.conv3 = plain(hidden, c_out, 1, 1)
         self.bn3 = nn.BatchNorm2d(c_out, affine=affine)
 
-    def body(self, x: Tensor) -> Tensor:
+    def body(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.conv3(self.relu(self.bn2(self.conv2(y))))
-
-    @property
-    def norm(self) -> nn.BatchNorm2d:
-        return self.bn3
+        return self.conv3(self.relu(self.bn2(self.conv2(y)))), self.bn3
 
 
 KINDS: dict[str, Callable[..., Block]] = {

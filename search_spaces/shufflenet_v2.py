@@ -162,7 +162,8 @@ class ShuffleNetV2(SearchSpace):
         return f"ShuffleNetV2 x{self.width:g}"
 
     def build(self, pick: Pick, c_in: int = 3) -> ShuffleNetV2Net:
-        c_stem, *stage_channels, c_out = self._channels()
+        multiplied = tuple(max(4, round(channels * self.width / 4) * 4) for channels in CHANNELS[1.0])
+        c_stem, *stage_channels, c_out = CHANNELS.get(self.width, multiplied)
         c_last, stages = c_stem, []
         for (stage, num_units), channels in zip(STAGES.items(), stage_channels, strict=True):
             units = []
@@ -172,7 +173,3 @@ class ShuffleNetV2(SearchSpace):
                 c_last = channels
             stages.append(nn.Sequential(*units))
         return ShuffleNetV2Net(c_in, c_stem, stages, c_last, c_out)
-
-    def _channels(self) -> tuple[int, ...]:
-        multiplied = tuple(max(4, round(channels * self.width / 4) * 4) for channels in CHANNELS[1.0])
-        return CHANNELS.get(self.width, multiplied)

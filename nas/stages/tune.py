@@ -42,8 +42,7 @@ POLL_S = 1.0
 class Measures(Protocol):
     """Gives proposals their scores, as `nas.study.trainer.Trainer` does."""
 
-    @property
-    def num_ids(self) -> int: ...
+    num_ids: int
 
     def __call__(
         self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback
@@ -150,7 +149,10 @@ class Tuner:
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):
-                self._give_back(trial, isinstance(error, KeyboardInterrupt))
+                if isinstance(error, KeyboardInterrupt):
+                    trial.set_user_attr("interrupted", True)
+                self.study.tell(trial, state=TrialState.FAIL)
+                self.queue.fill()
             raise
         else:
             values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
@@ -162,10 +164,11 @@ class Tuner:
         trial.set_user_attr("changes", proposal.changes)
         if proposal.architecture:
             trial.set_user_attr("architecture", proposal.architecture.to_dict())
+        file = self.recipe.architecture
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
             apply_overrides(self.recipe, proposal.changes),
-            proposal.architecture or self._given(),
+            proposal.architecture or (Architecture.from_dict(read_json(file)) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )
@@ -181,17 +184,6 @@ class Tuner:
 
     def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
         retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
-
-    def _give_back(self, trial: Trial, interrupted: bool) -> None:
-        if interrupted:
-            trial.set_user_attr("interrupted", True)
-        self.study.tell(trial, state=TrialState.FAIL)
-        self.queue.fill()
-
-    def _given(self) -> Architecture | None:
-        """The architecture of the recipe's file."""
-        path = self.recipe.architecture
-        return Architecture.from_dict(read_json(path)) if path else None
 
     def _beforehand(self, num_trials: int | None) -> list[dict[str, Any]]:
         """For each trial what is decided before the sampler is asked."""

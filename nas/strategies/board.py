@@ -75,7 +75,7 @@ class Board:
                 return None
             first: dict[Architecture, int] = {}
             waiting = []
-            for number in self._open():
+            for number in (number for number in range(len(self.asked)) if number not in self.told):
                 if first.setdefault(self.asked[number], number) != number:
                     waiting.append(number)
                 elif self.journal.acquire(number):
@@ -94,7 +94,7 @@ class Board:
         """Notes how trial `number` does after `epoch` epochs; whether it is to stop."""
         with self.journal.lock():
             self._catch_up()
-            self._report(number, epoch, value)
+            self.reports.setdefault(epoch, {})[number] = value
             self.journal.add({"report": number, "epoch": epoch, "value": value})
         return self.halving is not None and self.halving.stops(number, epoch, self.reports[epoch].items())
 
@@ -126,9 +126,6 @@ class Board:
         with self.journal.lock():
             self._catch_up()
 
-    def _open(self) -> list[int]:
-        return [number for number in range(len(self.asked)) if number not in self.told]
-
     def _catch_up(self) -> None:
         for line in self.journal.read_new():
             match line:
@@ -142,12 +139,9 @@ class Board:
                         )
                     self.asked.append(asked)
                 case {"report": number, "epoch": epoch, "value": value}:
-                    self._report(number, epoch, value)
+                    self.reports.setdefault(epoch, {})[number] = value
                 case {"tell": number}:
                     self._tell(number, Trial.from_dict(line))
-
-    def _report(self, number: int, epoch: int, value: float) -> None:
-        self.reports.setdefault(epoch, {})[number] = value
 
     def _tell(self, number: int, tried: Trial) -> None:
         self.told[number] = tried

@@ -63,7 +63,7 @@ class JointSpace(SearchSpace):
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown name, and for settings that the recipe does not have."""
-        if self._space.has_architecture:
+        if Space.named(self.parameters, self.recipe).has_architecture:
             raise ValueError(
                 f"--search.parameters {self.parameters} asks for an architecture, which the search does anyway: "
                 "give distillation, fast_reid or vrkd"
@@ -81,9 +81,6 @@ class JointSpace(SearchSpace):
         """The settings that `architecture` decides, as encoded values of the recipe's fields."""
         return self._ask(Fixed(architecture))
 
-    @property
-    def _space(self) -> Space:
-        return Space.named(self.parameters, self.recipe)
-
     def _ask(self, pick: Pick) -> dict[str, Any]:
-        return self._space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).changes
+        space = Space.named(self.parameters, self.recipe)
+        return space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).changes

@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+LIVE = (TrialState.WAITING, TrialState.RUNNING)
 MOST_LOST = 4
 """Workers that a place may cost before it is given up: perhaps it is what kills them."""
 BEATS = 6
@@ -46,7 +47,7 @@ class Queue:
         taken = self._by_place()
         for place, beforehand in enumerate(self.places):
             trials = taken.get(place, [])
-            if not _has_ended(trials) and not any(_is_live(trial) for trial in trials):
+            if not _has_ended(trials) and not any(trial.state in LIVE for trial in trials):
                 params = reduce(dict.__or__, (trial.params for trial in trials), dict(beforehand))
                 self.study.enqueue_trial(params, user_attrs={"place": place})
 
@@ -111,17 +112,13 @@ class Queue:
         """Whether no earlier trial of its place is live or has ended; who enqueues by hand has no place."""
         place = trial.user_attrs.get("place")
         earlier = [other for other in self._by_place().get(place, []) if other.number < trial.number]
-        return place is None or not (_has_ended(earlier) or any(_is_live(other) for other in earlier))
+        return place is None or not (_has_ended(earlier) or any(other.state in LIVE for other in earlier))
 
     def _by_place(self) -> dict[int | None, list[FrozenTrial]]:
         found: dict[int | None, list[FrozenTrial]] = {}
         for trial in self.study.get_trials(deepcopy=False):
             found.setdefault(trial.user_attrs.get("place"), []).append(trial)
         return found
-
-
-def _is_live(trial: FrozenTrial) -> bool:
-    return trial.state in (TrialState.WAITING, TrialState.RUNNING)
 
 
 def _has_ended(trials: Sequence[FrozenTrial]) -> bool:

@@ -50,7 +50,11 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
             return _database(address)
         if must_exist and not Path(address).is_file():
             raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
-        return _journal(address) if address.endswith(JOURNALS) else _sqlite(address)
+        if not address.endswith(JOURNALS):
+            return _sqlite(address)
+        Path(address).parent.mkdir(parents=True, exist_ok=True)
+        kernel_lock: Any = KernelLock(Path(f"{address}{LOCK}"))  # the class that Optuna names for it is private
+        return JournalStorage(JournalFileBackend(address, kernel_lock))
     except ArgumentError:
         raise ValueError(
             "a storage is a file, or an address like postgresql://user:password@host/database; the one given is neither"
@@ -86,12 +90,6 @@ class KernelLock:
 
     def release(self) -> None:
         self.stack.close()
-
-
-def _journal(path: str) -> JournalStorage:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    kernel_lock: Any = KernelLock(Path(f"{path}{LOCK}"))  # the class that Optuna names for it is private
-    return JournalStorage(JournalFileBackend(path, kernel_lock))
 
 
 def _sqlite(path: str) -> RDBStorage:

@@ -34,12 +34,8 @@ class Trainer:
     """Trains one proposal after the other on the data of a recipe, which is read once, under one teacher."""
 
     def __init__(self, recipe: Recipe, data: Any, teacher: Teacher | None) -> None:
-        self.data, self.teacher = data, teacher
+        self.data, self.teacher, self.num_ids = data, teacher, len(data.identities)
         self.part, self.held_out = recipe.task.train_part(data, recipe), recipe.task.test_part(data, recipe)
-
-    @property
-    def num_ids(self) -> int:
-        return len(self.data.identities)
 
     def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback) -> Score:
         """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""

@@ -61,12 +61,17 @@ class CandidateCosts(ABC):
         keep, not all that the supernet computes.
         """
         log = torch.log_softmax(supernet.alpha.masked_fill(supernet.absent, -torch.inf), dim=1)
-        chosen = log.masked_fill(self._none(supernet), -torch.inf)
+        on_edges = rows_of_edges(self.nodes)
+        never = supernet.absent.clone()  # chosen by no architecture: padding, and `none` on the edges of nodes
+        for row, (name, options) in enumerate(supernet.options.items()):
+            if name in on_edges:
+                never[row, options.index(NONE)] = True
+        chosen = log.masked_fill(never, -torch.inf)
         costs = [list(self.of.get(name, {}).values()) for name in supernet.options]
         table = log.new_tensor([row + [0.0] * (log.shape[1] - len(row)) for row in costs])
         means, strengths = (chosen.softmax(dim=1) * table).sum(dim=1), chosen.logsumexp(dim=1)
         place = {name: number for number, name in enumerate(supernet.options)}
-        total = self.fixed + means[[place[name] for name in self.of if name not in self._on_edges]].sum()
+        total = self.fixed + means[[place[name] for name in self.of if name not in on_edges]].sum()
         for node, (rows, keep) in self.nodes.items():
             edges = [place[row] for row in rows.values()]
             strength, mean = strengths[edges], means[edges]
@@ -97,18 +102,6 @@ class CandidateCosts(ABC):
             for op, source in map(parse_edge, cast(tuple[str, ...], decisions[name]))
         ]
         return single + on_edges
-
-    @property
-    def _on_edges(self) -> set[str]:
-        return rows_of_edges(self.nodes)
-
-    def _none(self, supernet: Supernet) -> Tensor:
-        """What no architecture chooses: padding, and `none` on the edges of nodes `[num_decisions, num_options]`."""
-        none = supernet.absent.clone()
-        for row, (name, options) in enumerate(supernet.options.items()):
-            if name in self._on_edges:
-                none[row, options.index(NONE)] = True
-        return none
 
 
 class MultiplyAdds(CandidateCosts):

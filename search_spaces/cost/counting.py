@@ -43,7 +43,7 @@ def cost(net: nn.Module, height: int, width: int, c_in: int = 3) -> Cost:
         copied(torch.empty(1, c_in, height, width, device="meta"))
     total = counter.get_total_flops() // 2
     return Cost(
-        parameters=_num_parameters(net),
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
         multiply_adds=total,
         height=height,
         width=width,
@@ -66,10 +66,6 @@ def thop_cost(net: nn.Module, height: int, width: int, c_in: int = 3) -> Cost:
     copied = copy.deepcopy(net).to("cpu", torch.float32).eval()
     multiply_adds, parameters = thop.profile(copied, inputs=(torch.zeros(1, c_in, height, width),), verbose=False)
     return Cost(parameters=int(parameters), multiply_adds=int(multiply_adds), height=height, width=width)
-
-
-def _num_parameters(net: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in net.parameters())
 
 
 def layer_type(layer: nn.Module) -> str:

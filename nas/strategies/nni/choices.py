@@ -67,14 +67,14 @@ class NNIChoices(Pick):
         full = self.prefix + name
         rows = {source: f"{full}<{source}" for source in makers}
         self.nodes[full] = (rows, keep)
-        edges = {source: self._edge(rows[source], ops) for source, ops in makers.items()}
+        edges = {}
+        for source, of_edge in makers.items():
+            ops = {key: make() for key, make in of_edge.items()}
+            zero = {NONE: Zero(next(reversed(ops.values())))} if self.summed else {}
+            edges[source] = self._choice(rows[source], ops | zero)
         sets = [tuple(makers)] if self.summed else combinations(makers, keep)
         sums = {"+".join(map(str, sources)): SumOf(sources) for sources in sets}
         return ChosenEdges(edges, self._choice(f"{full}.inputs", sums))
-
-    def _edge(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        ops = {key: make() for key, make in makers.items()}
-        return self._choice(name, ops | {NONE: Zero(next(reversed(ops.values())))} if self.summed else ops)
 
     def _choice(self, name: str, modules: Mapping[str, nn.Module]) -> nn.Module:
         if len(modules) == 1:

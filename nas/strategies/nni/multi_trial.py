@@ -50,8 +50,7 @@ class Interruption(ExecutionEngine):
     def idle_worker_available(self) -> bool:
         return True
 
-    def budget_available(self) -> bool:
-        return True
+    budget_available = idle_worker_available
 
 
 class NNIProposer:

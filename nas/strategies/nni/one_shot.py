@@ -45,11 +45,10 @@ class Task(nn.Module):
             self.loop.add(losses, name)
         return losses["total"]
 
-    def set_model(self, model: nn.Module) -> None:
-        """The model is the supernet's already."""
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Nothing to do; nor where NNI sets the model, which is the supernet's already."""
 
-    def on_train_epoch_start(self) -> None:
-        """Nothing to do."""
+    set_model = on_train_epoch_start
 
     def optimizer_zero_grad(self, epoch: int, index: int, optimiser: torch.optim.Optimizer) -> None:
         optimiser.zero_grad()

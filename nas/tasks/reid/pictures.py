@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
-from nas.data.base import ReIDData, Split
+from nas.data.base import ReIDData
 from nas.data.checks import listing
 from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
@@ -40,15 +41,12 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
     nearest = ranked_gallery(*part.retrieval_arguments, k=RANKED, distance=how.distance, same_camera=how.same_camera)
     for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
         ranked = [j for j in row if j >= 0]
-        picture = _strip(data.query, int(i), data.gallery, ranked, result.average_precision[i])
+        right = [bool(data.gallery.ids[j] == data.query.ids[i]) for j in ranked]
+        cameras = ["" if data.gallery.cameras is None else f"camera {data.gallery.cameras[j]}" for j in ranked]
+        captions = [f"AP {100 * result.average_precision[i]:.0f}", *cameras]
+        images = [data.gallery.images.read(j) for j in ranked]
+        picture = strip(data.query.images.read(int(i)), images, right, captions)
         write_whole(folder / f"{number:02d}.png", partial(picture.save, format="PNG"))
-
-
-def _strip(query: Split, i: int, gallery: Split, ranked: list[int], precision: float) -> Image.Image:
-    right = [bool(gallery.ids[j] == query.ids[i]) for j in ranked]
-    cameras = ["" if gallery.cameras is None else f"camera {gallery.cameras[j]}" for j in ranked]
-    captions = [f"AP {100 * precision:.0f}", *cameras]
-    return strip(query.images.read(i), [gallery.images.read(j) for j in ranked], right, captions)
 
 
 def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
@@ -58,26 +56,21 @@ def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
     the same) is left out with a warning.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    plots = {"distances": _distances, "tsne": _tsne} | ({"cameras": _cameras} if features.has_cameras else {})
+    arrays = features.retrieval_arguments
+    rules: dict[str, Any] = {"distance": how.distance, "same_camera": how.same_camera}
+    plots: dict[str, Callable[[], Figure]] = {
+        "distances": lambda: distance_histogram(pair_distances(*arrays, **rules)),
+        "tsne": lambda: _tsne(features, how),
+    }
+    if features.has_cameras:
+        plots["cameras"] = lambda: camera_table(camera_pairs(*arrays, ap=how.ap, **rules))
     for name, plot in plots.items():
         try:
-            figure = plot(features, how)
+            figure = plot()
         except ValueError as error:
             warnings.warn(f"no {name}.svg was drawn: {error}", stacklevel=2)
         else:
             write_text(folder / f"{name}.svg", svg(figure))
-
-
-def _distances(features: Features, how: Evaluation) -> Figure:
-    return distance_histogram(
-        pair_distances(*features.retrieval_arguments, distance=how.distance, same_camera=how.same_camera)
-    )
-
-
-def _cameras(features: Features, how: Evaluation) -> Figure:
-    return camera_table(
-        camera_pairs(*features.retrieval_arguments, distance=how.distance, ap=how.ap, same_camera=how.same_camera)
-    )
 
 
 def _tsne(features: Features, how: Evaluation) -> Figure:

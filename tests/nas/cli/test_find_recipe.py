@@ -176,6 +176,9 @@ class TestOwnRecipe:
             recipe_named(f"{path}:mime")
         with pytest.raises(ValueError, match=r"the recipe file .*nowhere\.py does not exist"):
             recipe_named(f"{path.parent / 'nowhere.py'}:mine")
+        (path.parent / "text.pyx").write_text("")
+        with pytest.raises(ValueError, match=r"a recipe file must end in \.py, not be .*text\.pyx"):
+            recipe_named(f"{path.parent / 'text.pyx'}:mine")
         with pytest.raises(ValueError, match="'.*:wrong' must return a nas.recipe.Recipe, not int"):
             recipe_named(f"{path}:wrong")
 

@@ -16,7 +16,7 @@ from search_spaces.architecture import all_edges, parse_edge
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.relaxed import NONE, Supernet
-from tests.nas.strategies.test_darts import Classify
+from tests.nas.strategies.toys import Classify
 from tests.search_spaces.cost.test_candidate_latency import clock  # noqa: F401
 from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes

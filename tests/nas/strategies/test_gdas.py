@@ -14,7 +14,7 @@ from nas.training.stage import Stage
 from search_spaces.nas_bench_201 import NASBench201
 from search_spaces.relaxed import NONE, MixedOp
 from students.reid import ReID
-from tests.nas.strategies.test_darts import KDAS, Classify, Fit, Smooth, batch
+from tests.nas.strategies.toys import KDAS, Classify, Fit, Smooth, batch
 
 IMAGES = batch(3, size=4, dtype=torch.float64).images
 

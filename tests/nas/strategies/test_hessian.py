@@ -15,7 +15,8 @@ from nas.training.stage import Stage
 from search_spaces.cell import Cells
 from search_spaces.derive import derive
 from search_spaces.relaxed import Supernet
-from tests.nas.strategies.test_darts import KDAS, Classify, Fit, Smooth, bilevel_on, changed, without_counters
+from tests.nas.strategies.test_bilevel import bilevel_on, changed, without_counters
+from tests.nas.strategies.toys import KDAS, Classify, Fit, Smooth
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""A stage on the CPU."""
+
+import pytest
+from lightning.fabric import Fabric
+
+from nas.training.machine import Machine
+from nas.training.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture
+def stage(tmp_path, fabric):
+    return Stage(tmp_path, "search", "", Machine(device="cpu"), fabric)
