@@ -1,5 +1,5 @@
 # On a machine with Python 3.11 to 3.13 and make, nothing else:
-#   make demo   the whole path on drawn pedestrians, from teacher to report, in minutes
+#   make demo   the whole path on synthetic pedestrians, from teacher to report, in minutes
 #   make test   the quick tests
 #   make lint   style and types
 # All first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
@@ -16,7 +16,7 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 .PHONY: help demo test test-slow lint install clean
 
 help:
-	@echo "make demo       search, retrain, evaluate and report on drawn pedestrians"
+	@echo "make demo       search, retrain, evaluate and report on synthetic pedestrians"
 	@echo "make test       the quick tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy, from $(LINT_VENV)"

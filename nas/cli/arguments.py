@@ -46,9 +46,9 @@ class Options:
     overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = (
         False
     )
-    small: Annotated[bool, tyro.conf.arg(help="try a recipe on drawn images in seconds; its result means nothing")] = (
-        False
-    )
+    small: Annotated[
+        bool, tyro.conf.arg(help="try a recipe on synthetic data in seconds; its result means nothing")
+    ] = False
     overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 

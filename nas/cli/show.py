@@ -151,7 +151,7 @@ def _described(entry: Entry, student: Mapping[str, int]) -> dict[str, Any]:
         "parameters": student["parameters"],
         "multiply_adds": student["multiply_adds"],
         "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
-        **({"changes": dict(entry.changes)} if entry.changes else {}),
+        **({"changes": dict(entry.overrides)} if entry.overrides else {}),
     }
 
 

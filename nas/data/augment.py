@@ -25,7 +25,7 @@ def normalise(images: Tensor) -> Tensor:
     return images.float().sub_(mean).div_(std)
 
 
-class Drawn(NamedTuple):
+class Sampled(NamedTuple):
     """What chance decided for a batch, int64 [B] each: mirrored or not (0, 1), the crop's corner in the padded image,
     and the erased rectangle (rows top .. bottom - 1, columns left .. right - 1; empty when bottom is 0)."""
 
@@ -45,8 +45,8 @@ class Augment:
     flip: probability of mirroring left to right.
     crop_padding: black pixels added on each side before cropping back to the same size at a random place.
     erase: probability of random erasing (Zhong et al., 2020): a rectangle of 0.02 to 0.4 of the area and an aspect
-        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is drawn evenly in its logarithm, so that
-        tall and wide are equally likely. The first of ten drawn rectangles that fits is taken.
+        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is sampled evenly in its logarithm, so that
+        tall and wide are equally likely. The first of ten sampled rectangles that fits is taken.
     """
 
     flip: float = 0.5
@@ -60,16 +60,16 @@ class Augment:
     def __call__(self, images: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
         """uint8 [B, 3, H, W] on the CPU to normalised float [B, 3, H, W] on `device`. `generator` lives on the CPU."""
         num_images, _, height, width = images.shape
-        drawn = self.draw(num_images, height, width, generator)
-        return augmented(images, drawn, self.crop_padding, device)
+        sampled = self.sample(num_images, height, width, generator)
+        return augmented(images, sampled, self.crop_padding, device)
 
-    def draw(self, num_images: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+    def sample(self, num_images: int, height: int, width: int, generator: torch.Generator) -> Sampled:
         """What `__call__` applies to a batch of `num_images` images of this size."""
         flip = torch.rand(num_images, generator=generator) < self.flip
         corner = torch.randint(0, 2 * self.crop_padding + 1, (2, num_images), generator=generator)
         rectangle = _rectangles(num_images, height, width, generator)
         erased = torch.rand(num_images, generator=generator) < self.erase
-        return Drawn(flip.long(), *corner, *(rectangle * erased))
+        return Sampled(flip.long(), *corner, *(rectangle * erased))
 
 
 def _rectangles(num_images: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -85,8 +85,8 @@ def _rectangles(num_images: int, height: int, width: int, generator: torch.Gener
     return candidates.gather(2, first[..., None]).squeeze(2)
 
 
-def augmented(images: Tensor, drawn: Drawn, crop_padding: int, device: torch.device | str = "cpu") -> Tensor:
-    """`images` uint8 [B, 3, H, W] on the CPU, shifted, mirrored and erased as `drawn` says: normalised float
+def augmented(images: Tensor, sampled: Sampled, crop_padding: int, device: torch.device | str = "cpu") -> Tensor:
+    """`images` uint8 [B, 3, H, W] on the CPU, shifted, mirrored and erased as `sampled` says: normalised float
     [B, 3, H, W] on `device`.
 
     Image by image, as copying windows is several times faster than gathering a batch from everywhere; before the
@@ -95,12 +95,12 @@ def augmented(images: Tensor, drawn: Drawn, crop_padding: int, device: torch.dev
     device = torch.device(device)
     height, width = images.shape[2:]
     moved = torch.empty_like(images, pin_memory=device.type == "cuda")
-    places = zip(*(column.tolist() for column in drawn[:3]), strict=True)
+    places = zip(*(column.tolist() for column in sampled[:3]), strict=True)
     for target, padded, (flip, top, left) in zip(moved, F.pad(images, [crop_padding] * 4), places, strict=True):
         window = padded[:, top : top + height, left : left + width]
         target.copy_(window.flip(2) if flip else window)
     result = normalise(moved.to(device, non_blocking=True))
-    for image, top, bottom, left, right in zip(result, *(column.tolist() for column in drawn[3:]), strict=True):
+    for image, top, bottom, left, right in zip(result, *(column.tolist() for column in sampled[3:]), strict=True):
         if bottom:
             image[:, top:bottom, left:right] = 0.0
     return result

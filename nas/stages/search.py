@@ -121,8 +121,8 @@ def write_found(run: Run, found: SearchResult, cost_of: Callable[[Architecture],
     that the search has not measured."""
 
     def described(architecture: Architecture) -> dict:
-        own, changes = split_decisions(architecture, run.recipe)
-        return {**own.to_dict(), "hash": own.hash, **({"changes": changes} if changes else {})}
+        own, overrides = split_decisions(architecture, run.recipe)
+        return {**own.to_dict(), "hash": own.hash, **({"changes": overrides} if overrides else {})}
 
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
         student = {}

@@ -44,7 +44,7 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
             f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "
             "now: --overwrite replaces it"
         )
-    own = Run(run.folder / entry.folder_name, run.name, apply_overrides(_of_entry(run, path), entry.changes))
+    own = Run(run.folder / entry.folder_name, run.name, apply_overrides(_of_entry(run, path), entry.overrides))
     write_json(path, {**entry.architecture.to_dict(), "hash": entry.architecture.hash})
     own.note_recipe()
     return own
@@ -77,8 +77,8 @@ def entries_so_far(run: Run, history: Sequence[Mapping]) -> Entries:
     if tried:
 
         def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:
-            own, changes = split_decisions(architecture, run.recipe)
-            return Entry(name=name, architecture=own, changes=changes, score=score, cost=cost)
+            own, overrides = split_decisions(architecture, run.recipe)
+            return Entry(name=name, architecture=own, overrides=overrides, score=score, cost=cost)
 
         costs = {trial.architecture: trial.score.cost for trial in tried}
         return Entries(

@@ -25,7 +25,7 @@ class Entry:
     name: str
     """As `--entry` takes it: `1` is the best of the ranked list, `front:1` the cheapest of the front."""
     architecture: Architecture
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     """What a joint search decided beside it: encoded values of the recipe's fields."""
     score: float | None = None
     cost: float | None = None
@@ -97,7 +97,7 @@ def _of_file(path: Path, students: str) -> Entries:
                 Entry(
                     name=f"{prefix}{place}",
                     architecture=Architecture.from_dict(line["architecture"]),
-                    changes=line["architecture"].get("changes", {}),
+                    overrides=line["architecture"].get("changes", {}),
                     score=line.get("score"),
                     cost=line.get("cost"),
                     student=line.get("student") if data.get("student_key") == students else None,

@@ -161,13 +161,13 @@ class Tuner:
 
     def _measured(self, trial: Trial, measures: Measures) -> Score:
         proposal = self.space.propose(self.recipe, trial, measures.num_ids)
-        trial.set_user_attr("changes", proposal.changes)
+        trial.set_user_attr("changes", proposal.overrides)
         if proposal.architecture:
             trial.set_user_attr("architecture", proposal.architecture.to_dict())
         file = self.recipe.architecture
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
-            apply_overrides(self.recipe, proposal.changes),
+            apply_overrides(self.recipe, proposal.overrides),
             proposal.architecture or (Architecture.from_dict(read_json(file)) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),

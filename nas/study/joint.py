@@ -32,7 +32,7 @@ def split_decisions(architecture: Architecture, recipe: Recipe) -> tuple[Archite
     if not isinstance(space, JointSpace):
         return architecture, {}
     own = {name: answer for name, answer in architecture.decisions.items() if not name.startswith(f"{PREFIX}.")}
-    return Architecture(type(space.main).__name__, own), space.changes(architecture)
+    return Architecture(type(space.main).__name__, own), space.overrides(architecture)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class JointSpace(SearchSpace):
         self._ask(pick)
         return self.main.build(pick, c_in)
 
-    def changes(self, architecture: Architecture) -> dict[str, Any]:
+    def overrides(self, architecture: Architecture) -> dict[str, Any]:
         """The settings that `architecture` decides, as encoded values of the recipe's fields."""
         return self._ask(Fixed(architecture))
 
     def _ask(self, pick: Pick) -> dict[str, Any]:
         space = Space.named(self.parameters, self.recipe)
-        return space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).changes
+        return space.propose(self.recipe, Questions(pick.within(PREFIX)), 1).overrides

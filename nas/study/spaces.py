@@ -90,7 +90,7 @@ lambda = 1: the paper's text does not say which values the figure has."""
 class Proposal:
     """What a trial suggests: encoded values of the recipe's fields, and an architecture where that is asked for."""
 
-    changes: dict[str, Any]
+    overrides: dict[str, Any]
     architecture: Architecture | None = None
 
 
@@ -142,10 +142,12 @@ class Space:
             for key in self.parameters
             if key not in ("architecture", "temperature_end")
         }
-        changes = {_place(recipe, key): value for key, value in asked.items() if key not in ("temperature", "schedule")}
+        overrides = {
+            _place(recipe, key): value for key, value in asked.items() if key not in ("temperature", "schedule")
+        }
         if "temperature" in asked:
-            changes[_place(recipe, "loss.temperature")] = encode(self._temperature(asked, recipe, trial))
-        return Proposal(changes=changes, architecture=architecture)
+            overrides[_place(recipe, "loss.temperature")] = encode(self._temperature(asked, recipe, trial))
+        return Proposal(overrides=overrides, architecture=architecture)
 
     def _ask(self, key: str, recipe: Recipe, trial: SuggestsNumbers) -> Value:
         match self.parameters[key]:

@@ -1,4 +1,4 @@
-"""NAS-Bench-201's cell searched on drawn pedestrians, to watch how a search by gradient fares beside a table.
+"""NAS-Bench-201's cell searched on synthetic pedestrians, to watch how a search by gradient fares beside a table.
 
 The cell that comes out has a row in the benchmark's table, so that its accuracy on CIFAR-10 is an outside judgement.
 The alphas rest for an eighth of the epochs, then learn fast: a few minutes on one core show what takes hours otherwise.

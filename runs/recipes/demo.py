@@ -1,4 +1,4 @@
-"""The whole path in minutes, on drawn pedestrians: nothing to download."""
+"""The whole path in minutes, on synthetic pedestrians: nothing to download."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from students.reid import ReID
 
 
 def demo() -> Recipe:
-    """Search, derive, retrain and evaluate on drawn pedestrians: under five minutes on two cores."""
+    """Search, derive, retrain and evaluate on synthetic pedestrians: under five minutes on two cores."""
     augment = Augment(crop_padding=4)
     return Recipe(
         data=Pedestrians(num_train_ids=48, num_test_ids=32, images_per_id=16, height=64, width=32),
@@ -62,6 +62,6 @@ def toy() -> Recipe:
 
 
 def toy_vehicles() -> Recipe:
-    """The toy on drawn vehicles instead of pedestrians."""
+    """The toy on synthetic vehicles instead of pedestrians."""
     vehicles = Vehicles(num_train_ids=6, num_test_ids=4, images_per_id=8, num_cameras=2, height=24, width=32)
     return replace(toy(), data=vehicles, images=Images(height=24, width=32))

@@ -44,7 +44,7 @@ def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
     known = [field.name for field in fields(class_named(name))]
     place = next((field for field in ("root", "file") if field in known), None)
     if place is None and path is not None:
-        raise ValueError(f'{name} is drawn by the program and takes no path; got "{path}"')
+        raise ValueError(f'{name} is synthetic and takes no path; got "{path}"')
     if place is not None and path is None:
         raise ValueError(f"{name} needs the path of its {'folder' if place == 'root' else 'file'}; got none")
     for other in others:

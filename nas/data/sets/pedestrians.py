@@ -1,15 +1,15 @@
-"""The embedded data set: pedestrians drawn by the program, so that everything can be tried without any download."""
+"""The embedded data set: synthetic pedestrians, so that everything can be tried without any download."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from nas.data.synthetic.pedestrian_scene import PedestrianCamera
-from nas.data.synthetic.source import Drawn
+from nas.data.synthetic.source import Synthetic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pedestrians(Drawn):
-    """Drawn pedestrians, of any number and size. `Drawn` explains the fields.
+class Pedestrians(Synthetic):
+    """Synthetic pedestrians, of any number and size. `Synthetic` explains the fields.
 
     Colours are few and shared, cameras differ in light and viewpoint, and framing, pose and what stands in the way
     change with each image. Measured with the default fields, mAP across cameras, seeds 0 / 1 / 2 (chance: 0.04):

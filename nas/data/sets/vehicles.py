@@ -1,15 +1,15 @@
-"""The embedded data set of vehicles, drawn by the program, to try what is meant for VeRi-776 and VehicleID."""
+"""The embedded data set of synthetic vehicles, to try what is meant for VeRi-776 and VehicleID."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nas.data.synthetic.source import Drawn
+from nas.data.synthetic.source import Synthetic
 from nas.data.synthetic.vehicle_scene import VehicleCamera
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vehicles(Drawn):
-    """Drawn vehicles of eight kinds, of any number and size. `Drawn` explains the fields.
+class Vehicles(Synthetic):
+    """Synthetic vehicles of eight kinds, of any number and size. `Synthetic` explains the fields.
 
     Paints are few and shared, most details show from one or two sides, and cameras look from different ones. Measured
     with the default fields, mAP across cameras, seeds 0 / 1 / 2 (chance: 0.04): linear discriminants of RGB histograms

@@ -1,4 +1,4 @@
-"""The cameras of the drawn data sets: a viewpoint, a background, a light, and things in the way."""
+"""The cameras of the synthetic data sets: a viewpoint, a background, a light, and things in the way."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where the drawn pedestrians walk: paved ground, and people, poles, bins and bikes in the way."""
+"""Where the synthetic pedestrians walk: paved ground, and people, poles, bins and bikes in the way."""
 
 from dataclasses import dataclass
 from math import pi

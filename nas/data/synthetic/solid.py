@@ -1,7 +1,7 @@
 """Solids of flat faces, painted in perspective: the nearest last, each face as bright as it is turned to the light.
 
 Coordinates in metres: x to the solid's left, y up from the ground (0), z forward. At yaw 0 it faces the viewer; at 90
-degrees it faces the right edge of the image, as the drawn pedestrians do.
+degrees it faces the right edge of the image, as the synthetic pedestrians do.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the drawn data sets share: their fields, their splits, and an image source that draws."""
+"""What the synthetic data sets share: their fields, their splits, and an image source that draws."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from nas.data.synthetic.camera import Camera
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn(DataSource):
+class Synthetic(DataSource):
     """Identities that the program draws, of any number and size. A subclass says what they are by its `camera`.
 
     num_cameras: each with its own viewpoint, background, light and things in the way.
@@ -50,17 +50,17 @@ class Drawn(DataSource):
 
     def _split(self, part: Literal["train", "test"], num_ids: int, images_per_id: int) -> Split:
         ids, number = np.divmod(np.arange(num_ids * images_per_id), images_per_id)
-        images = Drawings(source=self, part=part, num_ids=num_ids, images_per_id=images_per_id)
+        images = SyntheticImages(source=self, part=part, num_ids=num_ids, images_per_id=images_per_id)
         first = 0 if part == "train" else self.num_train_ids
         return Split(images=images, ids=first + ids, cameras=number % self.num_cameras)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawings:
+class SyntheticImages:
     """An image source that draws. Image `i` depends on the seed, the part, the size and `i` only; identity and camera
     come from `i`, so the same picture comes back however often, and in whatever order, it is read."""
 
-    source: Drawn
+    source: Synthetic
     part: Literal["train", "test"]
     num_ids: int
     images_per_id: int

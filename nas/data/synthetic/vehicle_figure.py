@@ -1,4 +1,4 @@
-"""What makes a drawn vehicle: a shape with proportions, few shared colours, and details that some sides alone show."""
+"""What makes a vehicle: a shape with proportions, few shared colours, and details that some sides alone show."""
 
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where the drawn vehicles drive: a road, and other vehicles, poles, bins and bushes in the way."""
+"""Where the synthetic vehicles drive: a road, and other vehicles, poles, bins and bushes in the way."""
 
 from dataclasses import dataclass
 from math import pi

@@ -1,4 +1,4 @@
-"""The bench of loading at a toy's size: drawn images become files, files are taken as they lie."""
+"""The bench of loading at a toy's size: synthetic images become files, files are taken as they lie."""
 
 import json
 from pathlib import Path

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.augment import Augment, Drawn, augmented, normalise
+from nas.data.augment import Augment, Sampled, augmented, normalise
 
 
 def naive(image: Tensor, drawn: list[int], padding: int) -> Tensor:
@@ -28,7 +28,7 @@ class TestAugment:
 
     @pytest.mark.parametrize("augment", [Augment(), Augment(crop_padding=0, erase=1.0), Augment(flip=1, erase=0.5)])
     def test_equals_a_loop_over_the_images(self, augment: Augment):
-        drawn = torch.stack(augment.draw(64, 40, 20, self.generator())).T.tolist()
+        drawn = torch.stack(augment.sample(64, 40, 20, self.generator())).T.tolist()
         expected = [naive(image, one, augment.crop_padding) for image, one in zip(self.images, drawn, strict=True)]
         torch.testing.assert_close(augment(self.images, self.generator()), torch.stack(expected), atol=1e-5, rtol=1e-5)
 
@@ -41,7 +41,7 @@ class TestAugment:
         assert normalise(mean).abs().max() < 0.01 and normalise(mean).dtype == torch.float32
 
     def test_erased_rectangles_keep_to_area_and_aspect(self):
-        drawn = Augment(erase=1.0).draw(4000, 128, 64, self.generator())
+        drawn = Augment(erase=1.0).sample(4000, 128, 64, self.generator())
         tall, wide = (drawn.bottom - drawn.top).float(), (drawn.right - drawn.left).float()
         area, aspect = tall * wide / (128 * 64), tall / wide
         assert 0.018 < area.min() < 0.03 and 0.3 < area.max() < 0.42
@@ -49,7 +49,7 @@ class TestAugment:
         assert (drawn.top >= 0).all() and (drawn.bottom <= 128).all() and (drawn.right <= 64).all()
 
     def test_probabilities_are_kept(self):
-        drawn = Augment(flip=0.3, erase=0.2).draw(10_000, 128, 64, self.generator())
+        drawn = Augment(flip=0.3, erase=0.2).sample(10_000, 128, 64, self.generator())
         assert abs(drawn.flip.float().mean() - 0.3) < 0.02 and abs((drawn.bottom > 0).float().mean() - 0.2) < 0.02
         assert set(drawn.crop_top.tolist()) == set(range(21))
 
@@ -58,5 +58,5 @@ class TestAugment:
 
     def test_input_is_left_alone(self):
         before = self.images.clone()
-        augmented(self.images, Drawn(*torch.ones(7, 64, dtype=torch.int64)), 10)
+        augmented(self.images, Sampled(*torch.ones(7, 64, dtype=torch.int64)), 10)
         assert torch.equal(self.images, before)

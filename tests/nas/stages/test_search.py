@@ -218,10 +218,10 @@ class TestJoint:
         drawn = [space.sample(np.random.default_rng(seed)) for seed in range(12)]
         assert {architecture.decisions["settings.schedule"] for architecture in drawn} == set(TEMPERATURES)
         for architecture in drawn:
-            own, changes = split_decisions(architecture, TAUGHT)
+            own, overrides = split_decisions(architecture, TAUGHT)
             TAUGHT.space.with_ids(6).check(own)
             schedule = TEMPERATURES[architecture.decisions["settings.schedule"]].__name__
-            assert changes["loss.temperature"]["kind"] == schedule
+            assert overrides["loss.temperature"]["kind"] == schedule
             assert ("settings.temperature_end" in architecture.decisions) == (schedule != "Constant")
 
     def test_ranges_become_points(self):

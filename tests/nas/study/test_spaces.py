@@ -50,7 +50,7 @@ def test_the_papers_grid():
         (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)
     ]
     found, trial = proposal("fast_reid", **grid[7])
-    recipe = apply_overrides(RECIPE, found.changes)
+    recipe = apply_overrides(RECIPE, found.overrides)
     assert trial.params == grid[7] and found.architecture is None
     assert recipe.loss.temperature == Constant(value=grid[7]["temperature"])
     assert recipe.loss.alpha == grid[7]["loss.alpha"]
@@ -62,7 +62,7 @@ def test_of_a_loss_around_another_the_inner_one_is_tuned():
     found, trial = proposal("fast_reid", recipe, temperature=10.0, **{"loss.alpha": 0.5})
     inner = replace(RECIPE.loss, alpha=0.5, temperature=Constant(value=10.0))
     assert trial.params == {"temperature": 10.0, "loss.alpha": 0.5}
-    assert apply_overrides(recipe, found.changes).loss == replace(recipe.loss, each=KSLLoss(each=inner))
+    assert apply_overrides(recipe, found.overrides).loss == replace(recipe.loss, each=KSLLoss(each=inner))
 
 
 def test_vrkds_sweep_has_the_papers_own_point():
@@ -73,7 +73,7 @@ def test_vrkds_sweep_has_the_papers_own_point():
 @pytest.mark.parametrize("schedule, kind", [("constant", Constant), ("linear", Linear), ("cosine", Cosine)])
 def test_a_temperatures_end_is_asked_where_it_falls(schedule, kind):
     found, trial = proposal("distillation", schedule=schedule)
-    temperature = decode(found.changes["loss.temperature"], Temperature)
+    temperature = decode(found.overrides["loss.temperature"], Temperature)
     assert type(temperature) is kind and ("temperature_end" in trial.params) == (kind is not Constant)
     assert temperature.at(0, 10) == pytest.approx(trial.params["temperature"])
 
@@ -85,18 +85,18 @@ def test_a_temperatures_end_is_asked_where_it_falls(schedule, kind):
 def test_distillation_asks_for_what_the_loss_has(loss, weight):
     recipe = replace(RECIPE, loss=loss)
     found, _ = proposal("distillation", recipe)
-    assert {key for key in found.changes if key.startswith("loss.")} == {
+    assert {key for key in found.overrides if key.startswith("loss.")} == {
         weight,
         "loss.triplet_weight",
         "loss.margin",
         "loss.temperature",
     }
-    assert isinstance(apply_overrides(recipe, found.changes), Recipe)
+    assert isinstance(apply_overrides(recipe, found.overrides), Recipe)
 
 
 def test_the_learning_rate_is_around_the_recipes_own():
     own = RECIPE.retrain.optimiser.lr
-    rates = [proposal("distillation", seed=seed)[0].changes["retrain.optimiser.lr"] for seed in range(40)]
+    rates = [proposal("distillation", seed=seed)[0].overrides["retrain.optimiser.lr"] for seed in range(40)]
     assert own / 5 <= min(rates) < own / 2 and own * 2 < max(rates) <= own * 5
 
 
@@ -104,7 +104,7 @@ def test_the_learning_rate_is_around_the_recipes_own():
 def test_an_architecture_is_one_that_the_student_can_be(name):
     found, trial = proposal(name)
     RECIPE.retrained.with_ids(6).check(found.architecture)
-    assert found.architecture.decisions.items() <= trial.params.items() and "loss.alpha" in found.changes
+    assert found.architecture.decisions.items() <= trial.params.items() and "loss.alpha" in found.overrides
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ class TestFiles:
     def file(self, tmp_path):
         found, _ = proposal("distillation+architecture")
         path = tmp_path / "tuned.json"
-        return write_overrides(path, found.changes, found.architecture, recipe="fast_reid", trial=3), found
+        return write_overrides(path, found.overrides, found.architecture, recipe="fast_reid", trial=3), found
 
     def test_a_recipe_takes_it(self, file):
         path, found = file
         recipe = read_overrides(RECIPE, path)
-        assert recipe == replace(apply_overrides(RECIPE, found.changes), architecture=path)
+        assert recipe == replace(apply_overrides(RECIPE, found.overrides), architecture=path)
         assert Architecture.from_dict(json.loads(path.read_text())) == found.architecture
 
     def test_the_command_line_takes_it_and_has_the_last_word(self, file):
@@ -174,7 +174,7 @@ def test_every_spaces_parameters_are_asked_of_some_recipe():
     recipes = {"vrkd": replace(RECIPE, loss=VRKDLoss())}
     for name in SPACES:
         found, _ = proposal(name, recipes.get(name, RECIPE))
-        assert found.changes or found.architecture
+        assert found.overrides or found.architecture
 
 
 def test_cells_can_be_proposed():

@@ -1,4 +1,4 @@
-"""A drawn pedestrian looks different from each side. What all drawn data sets keep is in test_drawings.py."""
+"""A drawn pedestrian looks different from each side. What all synthetic data sets keep is in test_drawings.py."""
 
 from dataclasses import replace
 from math import pi

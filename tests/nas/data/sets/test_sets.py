@@ -18,7 +18,7 @@ def test_path_goes_to_its_field(name: str):
             data_set(name)
     else:
         assert data_set(name) == SETS[name]()
-        with pytest.raises(ValueError, match=f'{name} is drawn by the program and takes no path; got "somewhere"'):
+        with pytest.raises(ValueError, match=f'{name} is synthetic and takes no path; got "somewhere"'):
             data_set(name, Path("somewhere"))
 
 

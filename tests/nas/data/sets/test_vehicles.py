@@ -1,4 +1,4 @@
-"""A drawn vehicle keeps its details from each side, and only there; its surroundings do not know it."""
+"""A synthetic vehicle keeps its details from each side, and only there; its surroundings do not know it."""
 
 from dataclasses import replace
 from math import pi

@@ -10,7 +10,7 @@ from torch import from_numpy
 from nas.data.base import ReIDData, Split
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicles import Vehicles
-from nas.data.synthetic.source import Drawn
+from nas.data.synthetic.source import Synthetic
 from nas.metrics.retrieval import evaluate_retrieval
 
 every_set = pytest.mark.parametrize("drawn", [Pedestrians, Vehicles])
@@ -18,51 +18,51 @@ every_set = pytest.mark.parametrize("drawn", [Pedestrians, Vehicles])
 
 @every_set
 class TestDrawing:
-    def test_same_seed_same_image_in_any_order(self, drawn: type[Drawn]):
+    def test_same_seed_same_image_in_any_order(self, drawn: type[Synthetic]):
         images, again = (drawn(seed=5).load().train.images for _ in range(2))
         backwards = [again.read(i).tobytes() for i in reversed(range(8))]
         assert [images.read(i).tobytes() for i in range(8)] == backwards[::-1]
 
-    def test_seeds_parts_and_numbers_differ(self, drawn: type[Drawn]):
+    def test_seeds_parts_and_numbers_differ(self, drawn: type[Synthetic]):
         one, other = drawn(seed=0).load(), drawn(seed=1).load()
         places = [(one.train, 0), (one.train, 4), (one.query, 0), (other.train, 0)]
         assert len({split.images.read(i).tobytes() for split, i in places}) == 4
 
-    def test_more_identities_leave_the_others_as_they_are(self, drawn: type[Drawn]):
+    def test_more_identities_leave_the_others_as_they_are(self, drawn: type[Synthetic]):
         few, many = drawn(num_train_ids=2).load(), drawn(num_train_ids=9).load()
         assert few.train.images.read(17).tobytes() == many.train.images.read(17).tobytes()
         assert few.query.images.read(3).tobytes() == many.query.images.read(3).tobytes()
 
     @pytest.mark.parametrize("size", [(16, 16), (33, 17), (128, 128), (384, 128), (64, 200)])
-    def test_any_size(self, drawn: type[Drawn], size: tuple[int, int]):
+    def test_any_size(self, drawn: type[Synthetic], size: tuple[int, int]):
         height, width = size
         images = drawn(height=height, width=width).load().train.images
         for i in range(4):
             assert images.read(i).size == (width, height) and np.asarray(images.read(i)).std() > 5
 
-    def test_no_name_comes_twice(self, drawn: type[Drawn]):
+    def test_no_name_comes_twice(self, drawn: type[Synthetic]):
         data = drawn(num_train_ids=3, num_test_ids=2, num_cameras=3).load()
         names = [split.images.name(i) for split in data.splits.values() for i in range(len(split))]
         assert len(set(names)) == len(names) and all(name.startswith(f"{drawn.__name__.lower()}/") for name in names)
 
-    def test_number_beyond_the_last_is_an_error(self, drawn: type[Drawn]):
+    def test_number_beyond_the_last_is_an_error(self, drawn: type[Synthetic]):
         images = drawn(num_train_ids=2, images_per_id=3).listed().train.images
         with pytest.raises(IndexError, match="image 6 of 6"):
             images.read(6)
 
-    def test_negative_seed_is_an_error(self, drawn: type[Drawn]):
+    def test_negative_seed_is_an_error(self, drawn: type[Synthetic]):
         with pytest.raises(ValueError, match=f"{drawn.__name__} needs seed >= 0; got -1"):
             drawn(seed=-1).load()
 
     @pytest.mark.parametrize("field", ["num_train_ids", "num_cameras", "height", "width"])
-    def test_too_few_is_an_error(self, drawn: type[Drawn], field: str):
+    def test_too_few_is_an_error(self, drawn: type[Synthetic], field: str):
         with pytest.raises(ValueError, match=f"{drawn.__name__} needs {field} >= .*; got 0"):
             drawn(**{field: 0}).load()
 
 
 @every_set
 class TestSplits:
-    def test_one_query_for_each_identity_and_camera(self, drawn: type[Drawn]):
+    def test_one_query_for_each_identity_and_camera(self, drawn: type[Synthetic]):
         data = drawn(num_train_ids=3, num_test_ids=5, num_cameras=6, images_per_id=7).load()
         assert data.counts() == {
             "train_images": 21, "train_identities": 3, "query_images": 30, "query_identities": 5,
@@ -70,7 +70,7 @@ class TestSplits:
         }  # fmt: skip
         assert len(set(zip(data.query.ids.tolist(), data.query.cameras.tolist(), strict=True))) == 30
 
-    def test_every_query_has_a_match_in_another_camera(self, drawn: type[Drawn]):
+    def test_every_query_has_a_match_in_another_camera(self, drawn: type[Synthetic]):
         data = drawn(num_test_ids=3, num_cameras=2, images_per_id=3).load()
         for one, camera in zip(data.query.ids, data.query.cameras, strict=True):
             assert ((data.gallery.ids == one) & (data.gallery.cameras != camera)).any()
@@ -106,7 +106,7 @@ def discriminant(features: np.ndarray, labels: np.ndarray, shrinkage: float = 0.
 
 
 @lru_cache(maxsize=1)
-def small(drawn: type[Drawn]) -> tuple[ReIDData, list[np.ndarray]]:
+def small(drawn: type[Synthetic]) -> tuple[ReIDData, list[np.ndarray]]:
     """A small data set, and the pixels of its splits."""
     data = drawn(num_train_ids=48, num_test_ids=24, height=drawn().height // 2, width=drawn().width // 2).load()
     return data, [pixels_of(split) for split in data.splits.values()]
@@ -137,7 +137,7 @@ class TestDifficulty:
     @pytest.mark.parametrize(("stripes", "most"), [(1, 0.12), (6, 0.25)])
     @every_set
     def test_linear_colour_histogram_is_better_than_chance_and_far_from_solving_it(
-        self, drawn: type[Drawn], stripes: int, most: float
+        self, drawn: type[Synthetic], stripes: int, most: float
     ):
         data, pixels = small(drawn)
         found = linear_mean_average_precision(data, *(histograms(one, stripes) for one in pixels))
