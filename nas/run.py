@@ -32,6 +32,9 @@ DECIDES = {
 }
 """The fields of a recipe that a stage's result depends on."""
 
+COMMANDS = {"teach": "teach", "search": "search", "retrain": "retrain", "baseline": "retrain"}
+"""The command that does a stage and nothing before it."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -60,26 +63,48 @@ class Run:
                 (self.folder / name).unlink(missing_ok=True)
             for name in (f"tensorboard/{stage}", f"{stage}.trials"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-        changed = self._changes(stage) if (self.folder / "config.json").exists() else []
-        finished = (self.folder / RESULTS[stage]).exists()
-        if changed and (finished or (self.folder / f"{stage}.ckpt").exists()):
-            raise ValueError(
-                f"{self.folder} holds this stage ({stage}) of another configuration ("
-                f"{'; '.join(changed[:5])}): give --out another folder, or --overwrite to start again"
-            )
+        self.check(stage)
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
         begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
         if begun.fabric.is_global_zero:
-            self._write_config()
-        return None if finished else begun
+            self._write_config(stage)
+        return None if (self.folder / RESULTS[stage]).exists() else begun
+
+    def check(self, *stages: str) -> None:
+        """Raises ValueError naming the fields when the folder holds one of the stages of another configuration: a
+        command asks for all of its stages before the first one writes."""
+        if not (self.folder / "config.json").exists():
+            return
+        import_classes()
+        upgrade(self.folder)
+        held = read_config(self.folder)
+        for stage in stages:
+            if not any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt")):
+                continue
+            old = decode(held["stages"].get(stage, held["config"]), Recipe)
+            changed = [
+                line
+                for field in DECIDES[stage]
+                for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)
+            ]
+            if changed:
+                raise ValueError(
+                    f"{self.folder} holds this stage ({stage}) of another configuration ({'; '.join(changed[:5])}): "
+                    f"give --out another folder, or `nas {COMMANDS[stage]} ... --overwrite` to start it again"
+                )
 
     def note_recipe(self) -> None:
         """Writes the configuration of a run that no stage has begun."""
         if not (self.folder / "config.json").exists():
             self._write_config()
 
-    def _write_config(self) -> None:
-        write_json(self.folder / "config.json", {"format": FORMAT, "recipe": self.name, "config": encode(self.recipe)})
+    def _write_config(self, stage: str = "") -> None:
+        """Writes the recipe as the configuration of the run and, if it is not finished, of `stage`."""
+        path = self.folder / "config.json"
+        config, stages = encode(self.recipe), read_config(self.folder)["stages"] if path.exists() else {}
+        if stage and not (self.folder / RESULTS[stage]).exists():
+            stages |= {stage: config}
+        write_json(path, {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages})
 
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took."""
@@ -104,15 +129,6 @@ class Run:
         if self.recipe.architecture or self.recipe.strategy is None or not path.exists():
             return self.recipe
         return apply_overrides(self.recipe, read_json(path).get("changes", {}))
-
-    def _changes(self, stage: str) -> list[str]:
-        """The fields that decide `stage` and differ from those in the folder."""
-        old = Run.open(self.folder).recipe
-        return [
-            line
-            for field in DECIDES[stage]
-            for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)
-        ]
 
 
 def upgrade(folder: Path) -> None:

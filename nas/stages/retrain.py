@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.teacher import run_teacher, teacher_path
 from nas.stages.train_and_save import train_and_save
@@ -15,6 +16,8 @@ from students.space import StudentSpace
 
 def retrain(run: Run, overwrite: bool = False) -> None:
     """Trains the student into `student.safetensors` and, if the recipe has one, its baseline from the labels alone."""
+    if not overwrite:
+        run.check(*retrained_stages(run.recipe))
     architecture, recipe = run.architecture(), run.final_recipe()
     data = recipe.load()
     space = recipe.retrained.with_ids(len(data.identities))
@@ -35,6 +38,11 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, run_teacher(run, data, stage))
     if recipe.baseline is not None:
         _train_baseline(run, overwrite, recipe.baseline.with_ids(len(data.identities)), data)
+
+
+def retrained_stages(recipe: Recipe) -> list[str]:
+    """The stages that `nas retrain` does."""
+    return ["retrain"] if recipe.baseline is None else ["retrain", "baseline"]
 
 
 def _train_baseline(run: Run, overwrite: bool, space: StudentSpace, data: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from nas.run import Run
 from nas.stages.evaluate import evaluate
 from nas.stages.report import draw_architecture, report
-from nas.stages.retrain import retrain
+from nas.stages.retrain import retrain, retrained_stages
 from nas.stages.search import check_search, search
 from nas.stages.teach import teach
 
@@ -23,9 +23,13 @@ def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
         recipe.retrained.with_ids(1).check(architecture)  # before the time for a teacher is spent
     elif recipe.strategy is not None:
         check_search(recipe)
-    if recipe.teacher is not None and recipe.teacher.weights is None:
+    teaches = recipe.teacher is not None and recipe.teacher.weights is None
+    searches = recipe.strategy is not None and recipe.architecture is None
+    if not overwrite:
+        run.check(*["teach"] * teaches, *["search"] * searches, *retrained_stages(recipe))
+    if teaches:
         teach(run, overwrite)
-    if recipe.strategy is not None and recipe.architecture is None:
+    if searches:
         search(run, overwrite)
     retrain(run, overwrite)
     if not recipe.machine.fabric().is_global_zero:

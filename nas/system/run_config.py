@@ -12,8 +12,8 @@ FORMAT = 2
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` holds, with the names of today: its `format`, the name of the `recipe`, and its encoded fields
-    as `config`.
+    """What `config.json` holds, with the names of today: its `format`, the name of the `recipe`, its encoded fields as
+    `config`, and as `stages` those that each stage began with.
 
     Raises ValueError when `folder` is no run's, and for a file of a later version.
     """
@@ -23,8 +23,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     data = read_json(path)
     if data.get("format", 1) > FORMAT:
         raise ValueError(f"{path} has format {data['format']}, this version reads {FORMAT}: update it")
-    return (
-        data
-        if data.get("format") == FORMAT
-        else {**data, "format": FORMAT, "config": with_todays_names(data["config"])}
-    )
+    if data.get("format", 1) == 1:
+        data |= {"format": FORMAT, "config": with_todays_names(data["config"])}
+    return {"stages": {}, **data}

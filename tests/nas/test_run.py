@@ -8,8 +8,11 @@ import pytest
 
 from nas.cli.find_recipe import recipe_named
 from nas.recipe import Recipe
-from nas.run import DECIDES, FORMAT, Run
+from nas.run import DECIDES, RESULTS, Run
+from nas.stages.retrain import retrain
+from nas.stages.run import run_all
 from nas.system.config import decode, encode, fingerprint
+from nas.system.run_config import FORMAT
 from nas.system.version1 import with_todays_names, with_version1_names
 
 TOY = {"teach": "7f6917439a676ec0", "search": "b149ecb5560e83cb", "baseline": "371dd7f3b5c957d6"}
@@ -77,3 +80,39 @@ def test_a_configuration_of_a_later_version_is_refused(toy, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**version1(toy), "format": FORMAT + 1}))
     with pytest.raises(ValueError, match=f"format {FORMAT + 1}, this version reads {FORMAT}"):
         Run.open(tmp_path)
+
+
+class TestOneConfigurationForEachStage:
+    """What is refused leaves the folder as it was, and a stage is held against what it began with."""
+
+    @pytest.fixture
+    def folder(self, toy, tmp_path) -> Path:
+        folder = tmp_path / "run"
+        for stage, result in RESULTS.items():
+            Run(folder, "toy", toy).begin(stage, False)
+            (folder / result).write_text(stage)
+        return folder
+
+    def test_each_has_its_own(self, toy, folder):
+        longer = replace(toy, teacher=replace(toy.teacher, training=replace(toy.teacher.training, epochs=9)))
+        Run(folder, "toy", longer).begin("retrain", False)
+        held = json.loads((folder / "config.json").read_text())
+        assert held["stages"]["teach"]["teacher"]["training"]["epochs"] == toy.teacher.training.epochs
+        with pytest.raises(ValueError, match=r"teach.*epochs: 2, now 9.*nas teach \.\.\. --overwrite"):
+            Run(folder, "toy", longer).begin("teach", False)
+        Run(folder, "toy", toy).check(*RESULTS)
+
+    @pytest.mark.parametrize("change", ["retrain", "baseline"])
+    def test_a_refused_command_writes_nothing(self, toy, folder, change):
+        changed = {
+            "retrain": replace(toy, retrain=replace(toy.retrain, epochs=3)),
+            "baseline": replace(toy, baseline=replace(toy.baseline, embedding_dim=16)),
+        }[change]
+        before = (folder / "config.json").read_bytes()
+        for command in (run_all, retrain):
+            with pytest.raises(ValueError, match=f"stage \\({change}\\) of another configuration"):
+                command(Run(folder, "toy", changed))
+            assert (folder / "config.json").read_bytes() == before
+
+    def test_what_no_stage_depends_on_may_change(self, toy, folder):
+        Run(folder, "toy", replace(toy, evaluation=replace(toy.evaluation, rerank=True))).check(*RESULTS)
