@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
-from nas.stages.search_result import Entries, Entry, has_ended, read_entries, search_history
+from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
 from nas.system.files import read_json
 from nas.system.run_config import read_config
 from search_spaces.architecture import parse_edge
@@ -38,7 +38,7 @@ class Arguments:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run whose search has ended, or is on its way."""
-    top: int = 10
+    top: int = SHOWN
     """Entries of the ranked list that are shown."""
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def show(folder: Path, top: int = 10) -> dict[str, Any]:
+def show(folder: Path, top: int = SHOWN) -> dict[str, Any]:
     """What the search in a run's folder has found, as plain data.
 
     `ranked` (the first `top`) and `front` have for each entry its `entry` name, `score` (of the kind `value`), `cost`

@@ -14,7 +14,7 @@ import torch
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
 from nas.stages.search_entry import student_cost
-from nas.stages.search_result import FORMAT, FOUND, student_key
+from nas.stages.search_result import FORMAT, FOUND, SHOWN, student_key
 from nas.stages.teacher import run_teacher, teacher_path
 from nas.strategies import STRATEGIES
 from nas.strategies.base import SearchResult, Strategy
@@ -118,31 +118,52 @@ def objective(run: Run, data: Any, stage: Stage) -> SearchObjective:
 
 def write_found(run: Run, found: SearchResult, cost_of: Callable[[Architecture], float]) -> None:
     """The ranked list and the front, then the best: with it the search counts as finished. `cost_of` is asked for those
-    that the search has not measured."""
+    that the search has not measured. The students of the front and of the first `SHOWN` have their cost beside them."""
+    recipe = run.recipe
+    students = Students(recipe)
+    shown = {architecture for _, architecture in found.ranked[:SHOWN]} | {each for *_, each in found.front}
 
     def described(architecture: Architecture) -> dict:
-        own, overrides = split_decisions(architecture, run.recipe)
+        own, overrides = split_decisions(architecture, recipe)
         return {**own.to_dict(), "hash": own.hash, **({"changes": overrides} if overrides else {})}
 
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
-        student = {}
-        with suppress(ValueError):  # not every one that is searched need be in the student's space: `retrain` says so
-            student["student"] = student_cost(run.recipe, split_decisions(architecture, run.recipe)[0])
-        return {"score": score, "cost": cost, **student, "architecture": described(architecture)}
+        count = students.cost(architecture) if architecture in shown else {}
+        beside = {"student": count} if count else {}
+        return {"score": score, "cost": cost, **beside, "architecture": described(architecture)}
 
-    costs = {
-        architecture: cost_of(architecture) for _, architecture in found.ranked if architecture not in found.costs
-    } | dict(found.costs)
+    costs = dict(found.costs)
+    for _, architecture in found.ranked:
+        if architecture not in costs:
+            count = students.cost(architecture) if students.are_as_searched else {}
+            costs[architecture] = count["multiply_adds"] if count else cost_of(architecture)
     write_json(
         run.folder / FOUND,
         {
             "format": FORMAT,
             "value": found.score,
-            "cost": run.recipe.search.cost,
-            "student_key": student_key(encode(run.recipe)),
+            "cost": recipe.search.cost,
+            "student_key": student_key(encode(recipe)),
             "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
             "front": [entry(*point) for point in found.front],
             "notes": dict(found.notes),
         },
     )
     write_json(run.folder / RESULTS["search"], described(found.best))
+
+
+class Students:
+    """What the students of searched architectures cost, each counted once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.are_as_searched = recipe.retrained == recipe.space and recipe.search.cost == "multiply_adds"
+        self.counted: dict[Architecture, dict[str, int]] = {}
+
+    def cost(self, architecture: Architecture) -> dict[str, int]:
+        """As `student_cost`; empty for one that is not in the student's space, which `retrain` will say."""
+        if architecture not in self.counted:
+            self.counted[architecture] = {}
+            with suppress(ValueError):
+                self.counted[architecture] = student_cost(self.recipe, split_decisions(architecture, self.recipe)[0])
+        return self.counted[architecture]

@@ -16,6 +16,8 @@ from search_spaces.architecture import Architecture
 FORMAT = 1
 BEST, FOUND = "architecture.json", "architectures.json"
 """The files that a search ends with."""
+SHOWN = 10
+"""Entries of the ranked list that `nas show` shows, unless asked for more."""
 
 
 @dataclass(frozen=True, kw_only=True)
