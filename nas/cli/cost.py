@@ -23,32 +23,13 @@ from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run
 from nas.system.files import read_json
 from search_spaces.architecture import Architecture
-from search_spaces.cell import Cells
-from search_spaces.cost.counting import Cost, cost
-from search_spaces.densenet import DenseNet
-from search_spaces.mobilenet_v2 import MobileNetV2
-from search_spaces.osnet import OSNet
-from search_spaces.resnet import ResNet
-from search_spaces.sdc_cnn import SDCCNN
-from search_spaces.shallow_cnn import ShallowCNN
-from search_spaces.shufflenet_v2 import ShuffleNetV2
+from search_spaces.cost.counting import Cost, cost, thop_cost
+from students.named import STUDENTS
 from students.reid import ReID, ReIDNet
 
-STUDENTS: Mapping[str, ReID] = {
-    "kdas": ReID(backbone=Cells(channels=64)),
-    "mobilenet_v2": ReID(backbone=MobileNetV2(), embedding_dim=512),
-    "shufflenet_v2": ReID(backbone=ShuffleNetV2(), embedding_dim=512),
-    "osnet": ReID(backbone=OSNet(), embedding_dim=512),
-    "shallow_cnn": ReID(backbone=ShallowCNN(), embedding_dim=256),
-    "sdc_cnn": ReID(backbone=SDCCNN(), embedding_dim=256),
-    "densenet121": ReID(backbone=DenseNet(), embedding_dim=256),
-    "resnet18": ReID(backbone=ResNet(depth=18), embedding_dim=256),
-    "resnet50": ReID(backbone=ResNet(depth=50), embedding_dim=256),
-}
-"""Published points, with the length of the embedding in KSL (512) and in VRKD (256)."""
-
+BY_THOP = "feature net by thop"
 BACKBONE, BRANCH = "backbone.", "branch."  # what stands before the names of decisions
-USAGE = f"""usage: nas cost STUDENT [--size HEIGHTxWIDTH] [--num-ids N] [--student NAME] [--json]
+USAGE = f"""usage: nas cost STUDENT [--size HEIGHTxWIDTH] [--num-ids N] [--student NAME] [--thop] [--json]
 
 Counts parameters and MACs (multiply-adds), and says which types of layers they are in. STUDENT is one of
 {", ".join(STUDENTS)},
@@ -64,6 +45,7 @@ class Options:
     size: Annotated[str, tyro.conf.arg(help="HEIGHTxWIDTH of an image; else the recipe's, or 256x128")] = ""
     num_ids: Annotated[int, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
     student: Annotated[str, tyro.conf.arg(help="whose architecture the file is, where several students fit")] = ""
+    thop: Annotated[bool, tyro.conf.arg(help="count with the package thop as well, as a cross-check")] = False
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 
@@ -94,6 +76,9 @@ def main(arguments: list[str]) -> int:
     if options.num_ids < 0:
         raise ValueError(f"--num-ids must be 0 (no classifier) or more, not {options.num_ids}")
     counted = costs(subject, height, width, options.num_ids)
+    if options.thop:
+        net = FeatureNet(replace(subject.space, num_ids=1).student(subject.architecture))
+        counted[BY_THOP] = thop_cost(net, height, width)
     if options.json:
         print(json.dumps(_as_json(subject, counted), indent=2))
     else:
@@ -206,6 +191,13 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
     )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
     console.print(as_rich(Table(("part", "parameters", "MACs"), tuple(rows))))
+    if BY_THOP in counted:
+        more = counted[BY_THOP].multiply_adds / feature.multiply_adds - 1
+        console.print(
+            f"thop's count differs by {100 * more:+.2f} %: it adds operations for each normalisation, pooling and softmax "
+            "and misses what is no module of a type it knows. The count of record is torch's.",
+            highlight=False,
+        )
     types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
     shares = [
         Row(

@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 
-from nas.cli.cost import STUDENTS, costs, size_of, subject_named
+from nas.cli.cost import costs, size_of, subject_named
 from nas.cli.find_recipe import recipe_named
 from nas.cli.main import main
 from nas.run import Run
 from nas.system.files import write_json
 from search_spaces.architecture import Architecture
+from students.named import STUDENTS
 from students.reid import ReID
 
 
@@ -160,3 +161,15 @@ def test_without_a_subject_the_usage(capsys):
     assert main(["cost"]) == 2
     assert main(["cost", "--help"]) == 0
     assert capsys.readouterr().out.count("usage: nas cost STUDENT") == 2
+
+
+def test_thop_stands_beside_torchs_count(capsys):
+    """Torchvision's ResNet-50 at 224x224: thop says 4.13 G, which is 1 % more than its products."""
+    assert main(["cost", "resnet50", "--size", "224x224", "--thop"]) == 0
+    said = capsys.readouterr().out
+    assert "feature net by thop" in said and "thop's count differs by +1." in said
+    assert main(["cost", "mobilenet_v2", "--thop", "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    ratio = counted["feature_net_by_thop"]["multiply_adds"] / counted["feature_net"]["multiply_adds"]
+    assert ratio == pytest.approx(1.09, abs=0.02)
+    assert counted["feature_net_by_thop"]["parameters"] == counted["feature_net"]["parameters"]
