@@ -194,8 +194,8 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
     if BY_THOP in counted:
         more = counted[BY_THOP].multiply_adds / feature.multiply_adds - 1
         console.print(
-            f"thop's count differs by {100 * more:+.2f} %: it adds operations for each normalisation, pooling and softmax "
-            "and misses what is no module of a type it knows. The count of record is torch's.",
+            f"thop's count differs by {100 * more:+.2f} %: it adds operations for each normalisation, pooling and "
+            "softmax, and misses what is no module of a type it knows. The count of record is torch's.",
             highlight=False,
         )
     types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
