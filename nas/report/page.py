@@ -73,7 +73,7 @@ def _content(folder: Path) -> dict:
         "strips": _strips(folder),
         "ranked": _ranked(architectures),
         "notes": _shortened(architectures.get("notes") or {}),
-        "config": config,
+        "config": {name: value for name, value in config.items() if name != "stages"},
         "environment": environment,
         "reproduce": _reproduce(environment or {}),
     }
