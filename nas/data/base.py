@@ -7,6 +7,10 @@ import numpy as np
 from nas.data.images import ImageSource, Joined, Taken
 
 SPLITS = ("train", "query", "gallery")
+JUNK = -1
+"""The identity of junk; readers make it of every identity below 0."""
+UNKNOWN = -1
+"""The camera that is unknown; readers make it of every camera below 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.base import ReIDData, Split
+from nas.data.base import JUNK, ReIDData, Split
 from nas.data.checks import listing
 from nas.data.images import Files
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
-MARKET_NAME = r"(-?\d+)_c(\d)"
+MARKET_NAME = r"(-?\d{1,18})_[cC](\d{1,18})(?!\d)"  # whole numbers, which int64 holds
 
 
 def inner(root: Path, *names: str) -> Path:
@@ -53,11 +53,15 @@ def images_in(folder: Path, name: str, pattern: str = "*") -> tuple[Path, ...]:
 
 
 def named(paths: Sequence[Path], pattern: str, name: str, example: str) -> Split:
-    """The images with identity and camera, the two numbers that `pattern` finds at the start of each file name."""
+    """The images with identity and camera, the two numbers that `pattern` finds at the start of each file name.
+
+    An identity below 0 is junk, -1.
+    """
     parsed = [re.match(pattern, path.name, re.ASCII) for path in paths]
     if strangers := [path for path, match in zip(paths, parsed, strict=True) if match is None]:
         raise ValueError(
-            f"{name}: file names start with identity and camera, as in {example}; remove or rename {listing(strangers)}"
+            f"{name}: file names start with identity and camera, numbers of at most 18 digits, as in {example}; "
+            f"remove or rename {listing(strangers)}"
         )
     ids, cameras = np.array([[int(number) for number in match.groups()] for match in parsed if match], dtype=np.int64).T
-    return Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)
+    return Split(images=Files(tuple(paths)), ids=np.maximum(ids, JUNK), cameras=cameras)

@@ -14,12 +14,58 @@ from scipy.io import loadmat, savemat
 from nas.data.sets import cuhk03
 from nas.data.sets.cuhk03 import CUHK03
 from nas.data.sets.dukemtmc import DukeMTMC
+from nas.data.sets.folders import MARKET_NAME, named
 from nas.data.sets.market1501 import Market1501
 from nas.errors import SaveError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* does not have the published counts")  # these trees are small
 Tree = Callable[..., Path]
 CONFIG = "cuhk03_new_protocol_config_detected.mat"
+
+
+class TestNames:
+    """Identity and camera of the names that the real sets have, and of those that users give to their own images."""
+
+    @pytest.mark.parametrize(
+        ("name", "identity", "camera"),
+        [
+            ("0002_c1s1_000451_03.jpg", 2, 1),
+            ("-1_c6s4_001051_00.jpg", -1, 6),
+            ("0000_c3s2_1_01.jpg.jpg", 0, 3),
+            ("0001_c2_f0046182.jpg", 1, 2),
+            ("0001_c1_1.png", 1, 1),
+            ("0004_c2_1_002_10.png", 4, 2),
+            ("0002_c10_000451_03.jpg", 2, 10),
+            ("0002_c12s10_000451_03.jpg", 2, 12),
+            ("0002_c002_00030600_0.jpg", 2, 2),
+            ("0776_c020_00030600_0.jpg", 776, 20),
+            ("0002_c000128_1.jpg", 2, 128),
+            ("0002_C11_1.jpg", 2, 11),
+            ("0002_c7.jpg", 2, 7),
+            ("-2_c1s1_1_00.jpg", -1, 1),
+            (f"{'9' * 18}_c{'9' * 18}_1.jpg", 10**18 - 1, 10**18 - 1),
+        ],
+    )
+    def test_numbers_are_read_whole(self, name: str, identity: int, camera: int):
+        split = named([Path(name)], MARKET_NAME, "Mine", "0002_c1s1_000451_03.jpg")
+        assert split.ids.tolist() == [identity] and split.cameras.tolist() == [camera]
+
+    @pytest.mark.parametrize(
+        "name", [f"{'9' * 20}_c1s1_0.jpg", f"-{'9' * 19}_c1_0.jpg", f"0001_c{'1' * 19}_0.jpg", "0001_c_1.jpg"]
+    )
+    @pytest.mark.parametrize("kind", [Market1501, DukeMTMC])
+    def test_numbers_that_do_not_fit_are_named_with_their_file(self, tree: Tree, kind: type, name: str):
+        root = tree("market1501") / "Market-1501-v15.09.15"
+        (root / "query" / name).write_bytes(b"")
+        with pytest.raises(ValueError, match=f"at most 18 digits, as in 000.*remove or rename .*{name}"):
+            kind(root=root).listed()
+
+    def test_cameras_of_two_digits_are_different_ones(self, tree: Tree):
+        root = tree("market1501") / "Market-1501-v15.09.15"
+        for old, new in (("0001_c2s1_1_01", "0001_c11s1_1_01"), ("0003_c3s1_1_01", "0003_c12s1_1_01")):
+            (root / "bounding_box_test" / f"{old}.jpg").rename(root / "bounding_box_test" / f"{new}.jpg")
+        data = Market1501(root=root).load()
+        assert data.gallery.cameras.tolist() == [2, 2, 11, 12] and data.counts()["cameras"] == 4
 
 
 class TestMarket1501:
@@ -209,6 +255,8 @@ class TestCUHK03:
         [
             ({"query_idx": [[0]]}, r"query_idx must be within 1 \.\. 32, but has 0"),
             ({"query_idx": [[33]]}, r"query_idx must be within 1 \.\. 32, but has 33"),
+            ({"labels": np.full((32, 1), np.nan)}, f"{CONFIG}: labels and camId must be whole numbers, not nan and"),
+            ({"camId": np.full((32, 1), 1.5)}, f"{CONFIG}: labels and camId must be whole numbers, not .* and 1.5"),
             ({"labels": [[1]]}, r"one length, not \[1, 32\]"),
             ({"filelist": np.array(["holiday.png"] * 32, dtype=object)}, 'not "holiday.png"'),
             ({"filelist": np.array(["1_001_1_02.png"] * 32, dtype=object)}, "no image of pair 1, person 1, column 2"),
