@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,17 @@ from PIL import Image
 from nas.system.config import WITHOUT_EFFECT
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
+
+
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow tells by their first bytes and cannot decode, or not without another program."""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """The endings of file names, in lower case and with the dot, of the formats that Pillow decodes."""
+    suffixes = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN.keys() - NOT_DECODED)
 
 
 class ImageSource(Protocol):

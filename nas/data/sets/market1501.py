@@ -7,7 +7,7 @@ import numpy as np
 
 from nas.data.base import ReIDData, Split
 from nas.data.images import Files
-from nas.data.sets.folders import images_in, inner, market_layout
+from nas.data.sets.folders import images_in, inner, market_layout, warn_of_others
 from nas.data.source import DataSource
 
 FOLDER = "Market-1501-v15.09.15"
@@ -48,5 +48,6 @@ def distractor_split(folder: Path) -> Split:
     """All images in `folder` and its folders, as identity 0 of an unknown camera."""
     if not Path(folder).is_dir():
         raise ValueError(f'Market-1501: distractors must be the folder of their images; "{folder}" is none')
-    paths = images_in(Path(folder), "Market-1501's distractors", "**/*")
-    return Split(images=Files(paths), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), -1))
+    paths, others = images_in(Path(folder), "Market-1501's distractors", deep=True)
+    warn_of_others("Market-1501's distractors", others)
+    return Split(images=Files(tuple(paths)), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), -1))

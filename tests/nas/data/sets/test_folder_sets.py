@@ -68,6 +68,74 @@ class TestNames:
         assert data.gallery.cameras.tolist() == [2, 2, 11, 12] and data.counts()["cameras"] == 4
 
 
+class TestEndings:
+    @pytest.fixture
+    def gallery(self, tree: Tree) -> Path:
+        return tree("market1501") / "Market-1501-v15.09.15" / "bounding_box_test"
+
+    @pytest.mark.parametrize(
+        "ending",
+        [".webp", ".tif", ".tiff", ".gif", ".jfif", ".jp2", ".ppm", ".pgm", ".bmp", ".JPG", ".jpe", ".tga"],
+    )
+    def test_every_ending_that_pillow_decodes_is_read(self, gallery: Path, ending: str):
+        Image.new("RGB", (8, 16), (90, 40, 200)).save(gallery / f"0003_c4s1_1_02{ending}")
+        data = Market1501(root=gallery.parent).load()
+        assert data.gallery.ids.tolist() == [-1, 0, 1, 3, 3] and data.gallery.cameras.tolist()[-1] == 4
+        assert data.gallery.images.read(4).size == (8, 16)
+
+    def test_what_is_no_image_by_its_ending_is_one_warning_for_all_folders(self, gallery: Path):
+        for number in range(11):
+            (gallery / f"0003_c4s1_1_{number:02d}.heic").write_bytes(b"")
+        (gallery.parent / "query" / "features.h5").write_bytes(b"")
+        (gallery.parent / "query" / "more").mkdir()
+        with pytest.warns(UserWarning, match="left out") as warned:
+            data = Market1501(root=gallery.parent).load()
+        [message] = [str(one.message) for one in warned if "left out" in str(one.message)]
+        assert message.startswith("Market-1501: 13 left out, ") and "11 .heic, 1 .h5, 1 without ending" in message
+        assert "features.h5, " in message and "/more, " in message and "(13 in all); convert those" in message
+        assert len(data.gallery) == 4
+
+    @pytest.mark.parametrize("name", [".hidden.jpg", "._0001_c1s1_1_01.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"])
+    def test_hidden_files_and_those_of_file_managers_are_nothing(self, gallery: Path, name: str):
+        (gallery / name).write_bytes(b"")
+        assert len(Market1501(root=gallery.parent).load().gallery) == 4
+
+    def test_links_are_followed_and_a_broken_one_is_named(self, gallery: Path, tmp_path: Path):
+        (gallery / "0003_c3s1_1_01.jpg").rename(tmp_path / "elsewhere")
+        (gallery / "0003_c3s1_1_01.jpg").symlink_to(tmp_path / "elsewhere")
+        data = Market1501(root=gallery.parent).load()
+        assert data.gallery.images.read(3).size == (8, 16)
+        (tmp_path / "elsewhere").unlink()
+        with pytest.raises(ValueError, match="cannot read the image .*0003_c3s1_1_01.jpg"):
+            Market1501(root=gallery.parent).load().gallery.images.read(3)
+
+    def test_distractors_in_linked_folders_are_read_once_and_a_circle_ends(self, tree: Tree, tmp_path: Path):
+        folder = tree("distractors")
+        (folder / "part").rename(tmp_path / "elsewhere")
+        (folder / "part").symlink_to(tmp_path / "elsewhere")
+        (folder / "same").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "circle").symlink_to(folder)
+        (folder / ".thumbnails").mkdir()
+        (folder / ".thumbnails" / "00000001.jpg").write_bytes(b"")
+        (folder / "readme.txt").write_bytes(b"")
+        with pytest.warns(UserWarning, match=r"distractors: 1 left out, .*\(1 .txt\): .*readme.txt; convert"):
+            data = Market1501(root=tree("market1501"), distractors=folder).listed()
+        names = [data.gallery.images.name(i) for i in range(4, len(data.gallery))]
+        assert names == [str(folder / one) for one in ("00000001.jpg", "00000002.jpg", "part/0007_c1s1_000451_03.jpg")]
+
+    def test_a_folder_without_images_says_what_it_has(self, gallery: Path):
+        for path in gallery.iterdir():
+            path.rename(path.with_suffix(".heic"))
+        with pytest.raises(ValueError, match="bounding_box_test.* contains no image .*: it has -1_c2s1_1_01.heic"):
+            Market1501(root=gallery.parent).load()
+
+    def test_a_folder_that_cannot_be_listed_is_named(self, gallery: Path):
+        gallery.rename(gallery.with_name("moved"))
+        gallery.write_bytes(b"")
+        with pytest.raises(ValueError, match='folder ".*bounding_box_test" must be one to read, but: Not a directory'):
+            Market1501(root=gallery.parent).load()
+
+
 class TestMarket1501:
     @pytest.fixture
     def root(self, tree: Tree) -> Path:
