@@ -83,6 +83,23 @@ def check_readable(split: Split, num_threads: int = NUM_THREADS) -> list[tuple[s
         return [failure for failure in pool.map(attempt, range(len(split))) if failure]
 
 
+def too_dark(bits: Mapping[str, int]) -> list[str]:
+    """Of images with 16 bits per channel, as name -> bits that the largest value needs, those that come out too dark.
+
+    The upper 8 bits are read. An image that needs 12 or fewer is nearly black. Where no image needs more than 14, the
+    camera gives no more, and all of them are too dark. An image that is black altogether (0 bits) has no fault.
+    """
+    bound = 14 if max(bits.values(), default=0) <= 14 else 12
+    return [f"{name} ({number} bits)" for name, number in bits.items() if 0 < number <= bound]
+
+
+TOO_DARK = (
+    "images with 16 bits per channel, of which the upper 8 are read, whose values need fewer, so that they come out "
+    "too dark or black; save them with 8 bits per channel, or multiplied so that they use all 16"
+)
+"""What is wrong with images that are too dark, and what to do."""
+
+
 def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     """The error that names images which cannot be decoded, given as (name, reason)."""
     return ValueError(

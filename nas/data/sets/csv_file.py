@@ -27,6 +27,9 @@ class ImageList(DataSource):
     become the numbers 0, 1, ... in sorted order, the same in all splits. Identity -1 is junk and camera -1 unknown (see
     Split), which no query's is. No other identity is both in train and in query or gallery. camera: may be left out as
     a column. split: train, query or gallery.
+
+    Images with an orientation tag (EXIF), as phones write it, are turned upright. Those of the other data sets are read
+    as they are stored.
     """
 
     file: Path
@@ -39,7 +42,7 @@ class ImageList(DataSource):
         check_apart(file, rows)
         ids = numbered([row["identity"] for _, row in rows])
         cameras = numbered([row["camera"] for _, row in rows]) if "camera" in rows[0][1] else None
-        everything = Split(images=Files(tuple(paths)), ids=ids, cameras=cameras)
+        everything = Split(images=Files(tuple(paths), upright=True), ids=ids, cameras=cameras)
         splits = np.array([row["split"] for _, row in rows])
         train, query, gallery = (everything.take(splits == split) for split in SPLITS)
         return ReIDData(name=file.name, train=train, query=query, gallery=gallery)
