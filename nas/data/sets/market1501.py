@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.base import ReIDData, Split
+from nas.data.base import UNKNOWN, ReIDData, Split
 from nas.data.images import Files
 from nas.data.sets.folders import images_in, inner, market_layout, warn_of_others
 from nas.data.source import DataSource
@@ -50,4 +50,6 @@ def distractor_split(folder: Path) -> Split:
         raise ValueError(f'Market-1501: distractors must be the folder of their images; "{folder}" is none')
     paths, others = images_in(Path(folder), "Market-1501's distractors", deep=True)
     warn_of_others("Market-1501's distractors", others)
-    return Split(images=Files(tuple(paths)), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), -1))
+    return Split(
+        images=Files(tuple(paths)), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), UNKNOWN)
+    )
