@@ -1,6 +1,7 @@
 """What every data set gives: three splits of named images with identities and cameras, checked before training."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class ReIDData:
     partitions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     """Where a protocol repeats: for each repeat the indices of its queries and of its gallery among all test images,
     which are `query` followed by `gallery`. The first repeat is those two themselves. Empty: one evaluation."""
+    left_out: tuple[Path, ...] = ()
+    """What lies among the images in their folders and is none by its ending."""
     label_noise: float = 0.0
     """Share of the training labels that are redrawn in each epoch."""
 

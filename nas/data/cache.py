@@ -106,7 +106,7 @@ class ImageCache:
         if failures:
             raise unreadable_error(failures)
         if dark := sorted(too_dark(bits)):
-            warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark)}", stacklevel=3)
+            warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=3)
         return images
 
     def _sized(self, image: Image.Image) -> np.ndarray:

@@ -31,6 +31,19 @@ def check_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> 
     warnings.warn(message, stacklevel=3)
 
 
+def warn_of_left_out(data: ReIDData) -> None:
+    """One warning that counts and names what lies among the images and is left out."""
+    if data.left_out:
+        warnings.warn(f"{data.name}: {len(data.left_out):,} {LEFT_OUT}: {listing(data.left_out)}", stacklevel=3)
+
+
+LEFT_OUT = (
+    "files or folders among the images are left out, because their names end as no format that Pillow decodes; "
+    "convert those that are images to PNG or JPEG, and move the others away"
+)
+"""What is wrong with `ReIDData.left_out`, and what to do."""
+
+
 def check_apart(data: ReIDData) -> None:
     """Raises ValueError naming the identities that are both in training and among queries or gallery."""
     if len(shared := np.intersect1d(data.train.ids, np.union1d(data.query.ids, data.gallery.ids))):
@@ -108,7 +121,7 @@ def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     )
 
 
-def listing(names: Collection, separator: str = ", ") -> str:
-    """The first ten of `names`, and how many there are when there are more."""
-    shown = separator.join(str(name) for name in list(names)[:10])
-    return shown if len(names) <= 10 else f"{shown}{separator}... ({len(names)} in all)"
+def listing(names: Collection, separator: str = ", ", num_shown: int = 10) -> str:
+    """The first of `names`, and how many there are when there are more."""
+    shown = separator.join(str(name) for name in list(names)[:num_shown])
+    return shown if len(names) <= num_shown else f"{shown}{separator}... ({len(names)} in all)"

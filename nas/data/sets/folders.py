@@ -2,8 +2,6 @@
 
 import os
 import re
-import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,8 +31,7 @@ def market_layout(root: Path, name: str, example: str) -> ReIDData:
         images, others = images_in(root / folder, name)
         splits[split] = named(images, MARKET_NAME, name, example)
         left_out += others
-    warn_of_others(name, left_out)
-    return ReIDData(name=name, **splits)
+    return ReIDData(name=name, **splits, left_out=tuple(left_out))
 
 
 def check_there(path: Path, name: str, needed: Iterable[str]) -> None:
@@ -79,18 +76,6 @@ def entries(folder: Path, name: str, deep: bool) -> Iterator[Path]:
         below = {os.path.realpath(Path(place, one)): one for one in sorted(folders, reverse=True) if one[0] != "."}
         folders[:] = sorted(one for real, one in below.items() if deep and real not in entered)
         entered |= below.keys()
-
-
-def warn_of_others(name: str, others: Sequence[Path]) -> None:
-    """One warning that counts and names what lies among images and is left out."""
-    if others:
-        endings = Counter(path.suffix.lower() or "without ending" for path in others)
-        counts = ", ".join(f"{number:,} {ending}" for ending, number in endings.most_common(5))
-        warnings.warn(
-            f"{name}: {len(others):,} left out, because they end as no format that Pillow decodes ({counts}): "
-            f"{listing(others)}; convert those that are images to PNG or JPEG, and move the others away",
-            stacklevel=3,
-        )
 
 
 def named(paths: Sequence[Path], pattern: str, name: str, example: str) -> Split:

@@ -200,6 +200,14 @@ def test_orientation_tags_are_noted_with_what_becomes_of_them(tree: Path, name: 
     assert data.query.images.read(0).size == ((16, 8) if name == "csv" else (8, 16))
 
 
+def test_what_is_left_out_is_a_warning(tree: Path):
+    for name in ("query/0001_c1s1_1_00.heic", "bounding_box_test/notes.txt", "query/.hidden.txt"):
+        (tree / name).write_bytes(b"")
+    found = checked(tree)
+    assert found.ok and kinds(found, "warning") == ["left_out"]
+    assert problem(found, "left_out").items == ("query/0001_c1s1_1_00.heic", "bounding_box_test/notes.txt")
+
+
 def test_a_name_that_ends_as_another_format_is_a_note(tree: Path):
     (tree / "query/0001_c1s1_1_00.jpg").rename(tree / "query/0001_c1s1_1_00.PNG")
     found = checked(tree)

@@ -91,8 +91,8 @@ class TestEndings:
         with pytest.warns(UserWarning, match="left out") as warned:
             data = Market1501(root=gallery.parent).load()
         [message] = [str(one.message) for one in warned if "left out" in str(one.message)]
-        assert message.startswith("Market-1501: 13 left out, ") and "11 .heic, 1 .h5, 1 without ending" in message
-        assert "features.h5, " in message and "/more, " in message and "(13 in all); convert those" in message
+        assert message.startswith("Market-1501: 13 files or folders") and message.endswith(", ... (13 in all)")
+        assert "features.h5, " in message and "/more, " in message and "convert those that are images" in message
         assert len(data.gallery) == 4
 
     @pytest.mark.parametrize("name", [".hidden.jpg", "._0001_c1s1_1_01.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"])
@@ -118,8 +118,8 @@ class TestEndings:
         (folder / ".thumbnails").mkdir()
         (folder / ".thumbnails" / "00000001.jpg").write_bytes(b"")
         (folder / "readme.txt").write_bytes(b"")
-        with pytest.warns(UserWarning, match=r"distractors: 1 left out, .*\(1 .txt\): .*readme.txt; convert"):
-            data = Market1501(root=tree("market1501"), distractors=folder).listed()
+        with pytest.warns(UserWarning, match=r"500k: 1 files or folders .* left out, .*readme.txt$"):
+            data = Market1501(root=tree("market1501"), distractors=folder).load()
         names = [data.gallery.images.name(i) for i in range(4, len(data.gallery))]
         assert names == [str(folder / one) for one in ("00000001.jpg", "00000002.jpg", "part/0007_c1s1_000451_03.jpg")]
 
