@@ -30,6 +30,12 @@ class Split:
         lengths = [len(self.images), len(self.ids)] + ([] if self.cameras is None else [len(self.cameras)])
         if len(set(lengths)) > 1:
             raise ValueError(f"a split needs one identity and one camera for each image; got {lengths} of them")
+        for numbers in (self.ids,) if self.cameras is None else (self.ids, self.cameras):
+            if len(numbers) and numbers.min() < JUNK:
+                raise ValueError(
+                    "identities and cameras must be 0 or more, or -1 for junk and for an unknown camera; "
+                    f"got {numbers.min()}"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.base import Split
-from nas.data.checks import TOO_DARK, listing, too_dark, unreadable_error
+from nas.data.checks import NOT_TURNED, TOO_DARK, listing, too_dark, unreadable_error
 from nas.data.images import NUM_THREADS
 from nas.system.memory import spare_bytes
 
@@ -27,7 +27,7 @@ class ImageCache:
     these are not all, a line of log says so, and `get` decodes the others each time, with the same result. Either way
     every image is decoded once here, so that an unreadable one is an error (ValueError, naming the first ten and how
     many there are) before training and not in the middle of it. Images that come out too dark (see
-    `too_dark`) are one warning.
+    `too_dark`) are one warning, and so are those with an orientation tag that is not followed.
 
     num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.
@@ -85,7 +85,7 @@ class ImageCache:
         images = torch.empty(num_kept, 3, self.height, self.width, dtype=torch.uint8)
         places = images.numpy()
         failures = []
-        bits = {}
+        bits, lying = {}, []
 
         def fill(i: int) -> tuple[str, str] | None:
             try:
@@ -94,6 +94,8 @@ class ImageCache:
                 return self.split.images.name(i), str(error)
             if "bits" in image.info:
                 bits[self.split.images.name(i)] = image.info["bits"]
+            if "orientation" in image.info:
+                lying.append(self.split.images.name(i))
             if i < num_kept:
                 places[i] = self._sized(image)
             return None
@@ -107,6 +109,8 @@ class ImageCache:
             raise unreadable_error(failures)
         if dark := sorted(too_dark(bits)):
             warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=3)
+        if lying:
+            warnings.warn(f"{len(lying):,} {NOT_TURNED}: {listing(sorted(lying), num_shown=3)}", stacklevel=3)
         return images
 
     def _sized(self, image: Image.Image) -> np.ndarray:

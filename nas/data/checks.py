@@ -113,6 +113,12 @@ TOO_DARK = (
 """What is wrong with images that are too dark, and what to do."""
 
 
+NOT_TURNED = (
+    "images with an orientation tag (EXIF) are read as they are stored, as those of benchmarks are; turn those that do "
+    "not lie upright and save them again, or list them in a CSV file, whose images are turned"
+)
+
+
 def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     """The error that names images which cannot be decoded, given as (name, reason)."""
     return ValueError(

@@ -130,8 +130,9 @@ class Joined:
 def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
     """Decodes `image` completely into 8-bit RGB. Of 16 bits per channel the upper 8 stay; transparency is dropped.
 
-    upright: turns it as its orientation tag says. Where the file has 16 bits per channel, `info["bits"]` of the result
-    says how many the largest value needs: in grey exactly, in colour 8 for less than 9.
+    upright: turns it as its orientation tag says; otherwise `info["orientation"]` of the result is a tag that was not
+    followed. Where the file has 16 bits per channel, `info["bits"]` says how many the largest value needs: in grey
+    exactly, in colour 8 for less than 9.
     """
     is_deep_colour = any(re.search(";16[BLN]", repr(tile)) for tile in getattr(image, "tile", ()))  # how it is stored
     if is_grey := image.mode.startswith("I"):
@@ -144,8 +145,11 @@ def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
     else:
         rgb = (image.convert("RGBA") if image.mode in ("P", "PA") else image).convert("RGB")
     rgb.info = {}
-    if upright and (orientation := orientation_of(image)) in TURNS:
-        rgb = rgb.transpose(TURNS[orientation])
+    if (orientation := orientation_of(image)) in TURNS:
+        if upright:
+            rgb = rgb.transpose(TURNS[orientation])
+        else:
+            rgb.info["orientation"] = orientation
     if is_grey:
         rgb.info["bits"] = int(pixels.max()).bit_length()
     elif is_deep_colour:

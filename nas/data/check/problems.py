@@ -12,7 +12,7 @@ from PIL import Image
 
 from nas.data.base import ReIDData
 from nas.data.check.look import DRAWN, Looked, Place
-from nas.data.checks import LEFT_OUT, TOO_DARK, count_differences, listing, too_dark
+from nas.data.checks import LEFT_OUT, NOT_TURNED, TOO_DARK, count_differences, listing, too_dark
 
 MODES = {
     "1": "black and white, read as RGB with three equal channels",
@@ -160,14 +160,13 @@ def few_bits(looked: Looked) -> Problem:
 
 def orientations(looked: Looked) -> Iterator[Problem]:
     """Images whose orientation tag says that they do not lie upright in the file."""
-    kinds = {True: "are turned as that says", False: "are read as they are stored, as all images of benchmarks are"}
-    for is_turned, what in kinds.items():
+    kinds = {True: "images with an orientation tag (EXIF) are turned as that says", False: NOT_TURNED}
+    for is_turned, message in kinds.items():
         items = (
             f"{looked.name(place)} ({seen.orientation})"
             for place, seen in looked.everything()
             if seen.orientation != 1 and seen.is_turned is is_turned
         )
-        message = f"images with an orientation tag (EXIF) that {what}"
         yield Problem(severity="note", kind="orientation", message=message, items=tuple(items))
 
 

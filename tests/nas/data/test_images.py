@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ class TestFiles:
         files, turned = Files((tmp_path / name,)), Files((tmp_path / name,), upright=True)
         assert np.array_equal(files.read(0), stored) and np.array_equal(turned.read(0), upright)
         assert (stored.shape != upright.shape) == (orientation in (5, 6, 7, 8)) and turned.read(0).info == {}
+
+    def test_tags_that_are_not_followed_are_one_warning_before_training(self, tmp_path: Path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        paths = tuple(tmp_path / f"{name}.jpg" for name in "abcde")
+        for path in paths:
+            Image.new("RGB", (8, 16)).save(path, exif=exif if path.name != "a.jpg" else b"")
+        with pytest.warns(UserWarning, match=r"^4 images with an orientation tag .* stored.*b.jpg.*\(4 in all\)$"):
+            ImageCache(split_of(*paths), 16, 8)
+        ImageCache(replace(split_of(*paths), images=Files(paths, upright=True)), 16, 8)
 
     def test_damaged_tags_turn_nothing(self, tmp_path: Path):
         Image.new("RGB", (8, 16)).save(tmp_path / "a.png", exif=b"Exif\0\0no TIFF at all")
@@ -181,6 +192,13 @@ class TestUnreadable:
 def test_split_needs_as_many_identities_as_images(tmp_path: Path):
     with pytest.raises(ValueError, match="one identity and one camera for each image"):
         Split(images=Files((tmp_path,)), ids=np.zeros(2, dtype=np.int64))
+
+
+@pytest.mark.parametrize(("ids", "cameras"), [([-2], [0]), ([0], [-2]), ([-(10**18)], None)])
+def test_numbers_below_minus_1_are_an_error(tmp_path: Path, ids: list[int], cameras: list[int] | None):
+    cameras = None if cameras is None else np.array(cameras)
+    with pytest.raises(ValueError, match="must be 0 or more, or -1 .*; got -"):
+        Split(images=Files((tmp_path,)), ids=np.array(ids), cameras=cameras)
 
 
 def test_split_may_be_taken_by_mask(tmp_path: Path):
