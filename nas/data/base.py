@@ -1,12 +1,17 @@
 """What every data set gives: three splits of named images with identities and cameras, checked before training."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from nas.data.images import ImageSource, Joined, Taken
 
 SPLITS = ("train", "query", "gallery")
+JUNK = -1
+"""The identity of junk; readers make it of every identity below 0."""
+UNKNOWN = -1
+"""The camera that is unknown; readers make it of every camera below 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,12 @@ class Split:
         lengths = [len(self.images), len(self.ids)] + ([] if self.cameras is None else [len(self.cameras)])
         if len(set(lengths)) > 1:
             raise ValueError(f"a split needs one identity and one camera for each image; got {lengths} of them")
+        for numbers in (self.ids,) if self.cameras is None else (self.ids, self.cameras):
+            if len(numbers) and numbers.min() < JUNK:
+                raise ValueError(
+                    "identities and cameras must be 0 or more, or -1 for junk and for an unknown camera; "
+                    f"got {numbers.min()}"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +67,8 @@ class ReIDData:
     partitions: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     """Where a protocol repeats: for each repeat the indices of its queries and of its gallery among all test images,
     which are `query` followed by `gallery`. The first repeat is those two themselves. Empty: one evaluation."""
+    left_out: tuple[Path, ...] = ()
+    """What lies among the images in their folders and is none by its ending."""
     label_noise: float = 0.0
     """Share of the training labels that are redrawn in each epoch."""
 

@@ -1,6 +1,7 @@
 """The images of a split at one size: decoded once into memory as far as they fit there, the others when needed."""
 
 import logging
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.base import Split
-from nas.data.checks import unreadable_error
+from nas.data.checks import NOT_TURNED, TOO_DARK, listing, too_dark, unreadable_error
 from nas.data.images import NUM_THREADS
 from nas.system.memory import spare_bytes
 
@@ -25,7 +26,8 @@ class ImageCache:
     As many of them as fit into `max_gib` and into three quarters of the free memory are kept there, the first ones. If
     these are not all, a line of log says so, and `get` decodes the others each time, with the same result. Either way
     every image is decoded once here, so that an unreadable one is an error (ValueError, naming the first ten and how
-    many there are) before training and not in the middle of it.
+    many there are) before training and not in the middle of it. Images that come out too dark (see
+    `too_dark`) are one warning, and so are those with an orientation tag that is not followed.
 
     num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.
@@ -60,7 +62,7 @@ class ImageCache:
         def read(first: int) -> None:
             for place in range(first, len(indices), self.num_threads):
                 i = int(indices[place])
-                places[place] = self._kept[i].numpy() if i < len(self._kept) else self._decoded(i)
+                places[place] = self._kept[i].numpy() if i < len(self._kept) else self._sized(self.split.images.read(i))
 
         list(self._pool.map(read, range(self.num_threads)))  # a call for each image would cost more than its share
         return images
@@ -83,14 +85,19 @@ class ImageCache:
         images = torch.empty(num_kept, 3, self.height, self.width, dtype=torch.uint8)
         places = images.numpy()
         failures = []
+        bits, lying = {}, []
 
         def fill(i: int) -> tuple[str, str] | None:
             try:
-                image = self._decoded(i)
+                image = self.split.images.read(i)
             except ValueError as error:
                 return self.split.images.name(i), str(error)
+            if "bits" in image.info:
+                bits[self.split.images.name(i)] = image.info["bits"]
+            if "orientation" in image.info:
+                lying.append(self.split.images.name(i))
             if i < num_kept:
-                places[i] = image
+                places[i] = self._sized(image)
             return None
 
         num_read = num_kept if getattr(self.split.images, "always_readable", False) else len(self)
@@ -100,10 +107,13 @@ class ImageCache:
                 progress(done, num_read)
         if failures:
             raise unreadable_error(failures)
+        if dark := sorted(too_dark(bits)):
+            warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=3)
+        if lying:
+            warnings.warn(f"{len(lying):,} {NOT_TURNED}: {listing(sorted(lying), num_shown=3)}", stacklevel=3)
         return images
 
-    def _decoded(self, i: int) -> np.ndarray:
-        image = self.split.images.read(i)
+    def _sized(self, image: Image.Image) -> np.ndarray:
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
         return np.asarray(image).transpose(2, 0, 1)

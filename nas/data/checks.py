@@ -31,6 +31,19 @@ def check_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> 
     warnings.warn(message, stacklevel=3)
 
 
+def warn_of_left_out(data: ReIDData) -> None:
+    """One warning that counts and names what lies among the images and is left out."""
+    if data.left_out:
+        warnings.warn(f"{data.name}: {len(data.left_out):,} {LEFT_OUT}: {listing(data.left_out)}", stacklevel=3)
+
+
+LEFT_OUT = (
+    "files or folders among the images are left out, because their names end as no format that Pillow decodes; "
+    "convert those that are images to PNG or JPEG, and move the others away"
+)
+"""What is wrong with `ReIDData.left_out`, and what to do."""
+
+
 def check_apart(data: ReIDData) -> None:
     """Raises ValueError naming the identities that are both in training and among queries or gallery."""
     if len(shared := np.intersect1d(data.train.ids, np.union1d(data.query.ids, data.gallery.ids))):
@@ -83,6 +96,29 @@ def check_readable(split: Split, num_threads: int = NUM_THREADS) -> list[tuple[s
         return [failure for failure in pool.map(attempt, range(len(split))) if failure]
 
 
+def too_dark(bits: Mapping[str, int]) -> list[str]:
+    """Of images with 16 bits per channel, as name -> bits that the largest value needs, those that come out too dark.
+
+    The upper 8 bits are read. An image that needs 12 or fewer is nearly black. Where no image needs more than 14, the
+    camera gives no more, and all of them are too dark. An image that is black altogether (0 bits) has no fault.
+    """
+    bound = 14 if max(bits.values(), default=0) <= 14 else 12
+    return [f"{name} ({number} bits)" for name, number in bits.items() if 0 < number <= bound]
+
+
+TOO_DARK = (
+    "images with 16 bits per channel, of which the upper 8 are read, whose values need fewer, so that they come out "
+    "too dark or black; save them with 8 bits per channel, or multiplied so that they use all 16"
+)
+"""What is wrong with images that are too dark, and what to do."""
+
+
+NOT_TURNED = (
+    "images with an orientation tag (EXIF) are read as they are stored, as those of benchmarks are; turn those that do "
+    "not lie upright and save them again, or list them in a CSV file, whose images are turned"
+)
+
+
 def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     """The error that names images which cannot be decoded, given as (name, reason)."""
     return ValueError(
@@ -91,7 +127,7 @@ def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     )
 
 
-def listing(names: Collection, separator: str = ", ") -> str:
-    """The first ten of `names`, and how many there are when there are more."""
-    shown = separator.join(str(name) for name in list(names)[:10])
-    return shown if len(names) <= 10 else f"{shown}{separator}... ({len(names)} in all)"
+def listing(names: Collection, separator: str = ", ", num_shown: int = 10) -> str:
+    """The first of `names`, and how many there are when there are more."""
+    shown = separator.join(str(name) for name in list(names)[:num_shown])
+    return shown if len(names) <= num_shown else f"{shown}{separator}... ({len(names)} in all)"

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from nas.system.config import WITHOUT_EFFECT
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation tag."""
+
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow tells by their first bytes and cannot decode, or not without another program."""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """The endings of file names, in lower case and with the dot, of the formats that Pillow decodes."""
+    suffixes = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN.keys() - NOT_DECODED)
 
 
 class ImageSource(Protocol):
@@ -30,9 +54,14 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Images in files of any format that Pillow opens. Orientation tags are ignored: pixels come as they are stored."""
+    """Images in files of any format that Pillow opens.
+
+    upright: turns them as their orientation tag (EXIF) says. Otherwise pixels come as they are stored, as the published
+    numbers of benchmarks need it; those of TIFF files are always turned, by Pillow.
+    """
 
     paths: tuple[Path, ...]
+    upright: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -40,7 +69,7 @@ class Files:
     def read(self, i: int) -> Image.Image:
         try:
             with Image.open(self.paths[i]) as image:
-                return to_rgb(image)
+                return to_rgb(image, self.upright)
         except Exception as error:  # Pillow's decoders raise nearly every type; the file's name is what the user needs
             raise ValueError(f"cannot read the image {self.paths[i]}: {reason_of(error)}") from error
 
@@ -98,18 +127,43 @@ class Joined:
         raise IndexError("there are not that many images")
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Decodes `image` completely into 8-bit RGB. 16-bit grey is scaled, not clipped; transparency is dropped."""
-    if image.mode.startswith("I"):
+def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
+    """Decodes `image` completely into 8-bit RGB. Of 16 bits per channel the upper 8 stay; transparency is dropped.
+
+    upright: turns it as its orientation tag says; otherwise `info["orientation"]` of the result is a tag that was not
+    followed. Where the file has 16 bits per channel, `info["bits"]` says how many the largest value needs: in grey
+    exactly, in colour 8 for less than 9.
+    """
+    is_deep_colour = any(re.search(";16[BLN]", repr(tile)) for tile in getattr(image, "tile", ()))  # how it is stored
+    if is_grey := image.mode.startswith("I"):
         pixels = np.asarray(image, dtype=np.int64)
         if pixels.min() < 0 or pixels.max() >= 2**16:
             raise ValueError("its grey values must fit into 16 bits; save it with 8 bits per channel")
-        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
+        rgb = Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+    elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 bits per channel")
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    else:
+        rgb = (image.convert("RGBA") if image.mode in ("P", "PA") else image).convert("RGB")
+    rgb.info = {}
+    if (orientation := orientation_of(image)) in TURNS:
+        if upright:
+            rgb = rgb.transpose(TURNS[orientation])
+        else:
+            rgb.info["orientation"] = orientation
+    if is_grey:
+        rgb.info["bits"] = int(pixels.max()).bit_length()
+    elif is_deep_colour:
+        rgb.info["bits"] = 8 + int(np.asarray(rgb).max()).bit_length()
+    return rgb
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The orientation tag (EXIF) of a decoded image, 1 (upright) to 8; 1 where there is none or it cannot be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - for damaged EXIF data beside good pixels Pillow raises many types
+        return 1
+    return orientation if orientation in TURNS else 1
 
 
 def reason_of(error: Exception) -> str:

@@ -5,7 +5,7 @@ from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
-from nas.data.checks import check_apart, check_counts, checked_singles, without_unreadable
+from nas.data.checks import check_apart, check_counts, checked_singles, warn_of_left_out, without_unreadable
 
 
 class Source(ABC):
@@ -64,6 +64,7 @@ class DataSource(Source):
     def load(self) -> ReIDData:
         """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""
         data = self.listed()
+        warn_of_left_out(data)
         check_counts(data, self.published(), self.strict)
         if self.unreadable == "skip":
             data = self.partitioned(without_unreadable(data))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from nas.data.base import ReIDData
-from nas.data.images import Files, ImageSource, Joined, Taken, reason_of, to_rgb
+from nas.data.images import Files, ImageSource, Joined, Taken, orientation_of, reason_of, to_rgb
 
 CHUNK = 64  # images that a thread looks at in one go, so that what waits stays small even with a million images
 DRAWN = "drawn"
@@ -22,13 +22,25 @@ DRAWN = "drawn"
 
 class Seen(NamedTuple):
     """What an image turned out to be: the SHA-256 of its file (where it is no file: of its pixels), Pillow's names of
-    format and mode as stored, (width, height). Or the reason why it cannot be decoded, and nothing else."""
+    format and mode as stored, (width, height) as read, its orientation tag, whether it was turned as that says, and the
+    bits that its largest value needs where it has 16 per channel. Or the reason why it cannot be decoded, and nothing
+    else."""
 
     digest: bytes = b""
     format: str = ""
     mode: str = ""
     size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    is_turned: bool = False
+    bits: int = 0
     reason: str = ""
+
+
+class File(NamedTuple):
+    """An image's file, and whether its orientation tag counts (see `Files`)."""
+
+    path: Path
+    upright: bool
 
 
 class Place(NamedTuple):
@@ -80,8 +92,8 @@ def look(data: ReIDData, num_threads: int, progress: Callable[[int, int], None] 
 
     def looked_at(chunk: tuple[str, range]) -> list[Seen]:
         name, numbers = chunk
-        images, paths = data.splits[name].images, files[name]
-        return [seen_drawn(images, i) if (path := paths[i]) is None else seen_file(path) for i in numbers]
+        images, of_split = data.splits[name].images, files[name]
+        return [seen_drawn(images, i) if (file := of_split[i]) is None else seen_file(file) for i in numbers]
 
     seen: dict[str, list[Seen]] = {name: [] for name in data.splits}
     done, total = 0, sum(map(len, data.splits.values()))
@@ -94,11 +106,11 @@ def look(data: ReIDData, num_threads: int, progress: Callable[[int, int], None] 
     return Looked(data, seen)
 
 
-def files_of(images: ImageSource) -> Sequence[Path | None]:
+def files_of(images: ImageSource) -> Sequence[File | None]:
     """The file of each image; None for one that is no file."""
     match images:
         case Files():
-            return images.paths
+            return [File(path, images.upright) for path in images.paths]
         case Taken():
             files = files_of(images.images)
             return [files[i] for i in images.indices]
@@ -107,22 +119,24 @@ def files_of(images: ImageSource) -> Sequence[Path | None]:
     return [None] * len(images)
 
 
-def seen_file(path: Path) -> Seen:
+def seen_file(file: File) -> Seen:
     try:
-        content = path.read_bytes()
+        content = file.path.read_bytes()
     except OSError as error:
         return Seen(reason=error.strerror or reason_of(error))
     if not content:
         return Seen(reason="the file is empty (0 bytes)")
     try:
         with Image.open(BytesIO(content)) as image:
-            stored = image.format or "", image.mode, image.size
-            to_rgb(image)
+            stored = image.format or "", image.mode
+            rgb = to_rgb(image, file.upright)
+            orientation = orientation_of(image)
     except UnidentifiedImageError:
         return Seen(reason="no image format that Pillow knows, or the beginning of the file is damaged")
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly every type
         return Seen(reason=reason_of(error))
-    return Seen(sha256(content).digest(), *stored)
+    is_turned = file.upright and orientation != 1
+    return Seen(sha256(content).digest(), *stored, rgb.size, orientation, is_turned, rgb.info.get("bits", 0))
 
 
 def seen_drawn(images: ImageSource, i: int) -> Seen:
@@ -136,4 +150,4 @@ def seen_drawn(images: ImageSource, i: int) -> Seen:
 def image_folders(data: ReIDData) -> set[Path]:
     """The folders that image files lie in, as absolute paths; empty where images are not files."""
     files = [file for split in data.splits.values() for file in files_of(split.images) if file is not None]
-    return {folder.absolute() for folder in {file.parent for file in files}}
+    return {folder.absolute() for folder in {file.path.parent for file in files}}

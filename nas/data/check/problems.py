@@ -1,5 +1,6 @@
 """What can be wrong with a data set whose images were all looked at, in plain words and by severity."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from PIL import Image
 
 from nas.data.base import ReIDData
 from nas.data.check.look import DRAWN, Looked, Place
-from nas.data.checks import count_differences, listing
+from nas.data.checks import LEFT_OUT, NOT_TURNED, TOO_DARK, count_differences, listing, too_dark
 
 MODES = {
     "1": "black and white, read as RGB with three equal channels",
@@ -50,8 +51,8 @@ def problems(looked: Looked, published: Mapping[str, int], strict: bool) -> tupl
     data = looked.data
     found = [
         empty_splits(data), unreadable(looked), shared_identities(data), different_counts(data, published, strict),
-        unmatched(looked), *duplicates(looked), single_images(data), *modes(looked), extensions(looked),
-        junk_in_training(looked), drawn(looked),
+        unmatched(looked), left_out(looked), *duplicates(looked), single_images(data), few_bits(looked), *modes(looked),
+        *orientations(looked), extensions(looked), junk_in_training(looked), drawn(looked),
     ]  # fmt: skip
     order = ("error", "warning", "note")
     return tuple(sorted((one for one in found if one.items), key=lambda one: order.index(one.severity)))
@@ -145,6 +146,28 @@ def modes(looked: Looked) -> Iterator[Problem]:
             severity="note", kind="mode", message=f"images in {MODES.get(mode, f'mode {mode}, turned into RGB')}",
             items=tuple(map(looked.name, places[mode])),
         )  # fmt: skip
+
+
+def left_out(looked: Looked) -> Problem:
+    items = tuple(os.path.relpath(path, looked.folder) for path in looked.data.left_out)
+    return Problem(severity="warning", kind="left_out", message=LEFT_OUT, items=items)
+
+
+def few_bits(looked: Looked) -> Problem:
+    bits = {looked.name(place): seen.bits for place, seen in looked.everything() if seen.bits}
+    return Problem(severity="warning", kind="few_bits", message=TOO_DARK, items=tuple(too_dark(bits)))
+
+
+def orientations(looked: Looked) -> Iterator[Problem]:
+    """Images whose orientation tag says that they do not lie upright in the file."""
+    kinds = {True: "images with an orientation tag (EXIF) are turned as that says", False: NOT_TURNED}
+    for is_turned, message in kinds.items():
+        items = (
+            f"{looked.name(place)} ({seen.orientation})"
+            for place, seen in looked.everything()
+            if seen.orientation != 1 and seen.is_turned is is_turned
+        )
+        yield Problem(severity="note", kind="orientation", message=message, items=tuple(items))
 
 
 def extensions(looked: Looked) -> Problem:

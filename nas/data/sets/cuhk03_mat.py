@@ -87,10 +87,12 @@ def protocol(config: Path) -> dict[str, list[Crop]]:
     return splits
 
 
-def crop_of(config: Path, name: np.ndarray, identity: int, camera: int) -> Crop:
+def crop_of(config: Path, name: np.ndarray, identity: float, camera: float) -> Crop:
     """The image that filelist calls `1_001_2_06.png`: pair 1, person 1, view 2, column 6."""
     text = "".join(np.ravel(name).astype(str))
     if not (match := re.fullmatch(r"0*([1-9]\d*)_0*([1-9]\d*)_\d_0*([1-9]\d*)\.png", text, re.ASCII)):
         raise ValueError(f'{config}: filelist must have names as 1_001_1_01.png, not "{text}"')
+    if not (float(identity).is_integer() and float(camera).is_integer()):
+        raise ValueError(f"{config}: labels and camId must be whole numbers, not {identity} and {camera} ({text})")
     pair, person, column = map(int, match.groups())
     return Crop(pair, person, column, int(identity), int(camera))

@@ -1,5 +1,6 @@
 """Label files: text that lists images line by line, read strictly."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +29,20 @@ def parsed_lines(file: Path, pattern: str, example: str) -> list[tuple[str, re.M
 
 
 def check_listed(name: str, places: Sequence[str], paths: Sequence[Path]) -> None:
-    """Raises ValueError naming the images that are not there, or are listed twice, and the places that list them."""
+    """Raises ValueError naming the images that are not there, or are listed twice, and the places that list them.
+
+    An image is the file that a path leads to, however the path is written and over whatever links.
+    """
     listed = list(zip(places, paths, strict=True))
-    if missing := [f"{path} ({place})" for place, path in listed if not path.is_file()]:
+    # Path.is_file would raise OSError for a name that is too long.
+    if missing := [f"{path} ({place})" for place, path in listed if not os.path.isfile(path)]:  # noqa: PTH113
         raise ValueError(f"{name}: every image that is listed must be a file; missing: {listing(missing)}")
-    first = {path: place for place, path in reversed(listed)}
-    if twice := [f"{path} ({first[path]}; {place})" for place, path in listed if first[path] != place]:
+    folders = {folder: folder.resolve() for folder in {path.parent for path in paths}}  # few, where images are many
+    files = [path.resolve() if path.is_symlink() else folders[path.parent] / path.name for path in paths]
+    first = dict(zip(reversed(files), reversed(listed), strict=True))
+    if twice := [
+        f"{path} ({first[file][0]}; {place})"
+        for file, (place, path) in zip(files, listed, strict=True)
+        if first[file][0] != place
+    ]:
         raise ValueError(f"{name}: every image must be listed once, but these are listed again: {listing(twice)}")

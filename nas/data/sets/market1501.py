@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.base import ReIDData, Split
+from nas.data.base import UNKNOWN, ReIDData, Split
 from nas.data.images import Files
 from nas.data.sets.folders import images_in, inner, market_layout
 from nas.data.source import DataSource
@@ -34,7 +34,9 @@ class Market1501(DataSource):
         data = market_layout(inner(self.root, FOLDER), "Market-1501", "0002_c1s1_000451_03.jpg")
         if self.distractors is None:
             return data
-        return replace(data, name="Market-1501+500k", gallery=data.gallery.joined(distractor_split(self.distractors)))
+        further, others = distractors_in(self.distractors)
+        gallery, left_out = data.gallery.joined(further), (*data.left_out, *others)
+        return replace(data, name="Market-1501+500k", gallery=gallery, left_out=left_out)
 
     def published(self) -> dict[str, int]:
         counts = {
@@ -44,9 +46,10 @@ class Market1501(DataSource):
         return counts if self.distractors else counts | {"gallery_images": 19_732, "gallery_distractors": 2_798}
 
 
-def distractor_split(folder: Path) -> Split:
-    """All images in `folder` and its folders, as identity 0 of an unknown camera."""
+def distractors_in(folder: Path) -> tuple[Split, list[Path]]:
+    """All images in `folder` and its folders, as identity 0 of an unknown camera; and what else lies there."""
     if not Path(folder).is_dir():
         raise ValueError(f'Market-1501: distractors must be the folder of their images; "{folder}" is none')
-    paths = images_in(Path(folder), "Market-1501's distractors", "**/*")
-    return Split(images=Files(paths), ids=np.zeros(len(paths), dtype=np.int64), cameras=np.full(len(paths), -1))
+    paths, others = images_in(Path(folder), "Market-1501's distractors", deep=True)
+    ids, cameras = np.zeros(len(paths), dtype=np.int64), np.full(len(paths), UNKNOWN)
+    return Split(images=Files(tuple(paths)), ids=ids, cameras=cameras), others

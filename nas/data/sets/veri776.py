@@ -47,7 +47,7 @@ class VeRi776(DataSource):
         for place in needed:
             check_there(root / place, "VeRi-776", needed)
         for split, (folder, file) in PLACES.items():
-            lines = parsed_lines(root / file, r"(\d{1,9})_c(\d{3})_[^/]*", "0002_c002_00030600_0.jpg")
+            lines = parsed_lines(root / file, r"(\d{1,9})_[cC](\d{1,9})_[^/]*", "0002_c002_00030600_0.jpg")
             paths = tuple(root / folder / match[0] for _, match in lines)
             check_listed("VeRi-776", [place for place, _ in lines], paths)
             ids, cameras = np.array([[int(match[1]), int(match[2])] for _, match in lines], dtype=np.int64).T

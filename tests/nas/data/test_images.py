@@ -1,10 +1,13 @@
 """Image files of every kind come out as RGB, and those that cannot be decoded are named before training."""
 
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nas.data.base import ReIDData, Split
 from nas.data.cache import ImageCache
@@ -73,16 +76,82 @@ class TestFiles:
         image.save(tmp_path / "a.png", transparency=b"\x00" * 3 + b"\xff" * 13)
         assert Files((tmp_path / "a.png",)).read(0).mode == "RGB"
 
-    def test_orientation_tags_are_ignored(self, tmp_path: Path):
+    @pytest.mark.parametrize("orientation", [*range(10), 65535])
+    @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+    def test_orientation_tags_count_where_images_are_read_upright(self, tmp_path: Path, name: str, orientation: int):
         exif = Image.Exif()
-        exif[0x0112] = 6  # "turn by 90 degrees"
-        Image.new("RGB", (8, 16)).save(tmp_path / "a.jpg", exif=exif)
-        assert Files((tmp_path / "a.jpg",)).read(0).size == (8, 16)
+        exif[0x0112] = orientation
+        Image.effect_noise((8, 16), 60).convert("RGB").save(tmp_path / name, exif=exif)
+        with Image.open(tmp_path / name) as image:
+            stored, upright = np.asarray(image), np.asarray(ImageOps.exif_transpose(image))
+        files, turned = Files((tmp_path / name,)), Files((tmp_path / name,), upright=True)
+        assert np.array_equal(files.read(0), stored) and np.array_equal(turned.read(0), upright)
+        assert (stored.shape != upright.shape) == (orientation in (5, 6, 7, 8)) and turned.read(0).info == {}
+
+    def test_tags_that_are_not_followed_are_one_warning_before_training(self, tmp_path: Path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        paths = tuple(tmp_path / f"{name}.jpg" for name in "abcde")
+        for path in paths:
+            Image.new("RGB", (8, 16)).save(path, exif=exif if path.name != "a.jpg" else b"")
+        with pytest.warns(UserWarning, match=r"^4 images with an orientation tag .* stored.*b.jpg.*\(4 in all\)$"):
+            ImageCache(split_of(*paths), 16, 8)
+        ImageCache(replace(split_of(*paths), images=Files(paths, upright=True)), 16, 8)
+
+    def test_damaged_tags_turn_nothing(self, tmp_path: Path):
+        Image.new("RGB", (8, 16)).save(tmp_path / "a.png", exif=b"Exif\0\0no TIFF at all")
+        assert Files((tmp_path / "a.png",), upright=True).read(0).size == (8, 16)
+
+    def test_tags_of_tiff_files_are_applied_once(self, tmp_path: Path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (8, 16)).save(tmp_path / "a.tif", exif=exif)
+        assert {Files((tmp_path / "a.tif",), upright=upright).read(0).size for upright in (True, False)} == {(16, 8)}
 
     def test_unreadable_file_is_named(self, tmp_path: Path):
         for path in (tmp_path / "gone.jpg", truncated(tmp_path / "short.jpg"), tmp_path):
             with pytest.raises(ValueError, match=f"cannot read the image {path}"):
                 Files((path,)).read(0)
+
+
+def save_deep(path: Path, values: np.ndarray, colour: bool) -> Path:
+    """A PNG with 16 bits per channel, grey or RGB; Pillow writes no such RGB."""
+    stored = np.repeat(values[..., None], 3 if colour else 1, axis=2).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2 if colour else 0, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    content = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(content))
+    return path
+
+
+@pytest.mark.parametrize("colour", [False, True])
+class TestDepth:
+    @pytest.mark.parametrize(("shift", "num_bits"), [(0, 8), (2, 10), (4, 12), (6, 14)])
+    @pytest.mark.parametrize("max_gib", [8.0, 0.0])
+    def test_values_of_fewer_than_16_bits_are_warned_of(
+        self, tmp_path: Path, colour: bool, shift: int, num_bits: int, max_gib: float
+    ):
+        paths = [save_deep(tmp_path / f"{name}.png", GREY.astype(int) << shift, colour) for name in "ab"]
+        with pytest.warns(
+            UserWarning, match=rf"^2 images with 16 bits .*8 bits per channel.*a.png \({num_bits} bits\)"
+        ):
+            ImageCache(split_of(*paths), 16, 8, max_gib=max_gib)
+
+    def test_among_images_that_use_all_bits_only_the_nearly_black_are_named(self, tmp_path: Path, colour: bool):
+        bits = {"dark": 12, "dim": 14, "bright": 16}
+        paths = [save_deep(tmp_path / f"{one}.png", GREY.astype(int) << (bits[one] - 8), colour) for one in bits]
+        with pytest.warns(UserWarning, match=r"^1 images .*dark.png \(12 bits\)$"):
+            ImageCache(split_of(*paths), 16, 8)
+        ImageCache(split_of(*paths[1:]), 16, 8)
+
+    def test_images_of_8_bits_may_be_as_dark_as_they_are(self, tmp_path: Path, colour: bool):
+        image = Image.fromarray(GREY >> 6)
+        (image.convert("RGB") if colour else image).save(tmp_path / "night.png")
+        ImageCache(split_of(tmp_path / "night.png"), 16, 8)
 
 
 class TestUnreadable:
@@ -123,6 +192,13 @@ class TestUnreadable:
 def test_split_needs_as_many_identities_as_images(tmp_path: Path):
     with pytest.raises(ValueError, match="one identity and one camera for each image"):
         Split(images=Files((tmp_path,)), ids=np.zeros(2, dtype=np.int64))
+
+
+@pytest.mark.parametrize(("ids", "cameras"), [([-2], [0]), ([0], [-2]), ([-(10**18)], None)])
+def test_numbers_below_minus_1_are_an_error(tmp_path: Path, ids: list[int], cameras: list[int] | None):
+    cameras = None if cameras is None else np.array(cameras)
+    with pytest.raises(ValueError, match="must be 0 or more, or -1 .*; got -"):
+        Split(images=Files((tmp_path,)), ids=np.array(ids), cameras=cameras)
 
 
 def test_split_may_be_taken_by_mask(tmp_path: Path):

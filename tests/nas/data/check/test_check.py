@@ -167,6 +167,47 @@ def test_images_that_are_not_rgb_are_noted_with_what_becomes_of_them(
     assert found.splits["query"].modes == {"RGB": 1, mode: 1}
 
 
+@pytest.mark.parametrize(("bits", "warned"), [(8, True), (12, True), (14, True), (16, False)])
+def test_values_of_fewer_than_16_bits_are_a_warning(tree: Path, bits: int, warned: bool):
+    name = "query/0001_c1s1_1_00"
+    (tree / f"{name}.jpg").unlink()
+    Image.fromarray(np.asarray(GREY).astype(np.uint16) << (bits - 8)).save(tree / f"{name}.png")
+    found = checked(tree)
+    assert found.ok and kinds(found, "warning") == ["few_bits"] * warned
+    if warned:
+        assert problem(found, "few_bits").items == (f"{name}.png ({bits} bits)",)
+
+
+@pytest.mark.parametrize(("name", "what"), [("csv", "are turned as that says"), ("market", "as they are stored")])
+def test_orientation_tags_are_noted_with_what_becomes_of_them(tree: Path, name: str, what: str):
+    file = tree / "query" / "0001_c1s1_1_00.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    COLOUR.save(file, exif=exif)
+    data = Market1501(root=tree).listed()
+    if name == "csv":
+        lines = [
+            f"{split.images.name(i)},{split.ids[i]},{split_name}"
+            for split_name, split in data.splits.items()
+            for i in range(len(split))
+        ]
+        (tree / "list.csv").write_text("\n".join(["path,identity,split", *lines]), encoding="utf-8")
+        data = ImageList(file=tree / "list.csv").listed()
+    found = check(data, {})
+    assert found.ok and kinds(found, "note") == ["orientation"] and what in problem(found, "orientation").message
+    assert problem(found, "orientation").items == ("query/0001_c1s1_1_00.jpg (6)",)
+    assert found.splits["query"].num_sizes == (2 if name == "csv" else 1)
+    assert data.query.images.read(0).size == ((16, 8) if name == "csv" else (8, 16))
+
+
+def test_what_is_left_out_is_a_warning(tree: Path):
+    for name in ("query/0001_c1s1_1_00.heic", "bounding_box_test/notes.txt", "query/.hidden.txt"):
+        (tree / name).write_bytes(b"")
+    found = checked(tree)
+    assert found.ok and kinds(found, "warning") == ["left_out"]
+    assert problem(found, "left_out").items == ("query/0001_c1s1_1_00.heic", "bounding_box_test/notes.txt")
+
+
 def test_a_name_that_ends_as_another_format_is_a_note(tree: Path):
     (tree / "query/0001_c1s1_1_00.jpg").rename(tree / "query/0001_c1s1_1_00.PNG")
     found = checked(tree)

@@ -14,12 +14,126 @@ from scipy.io import loadmat, savemat
 from nas.data.sets import cuhk03
 from nas.data.sets.cuhk03 import CUHK03
 from nas.data.sets.dukemtmc import DukeMTMC
+from nas.data.sets.folders import MARKET_NAME, named
 from nas.data.sets.market1501 import Market1501
 from nas.errors import SaveError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* does not have the published counts")  # these trees are small
 Tree = Callable[..., Path]
 CONFIG = "cuhk03_new_protocol_config_detected.mat"
+
+
+class TestNames:
+    """Identity and camera of the names that the real sets have, and of those that users give to their own images."""
+
+    @pytest.mark.parametrize(
+        ("name", "identity", "camera"),
+        [
+            ("0002_c1s1_000451_03.jpg", 2, 1),
+            ("-1_c6s4_001051_00.jpg", -1, 6),
+            ("0000_c3s2_1_01.jpg.jpg", 0, 3),
+            ("0001_c2_f0046182.jpg", 1, 2),
+            ("0001_c1_1.png", 1, 1),
+            ("0004_c2_1_002_10.png", 4, 2),
+            ("0002_c10_000451_03.jpg", 2, 10),
+            ("0002_c12s10_000451_03.jpg", 2, 12),
+            ("0002_c002_00030600_0.jpg", 2, 2),
+            ("0776_c020_00030600_0.jpg", 776, 20),
+            ("0002_c000128_1.jpg", 2, 128),
+            ("0002_C11_1.jpg", 2, 11),
+            ("0002_c7.jpg", 2, 7),
+            ("-2_c1s1_1_00.jpg", -1, 1),
+            (f"{'9' * 18}_c{'9' * 18}_1.jpg", 10**18 - 1, 10**18 - 1),
+        ],
+    )
+    def test_numbers_are_read_whole(self, name: str, identity: int, camera: int):
+        split = named([Path(name)], MARKET_NAME, "Mine", "0002_c1s1_000451_03.jpg")
+        assert split.ids.tolist() == [identity] and split.cameras.tolist() == [camera]
+
+    @pytest.mark.parametrize(
+        "name", [f"{'9' * 20}_c1s1_0.jpg", f"-{'9' * 19}_c1_0.jpg", f"0001_c{'1' * 19}_0.jpg", "0001_c_1.jpg"]
+    )
+    @pytest.mark.parametrize("kind", [Market1501, DukeMTMC])
+    def test_numbers_that_do_not_fit_are_named_with_their_file(self, tree: Tree, kind: type, name: str):
+        root = tree("market1501") / "Market-1501-v15.09.15"
+        (root / "query" / name).write_bytes(b"")
+        with pytest.raises(ValueError, match=f"at most 18 digits, as in 000.*remove or rename .*{name}"):
+            kind(root=root).listed()
+
+    def test_cameras_of_two_digits_are_different_ones(self, tree: Tree):
+        root = tree("market1501") / "Market-1501-v15.09.15"
+        for old, new in (("0001_c2s1_1_01", "0001_c11s1_1_01"), ("0003_c3s1_1_01", "0003_c12s1_1_01")):
+            (root / "bounding_box_test" / f"{old}.jpg").rename(root / "bounding_box_test" / f"{new}.jpg")
+        data = Market1501(root=root).load()
+        assert data.gallery.cameras.tolist() == [2, 2, 11, 12] and data.counts()["cameras"] == 4
+
+
+class TestEndings:
+    @pytest.fixture
+    def gallery(self, tree: Tree) -> Path:
+        return tree("market1501") / "Market-1501-v15.09.15" / "bounding_box_test"
+
+    @pytest.mark.parametrize(
+        "ending",
+        [".webp", ".tif", ".tiff", ".gif", ".jfif", ".jp2", ".ppm", ".pgm", ".bmp", ".JPG", ".jpe", ".tga"],
+    )
+    def test_every_ending_that_pillow_decodes_is_read(self, gallery: Path, ending: str):
+        Image.new("RGB", (8, 16), (90, 40, 200)).save(gallery / f"0003_c4s1_1_02{ending}")
+        data = Market1501(root=gallery.parent).load()
+        assert data.gallery.ids.tolist() == [-1, 0, 1, 3, 3] and data.gallery.cameras.tolist()[-1] == 4
+        assert data.gallery.images.read(4).size == (8, 16)
+
+    def test_what_is_no_image_by_its_ending_is_one_warning_for_all_folders(self, gallery: Path):
+        for number in range(11):
+            (gallery / f"0003_c4s1_1_{number:02d}.heic").write_bytes(b"")
+        (gallery.parent / "query" / "features.h5").write_bytes(b"")
+        (gallery.parent / "query" / "more").mkdir()
+        with pytest.warns(UserWarning, match="left out") as warned:
+            data = Market1501(root=gallery.parent).load()
+        [message] = [str(one.message) for one in warned if "left out" in str(one.message)]
+        assert message.startswith("Market-1501: 13 files or folders") and message.endswith(", ... (13 in all)")
+        assert "features.h5, " in message and "/more, " in message and "convert those that are images" in message
+        assert len(data.gallery) == 4
+
+    @pytest.mark.parametrize("name", [".hidden.jpg", "._0001_c1s1_1_01.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"])
+    def test_hidden_files_and_those_of_file_managers_are_nothing(self, gallery: Path, name: str):
+        (gallery / name).write_bytes(b"")
+        assert len(Market1501(root=gallery.parent).load().gallery) == 4
+
+    def test_links_are_followed_and_a_broken_one_is_named(self, gallery: Path, tmp_path: Path):
+        (gallery / "0003_c3s1_1_01.jpg").rename(tmp_path / "elsewhere")
+        (gallery / "0003_c3s1_1_01.jpg").symlink_to(tmp_path / "elsewhere")
+        data = Market1501(root=gallery.parent).load()
+        assert data.gallery.images.read(3).size == (8, 16)
+        (tmp_path / "elsewhere").unlink()
+        with pytest.raises(ValueError, match="cannot read the image .*0003_c3s1_1_01.jpg"):
+            Market1501(root=gallery.parent).load().gallery.images.read(3)
+
+    def test_distractors_in_linked_folders_are_read_once_and_a_circle_ends(self, tree: Tree, tmp_path: Path):
+        folder = tree("distractors")
+        (folder / "part").rename(tmp_path / "elsewhere")
+        (folder / "part").symlink_to(tmp_path / "elsewhere")
+        (folder / "same").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "circle").symlink_to(folder)
+        (folder / ".thumbnails").mkdir()
+        (folder / ".thumbnails" / "00000001.jpg").write_bytes(b"")
+        (folder / "readme.txt").write_bytes(b"")
+        with pytest.warns(UserWarning, match=r"500k: 1 files or folders .* left out, .*readme.txt$"):
+            data = Market1501(root=tree("market1501"), distractors=folder).load()
+        names = [data.gallery.images.name(i) for i in range(4, len(data.gallery))]
+        assert names == [str(folder / one) for one in ("00000001.jpg", "00000002.jpg", "part/0007_c1s1_000451_03.jpg")]
+
+    def test_a_folder_without_images_says_what_it_has(self, gallery: Path):
+        for path in gallery.iterdir():
+            path.rename(path.with_suffix(".heic"))
+        with pytest.raises(ValueError, match="bounding_box_test.* contains no image .*: it has -1_c2s1_1_01.heic"):
+            Market1501(root=gallery.parent).load()
+
+    def test_a_folder_that_cannot_be_listed_is_named(self, gallery: Path):
+        gallery.rename(gallery.with_name("moved"))
+        gallery.write_bytes(b"")
+        with pytest.raises(ValueError, match='folder ".*bounding_box_test" must be one to read, but: Not a directory'):
+            Market1501(root=gallery.parent).load()
 
 
 class TestMarket1501:
@@ -209,6 +323,8 @@ class TestCUHK03:
         [
             ({"query_idx": [[0]]}, r"query_idx must be within 1 \.\. 32, but has 0"),
             ({"query_idx": [[33]]}, r"query_idx must be within 1 \.\. 32, but has 33"),
+            ({"labels": np.full((32, 1), np.nan)}, f"{CONFIG}: labels and camId must be whole numbers, not nan and"),
+            ({"camId": np.full((32, 1), 1.5)}, f"{CONFIG}: labels and camId must be whole numbers, not .* and 1.5"),
             ({"labels": [[1]]}, r"one length, not \[1, 32\]"),
             ({"filelist": np.array(["holiday.png"] * 32, dtype=object)}, 'not "holiday.png"'),
             ({"filelist": np.array(["1_001_1_02.png"] * 32, dtype=object)}, "no image of pair 1, person 1, column 2"),

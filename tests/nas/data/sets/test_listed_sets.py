@@ -53,7 +53,17 @@ class TestLabelFiles:
         assert source.load().train.ids.tolist() == before.train.ids.tolist()
         assert source.load().counts() == before.counts()
 
-    @pytest.mark.parametrize("line", ["holiday", "0001_001_03_0303noon_0009_0.jpg one", "a b c d", "0000005 4 0x"])
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "holiday",
+            "0001_001_03_0303noon_0009_0.jpg one",
+            "a b c d",
+            "0000005 4 0x",
+            f"a.jpg {10**20}",
+            f"{10**20}_c001_1_0.jpg",
+        ],
+    )
     def test_line_that_does_not_parse_is_named(self, listed: tuple[DataSource, Path, str], line: str):
         source, file, last = listed
         number = len(file.read_text().splitlines())
@@ -117,6 +127,14 @@ class TestMSMT17:
 
 
 class TestVeRi776:
+    @pytest.mark.parametrize(("camera", "number"), [("c3", 3), ("c10", 10), ("C012", 12), ("c0128", 128)])
+    def test_camera_is_the_whole_number(self, tree: Tree, camera: str, number: int):
+        root = tree("veri776") / "VeRi"
+        name = f"0005_{camera}_00077625_0.jpg"
+        (root / "image_query" / "0005_c003_00077625_0.jpg").rename(root / "image_query" / name)
+        (root / "name_query.txt").write_text(name)
+        assert VeRi776(root=root).listed().query.cameras.tolist() == [number]
+
     def test_names_become_identities_and_cameras(self, tree: Tree):
         data = VeRi776(root=tree("veri776")).load()
         assert data.train.ids.tolist() == [1, 1, 3, 3] and data.train.cameras.tolist() == [1, 19, 4, 20]
