@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from nas.system.files import parse_object, write_whole
 
-SCALAR_TYPES = (np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64, np.float16)
-SCALAR_TYPES += (np.float32, np.float64)
+SCALARS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 RECREATE_SCALAR = np.float64(0).__reduce__()[0]
 NUMPY_SCALARS: tuple[Any, ...] = (
     *((RECREATE_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # of numpy 1 and 2
     np.dtype,
-    *(type(np.dtype(kind)) for kind in SCALAR_TYPES),
+    *(type(np.dtype(kind)) for kind in SCALARS.split()),
 )
 """What numpy's numbers are unpickled with: trainers put accuracies beside the weights. None of it runs anything."""
 REFUSED = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
