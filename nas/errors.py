@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What would steer a terminal, in a message that quotes a stranger's file or another library."""
 
 
 class SaveError(RuntimeError):
@@ -15,6 +19,12 @@ class SaveError(RuntimeError):
 
 class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error in its first line, without terminal codes; its type where it says nothing."""
+    said = [line for line in CONTROL.sub("", str(error)).splitlines() if line.strip()]
+    return said[0].strip() if said else type(error).__name__
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:
@@ -35,7 +45,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
             sys.stdout.flush()
             return status
     except (ValueError, SaveError, NonFiniteLoss) as error:
-        print(f"nas: {error}", file=sys.stderr)
+        print(f"nas: {CONTROL.sub('', str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Who reads has gone, as `| head` does; what is still buffered is not to be written at the end.

@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
-from nas.system.files import read_json, write_json
+from nas.system.files import blamed_on, read_json, read_object, write_json
 from nas.system.run_config import FORMAT, read_config
 from nas.system.version1 import STAGES
 from nas.training.stage import Stage
@@ -50,7 +50,8 @@ class Run:
         import_classes()
         upgrade(folder)
         data = read_config(folder)
-        return cls(folder, data["recipe"], decode(data["config"], Recipe))
+        with blamed_on(folder / "config.json"):
+            return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
     def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
         """Stage `stage`, where an earlier process left it; None when it is finished. Writes the configuration.
@@ -81,7 +82,8 @@ class Run:
         for stage in stages:
             if not any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt")):
                 continue
-            old = decode(held["stages"].get(stage, held["config"]), Recipe)
+            with blamed_on(self.folder / "config.json"):
+                old = decode(held["stages"].get(stage, held["config"]), Recipe)
             changed = [
                 line
                 for field in DECIDES[stage]
@@ -109,7 +111,7 @@ class Run:
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took."""
         path = self.folder / "environment.json"
-        notes = read_json(path) if path.exists() else {}
+        notes = read_object(path) if path.exists() else {}
         minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
         write_json(path, environment(processor()) | {"minutes": minutes})
 

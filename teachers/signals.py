@@ -11,6 +11,11 @@ from torch import Tensor
 
 from students.losses import at_least_float32
 
+HOT = 10.0
+"""Above this temperature divergences are computed from the differences of the logits: of two nearly even distributions
+float32 keeps too few digits."""
+NEARLY_EVEN = 1e-3
+"""Up to this, in differences of logits over T, the divergence is its series: the next terms are below 1e-6 of it."""
 SHARPEST = 1e-12  # a smaller temperature gives the same one-hot in float32, but can overflow on the way
 
 
@@ -41,9 +46,12 @@ def kdas_distillation(
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Hinton's distillation loss `T^2 * KL(p_t || p_s)`, both at temperature T > 0, batch mean: logits `[B, C]`.
 
-    T^2 keeps the size of the gradient independent of T (Hinton et al. 2015, section 2). Raises ValueError for T <= 0
-    and for logits of different shapes.
+    T^2 keeps the size of the gradient independent of T (Hinton et al. 2015, section 2). As T grows it goes to half the
+    variance of the logits' differences. Raises ValueError for T <= 0 and for logits of different shapes.
     """
+    if temperature > HOT:
+        _check_same_classes(student_logits, teacher_logits)
+        return _hot_divergence(teacher_logits.detach(), student_logits, temperature)
     return temperature**2 * vrkd(student_logits, teacher_logits, temperature)
 
 
@@ -61,9 +69,14 @@ def vrkd(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     _check_same_classes(student_logits, teacher_logits)
+    if temperature > HOT:
+        pair = (teacher_logits.detach(), student_logits)
+        divergence = _hot_divergence(*(pair if direction == "usual" else pair[::-1]), temperature)
+        return (divergence if direction == "usual" else -divergence) / temperature / temperature
     log_student = F.log_softmax(at_least_float32(student_logits) / temperature, dim=1)
     if direction == "usual":
-        return F.kl_div(log_student, soft_target(teacher_logits, temperature), reduction="batchmean")
+        loss = F.kl_div(log_student, soft_target(teacher_logits, temperature), reduction="batchmean")
+        return loss - loss.detach().clamp(max=0)  # rounding alone makes a divergence negative
     log_teacher = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)
     return -F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
 
@@ -105,6 +118,23 @@ def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:
     """The teacher's class probabilities `softmax(z_t / T)`, `[B, C]`, for T > 0 however small (kdas Eq. 5)."""
     logits = at_least_float32(teacher_logits.detach())
     return F.softmax(logits / max(temperature, SHARPEST), dim=1)
+
+
+def _hot_divergence(logits_p: Tensor, logits_q: Tensor, temperature: float) -> Tensor:
+    """`T^2 * KL(p || q)` of softmaxes at a high T, batch mean, for any T: logits `[B, C]`.
+
+    With d the difference of the logits less its mean under p, `KL = log E_p[exp(d / T)]`. Where all of d is small
+    against T that is `E_p[d^2] / 2 T^2 + E_p[d^3] / 6 T^3`, in which nothing cancels.
+    """
+    p, q = logits_p.double(), logits_q.double()
+    share, difference = F.softmax(p / temperature, dim=1), q - p
+    difference = difference - (share * difference).sum(dim=1, keepdim=True)
+    scaled = difference / temperature
+    series = (share * difference.square() * (1 / 2 + scaled / 6)).sum(dim=1)
+    whole = (F.log_softmax(p / temperature, dim=1) + scaled).logsumexp(dim=1)
+    is_even = scaled.abs().amax(dim=1) < NEARLY_EVEN
+    loss = series.where(is_even, whole * min(temperature, 1e100) ** 2).mean()  # 1e100: beyond it T^2 is no number
+    return loss.to(at_least_float32(logits_q).dtype)
 
 
 def _attention(feature_map: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.study.overrides import read_overrides
+from nas.tasks.reid.features import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")
@@ -35,7 +36,7 @@ SHORT = {
 """Short flags, and what they stand for."""
 RENAMED = {"--rival": "--baseline", "--tuned": "--overrides", "--search.settings": "--search.parameters"}
 """What flags of version 1 are called today, with all that stands behind them."""
-FILES = (".onnx", ".npz", ".safetensors")
+FILES = (".onnx", ".safetensors", *FEATURE_FILES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +126,10 @@ def loss_named(name: str) -> Loss:
 
 
 def is_other(subject: str) -> bool:
-    """Whether `subject` is neither a run nor a recipe, but a file to measure or the name of somebody's network."""
+    """Whether `subject` is neither a run nor a recipe, but a file to measure or the name of somebody's network. What
+    exists as a folder is a run, whatever its name."""
     recipe_file = ".py" in subject
-    return not recipe_file and (Path(subject).suffix in FILES or is_classifier(subject))
+    return not recipe_file and not Path(subject).is_dir() and (Path(subject).suffix in FILES or is_classifier(subject))
 
 
 def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:

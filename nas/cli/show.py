@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 
 from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
 from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
-from nas.system.files import read_json
+from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import parse_edge
 
@@ -119,7 +119,8 @@ def _progress(folder: Path, strategy: Mapping[str, Any], history: Sequence[Mappi
     trials = [line for line in history if "score" in line]
     by_trials = "pruning" in strategy  # a field that those have, and only those, whose epochs are a trial's
     environment = folder / "environment.json"
-    minutes = read_json(environment).get("minutes", {}).get("search") if environment.exists() else None
+    with blamed_on(environment):
+        minutes = read_object(environment).get("minutes", {}).get("search") if environment.exists() else None
     if not found.finished:
         minutes = sum(line["seconds"] for line in trials) / 60 if by_trials else None
     return {

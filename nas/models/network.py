@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 import nas.models
 import search_spaces
 import students
 import teachers
 from nas.system.config import decode, encode, import_all
+from nas.system.files import blamed_on, check_format
 from nas.system.version1 import with_todays_names
-from nas.system.weights import load_into, load_weights, save_weights
+from nas.system.weights import check_fits, load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
 from students.reid import ReIDNet, ReIDSpace
 from students.space import StudentModule, StudentSpace
@@ -68,16 +72,46 @@ class Network:
                 "teacher.safetensors or student.safetensors; other checkpoints go into `pretrained`"
             )
         import_spaces()
-        space = decode(with_todays_names(metadata["space"]), ReIDSpace, f"the header of {path}")
-        architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
+        with blamed_on(path):
+            check_format(metadata, FORMAT, str(path))
+            space = decode(with_todays_names(metadata["space"]), ReIDSpace, f"the header of {path}")
+            architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
+            identities = decode(metadata["identities"], tuple[int, ...], f"identities in the header of {path}")
+        check_claim(space, architecture, tensors, str(path))
         net = space.student(architecture)
         load_into(net, tensors, str(path))
-        return cls(net.eval(), space, architecture, tuple(metadata["identities"]))
+        return cls(net.eval(), space, architecture, identities)
 
     @property
     def title(self) -> str:
         """What it is, for people."""
         return f"{self.space.title}, {self.architecture.hash}" if self.architecture else self.space.title
+
+
+def check_claim(
+    space: StudentSpace, architecture: Architecture | None, tensors: Mapping[str, Tensor], what: str
+) -> None:
+    """Raises ValueError unless the network that a file's header describes has the file's tensors.
+
+    Nothing is allocated for what it claims: it is built on the meta device, as far as the tensors make it likely.
+    """
+    num_modules, likely = 0, 10_000 + 100 * len(tensors)
+
+    def count(*_: object) -> None:
+        nonlocal num_modules
+        num_modules += 1
+        if num_modules > likely:
+            raise ValueError(f"it has more than {likely:,} modules, the file {len(tensors):,} tensors")
+
+    counting = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            claimed = space.student(architecture).state_dict()
+    except Exception as error:  # whatever the classes of the toolkit and of torch say to numbers that nobody checked
+        raise ValueError(f"the header of {what} must describe a network that can be built: {error}") from error
+    finally:
+        counting.remove()
+    check_fits(claimed, tensors, what)
 
 
 class NoLogits(nn.Module):

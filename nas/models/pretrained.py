@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -26,7 +26,13 @@ DENSE_LAYER = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Torchvision's files of DenseNets have the names of an early version: `norm.1` for `norm1`."""
 COUNTER = "num_batches_tracked"
 WRAPPINGS = ("state_dict", "model_state_dict", "model")
-"""Keys under which trainers put a state dict."""
+"""Keys under which trainers put a state dict: the first that is there holds the weights, whatever stands beside it."""
+PARALLEL = "module."
+"""What `DataParallel` puts in front of each name."""
+INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch's compiler and wrappers put into names, in front or between."""
+LIGHTNING = "model."
+"""Where a LightningModule usually has its network; what stands beside it is losses and measures."""
 
 IMAGENET: Mapping[SearchSpace, models.WeightsEnum] = {
     ResNet(depth=18): models.ResNet18_Weights.IMAGENET1K_V1,
@@ -72,11 +78,7 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
         found = space.weights(source)
     else:
         found = _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
-    tensors = {
-        DENSE_LAYER.sub(r"\1\2", name): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in found.items()
-        if not name.startswith(HEADS)
-    }
+    tensors = {DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in found.items() if not name.startswith(HEADS)}
     own, trained = backbone.state_dict(), backbone
     if _shapes(tensors) != _shapes(own):
         with torch.random.fork_rng(devices=[]):  # the random numbers of the training stay where they are
@@ -107,16 +109,60 @@ def check_there(source: str) -> None:
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """A state dict from a safetensors file, or from a torch checkpoint read without running anything in it.
 
-    What trainers put around it is taken off: an outer mapping, and `module.` in front of the names.
+    What trainers put around it is taken off: an outer mapping, and what wrappers add to the names, as often as it is
+    there. Raises ValueError naming the file when it is damaged, or the keys when it is not clear where the weights are.
     """
     check_there(str(path))
-    if path.suffix == ".safetensors":
-        return load_weights(path)[0]
-    state = load_state(path)
+    state = load_weights(path)[0] if path.suffix == ".safetensors" else load_state(path)
     if not isinstance(state, Mapping):
         raise ValueError(f"{path} must hold tensors by name (a state dict), not a {type(state).__name__}")
-    state = next((state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)), state)
-    return {name.removeprefix("module."): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    return _without_wrappers(_state_dict(state, path), path)
+
+
+def _state_dict(state: Mapping, path: Path) -> dict[str, Tensor]:
+    """The only mapping of tensors by name in a checkpoint, in the first of the usual `WRAPPINGS` or anywhere."""
+    while wrapped := [state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)]:
+        state = wrapped[0]
+    found = dict(_mappings_of_tensors(state)) or {"": state}
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} must hold the weights of one network, and has tensors under {', '.join(map(repr, found))}: save "
+            "those that are meant alone"
+        )
+    [held] = found.values()
+    tensors = {name: tensor for name, tensor in held.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+    if not tensors:
+        keys = ", ".join(repr(key) for key in [*state][:10]) or "nothing"
+        raise ValueError(f"{path} must hold tensors by name (a state dict), and holds {keys}")
+    return tensors
+
+
+def _mappings_of_tensors(state: Mapping, where: str = "", depth: int = 3) -> Iterator[tuple[str, Mapping]]:
+    """The mappings in `state` that have arrays of numbers by name, but for what optimisers keep, by their keys."""
+    for key, value in state.items():
+        if not (depth and isinstance(key, str) and isinstance(value, Mapping)) or "optim" in key:
+            continue
+        is_weights = any(isinstance(name, str) and isinstance(t, Tensor) and t.ndim for name, t in value.items())
+        yield from [(where + key, value)] if is_weights else _mappings_of_tensors(value, f"{where}{key}.", depth - 1)
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors by the names that their network itself gives them."""
+    names = {name: name for name in tensors}
+    while True:
+        last = names
+        for part in INSIDE:
+            names = {name: inner.replace(part, "") for name, inner in names.items()}
+        names = {name: inner.removeprefix(PARALLEL) for name, inner in names.items()}
+        if inner_names := {name: inner for name, inner in names.items() if inner.startswith(LIGHTNING)}:
+            names = {name: inner.removeprefix(LIGHTNING) for name, inner in inner_names.items()}
+        if names == last:
+            break
+    if len(set(names.values())) < len(names):
+        twice = next(inner for inner in names.values() if [*names.values()].count(inner) > 1)
+        both = " and ".join(repr(name) for name, inner in names.items() if inner == twice)
+        raise ValueError(f"{path} must hold one tensor {twice!r}, and has {both}: save those that are meant alone")
+    return {inner: tensors[name] for name, inner in names.items()}
 
 
 def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:

@@ -1,6 +1,5 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
-import json
 import shlex
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from PIL import Image
 from nas.report import cells as draw
 from nas.report import plots, table
 from nas.report.inline import data_uri, inline_svg
+from nas.report.metrics import read_metrics
 from nas.report.pareto import pareto
 from nas.report.style import svg
-from nas.system.files import write_text
+from nas.system.files import blamed_on, read_lines, read_object, write_text
 
 STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "baseline": "Baseline"}
 RETRIEVAL_PLOTS = {
@@ -54,25 +54,35 @@ def finding(metrics: dict, history: list[dict]) -> str:
 
 def _content(folder: Path) -> dict:
     """What the template shows, by the names it knows it by."""
-    metrics = _read_json(folder / "metrics.json") or {}
-    config = _read_json(folder / "config.json") or {}
-    environment = _read_json(folder / "environment.json")
-    architectures = _read_json(folder / "architectures.json") or {}
-    histories = {stage: _read_lines(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    metrics = read_metrics(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+    config, environment, architecture, found = (
+        _read_json(folder / f"{name}.json") for name in ("config", "environment", "architecture", "architectures")
+    )
+    config, found = config or {}, found or {}
+    histories = {stage: _history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    with blamed_on(folder / "metrics.json"):
+        evaluated = {
+            "finding": finding(metrics, histories["search"]),
+            "tiles": _tiles(metrics),
+            "results": table.result_table(metrics) if metrics.get("rows") else None,
+            "protocol": metrics.get("protocol"),
+            "result_figures": _result_figures(metrics),
+        }
+    with blamed_on(folder / "architecture.json"):
+        cells = _architecture(architecture)
+    with blamed_on(folder / "search.history.jsonl"):
+        searched = _search(histories["search"], found)
+    with blamed_on(folder / "architectures.json"):
+        listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
-        "finding": finding(metrics, histories["search"]),
-        "tiles": _tiles(metrics),
-        "results": table.result_table(metrics) if metrics.get("rows") else None,
-        "protocol": metrics.get("protocol"),
-        "result_figures": _result_figures(metrics),
-        **_architecture(_read_json(folder / "architecture.json")),
-        **_search(histories["search"], architectures),
-        "stages": _training_figures(histories),
+        **evaluated,
+        **cells,
+        **searched,
+        "stages": _training_figures(folder, histories),
         "retrieval_figures": _retrieval_figures(folder),
         "strips": _strips(folder),
-        "ranked": _ranked(architectures),
-        "notes": _shortened(architectures.get("notes") or {}),
+        **listed,
         "config": {name: value for name, value in config.items() if name != "stages"},
         "environment": environment,
         "reproduce": _reproduce(environment or {}),
@@ -204,14 +214,15 @@ def _settled(history: list[dict]) -> object:
     return settled
 
 
-def _training_figures(histories: dict[str, list[dict]]) -> list[tuple[str, Markup]]:
+def _training_figures(folder: Path, histories: dict[str, list[dict]]) -> list[tuple[str, Markup]]:
     """The curves of each stage that has been trained, with its title."""
-    drawn = [(stage, title, plots.training(histories[stage])) for stage, title in STAGES.items()]
-    return [
-        (title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs"))
-        for stage, title, picture in drawn
-        if picture
-    ]
+    figures = []
+    for stage, title in STAGES.items():
+        with blamed_on(folder / f"{stage}.history.jsonl"):
+            picture = plots.training(histories[stage])
+        if picture:
+            figures.append((title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs")))
+    return figures
 
 
 def _ranked(architectures: dict) -> list[dict]:
@@ -244,26 +255,9 @@ def _reproduce(environment: dict) -> str:
 
 def _read_json(path: Path) -> dict | None:
     """A file of the run, or None where the run has not come that far."""
-    return _parsed(path.read_text(encoding="utf-8"), path) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """A history; a last line that is only half there, as a killed run leaves it, is left out."""
-    if not path.exists():
-        return []
-    *whole, rest = path.read_text(encoding="utf-8").split("\n")
-    history = [_parsed(line, path) for line in whole if line.strip()]
-    try:
-        return [*history, json.loads(rest)] if rest.strip() else history
-    except json.JSONDecodeError:
-        return history
-
-
-def _parsed(text: str, path: Path) -> dict:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} must hold JSON, and does not: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, and holds {type(value).__name__}.")
-    return value
+def _history(path: Path) -> list[dict]:
+    """The lines of a stage, or none where the run has not come that far."""
+    return read_lines(path) if path.exists() else []

@@ -14,13 +14,13 @@ import numpy as np
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.comparison import as_page
+from nas.report.metrics import read_metrics
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
-from nas.system.files import read_json, write_bytes, write_json, write_text
+from nas.system.files import blamed_on, read_object, write_bytes, write_json, write_text
 
 FORMAT = 1
-METRICS_FORMAT = 1
 RERANKED = "+rerank"
 MEASURES = ("mAP", "rank1")
 COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
@@ -114,16 +114,16 @@ def _metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a folder: a comparison takes folders that `nas evaluate` wrote")
     if not (folder / "metrics.json").is_file():
         raise ValueError(f"{folder} has no metrics.json yet: `nas evaluate {folder}` comes first")
-    metrics = read_json(folder / "metrics.json")
-    if metrics.get("format", METRICS_FORMAT) > METRICS_FORMAT:
-        raise ValueError(
-            f"{folder}/metrics.json has format {metrics['format']}, this version reads {METRICS_FORMAT}: update it"
-        )
+    metrics = read_metrics(folder / "metrics.json")
+    if lacking := [key for key in ("data", "protocol", "rows") if not metrics.get(key)]:
+        raise ValueError(f"{folder}/metrics.json is not as `nas evaluate` writes it: it lacks {', '.join(lacking)}")
     if not all("queries" in row for row in metrics["rows"]):
         raise ValueError(
             f"{folder} was evaluated by an earlier version, which did not keep single queries: "
             f"`nas evaluate {folder}` again"
         )
+    if lacking := [key for key in ("name", *MEASURES) if not all(key in row for row in metrics["rows"])]:
+        raise ValueError(f"{folder}/metrics.json has rows without {', '.join(lacking)}: `nas evaluate {folder}` again")
     return metrics
 
 
@@ -182,7 +182,8 @@ def _short_names(names: Sequence[str]) -> list[str]:
 def _check_out(out: Path | None, entries: Sequence[Entry]) -> None:
     if out is None or not (out / "compare.json").exists():
         return
-    held = [(row["run"], row["role"]) for row in read_json(out / "compare.json")["rows"]]
+    with blamed_on(out / "compare.json"):
+        held = [(row["run"], row["role"]) for row in read_object(out / "compare.json")["rows"]]
     if held != [(str(entry.folder.resolve()), entry.role) for entry in entries]:
         raise ValueError(
             f"{out} holds a comparison of {', '.join(f'{run}:{role}' for run, role in held)}: give --out another folder"
@@ -273,10 +274,11 @@ def _seeds(entries: Sequence[Entry], rows: Sequence[dict]) -> list[dict[str, Any
     groups: dict[str, list[tuple[int, str, str, dict]]] = {}
     for entry, row in zip(entries, rows, strict=True):
         if (entry.folder / "config.json").is_file():
-            written = read_json(entry.folder / "config.json")
-            config = {key: value for key, value in written["config"].items() if key not in ("seed", "machine")}
-            key = json.dumps([written["recipe"], entry.role, config], sort_keys=True)
-            groups.setdefault(key, []).append((written["config"]["seed"], written["recipe"], entry.role, row))
+            written = read_object(entry.folder / "config.json")
+            with blamed_on(entry.folder / "config.json"):
+                config = {key: value for key, value in written["config"].items() if key not in ("seed", "machine")}
+                key = json.dumps([written["recipe"], entry.role, config], sort_keys=True)
+                groups.setdefault(key, []).append((written["config"]["seed"], written["recipe"], entry.role, row))
     found = []
     for group in groups.values():
         seeds, (recipe, *_), (role, *_), of_seed = zip(*group, strict=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from nas.models.network import Network
 from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
-from nas.system.files import read_json
+from nas.system.files import read_object
 from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
 
@@ -58,7 +58,7 @@ def evaluate_other(other: Measurable, folder: Path, overwrite: bool = False) -> 
     of another subject or of other weights, unless they may be replaced.
     """
     path = folder / "metrics.json"
-    before = read_json(path).get("subject", "a run's networks") if path.exists() else other.title
+    before = read_object(path).get("subject", "a run's networks") if path.exists() else other.title
     if before != other.title and not overwrite:
         raise ValueError(
             f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.system.files import read_json
+from nas.system.files import blamed_on, check_format, read_lines, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import Architecture
 
@@ -63,7 +63,9 @@ def read_entries(folder: Path) -> Entries:
     """What the search has found. Raises ValueError when it has not ended, and for a damaged file."""
     written = read_config(folder)
     if has_ended(folder):
-        return _of_file(folder / FOUND, student_key(written["config"]))
+        with blamed_on(folder / "config.json"):
+            key = student_key(written["config"])
+        return _of_file(folder / FOUND, key)
     if written["config"]["strategy"] is None:
         file = written["config"].get("architecture")
         raise ValueError(f"{folder} has no search: its recipe takes {file or 'the published architecture'}")
@@ -82,38 +84,42 @@ def student_key(config: Mapping[str, Any]) -> str:
 def search_history(folder: Path) -> list[dict]:
     """The lines of `search.history.jsonl`, an epoch or a trial each; none before the search."""
     path = folder / "search.history.jsonl"
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} must have a JSON object in each line: {error}") from None
+    return read_lines(path) if path.exists() else []
 
 
 def _of_file(path: Path, students: str) -> Entries:
     """`students`: the `student_key` of the recipe as it is now; costs of another recipe's students are not taken."""
-    data = read_json(path)
     try:
-        if data.get("format", FORMAT) > FORMAT:
-            raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}: update it")
+        data = read_object(path)
+        check_format(data, FORMAT, "the file")
         lists = {
             prefix: [
                 Entry(
                     name=f"{prefix}{place}",
                     architecture=Architecture.from_dict(line["architecture"]),
                     overrides=line["architecture"].get("changes", {}),
-                    score=line.get("score"),
-                    cost=line.get("cost"),
+                    score=_number(line, "score"),
+                    cost=_number(line, "cost"),
                     student=line.get("student") if data.get("student_key") == students else None,
                 )
                 for place, line in enumerate(data.get(key, []), start=1)
             ]
             for key, prefix in (("ranked", ""), ("front", "front:"))
         }
+        notes = dict(data.get("notes", {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not list what a search found: {error}") from None
     return Entries(
         ranked=lists[""],
         front=lists["front:"],
-        value=data.get("value", "log weight"),
-        cost=data.get("cost", ""),
-        notes=data.get("notes", {}),
+        value=str(data.get("value", "log weight")),
+        cost=str(data.get("cost", "")),
+        notes=notes,
     )
+
+
+def _number(line: Mapping[str, Any], key: str) -> float | None:
+    value = line.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError(f"{key} must be a number, not {value!r}")
+    return value

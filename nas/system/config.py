@@ -73,6 +73,8 @@ def decode(data: Any, annotation: Any, where: str = "config") -> Any:
 
 def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     known = {cls.__name__: cls for option in options if isinstance(option, type) for cls in _with_subclasses(option)}
+    if not isinstance(data["kind"], str):
+        raise ValueError(f"{where}: kind must be the name of a class, not {data['kind']!r}")
     cls = known.get(data["kind"])
     if cls is None or not dataclasses.is_dataclass(cls):
         raise ValueError(
@@ -84,6 +86,9 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     unknown = set(data) - names - {"kind"}
     if unknown:
         raise ValueError(f"{where}: {cls.__name__} has no field {sorted(unknown)}; it has {sorted(names)}")
+    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in data]:
+        raise ValueError(f"{where}: {cls.__name__} must have {', '.join(missing)}; it has {', '.join(data)}")
     return cls(**{name: decode(data[name], hints[name], f"{where}.{name}") for name in names if name in data})
 
 

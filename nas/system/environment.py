@@ -15,12 +15,9 @@ import torch
 
 def environment(processor: str) -> dict[str, Any]:
     """Where and with what a run was made, on a machine with this `processor`."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
         "command": shlex.join(["nas", *sys.argv[1:]]),
-        "commit": commit or "unknown",
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
@@ -29,3 +26,13 @@ def environment(processor: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def _commit() -> str:
+    """Of the toolkit's own folder; `unknown` where that is no repository, or there is no git that can be run."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return "unknown"
+    return said.strip() or "unknown"

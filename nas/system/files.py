@@ -6,13 +6,19 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from nas.errors import SaveError
+
+DEEPEST = 100
+"""Levels of nested JSON that are read: readers that call themselves need not fear their own end."""
+JSON_TYPES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
+JSON_TYPES[type(None)] = "null"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
@@ -67,13 +73,82 @@ def write_json(path: Path, data: object) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ValueError naming the file when it is missing or not JSON."""
+    """Raises ValueError naming the file when it is missing, not JSON or nested too deep."""
+    return parse_json(_read_bytes(path), path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError as `read_json` does, and when it holds anything else."""
+    return parse_object(_read_bytes(path), path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """A file with a JSON object in each line. A last line without its end, as a killed process leaves it, counts as
+    not written. Raises ValueError as `read_object` does, naming the line too."""
+    *whole, rest = _read_bytes(path).split(b"\n")
+    lines = [parse_object(line, f"line {n} of {path}") for n, line in enumerate(whole, start=1) if line.strip()]
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return [*lines, parse_object(rest, path)]
+    except ValueError:
+        return lines
+
+
+def parse_object(text: str | bytes, where: object) -> dict[str, Any]:
+    """The JSON object in `text`, which stands at `where`. Raises ValueError as `read_object` does."""
+    value = parse_json(text, where)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must hold a JSON object, and holds {JSON_TYPES[type(value)]}")
+    return value
+
+
+def parse_json(text: str | bytes, where: object) -> Any:
+    """What `text`, which stands at `where`, says. Raises ValueError as `read_json` does."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where} must not be nested more than {DEEPEST} levels deep") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    level = [value]
+    for _ in range(DEEPEST):
+        children = [
+            each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)
+        ]
+        level = [item for items in children for item in items]
+    if level:
+        raise ValueError(f"{where} must not be nested more than {DEEPEST} levels deep")
+    return value
+
+
+def check_format(data: Mapping[str, Any], newest: int, what: object) -> int:
+    """The format of a file of the toolkit: 1 where it says none. Raises ValueError when this version cannot read it."""
+    written = data.get("format", 1)
+    if type(written) is not int or written < 1:
+        raise ValueError(f"{what} must have a format from 1 to {newest}, not {written!r}")
+    if written > newest:
+        raise ValueError(f"{what} has format {written}, this version reads {newest}: update it")
+    return written
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """What goes wrong while a file's content is taken apart is the file's fault: ValueError, one line that names it."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}, {error}"
+        raise ValueError(
+            said if str(path) in said else f"{path} is not as this version of the toolkit writes it: {said}"
+        ) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def digest(path: Path) -> str:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.system.files import read_json
+from nas.system.files import check_format, read_object
 from nas.system.version1 import with_todays_names
 
 FORMAT = 2
+HELD = {"recipe": str, "config": Mapping}
+ALWAYS = ("data", "images", "space", "student", "strategy")
+"""Fields that the configurations of every version have, for readers that need no class of them."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What `config.json` holds, with the names of today: its `format`, the name of the `recipe`, its encoded fields as
     `config`, and as `stages` those that each stage began with.
 
-    Raises ValueError when `folder` is no run's, and for a file of a later version.
+    Raises ValueError when `folder` is no run's, for a file of another tool, and for one of a later version.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a run: it has no config.json. `nas run RECIPE --out {folder}` makes one")
-    data = read_json(path)
-    if data.get("format", 1) > FORMAT:
-        raise ValueError(f"{path} has format {data['format']}, this version reads {FORMAT}: update it")
-    if data.get("format", 1) == 1:
-        data |= {"format": FORMAT, "config": with_todays_names(data["config"])}
-    return {"stages": {}, **data}
+    data = read_object(path)
+    written = check_format(data, FORMAT, path)
+    if not all(isinstance(data.get(key), kind) for key, kind in HELD.items()):
+        raise ValueError(
+            f"{path} is not of a run: it must hold a recipe (a name) and a config (fields), and holds "
+            f"{', '.join(map(repr, [*data][:10])) or 'nothing'}. `nas run RECIPE` writes one into a folder of its own"
+        )
+    config = data["config"] if written == FORMAT else with_todays_names(data["config"])
+    if missing := [field for field in ALWAYS if field not in config]:
+        raise ValueError(f"{path} is not of a run: its config lacks the fields {', '.join(missing)}")
+    if not isinstance(data.setdefault("stages", {}), dict):
+        raise ValueError(f"{path} is not of a run: its stages must be an object, not {data['stages']!r}")
+    return {**data, "format": FORMAT, "config": config}

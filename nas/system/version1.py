@@ -22,11 +22,11 @@ def with_todays_names(encoded: Any) -> Any:
         return [with_todays_names(item) for item in encoded]
     if not isinstance(encoded, Mapping):
         return encoded
-    written: str = encoded.get("kind", "")
-    kind = CLASSES.get(written, written)
+    written = encoded.get("kind", "")
+    kind = CLASSES.get(written, written) if isinstance(written, str) else ""
     names = FIELDS.get(kind, {})
     renamed = {names.get(name, name): with_todays_names(value) for name, value in encoded.items()}
-    return renamed | {"kind": kind} if "kind" in encoded else renamed
+    return renamed | {"kind": kind or written} if "kind" in encoded else renamed
 
 
 def with_version1_names(encoded: Any) -> Any:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.system.files import write_whole
+from nas.system.files import parse_object, write_whole
+
+SCALARS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+RECREATE_SCALAR = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS: tuple[Any, ...] = (
+    *((RECREATE_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # of numpy 1 and 2
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in SCALARS.split()),
+)
+"""What numpy's numbers are unpickled with: trainers put accuracies beside the weights. None of it runs anything."""
+REFUSED = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
+"""The class or function that torch would not load, in its message."""
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> Path:
@@ -27,13 +40,26 @@ def save_state(path: Path, state: Mapping[str, Any]) -> Path:
     return write_whole(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, running nothing in it. Raises ValueError naming the file when it is damaged."""
+def load_state(path: Path) -> Any:
+    """What `torch.save` wrote: tensors, plain data and numpy's numbers; nothing in it is run.
+
+    Raises ValueError naming the file when it is damaged, and the class when it holds anything else.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is damaged, or holds more than tensors and plain data: {reason}") from error
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*NUMPY_SCALARS]):
+            warnings.simplefilter("ignore")  # torch's advice on how to run what is in the file
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        refused = REFUSED.search(str(error))
+        what = "a TorchScript program" if "TorchScript" in str(error) else refused and (refused[1] or refused[2])
+        if not what:
+            raise ValueError(f"{path} is damaged, or no checkpoint that torch wrote") from error
+        raise ValueError(
+            f"{path} must hold tensors and plain data alone, and holds {what}, which could run something: save the "
+            "weights alone, as torch.save(net.state_dict(), PATH) does"
+        ) from error
 
 
 def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> Path:
@@ -49,24 +75,33 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"the weights file {path} does not exist")
     try:
         with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("nas", "{}"))
+            metadata = parse_object((file.metadata() or {}).get("nas", "{}"), f"the header of {path}")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
 
 
-def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Loads `tensors` into `net` strictly. Raises ValueError naming the first tensor that is missing or differs."""
-    expected = net.state_dict()
+def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raises ValueError naming the first of the `tensors` that is missing, of another shape or no plain numbers."""
     for name in sorted(set(expected) | set(tensors)):
         if name not in tensors:
             raise ValueError(f"{what} has no tensor {name!r}, which the network needs")
         if name not in expected:
             raise ValueError(f"{what} has a tensor {name!r}, which the network does not have")
-        if tensors[name].shape != expected[name].shape:
+        tensor = tensors[name]
+        if tensor.shape != expected[name].shape:
             raise ValueError(
-                f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, "
-                f"the network's has {tuple(expected[name].shape)}"
+                f"{what}: {name!r} has shape {tuple(tensor.shape)}, the network's has {tuple(expected[name].shape)}"
             )
+        if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
+            raise ValueError(f"{what}: {name!r} must hold plain real numbers, not {tensor.dtype} ({tensor.layout})")
+
+
+def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Loads `tensors` into `net` strictly. Raises ValueError as `check_fits` does."""
+    expected = net.state_dict()
+    check_fits(expected, tensors, what)
     expected.update(tensors)  # which keeps the versions of the modules' formats: a plain mapping has none
     net.load_state_dict(expected)

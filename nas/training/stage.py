@@ -53,6 +53,11 @@ class Stage:
         if not self.checkpoint.exists():
             return None
         state = load_state(self.checkpoint)
+        if not isinstance(state, dict) or not {"fingerprint", "seconds", "parts"} <= state.keys():
+            raise ValueError(
+                f"{self.checkpoint} must be a checkpoint of this stage, and is none: give --out another folder, or "
+                "--overwrite to start this stage again"
+            )
         if state["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "

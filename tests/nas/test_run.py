@@ -116,3 +116,42 @@ class TestOneConfigurationForEachStage:
 
     def test_what_no_stage_depends_on_may_change(self, toy, folder):
         Run(folder, "toy", replace(toy, evaluation=replace(toy.evaluation, rerank=True))).check(*RESULTS)
+
+
+STRANGERS = {
+    '{"model_type": "vit"}': "is not of a run: .*and holds 'model_type'",
+    "[]": "must hold a JSON object, and holds a list",
+    "7": "must hold a JSON object, and holds a number",
+    '{"recipe": 3, "config": {}}': "is not of a run",
+    '{"recipe": "toy", "config": [1]}': "is not of a run",
+    '{"format": "2"}': "must have a format from 1 to 2, not '2'",
+    '{"format": 3}': "has format 3, this version reads 2: update it",
+    '{"recipe": "toy", "config": {}}': "is not of a run: its config lacks the fields data, images, space, student",
+    '{"a":' * 100_000: "must not be nested",
+    '{"a":' * 400 + "1" + "}" * 400: "must not be nested",
+}
+
+
+@pytest.mark.parametrize("text", STRANGERS, ids=lambda text: text[:30])
+def test_a_configuration_of_another_tool_is_one_line(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"config\.json {STRANGERS[text]}") as error:
+        Run.open(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("images", {"kind": "Images", "height": "tall"}, r"config.images.height must be .*'tall'"),
+        ("space", {"kind": ["ReID"]}, "config.space: kind must be the name of a class"),
+        ("space", {"kind": "ReID"}, "config.space: ReID must have backbone"),
+        ("seed", 1.5, "config.seed must be"),
+        ("colour", 1, "has no field"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named_with_its_file(toy, tmp_path, field, value, message):
+    written = {"format": FORMAT, "recipe": "toy", "config": encode(toy) | {field: value}}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=rf"config\.json .*{message}"):
+        Run.open(tmp_path)

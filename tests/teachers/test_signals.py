@@ -1,6 +1,7 @@
 """The signals against loops written from their formulas, and at the ends of the temperature scale."""
 
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -171,6 +172,65 @@ def test_bfloat16_logits_give_a_float32_loss(batch):
 def test_a_teacher_equal_to_the_student_has_nothing_more_to_say(batch):
     student, _, _ = batch
     assert kd(student, student, 4.0).item() == pytest.approx(0.0, abs=1e-15)
+
+
+class TestHighTemperatures:
+    """Where nearly even distributions are compared, float32 must still know by how much they differ."""
+
+    @staticmethod
+    def exact(student, teacher, temperature):
+        """`T^2 * KL(p_t || p_s)` with 60 digits, of the first rows."""
+        with localcontext() as context:
+            context.prec, T, total = 60, Decimal(temperature), Decimal(0)
+            for z_s, z_t in zip(student.tolist(), teacher.tolist(), strict=True):
+                exps = [[(Decimal(z) / T).exp() for z in row] for row in (z_t, z_s)]
+                p, q = ([each / sum(row) for each in row] for row in exps)
+                total += T * T * sum(a * (a / b).ln() for a, b in zip(p, q, strict=True))
+            return float(total / len(student))
+
+    @pytest.mark.parametrize("temperature", [10.5, 30.0, 1e2, 1e3, 3e3, 1e4, 1e5, 1e8, 1e20])
+    @pytest.mark.parametrize(("scale", "apart"), [(5, 5), (5, 1e-2), (0.1, 0.1), (300, 300)])
+    def test_kd_is_what_it_is_in_exact_arithmetic(self, temperature, scale, apart):
+        rng = torch.Generator().manual_seed(0)
+        teacher = torch.randn(2, 20, generator=rng) * scale + 100
+        student = (teacher - 50 + torch.randn(2, 20, generator=rng) * apart).requires_grad_()
+        loss = kd(student, teacher, temperature)
+        exact = self.exact(student.detach(), teacher, temperature)
+        assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact, rel=1e-5)
+        assert vrkd(student, teacher, temperature).item() == pytest.approx(exact / temperature**2, rel=1e-4, abs=1e-38)
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert gradient.isfinite().all() and gradient.any()
+
+    @pytest.mark.parametrize("temperature", [1e30, 1e160, 1.7e308, math.inf])
+    def test_no_temperature_is_too_high(self, batch, temperature):
+        student, teacher, _ = (each.float() for each in batch)
+        limit = (teacher - student).var(dim=1, unbiased=False).mean() / 2
+        assert kd(student, teacher, temperature).item() == pytest.approx(limit.item(), rel=1e-5)
+        assert vrkd(student, teacher, temperature).item() == 0
+
+    @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0, 10.0, 11.0, 1e3, 1e20])
+    def test_it_is_never_negative(self, temperature):
+        rng = torch.Generator().manual_seed(0)
+        for _ in range(20):
+            teacher = torch.randn(4, 751, generator=rng) * 5
+            student = teacher + torch.randn(4, 751, generator=rng) * 1e-6
+            assert kd(student, teacher, temperature) >= 0 and vrkd(student, teacher, temperature) >= 0
+
+    @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 10.0])
+    def test_up_to_ten_nothing_has_changed(self, batch, temperature):
+        student, teacher, _ = (each.float() for each in batch)
+        log_student = torch.nn.functional.log_softmax(student / temperature, dim=1)
+        target = torch.nn.functional.softmax(teacher / temperature, dim=1)
+        before = temperature**2 * torch.nn.functional.kl_div(log_student, target, reduction="batchmean")
+        assert torch.equal(kd(student, teacher, temperature), before)
+
+    @pytest.mark.parametrize("temperature", [10.5, 1e2, 1e5])
+    def test_gradients(self, batch, temperature):
+        student, teacher, _ = batch
+        student.requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: kd(z, teacher, temperature), student)
+        assert torch.autograd.gradcheck(lambda z: temperature * vrkd(z, teacher, temperature, "printed"), student)
+        assert vrkd(student, teacher, temperature, "printed") < 0
 
 
 def test_temperatures_out_of_range_are_refused(batch):

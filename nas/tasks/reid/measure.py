@@ -15,6 +15,7 @@ from nas.data.images import Images
 from nas.metrics.retrieval import Retrieval
 from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
+from nas.report.metrics import FORMAT
 from nas.report.query_results import Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
@@ -26,7 +27,6 @@ from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency
 
-FORMAT = 1
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
 TIMED = ((1, 2, 5), (128, 1, 3))

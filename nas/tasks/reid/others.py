@@ -18,7 +18,7 @@ from nas.models.onnx import OnnxNet
 from nas.system.weights import load_weights
 from nas.tasks import task_of
 from nas.tasks.base import EvaluatedNetwork
-from nas.tasks.reid.features import Features
+from nas.tasks.reid.features import FEATURE_FILES, Features
 from nas.tasks.reid.measure import judged, write_metrics, write_queries
 from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
@@ -90,10 +90,10 @@ class OtherNetwork:
         return f"evaluate-{Path(self.subject).stem.replace(':', '-')}-{type(self.data).__name__.lower()}"
 
     def measured(self, folder: Path) -> dict[str, Any]:
+        network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         data = self.data.load()
         task = task_of(self.data)
         task.check_evaluation(data, self.evaluation)
-        network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         stage = Stage(folder, "evaluate", "", self.machine)
         return task.measure([network], data, self.images, self.evaluation, stage, subject=self.title)
 
@@ -113,5 +113,6 @@ class OtherNetwork:
 
 
 def is_features(name: str) -> bool:
-    """Whether `name` is a file of saved features: `.npz`, or a `.safetensors` that holds no network."""
-    return name.endswith(".npz") or (name.endswith(".safetensors") and "space" not in load_weights(Path(name))[1])
+    """Whether `name` is a file of saved features: by its ending, or a `.safetensors` that holds no network."""
+    path = Path(name)
+    return path.suffix in FEATURE_FILES or (path.suffix == ".safetensors" and "space" not in load_weights(path)[1])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.arguments import parse_network_args, parse_recipe_args, pop_options, spell_out
+from nas.cli.arguments import is_other, parse_network_args, parse_recipe_args, pop_options, spell_out
 from nas.data.sets.vehicles import Vehicles
 from nas.losses.kd import KDLoss
 from nas.strategies.gdas import GDAS
@@ -106,3 +106,13 @@ def test_a_loss_by_its_name():
     assert recipe.loss == KDLoss(alpha=0.3)
     with pytest.raises(ValueError, match="no loss is named 'kdsa'; did you mean 'kdas'"):
         parse_recipe_args(toy(), ["--loss=kdsa"], "nas", "")
+
+
+def test_what_exists_as_a_folder_is_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/11-30T02:00:00", "resnet18", "net.onnx", "a:b.npz"):
+        assert is_other(name)
+        (tmp_path / name).mkdir(parents=True)
+        assert not is_other(name)
+    for name in ("runs/11-30T02:00:00/net.onnx", "f.mat", "f.pt", "timm:x", "resnet50"):
+        assert is_other(name)

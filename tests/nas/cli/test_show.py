@@ -281,8 +281,10 @@ class TestErrors:
 
     def test_a_damaged_history(self, fails, tmp_path):
         toy_run(tmp_path)
-        (tmp_path / "search.history.jsonl").write_text('{"epoch": 0}\n{')
-        assert "search.history.jsonl must have a JSON object in each line" in fails("show", tmp_path)
+        for text, message in (("{\n", "is not JSON"), ("[1]\n", "must hold a JSON object, and holds a list")):
+            (tmp_path / "search.history.jsonl").write_text('{"epoch": 0}\n' + text)
+            said = fails("show", tmp_path)
+            assert "line 2 of" in said and f"search.history.jsonl {message}" in said
 
     @pytest.mark.parametrize("entry", ["0", "21", "front:1", "two", "-1", "1.0"])
     def test_an_entry_that_is_not_there(self, fails, run, entry):

@@ -144,3 +144,44 @@ class TestOnnx:
             OnnxNet(tmp_path / "net.onnx", 32, 16)
         with pytest.raises(ValueError, match="does not exist"):
             OnnxNet(tmp_path / "none.onnx", 32, 16)
+
+    @pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+    def test_other_precision_is_fed_as_it_is_and_comes_back_as_float32(self, tmp_path, kind):
+        images = torch.randn(5, 3, 32, 16)
+        found = OnnxNet(flat_onnx(tmp_path / "net.onnx", kind), 32, 16)(images)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, images.flatten(1), rtol=1e-2, atol=1e-3)
+
+    @pytest.mark.parametrize("kind", ["UINT8", "INT64", "BOOL"])
+    def test_other_images_are_refused_when_the_file_is_opened(self, tmp_path, kind):
+        with pytest.raises(ValueError, match=rf"net.onnx must take images of .* is tensor\({kind.lower()}\): export"):
+            OnnxNet(flat_onnx(tmp_path / "net.onnx", kind), 32, 16)
+
+    def test_of_several_outputs_the_one_that_is_taken_is_said(self, tmp_path, capfd):
+        OnnxNet(flat_onnx(tmp_path / "one.onnx", "FLOAT"), 32, 16)
+        assert capfd.readouterr().err == ""
+        net = OnnxNet(onnx_file(tmp_path / "two.onnx"), 32, 16)
+        said = capfd.readouterr().err
+        assert net.output == "feature" and said.count("\n") == 1
+        assert "two.onnx: the output 'feature' is taken for the features, of pooled ['batch', 4, 1, 1]" in said
+
+    def test_texts_and_whole_numbers_are_no_features(self, tmp_path):
+        path = flat_onnx(tmp_path / "net.onnx", "FLOAT", as_type=TensorProto.INT64)
+        with pytest.raises(ValueError, match=r"net.onnx must have an output of features .* tensor\(int64\)"):
+            OnnxNet(path, 32, 16)
+
+
+def flat_onnx(path: Path, kind: str, as_type: int | None = None) -> Path:
+    """The pixels themselves as features, for images of any type; `as_type` casts them."""
+    number = getattr(TensorProto, kind)
+    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("Identity", ["flat"], ["feature"])]
+    if as_type:
+        nodes[1] = helper.make_node("Cast", ["flat"], ["feature"], to=as_type)
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("image", number, ["batch", 3, 32, 16])],
+        [helper.make_tensor_value_info("feature", as_type or number, ["batch", 3 * 32 * 16])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path

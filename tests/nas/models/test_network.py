@@ -107,3 +107,39 @@ def test_feature_net_of_several_networks_is_without_all_classifiers():
     assert torch.equal(camera(x), net(x).feature)
     classifiers = sum(member.classifier.weight.numel() for member in members.values())
     assert sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in camera.parameters()) == classifiers
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda header: header["space"]["backbone"].update(channels=10_000_000),
+            r"'backbone\..* has shape|has no tensor",
+        ),
+        (lambda header: header["space"].update(num_ids=10**12), r"classifier.weight' has shape"),
+        (lambda header: header["space"].update(embedding_dim=10**30), "must describe a network that can be built"),
+        (lambda header: header["space"]["backbone"].update(channels=-4), "is not as this version"),
+        (lambda header: header["space"]["backbone"].update(cells=10**7, reductions=[2]), "has more than .* modules"),
+        (lambda header: header.update(format=2), "has format 2, this version reads 1: update it"),
+        (lambda header: header.update(space=[1]), "the header of .* must be"),
+        (lambda header: header.update(identities="abc"), "identities in the header of"),
+        (lambda header: header.pop("identities"), "is not as this version"),
+        (lambda header: header.update(architecture=[1]), "an architecture is"),
+    ],
+)
+def test_claims_are_compared_before_anything_is_allocated(tmp_path, change, message):
+    path = network("searched").save(tmp_path / "net.safetensors")
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["nas"])
+    change(header)
+    save_file(load_file(path), path, {"nas": json.dumps(header)})
+    with pytest.raises(ValueError, match=message) as error:
+        Network.load(path)
+    assert "net.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, '{"a":' * 100_000])
+def test_a_header_that_is_no_json_object_is_named(tmp_path, text):
+    save_file({"a": torch.zeros(1)}, tmp_path / "net.safetensors", {"nas": text})
+    with pytest.raises(ValueError, match=r"the header of \S*net.safetensors (is not JSON|must )"):
+        Network.load(tmp_path / "net.safetensors")

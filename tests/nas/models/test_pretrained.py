@@ -1,14 +1,19 @@
 """Torchvision's weights go by name into our networks, and what fits of them into other architectures."""
 
+import argparse
+import pickle
 import re
+from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 
 from nas.models.pretrained import IMAGENET, load_pretrained, read_checkpoint
+from nas.system.weights import load_state
 from search_spaces.architecture import Architecture
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
@@ -96,6 +101,122 @@ def test_a_checkpoint_that_is_no_state_dict_is_named(tmp_path):
     torch.save([torch.ones(2)], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list\.pth must hold tensors by name .*, not a list"):
         read_checkpoint(tmp_path / "list.pth")
+
+
+def odd(path, state, **how):
+    torch.save(state, path, **how)
+    return path
+
+
+class TestOtherTrainers:
+    """What trainers put around a state dict, and into the names."""
+
+    WEIGHTS = {"conv1.weight": torch.ones(2, 3), "bn1.bias": torch.zeros(2)}
+
+    def named(self, prefix):
+        return {prefix + name: tensor for name, tensor in self.WEIGHTS.items()}
+
+    def check(self, path):
+        found = read_checkpoint(path)
+        assert found.keys() == self.WEIGHTS.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in self.WEIGHTS.items())
+
+    @pytest.mark.parametrize(
+        "prefix",
+        [
+            *("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "model."),
+            *("model._orig_mod.", "module.model.module.", "_orig_mod._orig_mod.", "_fsdp_wrapped_module.", ""),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+    def test_prefixes_are_taken_off_as_often_as_they_are_there(self, tmp_path, prefix, suffix):
+        path = tmp_path / f"w.{suffix}"
+        save_file(self.named(prefix), path) if suffix == "safetensors" else torch.save(self.named(prefix), path)
+        self.check(path)
+
+    def test_a_part_may_be_compiled(self, tmp_path):
+        state = {"layer1._orig_mod.0.weight": torch.ones(1)}
+        assert [*read_checkpoint(odd(tmp_path / "w.pth", state))] == ["layer1.0.weight"]
+
+    def test_beside_lightnings_network_stand_losses(self, tmp_path):
+        self.check(odd(tmp_path / "w.ckpt", {"state_dict": self.named("model.") | {"loss.centers": torch.ones(5)}}))
+
+    @pytest.mark.parametrize("key", ["net", "network", "state_dict_ema", "model_state", "params", "teacher", "weights"])
+    def test_weights_under_any_key(self, tmp_path, key):
+        sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], momentum=0.9)
+        sgd.param_groups[0]["params"][0].grad = torch.ones(2)
+        sgd.step()
+        beside = {"epoch": torch.tensor(3), "optimizer": sgd.state_dict(), "best": {"mAP": torch.tensor(0.5)}}
+        self.check(odd(tmp_path / "w.pth", {**beside, key: self.named("module.")}))
+        self.check(odd(tmp_path / "deep.pth", {"checkpoint": {**beside, key: self.named("")}}))
+        self.check(odd(tmp_path / "wrapped.pth", {"model": {**beside, key: self.named("")}}))
+
+    def test_of_several_networks_the_keys_are_listed(self, tmp_path):
+        path = odd(tmp_path / "gan.pth", {"generator": self.named(""), "critic": self.named("")})
+        with pytest.raises(ValueError, match=r"gan\.pth must hold the weights of one .*'generator', 'critic'"):
+            read_checkpoint(path)
+
+    @pytest.mark.parametrize("state", [{"epoch": 3, "args": {"lr": 0.1}}, {"epoch": 3, "args": {"lr": {0: 1}}}])
+    def test_without_tensors_the_keys_are_listed(self, tmp_path, state):
+        with pytest.raises(ValueError, match=r"none\.pth must hold tensors by name .*'epoch', 'args'"):
+            read_checkpoint(odd(tmp_path / "none.pth", state))
+        with pytest.raises(ValueError, match="holds nothing"):
+            read_checkpoint(odd(tmp_path / "none.pth", {}))
+
+    def test_two_tensors_of_one_name_are_listed(self, tmp_path):
+        path = odd(tmp_path / "two.pth", self.named("module.") | self.named(""))
+        with pytest.raises(ValueError, match=r"two\.pth must hold one tensor 'conv1.weight', and has 'module.conv1"):
+            read_checkpoint(path)
+
+    @pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.float16(1), np.int64(3), np.bool_(True)])
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_numpys_numbers_may_stand_beside_the_weights(self, tmp_path, number, zipped):
+        state = {"state_dict": self.WEIGHTS, "rank1": number}
+        path = odd(tmp_path / "w.pth.tar", state, _use_new_zipfile_serialization=zipped)
+        self.check(path)
+        assert load_state(path)["rank1"] == number
+
+    def test_of_numpy_1_too(self, tmp_path):
+        state = {"state_dict": self.WEIGHTS, "rank1": np.float64(0.5)}
+        path = odd(tmp_path / "w.pth.tar", state, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+        self.check(path)
+
+    @pytest.mark.parametrize(
+        ("thing", "name"),
+        [
+            (argparse.Namespace(lr=1), "argparse.Namespace"),
+            (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+            (np.ones(2), "multiarray._reconstruct"),
+            (Path("x"), "pathlib."),
+        ],
+        ids=["namespace", "module", "array", "path"],
+    )
+    def test_a_class_in_the_way_is_named_without_torchs_advice(self, tmp_path, thing, name):
+        with pytest.raises(ValueError, match=rf"w\.pth must hold tensors .*{re.escape(name)}.*state_dict") as error:
+            read_checkpoint(odd(tmp_path / "w.pth", {"state_dict": self.WEIGHTS, "thing": thing}))
+        said = str(error.value)
+        assert "weights_only" not in said and said.isprintable()
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"<html>404</html>", pickle.dumps({"a": 1}, protocol=4), b"PK\x03\x04" * 9]
+    )
+    def test_what_is_no_checkpoint_is_one_plain_line(self, tmp_path, content):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=r"w\.pth is damaged, or no checkpoint that torch wrote") as error:
+            read_checkpoint(tmp_path / "w.pth")
+        assert str(error.value).isprintable()
+
+    def test_a_tensor_may_claim_what_it_does_not_hold(self, tmp_path):
+        net = SPACE.student()
+        huge = torch.zeros(1, dtype=torch.float16).expand(10**13)
+        torch.save({**net.state_dict(), "conv1.weight": huge}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=r"conv1.weight' has shape \(10000000000000,\)"):
+            load_pretrained(net, SPACE, str(tmp_path / "w.pth"))
+        sparse = net.state_dict()["conv1.weight"].to_sparse()
+        torch.save({**net.state_dict(), "conv1.weight": sparse}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=r"'conv1.weight' must hold plain real numbers"):
+            load_pretrained(net, SPACE, str(tmp_path / "w.pth"))
 
 
 class TestDerived:

@@ -167,14 +167,30 @@ def test_missing_and_wild_values(run_folder):
     assert "student" in read(run_folder).text
 
 
-BROKEN = [("metrics.json", "{"), ("config.json", "[1]"), ("search.history.jsonl", "x\n")]
+BROKEN = [
+    ("metrics.json", "{", "is not JSON"),
+    ("metrics.json", '{"rows": 3}', "rows must be a list"),
+    ("metrics.json", '{"rows": ["a"]}', "rows must be a list of objects"),
+    ("metrics.json", '{"cmc": {"a": 1}}', "cmc must be"),
+    ("metrics.json", '{"protocol": [1]}', "protocol must be"),
+    ("metrics.json", '{"format": 99}', "has format 99, this version reads 1: update it"),
+    ("config.json", "[1]", "must hold a JSON object, and holds a list"),
+    ("environment.json", "null", "must hold a JSON object, and holds null"),
+    ("environment.json", "[" * 100_000, "must not be nested"),
+    ("architectures.json", '{"ranked": [3]}', "is not as this version"),
+    ("architecture.json", '{"decisions": 3}', "is not as this version"),
+    ("search.history.jsonl", "x\n", "is not JSON"),
+    ("search.history.jsonl", '{"alphas": [1]}\n', "is not as this version"),
+    ("retrain.history.jsonl", '{"loss": 1}\n', "is not as this version"),
+]
 
 
-@pytest.mark.parametrize(("name", "content"), BROKEN)
-def test_a_broken_file_is_named(run_folder, name, content):
+@pytest.mark.parametrize(("name", "content", "message"), BROKEN)
+def test_a_broken_file_is_named(run_folder, name, content, message):
     (run_folder / name).write_text(content)
-    with pytest.raises(ValueError, match=rf"{re.escape(name)} must hold"):
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} {message}|{re.escape(name)} .*{message}") as error:
         write_report(run_folder)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_failed_report_leaves_the_last_one(run_folder, monkeypatch):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nas.errors import SaveError
-from nas.system.files import read_json, write_json, write_whole
+from nas.system.files import check_format, read_json, read_lines, read_object, write_json, write_whole
 from nas.system.weights import load_into, load_state, load_weights, save_state, save_weights
 
 
@@ -146,3 +146,51 @@ class TestLoadInto:
         other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
         load_into(other, self.net.state_dict(), "the file")
         assert all(map(torch.equal, other.state_dict().values(), self.net.state_dict().values()))
+
+
+class TestJson:
+    """Whatever stands in a file of another tool, reading ends in one line that names the file."""
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 500 + "]" * 500, "1" * 5000, "\xff", ""])
+    @pytest.mark.parametrize("read", [read_json, read_object])
+    def test_what_cannot_be_read_is_named(self, tmp_path, text, read):
+        (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match=r"^\S*x\.json (is not JSON|must not be nested more than 100 levels)"):
+            read(tmp_path / "x.json")
+
+    @pytest.mark.parametrize(("text", "what"), [("[]", "a list"), ("3", "a number"), ("true", "a truth value")])
+    def test_an_object_is_asked_for(self, tmp_path, text, what):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"x\.json must hold a JSON object, and holds {what}"):
+            read_object(tmp_path / "x.json")
+
+    def test_a_folder_is_no_file(self, tmp_path):
+        with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+            read_json(tmp_path)
+
+    def test_nesting_of_real_files_is_fine(self, tmp_path):
+        (tmp_path / "x.json").write_text("[" * 99 + "]" * 99)
+        assert read_json(tmp_path / "x.json")[0][0]
+
+    @pytest.mark.parametrize("rest", ['{"epoch": 2', '{"loss": "\xc3', "[", "[1]", ""])
+    def test_a_torn_last_line_counts_as_not_written(self, tmp_path, rest):
+        (tmp_path / "h.jsonl").write_bytes(b'{"epoch": 0}\n\n{"epoch": 1}\n' + rest.encode("latin-1"))
+        assert read_lines(tmp_path / "h.jsonl") == [{"epoch": 0}, {"epoch": 1}]
+
+    def test_a_last_line_that_is_whole_counts(self, tmp_path):
+        (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}')
+        assert len(read_lines(tmp_path / "h.jsonl")) == 2
+
+    def test_a_broken_line_is_named(self, tmp_path):
+        (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n{"epo\n{"epoch": 2}\n')
+        with pytest.raises(ValueError, match=r"line 2 of \S*h\.jsonl is not JSON"):
+            read_lines(tmp_path / "h.jsonl")
+
+    @pytest.mark.parametrize(
+        ("written", "message"),
+        [(3, "has format 3, this version reads 2: update it"), ("2", "from 1 to 2, not '2'"), (True, "not True")],
+    )
+    def test_formats(self, written, message):
+        assert check_format({}, 2, "x.json") == 1
+        with pytest.raises(ValueError, match=f"x.json .*{message}"):
+            check_format({"format": written}, 2, "x.json")

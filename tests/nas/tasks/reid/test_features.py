@@ -1,9 +1,12 @@
 """Features of a network and of a file: the same numbers as a plain loop's, whole after saving, wrong files named."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -155,3 +158,79 @@ class TestFiles:
         for name in ("none.npz", "none.safetensors"):
             with pytest.raises(ValueError, match=f"{name} does not exist"):
                 Features.load(tmp_path / name)
+
+
+class TestOtherScripts:
+    """Files of public evaluation scripts."""
+
+    ROWS = {"query": np.eye(2, 3, dtype=np.float32), "gallery": np.eye(3, dtype=np.float32)}
+    LABELS = {"query": [1, 2], "gallery": [1, 2, 3]}
+
+    def check(self, features):
+        for side, rows in self.ROWS.items():
+            assert torch.equal(getattr(features, side), torch.from_numpy(rows))
+            assert getattr(features, f"{side}_ids").tolist() == self.LABELS[side]
+            assert getattr(features, f"{side}_cameras").tolist() == [0] * len(rows)
+
+    def written(self, names, make=np.array):
+        """By the names of features, labels and cameras, `{}` for the side."""
+        values = {"query": {}, "gallery": {}}
+        for side, rows in self.ROWS.items():
+            features, labels, cameras = (name.format(side=side, s=side[0]) for name in names)
+            values[side] = {features: rows, labels: make(self.LABELS[side]), cameras: make([0] * len(rows))}
+        return values["query"] | values["gallery"]
+
+    @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.float64])
+    def test_mat(self, tmp_path, kind):
+        names = ("{side}_f", "{side}_label", "{side}_cam")
+        scipy.io.savemat(tmp_path / "result.mat", self.written(names, lambda row: np.array([row], dtype=kind)))
+        self.check(Features.load(tmp_path / "result.mat"))
+
+    @pytest.mark.parametrize("names", [("{s}f", "{s}l", "{s}c"), ("{side}", "{side}_ids", "{side}_cameras")])
+    @pytest.mark.parametrize("suffix", ["pt", "pth", "npz"])
+    def test_other_files(self, tmp_path, names, suffix):
+        path = tmp_path / f"features.{suffix}"
+        arrays = self.written(names)
+        if suffix == "npz":
+            np.savez(path, **arrays)
+        else:
+            torch.save({name: torch.from_numpy(array) for name, array in arrays.items()} | {"epoch": 3}, path)
+        self.check(Features.load(path))
+
+    @pytest.mark.parametrize("suffix", ["mat", "pt"])
+    def test_what_is_no_such_file_is_one_line(self, tmp_path, suffix):
+        path = tmp_path / f"features.{suffix}"
+        path.write_bytes(b"nothing" * 40)
+        with pytest.raises(ValueError, match=rf"features\.{suffix} (must be|is damaged)") as error:
+            Features.load(path)
+        assert str(error.value).isprintable()
+
+    def test_matlabs_version_7_3_says_what_to_do(self, tmp_path):
+        header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+        (tmp_path / "new.mat").write_bytes(header.ljust(512, b"\0"))
+        with pytest.raises(ValueError, match=r"new\.mat is of MATLAB's version 7.3: save it with -v7"):
+            Features.load(tmp_path / "new.mat")
+
+    def test_other_contents_are_named(self, tmp_path):
+        torch.save([torch.ones(2)], tmp_path / "list.pt")
+        with pytest.raises(ValueError, match=r"list\.pt must hold arrays by name, not a list"):
+            Features.load(tmp_path / "list.pt")
+        torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "net.pt")
+        with pytest.raises(ValueError, match=r"net\.pt must hold the arrays query.* holds conv1.weight"):
+            Features.load(tmp_path / "net.pt")
+        torch.save({"query": ["a"]}, tmp_path / "text.pt")
+        with pytest.raises(ValueError, match=r"text\.pt is not as"):
+            Features.load(tmp_path / "text.pt")
+
+    def test_arrays_that_claim_terabytes(self, tmp_path):
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**10, 1000)})
+        with zipfile.ZipFile(tmp_path / "claims.npz", "w") as packed:
+            packed.writestr("query.npy", header.getvalue())
+        with pytest.raises(ValueError, match=r"claims\.npz must"):
+            Features.load(tmp_path / "claims.npz")
+
+    def test_arrays_that_do_not_fit_into_memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("nas.tasks.reid.features.spare_bytes", lambda: 10)
+        with pytest.raises(ValueError, match=r"features\.npz must .* they take .* GiB"):
+            Features.load(saved(tmp_path, "features.npz"))
