@@ -118,19 +118,26 @@ class Run:
     def architecture(self) -> Architecture | None:
         """What is to be retrained: the recipe's file, the search's result, or None for the published one."""
         if self.recipe.architecture:
-            return Architecture.from_dict(read_json(self.recipe.architecture))
+            return read_architecture(self.recipe.architecture)
         if self.recipe.strategy is None:
             return None
         if not (self.folder / RESULTS["search"]).exists():
             raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
-        return Architecture.from_dict(read_json(self.folder / RESULTS["search"]))
+        return read_architecture(self.folder / RESULTS["search"])
 
     def final_recipe(self) -> Recipe:
         """The recipe with what a joint search decided beside the architecture."""
         path = self.folder / RESULTS["search"]
         if self.recipe.architecture or self.recipe.strategy is None or not path.exists():
             return self.recipe
-        return apply_overrides(self.recipe, read_json(path).get("changes", {}))
+        with blamed_on(path):
+            return apply_overrides(self.recipe, read_object(path).get("changes", {}))
+
+
+def read_architecture(path: Path) -> Architecture:
+    """Raises ValueError naming the file when it holds none."""
+    with blamed_on(path):
+        return Architecture.from_dict(read_json(path))
 
 
 def upgrade(folder: Path) -> None:

@@ -20,8 +20,7 @@ from nas.errors import near_misses
 from nas.models.network import FeatureNet
 from nas.recipe import Recipe
 from nas.report.table import Row, Table, as_rich, percent
-from nas.run import Run
-from nas.system.files import read_json
+from nas.run import Run, read_architecture
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import Cost, cost, thop_cost
 from students.named import STUDENTS
@@ -106,7 +105,7 @@ def subject_named(name: str, student: str = "") -> Subject:
         )
     _, recipe = recipe_named(name)
     file = recipe.architecture
-    return _of_recipe(recipe, Architecture.from_dict(read_json(file)) if file else None)
+    return _of_recipe(recipe, read_architecture(file) if file else None)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -136,7 +135,7 @@ def _of_recipe(recipe: Recipe, architecture: Architecture | None) -> Subject:
 def _of_file(path: Path, student: str) -> Subject:
     """The architecture in `path`, whose decisions may be the backbone's alone, the whole student's, or a KSL's, whose
     branches are not deployed."""
-    found = Architecture.from_dict(read_json(path))
+    found = read_architecture(path)
     decisions = {
         f"{BACKBONE}{name.removeprefix(BACKBONE)}": answer
         for name, answer in found.decisions.items()

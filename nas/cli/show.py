@@ -77,12 +77,14 @@ def show(folder: Path, top: int = SHOWN) -> dict[str, Any]:
     config = read_config(folder)["config"]
     history = search_history(folder)
     found = _found(folder, config, history)
+    with blamed_on(folder / "search.history.jsonl"):
+        progress = _progress(folder, config["strategy"] or {}, history, found)
     ranked = found.ranked[:top]
     costs = _student_costs(folder, [*ranked, *found.front])
     return {
         "run": str(folder),
         "finished": found.finished,
-        **_progress(folder, config["strategy"] or {}, history, found),
+        **progress,
         "value": found.value,
         "cost": found.cost,
         "num_ranked": len(found.ranked),
@@ -98,7 +100,9 @@ def _found(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping]) 
     from nas.run import Run
     from nas.stages.search_entry import entries_so_far
 
-    return entries_so_far(Run.open(folder), history)
+    run = Run.open(folder)
+    with blamed_on(folder / "search.history.jsonl"):
+        return entries_so_far(run, history)
 
 
 def _student_costs(folder: Path, entries: Sequence[Entry]) -> dict[str, Mapping[str, int]]:

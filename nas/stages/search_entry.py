@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from nas.recipe import Recipe
-from nas.run import RESULTS, Run
+from nas.run import RESULTS, Run, read_architecture
 from nas.stages.search_result import Entries, Entry, read_entries
 from nas.strategies.board import Trial
 from nas.strategies.discrete import front, ranked
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides
-from nas.system.files import read_json, write_json
+from nas.system.files import write_json
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 
@@ -38,7 +38,7 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
     entry = by_name[name]
     folder = run.folder.resolve() / entry.folder_name
     path = folder / RESULTS["search"]
-    held = Architecture.from_dict(read_json(path)) if path.exists() else entry.architecture
+    held = read_architecture(path) if path.exists() else entry.architecture
     if held != entry.architecture and not overwrite:
         raise ValueError(
             f"{folder} holds {held.hash} of another search, entry {name} is {entry.architecture.hash} "

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
-from nas.run import Run
+from nas.run import Run, read_architecture
 from nas.stages.teach import teach
 from nas.stages.teacher import run_teacher
 from nas.study.queue import Queue
@@ -29,7 +29,6 @@ from nas.study.spaces import Space
 from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, lock, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.config import apply_overrides, portable
-from nas.system.files import read_json
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 
@@ -168,7 +167,7 @@ class Tuner:
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
             apply_overrides(self.recipe, proposal.overrides),
-            proposal.architecture or (Architecture.from_dict(read_json(file)) if file else None),
+            proposal.architecture or (read_architecture(file) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )

@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from nas.errors import SaveError
+from nas.system.files import parse_object
 
 
 class FileJournal:
@@ -42,8 +43,8 @@ class FileJournal:
         if len(whole) < len(text):
             self._file.truncate(self._read)
         try:
-            return [json.loads(line) for line in whole.splitlines()]
-        except json.JSONDecodeError as error:
+            return [parse_object(line, f"line {n}") for n, line in enumerate(whole.splitlines(), start=1)]
+        except ValueError as error:
             raise ValueError(
                 f"{self.path} must have a JSON object in each line: {error}. --overwrite starts the search again"
             ) from None

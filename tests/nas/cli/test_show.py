@@ -285,6 +285,10 @@ class TestErrors:
             (tmp_path / "search.history.jsonl").write_text('{"epoch": 0}\n' + text)
             said = fails("show", tmp_path)
             assert "line 2 of" in said and f"search.history.jsonl {message}" in said
+        (tmp_path / "search.history.jsonl").write_text('{"epoch": 0, "score": "high"}\n')
+        assert "search.history.jsonl is not as this version" in fails("show", tmp_path)
+        (tmp_path / "search.history.jsonl").write_text('{"epoch": 0}\n{"epoch": 1, "sco')
+        assert nas("show", tmp_path) == 0
 
     @pytest.mark.parametrize("entry", ["0", "21", "front:1", "two", "-1", "1.0"])
     def test_an_entry_that_is_not_there(self, fails, run, entry):
