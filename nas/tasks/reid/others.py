@@ -90,10 +90,10 @@ class OtherNetwork:
         return f"evaluate-{Path(self.subject).stem.replace(':', '-')}-{type(self.data).__name__.lower()}"
 
     def measured(self, folder: Path) -> dict[str, Any]:
-        network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         data = self.data.load()
         task = task_of(self.data)
         task.check_evaluation(data, self.evaluation)
+        network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         stage = Stage(folder, "evaluate", "", self.machine)
         return task.measure([network], data, self.images, self.evaluation, stage, subject=self.title)
 
