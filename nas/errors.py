@@ -6,8 +6,11 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What would steer a terminal, in a message that quotes a stranger's file or another library."""
@@ -31,6 +34,13 @@ def near_misses(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'kdas'?` when something known is close to `name`, else nothing."""
     close = get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def named(what: str, name: str, table: Mapping[str, T]) -> T:
+    """What `table` has under `name`. Raises ValueError with near misses where it has nothing."""
+    if name not in table:
+        raise ValueError(f"no {what} is named {name!r}{near_misses(name, table)}; there are {', '.join(table)}")
+    return table[name]
 
 
 def exit_status(work: Callable[[], int | None]) -> int:

@@ -12,9 +12,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from nas.data.sets import SETS, class_named
-from nas.errors import near_misses
+from nas.errors import named
 from nas.losses import LOSSES
-from nas.losses.base import Loss
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
@@ -85,7 +84,7 @@ def parse_recipe_args(
             )
         recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
     if "--loss" in asked:
-        recipe = dataclasses.replace(recipe, loss=loss_named(asked["--loss"]))
+        recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
     left_out: dict[str, Any] = dict.fromkeys(without)
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
     recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
@@ -109,20 +108,10 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
 
     Raises ValueError with near misses for an unknown name.
     """
-    if name not in STRATEGIES:
-        hint = near_misses(name, STRATEGIES)
-        raise ValueError(f"no strategy is named {name!r}{hint}; there are {', '.join(STRATEGIES)}")
-    strategy = STRATEGIES[name]
+    strategy = named("strategy", name, STRATEGIES)
     if isinstance(strategy, DARTS) and isinstance(instead_of, DARTS):
         return dataclasses.replace(strategy, epochs=instead_of.epochs)
     return strategy
-
-
-def loss_named(name: str) -> Loss:
-    """The loss with its defaults. Raises ValueError with near misses for an unknown name."""
-    if name not in LOSSES:
-        raise ValueError(f"no loss is named {name!r}{near_misses(name, LOSSES)}; there are {', '.join(LOSSES)}")
-    return LOSSES[name]
 
 
 def is_other(subject: str) -> bool:

@@ -16,6 +16,7 @@ from nas.strategies.discrete import front, ranked
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides
 from nas.system.files import write_json
+from nas.tasks.base import image_size
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 
@@ -66,8 +67,7 @@ def student_cost(recipe: Recipe, architecture: Architecture) -> dict[str, int]:
     """
     with torch.device("meta"):
         student = recipe.task.deployed(recipe.retrained.with_ids(1).student(architecture).inference())
-        height, width = recipe.task.example(recipe, 1).images.shape[2:]
-    counted = cost(student, height, width)
+    counted = cost(student, *image_size(recipe.task, recipe))
     return {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
 
 

@@ -20,7 +20,7 @@ from nas.recipe import Recipe
 from nas.strategies.base import Score
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides, fingerprint
-from nas.tasks.base import Part
+from nas.tasks.base import Part, image_size
 from nas.training.build import build_network
 from nas.training.settings import Training
 from nas.training.stage import Stage
@@ -129,8 +129,7 @@ class Trials:
     def cost(self, architecture: Architecture) -> float:
         """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
         task, (architecture, _) = self.recipe.task, split_decisions(architecture, self.recipe)
-        with torch.device("meta"):
-            height, width = task.example(self.recipe, 1).images.shape[2:]
+        height, width = image_size(task, self.recipe)
         if self.recipe.search.cost == "multiply_adds":
             with torch.device("meta"):
                 net = task.deployed(self._space.student(architecture).inference())

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas.recipe import Recipe
 from nas.study.objective import train_and_value
+from nas.tasks.base import image_size
 from nas.training.build import build_network
 from nas.training.stage import Stage
 from nas.training.train import PruneCallback
@@ -50,7 +49,5 @@ class Trainer:
             return task.value(net.inference(), self.held_out, recipe, stage)
 
         mAP, pruned = train_and_value(recipe, network, batches, training, stage, self.teacher, value, report)
-        with torch.device("meta"):
-            height, width = task.example(recipe, 1).images.shape[2:]
-        counted = cost(task.deployed(network.net.inference()), height, width)
+        counted = cost(task.deployed(network.net.inference()), *image_size(task, recipe))
         return Score(mAP=mAP, parameters=counted.parameters, multiply_adds=counted.multiply_adds, pruned=pruned)

@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from nas.data.source import Source
@@ -131,3 +132,10 @@ class Task(Protocol):
     def small(self, recipe: R) -> R:
         """The recipe on synthetic data at a toy's size."""
         ...
+
+
+def image_size(task: Task, recipe: TaskRecipe) -> tuple[int, int]:
+    """Height and width of the images that a network of the recipe takes, in pixels."""
+    with torch.device("meta"):
+        height, width = task.example(recipe, 1).images.shape[2:]
+    return height, width

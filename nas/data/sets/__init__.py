@@ -14,7 +14,7 @@ from nas.data.sets.vehicleid import VehicleID
 from nas.data.sets.vehicles import Vehicles
 from nas.data.sets.veri776 import VeRi776
 from nas.data.source import DataSource
-from nas.errors import near_misses
+from nas.errors import named, near_misses
 
 SETS: dict[str, type[DataSource]] = {
     "market1501": Market1501,
@@ -31,9 +31,7 @@ SETS: dict[str, type[DataSource]] = {
 
 def class_named(name: str) -> type[DataSource]:
     """The data set's class. Raises ValueError with near misses for an unknown name."""
-    if name not in SETS:
-        raise ValueError(f"no data set is named {name!r}{near_misses(name, SETS)}; there are {', '.join(SETS)}")
-    return SETS[name]
+    return named("data set", name, SETS)
 
 
 def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
