@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -12,13 +12,22 @@ from nas.data.base import ReIDData, Split
 from nas.data.images import NUM_THREADS
 
 
-def count_differences(data: ReIDData, published: Mapping[str, int]) -> list[tuple[str, int, int]]:
+class Counted(Protocol):
+    """A data set of any task."""
+
+    @property
+    def name(self) -> str: ...
+
+    def counts(self) -> dict[str, int]: ...
+
+
+def count_differences(data: Counted, published: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """(name, published number, found number) of each of `data.counts()` that is not as published."""
     found = data.counts()
     return [(name, number, found[name]) for name, number in published.items() if found[name] != number]
 
 
-def check_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> None:
+def check_counts(data: Counted, published: Mapping[str, int], strict: bool) -> None:
     """Warns, or raises ValueError when `strict`, with both numbers of each count that is not as published."""
     different = [
         f"{name} must be {number:,} and is {found:,}" for name, number, found in count_differences(data, published)

@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple
 import h5py
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from nas.data.checks import listing
 from nas.data.images import NUM_THREADS
 from nas.data.sets.folders import FOLDERS
+from nas.data.sets.mat_file import read_mat, text_in
 
 VERSION = 1
 FIELDS = ("filelist", "labels", "camId")
@@ -68,10 +67,7 @@ def write(mat: Path, source: h5py.File, pairs: list[np.ndarray], folder: Path, c
 
 def protocol(config: Path) -> dict[str, list[Crop]]:
     """The images of each split, in the order of the protocol's file."""
-    try:
-        content = loadmat(config, variable_names=[*FIELDS, *INDICES.values()])
-    except (MatReadError, NotImplementedError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{config} must be the MATLAB file of the new protocol: {error}") from error
+    content = read_mat(config, *FIELDS, *INDICES.values(), what="the MATLAB file of the new protocol")
     if missing := [name for name in (*FIELDS, *INDICES.values()) if name not in content]:
         raise ValueError(f"{config} must have the entry {missing[0]}; it has only {', '.join(content)}")
     names, ids, cameras = (content[name].ravel() for name in FIELDS)
@@ -89,7 +85,7 @@ def protocol(config: Path) -> dict[str, list[Crop]]:
 
 def crop_of(config: Path, name: np.ndarray, identity: float, camera: float) -> Crop:
     """The image that filelist calls `1_001_2_06.png`: pair 1, person 1, view 2, column 6."""
-    text = "".join(np.ravel(name).astype(str))
+    text = text_in(name)
     if not (match := re.fullmatch(r"0*([1-9]\d*)_0*([1-9]\d*)_\d_0*([1-9]\d*)\.png", text, re.ASCII)):
         raise ValueError(f'{config}: filelist must have names as 1_001_1_01.png, not "{text}"')
     if not (float(identity).is_integer() and float(camera).is_integer()):
