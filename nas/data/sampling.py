@@ -24,15 +24,17 @@ def class_balanced(
         )
     images_of = np.split(np.argsort(positions, kind="stable"), np.cumsum(np.bincount(positions))[:-1])
     num_batches = num_batches or max(1, len(labels) // (num_ids * images_per_id))
-    batches = _identity_batches(len(identities), num_ids, num_batches, rng)
+    batches = identity_batches(len(identities), num_ids, num_batches, rng)
     return np.array(
         [[i for one in batch for i in np.resize(rng.permutation(images_of[one]), images_per_id)] for batch in batches]
     )
 
 
-def _identity_batches(
+def identity_batches(
     num_identities: int, num_ids: int, num_batches: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
+    """For each batch `num_ids` of the identities 0 .. num_identities - 1, nobody twice; all come by before one comes
+    again."""
     waiting = np.empty(0, dtype=np.int64)
     for _ in range(num_batches):
         if len(waiting) < num_ids:

@@ -25,6 +25,7 @@ class Camera(ABC):
     yaws: ClassVar[tuple[float, ...]]  # radians, of the cameras in turn
     horizons: ClassVar[tuple[float, float]]  # where the ground ends, in image heights from the top: from, to
     clutter: ClassVar[tuple[float, float]]  # where things in the background stand, likewise
+    light_spread: ClassVar[float] = 0.22  # of the logarithm of each picture's light
 
     seed: int
     number: int
@@ -78,11 +79,7 @@ class Camera(ABC):
         self.subject(canvas, who, rng)
         if rng.random() < self.occluded:
             self.occluder(canvas, rng)
-        image = canvas.reduce(SUPERSAMPLED)
-        radius = self.blur * height * rng.uniform(0.5, 1.5)
-        if radius > 0.2:
-            image = image.filter(ImageFilter.GaussianBlur(radius))
-        return self._exposed(image, rng)
+        return self._developed(canvas, height, rng)
 
     def _backdrop(self, rng: np.random.Generator, height: int, width: int) -> Image.Image:
         scene = backdrop(self.seed, self.number, height, width, self.horizons, self.ground)
@@ -93,9 +90,17 @@ class Camera(ABC):
             _clutter(pen, rng.uniform(-0.1, 1) * width, rng.uniform(*self.clutter) * height, height, rng)
         return canvas
 
+    def _developed(self, canvas: Image.Image, unit: float, rng: np.random.Generator) -> Image.Image:
+        """The picture that the camera takes of what is on `canvas`; `unit` is what its blur is relative to."""
+        image = canvas.reduce(SUPERSAMPLED)
+        radius = self.blur * unit * rng.uniform(0.5, 1.5)
+        if radius > 0.2:
+            image = image.filter(ImageFilter.GaussianBlur(radius))
+        return self._exposed(image, rng)
+
     def _exposed(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """`image` under this camera's light and sensor: gains, gamma and noise, a little different each time."""
-        gains = np.array(self.gains) * np.exp(rng.normal(0, 0.1, 3)) * np.exp(rng.normal(0, 0.22))
+        gains = np.array(self.gains) * np.exp(rng.normal(0, 0.1, 3)) * np.exp(rng.normal(0, self.light_spread))
         levels = np.arange(256)[:, None] / 255
         table = 255 * np.clip(levels * gains, 0, 1) ** (self.gamma * np.exp(rng.normal(0, 0.08)))
         image = image.point(table.T.astype(np.uint8).ravel().tolist())
