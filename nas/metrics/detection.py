@@ -1,5 +1,6 @@
 """Detection as person search measures it: average precision and recall of boxes at one overlap."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def check_boxes(what: str, frames: np.ndarray, boxes: np.ndarray, *columns: np.ndarray) -> None:
+def check_boxes(what: str, frames: np.ndarray, boxes: np.ndarray, *columns: Sized) -> None:
     """Raises ValueError unless `boxes` are `[N, 4]`, finite, and every box has its frame, a number of 0 or more, and
     its row in the other `columns`."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:
