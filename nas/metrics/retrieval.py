@@ -218,13 +218,13 @@ def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tupl
     if far.device.type == "cpu":
         ranks = torch.zeros_like(item)
         for out, row, items, wanted in zip(ranks.numpy(), far.numpy(), item.numpy(), match.numpy(), strict=True):
-            out[wanted] = _ranks(row, items[wanted])
+            out[wanted] = ranks_of(row, items[wanted])
     else:
         ranks = stable_order(far).argsort(dim=1).gather(1, item)
     return ranks.masked_fill(~match, torch.iinfo(ranks.dtype).max).sort(dim=1).values, match.sum(dim=1)
 
 
-def _ranks(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[np.intp]:
+def ranks_of(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[np.intp]:
     """The place that each of `items` has in the stable order of `far [G]`, without sorting what is behind the last."""
     own = far[items]
     near = far[far <= own.max(initial=-np.inf)]

@@ -1,0 +1,178 @@
+"""Person search: the boxes that a query's person has in whole frames, found and ranked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from nas.metrics.detection import box_iou, check_boxes
+from nas.metrics.distance import check_features, distances
+from nas.metrics.retrieval import check_counts, ranks_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Boxes:
+    """Boxes of many frames: `frames [N]` (int64, from 0 on), corners `boxes [N, 4]`, and what stands for who is in
+    them: `ids [N]` of true boxes (int64; below 0: nobody known), or `features [N, D]` of queries and of what was
+    detected."""
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    ids: np.ndarray | None = None
+    features: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PersonSearch:
+    """What queries found. Means are over the queries whose person is in their gallery; all values are in [0, 1].
+
+    `cmc [max_rank]`: share of queries with their person among the first k + 1 boxes (top-k). `average_precision [Q]`
+    is nan, `first_match_rank [Q]` (1-based) is 0 for skipped queries; the latter also where nothing right was found.
+    `best [Q, K]`: the nearest box of each of the K nearest frames, as a place among the detections, or -1; `right`:
+    which of them count as found.
+    """
+
+    mAP: float
+    cmc: np.ndarray
+    average_precision: np.ndarray
+    first_match_rank: np.ndarray
+    best: np.ndarray
+    right: np.ndarray
+    num_queries: int
+    num_skipped: int
+
+    def rank(self, k: int) -> float:
+        """Top-k: share of queries with their person among the k nearest boxes."""
+        if not 1 <= k <= len(self.cmc):
+            raise ValueError(f"k must be in 1..max_rank={len(self.cmc)}, got {k}")
+        return float(self.cmc[k - 1])
+
+
+def evaluate_person_search(
+    queries: Boxes,
+    detected: Boxes,
+    true: Boxes,
+    galleries: Sequence[np.ndarray] | None = None,
+    cameras: np.ndarray | None = None,
+    *,
+    max_rank: int = 50,
+    num_best: int = 10,
+    block: int = 256,
+) -> PersonSearch:
+    """Ranks `detected` boxes by their cosine similarity to each query, ties in the order of the detections.
+
+    queries: with ids and features. detected: with features; those that do not score enough are left out before.
+    true: with ids. galleries: each query's frames; a frame twice counts once, and the query's own counts where it is
+    listed. None: every frame but its own. cameras `[F]` of the frames: where they are given, the frames of the query's
+    own camera are in no gallery (the cross-camera protocol).
+
+    In each gallery frame with the person, the nearest box that overlaps one of the person's true boxes, of width w and
+    height h, by `min(0.5, w h / ((w + 10) (h + 10)))` is right; all else is wrong. With n such frames, and right boxes
+    at ranks r_1 < r_2 ..., the average precision is `1/n sum_k k / r_k`: the public code's average precision times the
+    share of frames in which the person was found. Deviations from it: a frame that is listed twice is counted and
+    ranked once; of a person who is twice in a frame any box will do; boxes are not cut to whole pixels.
+
+    Raises ValueError for what does not fit together, for NaN, infinite or zero features, and when no query has a match.
+    """
+    check_counts(max_rank=max_rank, num_best=num_best, block=block)
+    assert queries.ids is not None and queries.features is not None
+    assert detected.features is not None and true.ids is not None
+    check_boxes("queries", queries.frames, queries.boxes, queries.ids, queries.features)
+    check_boxes("detections", detected.frames, detected.boxes, detected.features)
+    check_boxes("true boxes", true.frames, true.boxes, true.ids)
+    if not (true.boxes[:, 2:] > true.boxes[:, :2]).all():
+        raise ValueError("true boxes must have a width and a height above 0: leave those without out")
+    if galleries is not None and len(galleries) != len(queries):
+        raise ValueError(f"each of {len(queries)} queries needs a gallery, got {len(galleries)}")
+    if len(detected):
+        check_features(queries.features, detected.features, "cosine")
+    num_frames = 1 + max(each.frames.max(initial=-1) for each in (queries, detected, true))
+    num_frames = max([num_frames, *(1 + np.max(each, initial=-1) for each in galleries or ())])
+    if cameras is not None and len(cameras) < num_frames:
+        raise ValueError(f"each of {num_frames} frames needs a camera, got {len(cameras)}")
+
+    average_precision, first = np.full(len(queries), np.nan), np.zeros(len(queries), dtype=np.int64)
+    best = np.full((len(queries), num_best), -1)
+    found = np.zeros((len(queries), num_best), dtype=bool)
+    for query, far in _distances(queries.features, detected.features, block):
+        searched = _gallery(query, queries, num_frames, galleries, cameras)
+        person = np.flatnonzero((true.ids == queries.ids[query]) & searched[true.frames])
+        far = np.where(searched[detected.frames], far, np.inf)
+        right = _right(far, detected, true.frames[person], true.boxes[person])
+        best[query], found[query] = _best_frames(far, detected.frames, right, num_best)
+        if num_matches := len(np.unique(true.frames[person])):
+            ranks = 1 + np.sort(ranks_of(far, right))
+            average_precision[query] = (np.arange(1, len(ranks) + 1) / ranks).sum() / num_matches
+            first[query] = ranks[0] if len(ranks) else 0
+    has_match = ~np.isnan(average_precision)
+    if not has_match.any():
+        raise ValueError(
+            f"no query has a match: none of {len(queries)} queries has its person in another frame of its gallery; "
+            "check that queries and frames are of one data set"
+        )
+    return PersonSearch(
+        mAP=float(average_precision[has_match].mean()),
+        cmc=np.bincount(first[first > 0].clip(max=max_rank + 1), minlength=max_rank + 2)[1 : max_rank + 1].cumsum()
+        / has_match.sum(),
+        average_precision=average_precision,
+        first_match_rank=first,
+        best=best,
+        right=found,
+        num_queries=len(queries),
+        num_skipped=int((~has_match).sum()),
+    )
+
+
+def _distances(queries: Tensor, detected: Tensor, block: int) -> Iterator[tuple[int, np.ndarray]]:
+    """For each query, its number and minus the cosine similarity to each detection, `[N]`."""
+    if not len(detected):
+        yield from ((query, np.empty(0, dtype=np.float32)) for query in range(len(queries)))
+        return
+    for rows, far in distances(queries, detected, "cosine", block):
+        yield from zip(range(rows.start, rows.stop), far.cpu().numpy(), strict=True)
+
+
+def _gallery(
+    query: int,
+    queries: Boxes,
+    num_frames: int,
+    galleries: Sequence[np.ndarray] | None,
+    cameras: np.ndarray | None,
+) -> np.ndarray:
+    """Which frames are searched for a query, bool `[F]`."""
+    own = queries.frames[query]
+    searched = np.full(num_frames, galleries is None)
+    if galleries is None:
+        searched[own] = False
+    else:
+        searched[galleries[query]] = True
+    if cameras is not None:
+        searched &= cameras[:num_frames] != cameras[own]
+    return searched
+
+
+def _right(far: np.ndarray, detected: Boxes, frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Of each of the `frames [M]` with the person's true `boxes [M, 4]`, the nearest detection that is one of them."""
+    right = []
+    for frame in np.unique(frames):
+        shown, person = np.flatnonzero(detected.frames == frame), boxes[frames == frame]
+        width, height = (person[:, 2:] - person[:, :2]).astype(np.float64).T
+        needed = np.minimum(0.5, width * height / ((width + 10) * (height + 10)))
+        fits = shown[(box_iou(detected.boxes[shown], person) >= needed).any(axis=1)]
+        right += fits[np.argsort(far[fits], kind="stable")[:1]].tolist()
+    return np.array(right, dtype=np.int64)
+
+
+def _best_frames(
+    far: np.ndarray, frames: np.ndarray, right: np.ndarray, num_best: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest detection of each of the nearest frames, padded with -1 to `[num_best]`, and which are `right`."""
+    order = np.argsort(far, kind="stable")
+    order = order[np.isfinite(far[order])]
+    places = order[np.sort(np.unique(frames[order], return_index=True)[1])[:num_best]]
+    best = np.concatenate([places, np.full(num_best - len(places), -1)]).astype(np.int64)
+    return best, np.isin(best, right)
