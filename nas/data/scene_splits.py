@@ -78,7 +78,7 @@ def held_out(data: SceneData, share: float, rng: np.random.Generator) -> SceneDa
     if not 2 <= num_wanted <= len(found):
         raise ValueError(
             f"{data.name}: {share:g} of its training identities are {num_wanted}, and 2 to {len(found)} can be looked "
-            f"for in {len(test)} held-out frames (those that are in two of them): change --held-out, or take more frames"
+            f"for in {len(test)} held-out frames (whoever is in two of them): change --held-out, or take more frames"
         )
     chosen = np.sort(rng.permutation(found)[:num_wanted])
     ids = tuple(np.where(np.isin(of_frame, chosen), NO_IDENTITY, of_frame) for of_frame in rest.ids)
