@@ -8,13 +8,14 @@ from functools import reduce
 from operator import add
 from typing import Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture, V
 from search_spaces.ops import Op
-from search_spaces.pick import Edges, Fixed, Make, Pick
+from search_spaces.pick import Discrete, Edges, Fixed, Make, Pick, Sampled
 from search_spaces.space import SearchSpace
 
 NONE = "none"
@@ -83,6 +84,15 @@ class Relaxed(Pick):
     def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> MixedOp:
         row = self.mixture.row(name, options)
         return MixedOp([make() for make in makers.values()], self.mixture, row, self.folded)
+
+
+def runnable(pick: Pick) -> Discrete:
+    """`pick`, or in the place of one that keeps all candidates a sample, to see the shapes that all of them have."""
+    if isinstance(pick, Discrete):
+        return pick
+    sampled = Sampled(np.random.default_rng(0), pick.fixed.architecture if isinstance(pick, Relaxed) else None)
+    sampled.prefix = pick.prefix
+    return sampled
 
 
 class States(list):

@@ -32,6 +32,16 @@ class Staged(Protocol):
         """
 
 
+@runtime_checkable
+class Learning(Protocol):
+    """A module that, in training, keeps something of what it sees in its forward pass, but while `learning` is False.
+
+    BatchNorm's running statistics, which have no such switch, are known as they are.
+    """
+
+    learning: bool
+
+
 class SearchSpace(ABC):
     """A family of networks: a frozen dataclass of its constants, and one method."""
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
-from search_spaces.pick import Pick, Sampled
-from search_spaces.relaxed import Relaxed
+from search_spaces.pick import Pick
+from search_spaces.relaxed import runnable
 from students.reid import ReIDModule, ReIDOutput, ReIDSpace
 from students.space import StudentModule, StudentSpace
 
@@ -96,6 +95,9 @@ class Hinted(ReIDSpace):
     def with_ids(self, num_ids: int) -> Hinted:
         return replace(self, main=self.main.with_ids(num_ids))
 
+    def starting_from(self, pretrained: str) -> Hinted:
+        return replace(self, main=self.main.starting_from(pretrained))
+
     def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         return self.main.inference(architecture)
 
@@ -111,8 +113,6 @@ class Hinted(ReIDSpace):
 
     def _channels(self, pick: Pick, c_in: int) -> dict[str, int]:
         """Those of the network's maps. All candidates of a supernet have the same, so any sample shows them."""
-        if isinstance(pick, Relaxed):
-            pick = Sampled(np.random.default_rng(0), pick.fixed.architecture)
         with torch.device("meta"):
-            maps = self.main.build(pick, c_in).eval()(torch.empty(1, c_in, 64, 64)).maps
+            maps = self.main.build(runnable(pick), c_in).eval()(torch.empty(1, c_in, 64, 64)).maps
         return {name: one.shape[1] for name, one in maps.items()}

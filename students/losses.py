@@ -6,6 +6,7 @@ device (no value is read back), so a training step can be captured as a CUDA gra
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import combinations, permutations
 
 import torch
@@ -20,6 +21,42 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     included (Szegedy et al. 2016).
     """
     return F.cross_entropy(at_least_float32(logits), labels, label_smoothing=label_smoothing)
+
+
+def oim(logits: Tensor, labels: Tensor) -> Tensor:
+    """Online instance matching: cross-entropy of `logits [R, P + Q]` against `labels [R]` (Xiao et al. 2017, Eq. 3).
+
+    The mean is over the regions whose label is an identity (0 and above) that has a row: its logit is above -inf.
+    Where there is none, 0 and a zero gradient. Columns of -inf count in no softmax.
+    """
+    logits = at_least_float32(logits)
+    own = logits.gather(1, labels.clamp_min(0)[:, None]).squeeze(1)
+    counted = (labels >= 0) & (own > -torch.inf)
+    logits = logits.where(counted[:, None], 0.0)  # of a row of nothing but -inf the gradient would be NaN
+    each = F.cross_entropy(logits, labels.where(counted, 0), reduction="none")
+    return (each * counted).sum() / counted.sum().clamp_min(1)
+
+
+def objectness(logits: Tensor, labels: Tensor, sampled: Tensor) -> Tensor:
+    """Whether anchors have a person: binary cross-entropy of `logits [B, A]` against `labels [B, A]`, 1 and 0.
+
+    The mean is over the `sampled [B, A]` anchors of all images (Ren et al. 2015, Eq. 1).
+    """
+    logits = at_least_float32(logits)
+    each = F.binary_cross_entropy_with_logits(logits, (labels == 1).to(logits.dtype), reduction="none")
+    return (each * sampled).sum() / sampled.sum().clamp_min(1)
+
+
+def box_regression(deltas: Tensor, targets: Tensor, labels: Tensor, sampled: Tensor | None = None) -> Tensor:
+    """Smooth L1 of `deltas [..., 4]` against `targets [..., 4]`, quadratic below a difference of 1/9.
+
+    The sum over the `sampled [...]` boxes whose label `[...]` is 1, over the number of all sampled (as Detectron).
+    None: all are.
+    """
+    deltas = at_least_float32(deltas)
+    sampled = torch.ones_like(labels, dtype=torch.bool) if sampled is None else sampled
+    each = F.smooth_l1_loss(deltas, targets.to(deltas.dtype), reduction="none", beta=1 / 9).sum(dim=-1)
+    return (each * (sampled & (labels == 1))).sum() / sampled.sum().clamp_min(1)
 
 
 def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
@@ -130,3 +167,10 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """float16 and bfloat16 widened; float32 and float64 as they are."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Lets products on the device of `tensor` keep the precision of what they are made of."""
+    if tensor.is_meta:  # which autocast does not know
+        return nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
-from students.space import StudentModule, StudentSpace
+from students.space import StudentModule, StudentSpace, check_num_ids
 
 
 class ReIDOutput(NamedTuple):
@@ -102,11 +102,7 @@ class ReID(ReIDSpace):
         return self.backbone.title
 
     def with_ids(self, num_ids: int) -> ReID:
-        if self.num_ids not in (None, num_ids):
-            raise ValueError(
-                f"the network is for {self.num_ids} identities, the data set has {num_ids}: "
-                "leave num_ids out to take the data set's"
-            )
+        check_num_ids(self.num_ids, num_ids)
         return replace(self, num_ids=num_ids)
 
     def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:

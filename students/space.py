@@ -32,6 +32,11 @@ class StudentSpace(SearchSpace):
     def with_ids(self, num_ids: int) -> Self:
         """This space for a data set of `num_ids` identities. Raises ValueError when it was made for another number."""
 
+    def starting_from(self, pretrained: str) -> Self:
+        """This space for a backbone that starts from the weights `pretrained`, or at random where it is empty: what it
+        leaves open depends on it, by default nothing. Raises ValueError where it needs such weights and has none."""
+        return self
+
     @property
     def has_branches(self) -> bool:
         """Whether its networks have branches that a loss must train."""
@@ -40,3 +45,11 @@ class StudentSpace(SearchSpace):
     def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         """The space of a network's `inference()`, and what `architecture` decides of it: by default the same."""
         return self, architecture
+
+
+def check_num_ids(own: int | None, num_ids: int) -> None:
+    """Raises ValueError unless a network for `own` identities, None for any, fits a data set of `num_ids`."""
+    if own not in (None, num_ids):
+        raise ValueError(
+            f"the network is for {own} identities, the data set has {num_ids}: leave num_ids out to take the data set's"
+        )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from nas.data.sets import SETS, class_named
+from nas.data.sets import class_for, names_for
 from nas.errors import named
 from nas.losses import LOSSES
 from nas.models.library import is_classifier
@@ -91,7 +91,7 @@ def parse_recipe_args(
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
-        kinds["data"] = class_named(asked["--on"])
+        kinds["data"] = class_for(recipe.data.task, asked["--on"], f"the recipe, on {type(recipe.data).__name__},")
         del values["data"]
     given, options = _parse(kinds, values, arguments, prog, about, command)
     return dataclasses.replace(recipe, **given), options
@@ -131,11 +131,12 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
     else:
         asked, arguments = pop_options(("--on",), arguments)
         if "--on" not in asked:
+            known = ", ".join(names_for("reid"))
             raise ValueError(
-                f"a network needs a data set to be measured on: --on NAME, with {', '.join(SETS)} for NAME; "
+                f"a network needs a data set to be measured on: --on NAME, with {known} for NAME; "
                 "`--on NAME --help` lists its fields"
             )
-        kind, kinds = OtherNetwork, {"data": class_named(asked["--on"])}
+        kind, kinds = OtherNetwork, {"data": class_for("reid", asked["--on"], "a network of others")}
         prog += f" --on {asked['--on']}"
     fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
     kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds

@@ -1,7 +1,6 @@
 """The images of a split at one size: decoded once into memory as far as they fit there, the others when needed."""
 
 import logging
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.base import Split
-from nas.data.checks import NOT_TURNED, TOO_DARK, listing, too_dark, unreadable_error
+from nas.data.checks import Flaws
 from nas.data.images import NUM_THREADS
 from nas.system.memory import spare_bytes
 
@@ -83,34 +82,18 @@ class ImageCache:
     def _filled(self, num_kept: int, progress: Callable[[int, int], None] | None) -> Tensor:
         """The first `num_kept` images. Decodes the others too, to find unreadable ones, unless there can be none."""
         images = torch.empty(num_kept, 3, self.height, self.width, dtype=torch.uint8)
-        places = images.numpy()
-        failures = []
-        bits, lying = {}, []
+        places, flaws = images.numpy(), Flaws()
 
-        def fill(i: int) -> tuple[str, str] | None:
-            try:
-                image = self.split.images.read(i)
-            except ValueError as error:
-                return self.split.images.name(i), str(error)
-            if "bits" in image.info:
-                bits[self.split.images.name(i)] = image.info["bits"]
-            if "orientation" in image.info:
-                lying.append(self.split.images.name(i))
-            if i < num_kept:
+        def fill(i: int) -> None:
+            image = flaws.read(self.split.images, i)
+            if image is not None and i < num_kept:
                 places[i] = self._sized(image)
-            return None
 
         num_read = num_kept if getattr(self.split.images, "always_readable", False) else len(self)
-        for done, failure in enumerate(self._pool.map(fill, range(num_read)), start=1):
-            failures += [failure] if failure else []
+        for done, _ in enumerate(self._pool.map(fill, range(num_read)), start=1):
             if progress:
                 progress(done, num_read)
-        if failures:
-            raise unreadable_error(failures)
-        if dark := sorted(too_dark(bits)):
-            warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=3)
-        if lying:
-            warnings.warn(f"{len(lying):,} {NOT_TURNED}: {listing(sorted(lying), num_shown=3)}", stacklevel=3)
+        flaws.say('Replace or remove them, or set unreadable to "skip" to leave them out', stacklevel=3)
         return images
 
     def _sized(self, image: Image.Image) -> np.ndarray:

@@ -1,15 +1,16 @@
 """What is checked of a data set before training."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from PIL import Image
 
 from nas.data.base import ReIDData, Split
-from nas.data.images import NUM_THREADS
+from nas.data.images import NUM_THREADS, ImageSource
 
 
 class Counted(Protocol):
@@ -128,12 +129,40 @@ NOT_TURNED = (
 )
 
 
-def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
-    """The error that names images which cannot be decoded, given as (name, reason)."""
-    return ValueError(
-        f"every image must be readable, but these are not: {listing([reason for _, reason in failures], '; ')}. "
-        'Replace or remove them, or set unreadable to "skip" to leave them out'
-    )
+@dataclass(frozen=True)
+class Flaws:
+    """What turns up while images are decoded, in however many threads: why some cannot be, by their numbers; the bits
+    that those with 16 per channel need, by their names; the names of those with an orientation tag that is not
+    followed."""
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    lying: list[str] = field(default_factory=list)
+
+    def read(self, images: ImageSource, i: int) -> Image.Image | None:
+        """Image `i`; None where it cannot be decoded."""
+        try:
+            image = images.read(i)
+        except ValueError as error:
+            self.unreadable[i] = str(error)
+            return None
+        if "bits" in image.info:
+            self.bits[images.name(i)] = image.info["bits"]
+        if "orientation" in image.info:
+            self.lying.append(images.name(i))
+        return image
+
+    def say(self, remedy: str, stacklevel: int) -> None:
+        """Raises ValueError naming the images that cannot be decoded, with what to do about them; one warning for those
+        that come out too dark (see `too_dark`), and one for those that are not turned."""
+        if self.unreadable:
+            reasons = listing([reason for _, reason in sorted(self.unreadable.items())], "; ")
+            raise ValueError(f"every image must be readable, but these are not: {reasons}. {remedy}")
+        if dark := sorted(too_dark(self.bits)):
+            warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=stacklevel + 1)
+        if self.lying:
+            lying = listing(sorted(self.lying), num_shown=3)
+            warnings.warn(f"{len(self.lying):,} {NOT_TURNED}: {lying}", stacklevel=stacklevel + 1)
 
 
 def listing(names: Collection, separator: str = ", ", num_shown: int = 10) -> str:

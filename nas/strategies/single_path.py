@@ -14,6 +14,7 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
+from nas.strategies.autograd import learning_paused
 from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy, check_minutes
 from nas.strategies.board import Trial, known
 from nas.strategies.discrete import found, ranked
@@ -264,7 +265,7 @@ def statistics_of(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     kept = [each.clone() for each in statistics]
     net.train()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), learning_paused(net):
             for place, images in enumerate(batches):
                 for norm in norms:
                     norm.momentum = 1 / (place + 1)

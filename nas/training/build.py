@@ -17,7 +17,8 @@ def build_network(
     space: StudentSpace, architecture: Architecture | None, identities: tuple[int, ...], training: Training, seed: int
 ) -> Network:
     """A network for these identities at the start of its training: random by seed, its backbone pretrained where
-    asked."""
+    asked, which the space is told of."""
+    space = space.starting_from(training.pretrained)
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:

@@ -6,17 +6,21 @@ from typing import Any
 
 from nas.data.sets.csv_file import ImageList
 from nas.data.sets.cuhk03 import CUHK03
+from nas.data.sets.cuhk_sysu import CUHKSYSU
 from nas.data.sets.dukemtmc import DukeMTMC
 from nas.data.sets.market1501 import Market1501
 from nas.data.sets.msmt17 import MSMT17
 from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.prw import PRW, PRWMini
+from nas.data.sets.scenes_csv import SceneList
+from nas.data.sets.street import Street
 from nas.data.sets.vehicleid import VehicleID
 from nas.data.sets.vehicles import Vehicles
 from nas.data.sets.veri776 import VeRi776
-from nas.data.source import DataSource
+from nas.data.source import Source
 from nas.errors import named, near_misses
 
-SETS: dict[str, type[DataSource]] = {
+SETS: dict[str, type[Source]] = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
     "cuhk03": CUHK03,
@@ -26,15 +30,38 @@ SETS: dict[str, type[DataSource]] = {
     "csv": ImageList,
     "pedestrians": Pedestrians,
     "vehicles": Vehicles,
+    "cuhk_sysu": CUHKSYSU,
+    "prw": PRW,
+    "prw_mini": PRWMini,
+    "scenes_csv": SceneList,
+    "street": Street,
 }
 
 
-def class_named(name: str) -> type[DataSource]:
+def class_named(name: str) -> type[Source]:
     """The data set's class. Raises ValueError with near misses for an unknown name."""
     return named("data set", name, SETS)
 
 
-def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource:
+def names_for(task: str) -> list[str]:
+    """The names of the data sets for a built-in task."""
+    return [name for name, kind in SETS.items() if kind.task == task]
+
+
+def class_for(task: object, name: str, what: str) -> type[Source]:
+    """The data set's class, if it is for `task`; `what` says whose task that is.
+
+    Raises ValueError naming the data sets of a built-in task when it is for another one.
+    """
+    found = class_named(name)
+    if isinstance(task, str) and found.task != task:
+        raise ValueError(
+            f"{name} is a data set for {found.task}, and {what} is for {task}: take one of {', '.join(names_for(task))}"
+        )
+    return found
+
+
+def data_set(name: str, path: Path | None = None, **others: Any) -> Source:
     """The data set `name` at `path`, a folder or a file as its class says; `others` are further fields of the class.
 
     Raises ValueError naming what is unknown, missing or not wanted. Nothing is read yet.

@@ -1,0 +1,107 @@
+"""A backbone in two: the stages that make a map of a scene, and those that look at regions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from search_spaces.ops import kaiming
+from search_spaces.pick import Pick
+from search_spaces.relaxed import runnable
+from search_spaces.space import SearchSpace, Staged
+
+PROBED = 256
+"""Side of the image that shows a backbone's channels and strides, in pixels."""
+
+
+class Cut(NamedTuple):
+    """Where a backbone is cut, by the names of its maps. `head` is empty where it has no stages: nothing is cut off."""
+
+    base: tuple[str, ...]
+    head: tuple[str, ...]
+    channels: int
+    """Of the last map of `base`."""
+    stride: int
+    """Pixels of the image for a pixel of that map."""
+
+
+def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str | None) -> Cut:
+    """Cuts the backbones of `space` before `head_from`, or before the first stage with a stride above `stride`.
+
+    The last stage is always the head's. Found by a forward pass on the meta device. Raises ValueError, naming what
+    there is, where a backbone cannot be cut so.
+    """
+    with torch.device("meta"):
+        backbone = space.build(runnable(pick).within("backbone"), c_in).eval()
+        shapes = _shapes(backbone, torch.empty(1, c_in, PROBED, PROBED))
+    strides = {name: PROBED // shape[3] for name, shape in shapes.items()}
+    names = list(shapes)
+    listed = ", ".join(f"{name} (stride {strides[name]})" for name in names)
+    if not isinstance(backbone, Staged):
+        if head_from is not None:
+            raise ValueError(f"{space.title} has no stages to begin the head from: leave head_from out")
+        if strides["map"] > stride:
+            raise ValueError(
+                f"the map that regions are cut from must have a stride of at most {stride}, and that of "
+                f"{space.title} has {strides['map']}: take fewer reductions, or a larger stride"
+            )
+        return Cut(("map",), (), shapes["map"][1], strides["map"])
+    if head_from is None:
+        place = next((at for at, name in enumerate(names) if strides[name] > stride), len(names) - 1)
+    else:
+        place = names.index(head_from) if head_from in names else 0
+    if not place:
+        what = f"begin the head from {head_from}" if head_from else f"make a map of stride {stride} or less"
+        raise ValueError(
+            f"{space.title} cannot {what}: the head takes some of its last stages, and the first ones make the map; "
+            f"it has {listed}"
+        )
+    before = names[place - 1]
+    return Cut(tuple(names[:place]), tuple(names[place:]), shapes[before][1], strides[before])
+
+
+def _shapes(backbone: nn.Module, x: Tensor) -> dict[str, torch.Size]:
+    if not isinstance(backbone, Staged):
+        return {"map": backbone(x)["map"].shape}
+    shapes = {}
+    for name, stage in backbone.stages().items():
+        x = passed(stage, x)
+        shapes[name] = x.shape
+    return shapes
+
+
+def passed(stage: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """`x` behind the modules of a stage."""
+    for module in stage:
+        x = module(x)
+    return x
+
+
+class ConvHead(nn.Sequential):
+    """Two 3x3 convolutions, the first of stride 2: the head for a backbone that has no stages to give one."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        layers: list[nn.Module] = []
+        for channels, stride in ((c_in, 2), (c_out, 1)):
+            layers += [nn.Conv2d(channels, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+        super().__init__(*layers)
+        self.out_channels = c_out
+        kaiming(self)
+
+
+def norms_of(net: nn.Module) -> Iterator[_BatchNorm]:
+    """All of its BatchNorms."""
+    return (module for module in net.modules() if isinstance(module, _BatchNorm))
+
+
+def make_constant(norm: _BatchNorm) -> None:
+    """Makes a BatchNorm's scale and shift buffers of the same names: they are loaded and saved, not trained."""
+    for name in ("weight", "bias"):
+        value = cast(Tensor | None, getattr(norm, name))
+        if value is not None:
+            delattr(norm, name)
+            norm.register_buffer(name, value.detach())

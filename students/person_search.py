@@ -1,0 +1,313 @@
+"""Person search in one network: a detector that also tells persons apart (Xiao et al. 2017, OIM)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from search_spaces.pick import Pick
+from search_spaces.space import SearchSpace, Staged
+from students import regions
+from students.cut import ConvHead, Cut, cut, make_constant, norms_of, passed
+from students.identity_table import IdentityTable, Matching
+from students.losses import at_least_float32
+from students.reid import check_names
+from students.rpn import RPN, Anchors, Proposals
+from students.scenes import BACKGROUND, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
+from students.space import StudentModule, StudentSpace, check_num_ids
+
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Of the head's box deltas (Detectron); the proposals' are 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoIs:
+    """The regions that the head looks at, and those it is trained on."""
+
+    size: tuple[int, int] = (14, 14)
+    """Height and width of a region's map, in pixels; (14, 7) fits people at half the cost."""
+    samples: int = 2
+    """Points along each side of a bin, which are averaged."""
+    positive: float = 0.5
+    """Least IoU of a region with the person it stands for."""
+    ignored: float = 0.0
+    """Regions below this are not trained on (Fast R-CNN: 0.1); those between are background."""
+    num_sampled: int = 128
+    """Regions of an image to train on."""
+    share: float = 0.5
+    """The most of them that stand for persons (Fast R-CNN: 0.25)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ignored < self.positive <= 1:
+            raise ValueError(
+                "ignored must be at least 0 and below positive, which is at most 1, not "
+                f"{self.ignored} and {self.positive}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Which regions are persons at test time."""
+
+    score: float = 0.5
+    """The probability of a person is above this."""
+    overlap: float = 0.4
+    """Largest IoU of two persons."""
+    most: int = 300
+    """Persons in an image."""
+
+
+class DetectorSays(NamedTuple):
+    """What a detector says of scenes as a teacher."""
+
+    objectness: Tensor
+    """`[B, A]`."""
+    deltas: Tensor
+    """`[B, A, 4]`."""
+    anchors: Tensor
+    """`[A, 4]`."""
+    maps: Mapping[str, Tensor]
+    """`[B, C, H, W]` by name: those that were asked for."""
+    base: Tensor
+    """`[B, C, H, W]`: the map that regions are cut from."""
+    head: Callable[[Tensor, Sequence[Tensor]], Regions]
+
+    @torch.no_grad()
+    def regions(self, boxes: Sequence[Tensor]) -> Regions:
+        """What it says of each image's `boxes`, such as the student's: constants."""
+        return self.head(self.base, boxes)
+
+
+class PersonSearchNet(StudentModule):
+    """Backbone's map -> proposals -> their regions of the map -> the backbone's last stages -> person, box, feature.
+
+    In training it answers `Scenes` with a `SearchOutput`: all of its work is inside `forward`, as a supernet's mixing
+    weights are there no longer. In eval mode it answers them with a `SceneAnswer`, and images alone with a
+    `CountedAnswer`. Proposals and the regions that are chosen among them are constants: no gradient passes them.
+    """
+
+    def __init__(self, backbone: nn.Module, where: Cut, space: PersonSearch) -> None:
+        super().__init__()
+        self.where, self.space = where, space
+        self.backbone = backbone
+        self.rpn = RPN(where.channels, where.stride, space.anchors, space.proposals)
+        self.conv_head = None if where.head else ConvHead(where.channels, space.conv_head)
+        channels = cast(int, (self.conv_head or backbone).out_channels)
+        self.person = nn.Linear(channels, 2)
+        self.box = nn.Linear(channels, 4)
+        for linear, std in ((self.person, 0.01), (self.box, 0.001)):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+        self.out_channels = dim = space.embedding_dim or 0
+        self.embedding = nn.Linear(channels, dim) if dim else None
+        self.identities = IdentityTable(cast(int, space.num_ids), dim, space.matching) if dim else None
+
+    def train(self, mode: bool = True) -> PersonSearchNet:
+        super().train(mode)
+        if self.space.norms in ("statistics", "all"):
+            for norm in norms_of(self.backbone):
+                norm.eval()
+        return self
+
+    def forward(self, scenes: Scenes | Tensor) -> SearchOutput | SceneAnswer | CountedAnswer:
+        if isinstance(scenes, Tensor):
+            return self._counted(scenes)
+        if self.training:
+            return self._trained(scenes)
+        maps = self.maps(scenes.tensors)
+        base = maps[self.where.base[-1]]
+        return SceneAnswer(tuple(self._detect(base, scenes)), self._describe(base, scenes), maps)
+
+    def detect(self, scenes: Scenes) -> list[Detections]:
+        """The persons in each image, in eval mode."""
+        return self._detect(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
+
+    def describe(self, scenes: Scenes) -> tuple[Tensor, ...]:
+        """The features of each image's boxes as they are `[N_i, D]`, each of length 1, in eval mode."""
+        return self._describe(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
+
+    def teach(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays:
+        """What it says of scenes, with the `maps` that are asked for. Raises ValueError when it lacks one."""
+        found = self.maps(scenes.tensors)
+        check_names("teacher", maps, found)
+        base = found[self.where.base[-1]]
+        objectness, deltas, anchors = self.rpn(base)
+        return DetectorSays(objectness, deltas, anchors, {name: found[name] for name in maps}, base, self.head)
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's maps by name, in their order, up to the one that regions are cut from."""
+        if not self.where.head:
+            return {"map": self.backbone(images)["map"]}
+        stages, maps, x = cast(Staged, self.backbone).stages(), {}, images
+        for name in self.where.base:
+            maps[name] = x = passed(stages[name], x)
+        return maps
+
+    def head(self, base: Tensor, boxes: Sequence[Tensor]) -> Regions:
+        """What it says of each image's `boxes` on the map `base`, whatever boxes they are."""
+        how = self.space.rois
+        x = regions.roi_align(base, boxes, how.size, self.where.stride, how.samples)
+        if self.conv_head is not None:
+            x = self.conv_head(x)
+        else:
+            stages = cast(Staged, self.backbone).stages()
+            for name in self.where.head:
+                x = passed(stages[name], x)
+        x = x.mean(dim=(2, 3)) if self.space.pool == "average" else x.amax(dim=(2, 3))
+        embedding = x[:, :0] if self.embedding is None else self.embedding(x)
+        person, box, embedding = map(at_least_float32, (self.person(x), self.box(x), embedding))
+        return Regions(person, box, F.normalize(embedding, dim=1))
+
+    def _counted(self, images: Tensor) -> CountedAnswer:
+        maps = self.maps(images)
+        base = maps[self.where.base[-1]]
+        objectness, deltas, _ = self.rpn(base)
+        height, width = images.shape[2:]
+        whole = images.new_tensor([0.0, 0.0, width, height]).expand(self.space.proposals.num_kept_at_test, 4)
+        return CountedAnswer(objectness, deltas, self.head(base, [whole] * len(images)), maps)
+
+    def _describe(self, base: Tensor, scenes: Scenes) -> tuple[Tensor, ...]:
+        numbers = [len(boxes) for boxes in scenes.boxes]
+        if not any(numbers):
+            return tuple(base.new_empty(0, self.out_channels) for _ in numbers)
+        return self.head(base, scenes.boxes).embedding.split(numbers)
+
+    def _detect(self, base: Tensor, scenes: Scenes) -> list[Detections]:
+        objectness, deltas, anchors = self.rpn(base)
+        proposals = self.rpn.propose(objectness, deltas, anchors, scenes.sizes)
+        said = self.head(base, proposals)
+        numbers = [len(boxes) for boxes in proposals]
+        by_image = zip(proposals, scenes.sizes, *(part.split(numbers) for part in said), strict=True)
+        return [self._find(rois, size, Regions(*said)) for rois, size, *said in by_image]
+
+    def _find(self, rois: Tensor, size: Tensor, said: Regions) -> Detections:
+        """The persons in one image of `size`."""
+        how = self.space.found
+        boxes = regions.clip(regions.decode(said.box_deltas, rois, BOX_WEIGHTS), size)
+        scores = F.softmax(said.class_logits, dim=1)[:, 1]
+        rows = ((scores > how.score) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)).nonzero().squeeze(1)
+        rows = rows[regions.choose(boxes[rows], scores[rows], how.overlap, how.most)]
+        return Detections(boxes[rows], scores[rows], said.embedding[rows])
+
+    def _trained(self, scenes: Scenes) -> SearchOutput:
+        maps = self.maps(scenes.tensors)
+        base = maps[self.where.base[-1]]
+        objectness, deltas, anchors = self.rpn(base)
+        scenes = scenes._replace(boxes=tuple(boxes.to(deltas.dtype) for boxes in scenes.boxes))
+        generator = torch.Generator().manual_seed(scenes.seed)
+        right = self.rpn.targets(anchors, scenes.boxes, generator)
+        proposals = self.rpn.propose(objectness, deltas, anchors, scenes.sizes)
+        rois, labels, targets, ids = self._regions_to_train(proposals, scenes, generator)
+        said = self.head(base, rois)
+        id_logits = said.embedding if self.identities is None else self.identities(said.embedding, ids)
+        return SearchOutput(
+            objectness=objectness,
+            deltas=deltas,
+            anchors=anchors,
+            anchor_labels=right.labels,
+            anchor_targets=right.deltas,
+            sampled=right.sampled,
+            rois=rois,
+            class_logits=said.class_logits,
+            box_deltas=said.box_deltas,
+            roi_labels=labels,
+            roi_targets=targets,
+            embedding=said.embedding,
+            roi_ids=ids,
+            id_logits=id_logits,
+            maps=maps,
+        )
+
+    @torch.no_grad()
+    def _regions_to_train(
+        self, proposals: Sequence[Tensor], scenes: Scenes, generator: torch.Generator
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
+        """By chance some of the proposals and of the persons' own boxes: for each image the boxes `[R_i, 4]`, and of
+        all of them labels `[R]`, targets `[R, 4]` and identities `[R]`."""
+        how, found = self.space.rois, []
+        for proposed, boxes, persons in zip(proposals, scenes.boxes, scenes.labels, strict=True):
+            rois = torch.cat([proposed, boxes])
+            index, labels = regions.match(box_iou(boxes, rois), how.positive, how.positive, how.ignored)
+            rows = chosen(regions.sample(labels, how.num_sampled, how.share, generator), how.num_sampled)
+            rois, index, labels = rois[rows], index[rows], labels[rows]
+            ids = torch.full_like(labels, BACKGROUND)
+            if len(persons):
+                ids = persons[index].where(labels == 1, ids)
+            found.append((rois, labels, regions.targets(boxes, rois, index, labels, BOX_WEIGHTS), ids))
+        drawn, *of_all = zip(*found, strict=True)
+        labels, targets, ids = map(torch.cat, of_all)
+        return drawn, labels, targets, ids
+
+
+def chosen(mask: Tensor, most: int) -> Tensor:
+    """The indices of those in `mask`; on the meta device, which has no values, as many as there can be."""
+    return torch.arange(min(len(mask), most), device="meta") if mask.is_meta else mask.nonzero().squeeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonSearch(StudentSpace):
+    """Person search around any backbone space; what is open is the backbone's (`backbone.` before its names).
+
+    The backbone's stages up to a stride make the map that proposals come from, and the later ones are the head, as in
+    OIM with ResNet-50's conv1 to conv4 and conv5. A backbone without stages, such as `Cells`, makes the whole map.
+    Deviation from OIM's first code: with frozen statistics its first convolution was fixed, here it learns.
+    """
+
+    backbone: SearchSpace
+    num_ids: int | None = None
+    """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
+    embedding_dim: int | None = 256
+    """Length of a person's feature; None: a detector alone, as the teacher of KD_det is."""
+    stride: int = 16
+    """Largest stride of the map that regions are cut from, in pixels; 8 for small scenes."""
+    head_from: str | None = None
+    """The stage that the head begins with; None: the first with a larger stride. OSNet, which has none: `conv4`."""
+    conv_head: int = 256
+    """Channels of the two convolutions that are the head of a backbone without stages."""
+    pool: Literal["average", "max"] = "average"
+    """Over a region's map, behind the head."""
+    norms: Literal["statistics", "all", "batch"] | None = None
+    """The backbone's BatchNorms: with fixed statistics, with fixed scales and shifts as well, or with the batch's
+    statistics. None: with fixed statistics where the backbone starts from pretrained weights, else the batch's."""
+    anchors: Anchors = field(default_factory=Anchors)
+    proposals: Proposals = field(default_factory=Proposals)
+    rois: RoIs = field(default_factory=RoIs)
+    found: Found = field(default_factory=Found)
+    matching: Matching = field(default_factory=Matching)
+
+    @property
+    def title(self) -> str:
+        return self.backbone.title
+
+    def with_ids(self, num_ids: int) -> PersonSearch:
+        check_num_ids(self.num_ids, num_ids)
+        return replace(self, num_ids=num_ids)
+
+    def starting_from(self, pretrained: str) -> PersonSearch:
+        if not pretrained and self.norms in ("statistics", "all"):
+            raise ValueError(
+                f"norms={self.norms!r} keeps the statistics of pretrained weights, and there are none: give "
+                "`pretrained` weights, or leave norms out"
+            )
+        return replace(self, norms=self.norms or ("statistics" if pretrained else "batch"))
+
+    def build(self, pick: Pick, c_in: int = 3) -> PersonSearchNet:
+        if not self.num_ids:
+            raise ValueError("num_ids must be the number of training identities: use with_ids(...)")
+        if self.norms in ("statistics", "all") and not pick.affine:
+            raise ValueError(
+                f"a supernet normalises its candidates by the batch's statistics, and norms={self.norms!r} fixes them: "
+                "leave norms out, so that the student that is found has them"
+            )
+        where = cut(self.backbone, pick, c_in, self.stride, self.head_from)
+        net = PersonSearchNet(self.backbone.build(pick.within("backbone"), c_in), where, self)
+        if self.norms == "all":
+            for norm in norms_of(net.backbone):
+                make_constant(norm)
+        return net.train()

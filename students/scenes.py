@@ -1,0 +1,125 @@
+"""Scenes with persons in them: what a network for person search is given, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+UNKNOWN = -1
+"""The label of a person without identity."""
+BACKGROUND = -2
+"""The label of a region without a person."""
+
+
+class Scenes(NamedTuple):
+    """A batch of whole images with boxes around their persons. Boxes are `(x1, y1, x2, y2)`, in pixels of `tensors`."""
+
+    tensors: Tensor
+    """`[B, 3, H, W]`, ImageNet-normalised, each image padded with 0 at its right and lower side to the batch's size, a
+    multiple of 32."""
+    sizes: Tensor
+    """`[B, 2]` int64: height and width of each image before padding."""
+    boxes: tuple[Tensor, ...]
+    """For each image `[N_i, 4]` float32."""
+    labels: tuple[Tensor, ...]
+    """For each image `[N_i]` int64: the identity's number from 0 on, or `UNKNOWN`."""
+    seed: int = 0
+    """What the choice of anchors and regions to train on depends on, by a generator of the CPU."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of `tensors`."""
+        return self.tensors.shape
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Scenes:
+        """The same on another device."""
+
+        def moved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
+
+        tensors, sizes = moved((self.tensors, self.sizes))
+        return Scenes(tensors, sizes, moved(self.boxes), moved(self.labels), self.seed)
+
+
+class Detections(NamedTuple):
+    """The persons found in one image, the surest first."""
+
+    boxes: Tensor
+    """`[N, 4]` float32, in pixels of the batch's `tensors`, inside the image."""
+    scores: Tensor
+    """`[N]`: the probability of a person."""
+    features: Tensor
+    """`[N, D]`, each of length 1."""
+
+
+class Regions(NamedTuple):
+    """What the head says of regions, a row for each of all images' regions."""
+
+    class_logits: Tensor
+    """`[R, 2]`: background, person."""
+    box_deltas: Tensor
+    """`[R, 4]` from the region to the person's box."""
+    embedding: Tensor
+    """`[R, D]`, each of length 1; D is 0 for a detector without identities."""
+
+
+class SearchOutput(NamedTuple):
+    """What a network for person search says of a batch while it is trained, beside what is right.
+
+    A is the number of anchors of an image, R that of the regions drawn of all images.
+    """
+
+    objectness: Tensor
+    """`[B, A]` logits of "there is a person"."""
+    deltas: Tensor
+    """`[B, A, 4]` from the anchor to the person's box."""
+    anchors: Tensor
+    """`[A, 4]` boxes."""
+    anchor_labels: Tensor
+    """`[B, A]` int64: 1 a person, 0 background, -1 neither."""
+    anchor_targets: Tensor
+    """`[B, A, 4]`: what `deltas` should be; 0 where the label is not 1."""
+    sampled: Tensor
+    """`[B, A]` bool: the anchors to train on."""
+    rois: tuple[Tensor, ...]
+    """For each image `[R_i, 4]` boxes: the regions to train on."""
+    class_logits: Tensor
+    """`[R, 2]`: background, person."""
+    box_deltas: Tensor
+    """`[R, 4]`."""
+    roi_labels: Tensor
+    """`[R]` int64: 1 a person, 0 background."""
+    roi_targets: Tensor
+    """`[R, 4]`: what `box_deltas` should be; 0 where the label is not 1."""
+    embedding: Tensor
+    """`[R, D]`, each of length 1."""
+    roi_ids: Tensor
+    """`[R]` int64: the identity's number, `UNKNOWN` or `BACKGROUND`."""
+    id_logits: Tensor
+    """`[R, P + Q]` against the identities and the queue; -inf where there is nobody yet."""
+    maps: Mapping[str, Tensor] = MappingProxyType({})
+    """`[B, C, H, W]` by name: the backbone's, up to the one that the regions are cut from."""
+
+
+class SceneAnswer(NamedTuple):
+    """What a network for person search says of a batch in eval mode."""
+
+    detections: tuple[Detections, ...]
+    """Of each image."""
+    described: tuple[Tensor, ...]
+    """For each image `[N_i, D]`: the features, each of length 1, of the boxes that came with it."""
+    maps: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class CountedAnswer(NamedTuple):
+    """What a network for person search says of images alone, where no step depends on values: of a fixed number of
+    regions, all of them the whole image. It is what is counted and timed."""
+
+    objectness: Tensor
+    deltas: Tensor
+    regions: Regions
+    maps: Mapping[str, Tensor] = MappingProxyType({})
