@@ -11,6 +11,7 @@ from typing import Any
 import nas.data.sets
 import nas.losses
 from nas.data.images import Images
+from nas.data.scene_cache import SceneSize
 from nas.data.source import Source
 from nas.losses.base import Loss
 from nas.losses.kdas import KDASLoss
@@ -22,6 +23,7 @@ from nas.strategies.settings import Search
 from nas.system.config import import_all
 from nas.tasks import task_of
 from nas.tasks.base import Task
+from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.settings import Training
@@ -75,8 +77,8 @@ class Recipe:
     """An architecture file to retrain instead of the searched or published one."""
     search: Search = field(default_factory=Search)
     retrain: Training = field(default_factory=Training)
-    images: Images = field(default_factory=Images)
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    images: Images | SceneSize = field(default_factory=Images)
+    evaluation: Evaluation | SearchEvaluation = field(default_factory=Evaluation)
     seed: int = 0
     machine: Machine = field(default_factory=Machine)
 

@@ -19,7 +19,7 @@ from students.identity_table import IdentityTable, Matching
 from students.losses import at_least_float32
 from students.reid import check_names
 from students.rpn import RPN, Anchors, Proposals
-from students.scenes import BACKGROUND, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
+from students.scenes import BACKGROUND, TABLE, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
 from students.space import StudentModule, StudentSpace, check_num_ids
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -84,6 +84,13 @@ class DetectorSays(NamedTuple):
         return self.head(self.base, boxes)
 
 
+class TableSays(NamedTuple):
+    """What is heard of a teacher of identities: no forward pass is needed for it."""
+
+    maps: Mapping[str, Tensor]
+    """Its identity table `[P, D]`, as `TABLE`."""
+
+
 class PersonSearchNet(StudentModule):
     """Backbone's map -> proposals -> their regions of the map -> the backbone's last stages -> person, box, feature.
 
@@ -132,13 +139,28 @@ class PersonSearchNet(StudentModule):
         """The features of each image's boxes as they are `[N_i, D]`, each of length 1, in eval mode."""
         return self._describe(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
 
-    def teach(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays:
+    def teach(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays | TableSays:
         """What it says of scenes, with the `maps` that are asked for. Raises ValueError when it lacks one."""
+        if tuple(maps) == (TABLE,):
+            return TableSays({TABLE: self.complete_table()})
         found = self.maps(scenes.tensors)
         check_names("teacher", maps, found)
         base = found[self.where.base[-1]]
         objectness, deltas, anchors = self.rpn(base)
         return DetectorSays(objectness, deltas, anchors, {name: found[name] for name in maps}, base, self.head)
+
+    def complete_table(self) -> Tensor:
+        """The identity table `[P, D]`. Raises ValueError naming the rows that nobody has filled."""
+        if self.identities is None:
+            raise ValueError("a teacher of identities must have a table of them, and this is a detector alone")
+        filled = self.identities.filled
+        if not filled.is_meta and not filled.all():
+            missing = (~filled).nonzero().flatten().tolist()
+            raise ValueError(
+                f"a teacher's identity table must have every row filled; {len(missing)} of {len(filled)} are not, of "
+                f"the labels {', '.join(map(str, missing[:10]))}: train the teacher for longer"
+            )
+        return self.identities.table
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps by name, in their order, up to the one that regions are cut from."""
@@ -205,6 +227,8 @@ class PersonSearchNet(StudentModule):
         proposals = self.rpn.propose(objectness, deltas, anchors, scenes.sizes)
         rois, labels, targets, ids = self._regions_to_train(proposals, scenes, generator)
         said = self.head(base, rois)
+        if scenes.table is not None and self.identities is not None:
+            self.identities.fix(scenes.table)
         id_logits = said.embedding if self.identities is None else self.identities(said.embedding, ids)
         return SearchOutput(
             objectness=objectness,

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TABLE = "table"
+"""What a teacher is asked for its identity table by, beside the names of its maps."""
 UNKNOWN = -1
 """The label of a person without identity."""
 BACKGROUND = -2
@@ -29,6 +31,8 @@ class Scenes(NamedTuple):
     """For each image `[N_i]` int64: the identity's number from 0 on, or `UNKNOWN`."""
     seed: int = 0
     """What the choice of anchors and regions to train on depends on, by a generator of the CPU."""
+    table: Tensor | None = None
+    """`[P, D]`: the identity table of a teacher, which the network takes for good (KD_reid)."""
 
     @property
     def shape(self) -> torch.Size:
@@ -42,7 +46,7 @@ class Scenes(NamedTuple):
             return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
 
         tensors, sizes = moved((self.tensors, self.sizes))
-        return Scenes(tensors, sizes, moved(self.boxes), moved(self.labels), self.seed)
+        return self._replace(tensors=tensors, sizes=sizes, boxes=moved(self.boxes), labels=moved(self.labels))
 
 
 class Detections(NamedTuple):

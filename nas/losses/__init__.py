@@ -4,6 +4,7 @@ from nas.losses.base import Loss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
+from nas.losses.oim import OIMLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 
 LOSSES: dict[str, Loss] = {
@@ -12,4 +13,5 @@ LOSSES: dict[str, Loss] = {
     "vrkd": VRKDLoss(),
     "branches": BranchesLoss(),
     "ksl": KSLLoss(),
+    "oim": OIMLoss(),
 }

@@ -6,7 +6,10 @@ from nas.data.source import Source
 from nas.errors import near_misses
 from nas.tasks.base import Task
 
-TASKS = {"reid": "nas.tasks.reid.task:ReIDTask"}
+TASKS = {
+    "reid": "nas.tasks.reid.task:ReIDTask",
+    "person_search": "nas.tasks.person_search.task:PersonSearchTask",
+}
 """The built-in tasks, imported when they are needed."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nas.data.augment import Augment
+from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.training.optimisers import Adam, CosineLR, Optimiser
 
@@ -19,7 +19,7 @@ class Training:
     epochs: int = 200
     optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineLR(final=0.01)))
     sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
-    augment: Augment = field(default_factory=Augment)
+    augment: Augment | SceneAugment = field(default_factory=Augment)
     clip: float | None = None
     """Largest norm of the gradient."""
     pretrained: str = ""

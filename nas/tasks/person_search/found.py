@@ -1,0 +1,122 @@
+"""What a network finds in the frames of a test split."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nas.data.scene_cache import SceneCache
+from nas.data.scenes import SearchQueries
+from nas.metrics.detection import Detection, evaluate_detection
+from nas.metrics.person_search import Boxes, PersonSearch, evaluate_person_search
+from nas.system.files import write_whole
+from nas.tasks.person_search.feed import scenes_of
+from nas.tasks.person_search.settings import SearchEvaluation
+from nas.training.stage import Stage
+from students.scenes import SceneAnswer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """The boxes that a network detected in all frames, in pixels of the frames as they are stored; and its features
+    of the queries' own boxes, `[Q, D]`, in their order."""
+
+    frames: np.ndarray
+    """`[N]` int64."""
+    boxes: np.ndarray
+    """`[N, 4]` float64: x1, y1, x2, y2."""
+    scores: np.ndarray
+    """`[N]`."""
+    features: Tensor
+    """`[N, D]`, each of length 1."""
+    queries: Tensor
+
+    def save(self, path: Path) -> Path:
+        """Writes safetensors."""
+        arrays = {"frames": self.frames, "boxes": self.boxes, "scores": self.scores}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors |= {"features": self.features.cpu().contiguous(), "queries": self.queries.cpu().contiguous()}
+        return write_whole(path, lambda temporary: save_file(tensors, temporary))
+
+    def search(self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation) -> PersonSearch:
+        """How well the queries are found; see `evaluate_person_search` for what raises ValueError."""
+        true, counted = cache.split.all_boxes, self.scores >= how.min_score
+        return evaluate_person_search(
+            Boxes(frames=queries.frames, boxes=queries.boxes, ids=queries.ids, features=self.queries),
+            Boxes(
+                frames=np.where(counted, self.frames, 0)[counted],
+                boxes=self.boxes[counted],
+                features=self.features[torch.from_numpy(counted)],
+            ),
+            Boxes(frames=true.frames, boxes=true.corners, ids=true.ids),
+            queries.galleries,
+            cache.split.cameras if how.same_camera == "remove" else None,
+        )
+
+    def detection(self, cache: SceneCache, how: SearchEvaluation) -> Detection:
+        """How well the persons are detected, with or without identity."""
+        true = cache.split.all_boxes
+        return evaluate_detection(
+            self.frames,
+            self.boxes,
+            self.scores,
+            true.frames,
+            true.corners,
+            min_iou=how.min_iou,
+            min_score=how.min_score,
+        )
+
+
+def find(
+    net: nn.Module, cache: SceneCache, queries: SearchQueries, stage: Stage, how: SearchEvaluation, title: str = ""
+) -> Found:
+    """What `net`, on the stage's device, finds in every frame, and its features of the queries. `title`: of a bar that
+    is shown on a terminal."""
+    asked = {frame: np.flatnonzero(queries.frames == frame) for frame in np.unique(queries.frames).tolist()}
+    groups = list(_same_shape(cache, how.batch_size))
+    frames, boxes, scores, features = [], [], [], []
+    described: dict[int, Tensor] = {}
+    training = net.training
+    net.eval()
+    shown = track(groups, title, console=Console(stderr=True), disable=not (title and sys.stderr.isatty()))
+    with torch.inference_mode(), stage.autocast():
+        for group in shown:
+            own = [asked.get(frame, np.arange(0)) for frame in group]
+            boxes_of_queries = [queries.boxes[of] * cache.ratio(frame) for frame, of in zip(group, own, strict=True)]
+            scenes = scenes_of([cache.get(frame) for frame in group], boxes_of_queries, own, device=stage.fabric.device)
+            said: SceneAnswer = net(scenes)
+            for frame, places, persons, answers in zip(group, own, said.detections, said.described, strict=True):
+                frames.append(np.full(len(persons.scores), frame))
+                boxes.append(persons.boxes.double().cpu().numpy() / cache.ratio(frame))
+                scores.append(persons.scores.float().cpu().numpy())
+                features.append(persons.features.float())
+                described |= dict(zip(places.tolist(), answers.float(), strict=True))
+    net.train(training)
+    return Found(
+        frames=np.concatenate([np.arange(0), *frames]),
+        boxes=np.concatenate([np.empty((0, 4)), *boxes]),
+        scores=np.concatenate([np.empty(0, dtype=np.float32), *scores]),
+        features=torch.cat(features),
+        queries=torch.stack([described[query] for query in range(len(queries))]),
+    )
+
+
+def _same_shape(cache: SceneCache, most: int) -> Iterator[list[int]]:
+    """The frames in order, neighbours of one scaled size together, at most so many."""
+    group: list[int] = []
+    for frame in range(len(cache)):
+        if group and (len(group) == most or (cache.scaled[frame] != cache.scaled[group[0]]).any()):
+            yield group
+            group = []
+        group.append(frame)
+    if group:
+        yield group

@@ -1,0 +1,97 @@
+"""Measuring networks for person search on a test split: what they find, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from nas.data.scene_cache import SceneCache, SceneSize
+from nas.data.scenes import SceneData
+from nas.metrics.detection import Detection
+from nas.metrics.person_search import PersonSearch
+from nas.report.metrics import FORMAT
+from nas.system.files import write_json
+from nas.tasks.base import EvaluatedNetwork
+from nas.tasks.person_search.deployed import Deployed
+from nas.tasks.person_search.feed import MULTIPLE, cached
+from nas.tasks.person_search.found import find
+from nas.tasks.person_search.pictures import draw_sheets, draw_strips
+from nas.tasks.person_search.settings import SearchEvaluation
+from nas.training.stage import Stage
+from search_spaces.cost.counting import cost
+from search_spaces.cost.latency import latency
+
+TABLE_RANKS = (1, 5, 10)
+
+
+def measure(
+    networks: Sequence[EvaluatedNetwork],
+    data: SceneData,
+    size: SceneSize,
+    how: SearchEvaluation,
+    stage: Stage,
+    **further: object,
+) -> dict[str, Any]:
+    """Measures networks one after the other. `further` goes into `metrics.json` as it is.
+
+    Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
+    for the last one `strips/` of queries and `sheets/` of detections, each from the worst to the best.
+    """
+    cache = cached(data.test, size)
+    rows, curves = [], {}
+    for network in networks:
+        stage.prepare(network.net)
+        found = find(network.net, cache, data.queries, stage, how, f"{network.role}: frames")
+        found.save(stage.folder / "features" / f"{network.role}.safetensors")
+        detection = found.detection(cache, how)
+        row: dict[str, Any] = {"name": network.name, "role": network.role, **detected(detection)}
+        searched = found.search(cache, data.queries, how) if found.features.shape[1] else None
+        if searched is not None:
+            row |= accuracy(searched)
+            curves[network.name] = searched.cmc.tolist()
+        rows.append(row | price(network.net, cache, stage))
+    if searched is not None:
+        draw_strips(stage.folder / "strips", cache, data, found, searched, how)
+    draw_sheets(stage.folder / "sheets", cache, found, detection, how)
+    protocol = {
+        "same_camera": how.same_camera,
+        "min_score": how.min_score,
+        "min_iou": how.min_iou,
+        "num_queries": len(data.queries),
+        "num_skipped": searched.num_skipped if searched else 0,
+        "num_frames": len(data.test),
+        "num_boxes": len(cache.split.all_boxes.ids),
+        "short_side": size.short_side,
+        "long_side": size.long_side,
+    }
+    metrics = {"format": FORMAT, "data": data.name, **further, "protocol": protocol, "rows": rows, "cmc": curves}
+    write_json(stage.folder / "metrics.json", metrics)
+    return metrics
+
+
+def accuracy(result: PersonSearch) -> dict[str, float]:
+    """The search's numbers in a table's row; rank-k is what person search calls top-k."""
+    return {"mAP": result.mAP, **{f"rank{k}": result.rank(k) for k in TABLE_RANKS}}
+
+
+def detected(result: Detection) -> dict[str, float]:
+    """The detection's numbers in a table's row."""
+    return {"detection_AP": result.ap, "detection_recall": result.recall}
+
+
+def price(net: nn.Module, cache: SceneCache, stage: Stage) -> dict[str, float]:
+    """Parameters, multiply-adds and milliseconds of a frame of the most usual size, with a fixed number of regions."""
+    shapes, numbers = np.unique(cache.scaled, axis=0, return_counts=True)
+    width, height = (-(-shapes[numbers.argmax()] // MULTIPLE) * MULTIPLE).tolist()
+    net = Deployed(net)
+    counted = cost(net, height, width)
+    with stage.autocast():
+        milliseconds = latency(net, height, width, 1, stage.fabric.device, 2, 5)
+    return {
+        "parameters": counted.parameters,
+        "multiply_adds": counted.multiply_adds,
+        "ms_per_image_1": milliseconds,
+    }

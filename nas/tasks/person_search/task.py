@@ -1,0 +1,145 @@
+"""Person search: frames with persons in them, of whom queries are looked for in other frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.data.augment import SceneAugment
+from nas.data.sampling import Shuffled
+from nas.data.scene_cache import SceneCache, SceneSize
+from nas.data.scene_splits import HeldOutScenes, by_frame, findable, queries_among
+from nas.data.scenes import SceneData, SceneSource, SearchQueries
+from nas.data.sets.street import Street
+from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
+from nas.tasks.person_search.deployed import Deployed
+from nas.tasks.person_search.feed import MULTIPLE, SceneBatch, SceneBatches, cached
+from nas.tasks.person_search.found import find
+from nas.tasks.person_search.settings import SearchEvaluation
+from nas.training.stage import Stage
+from students.scenes import Scenes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """A part of a data set of scenes."""
+
+    cache: SceneCache
+    queries: SearchQueries | None = None
+    """To measure with."""
+    problem: str = ""
+
+
+class PersonSearchTask:
+    """See `nas.tasks.base.Task`."""
+
+    def check(self, recipe: TaskRecipe, data: SceneData, trainings: Sequence[Feeding]) -> None:
+        for what, value, kind in (
+            ("images", recipe.images, SceneSize),
+            ("evaluation", recipe.evaluation, SearchEvaluation),
+        ):
+            if not isinstance(value, kind):
+                raise ValueError(
+                    f"{data.name} is for person search, whose recipes have {kind.__name__} as {what}, not "
+                    f"{type(value).__name__}: take a recipe of person search, such as street_demo"
+                )
+        self.check_evaluation(data, recipe.evaluation)
+        for how in [*trainings, *([recipe.search] if recipe.strategy else [])]:
+            if not isinstance(how.sampling, Shuffled) or not isinstance(how.augment, SceneAugment):
+                raise ValueError(
+                    "frames are drawn in random order and mirrored: a training for person search needs "
+                    f"sampling=Shuffled(...) and augment=SceneAugment(...), not {type(how.sampling).__name__} and "
+                    f"{type(how.augment).__name__}"
+                )
+            if len(data.train) < how.sampling.batch_size:
+                raise ValueError(
+                    f"a batch has {how.sampling.batch_size} frames, {data.name} has {len(data.train)} to train on: "
+                    "lower the sampling's batch_size, or take more frames"
+                )
+
+    def check_evaluation(self, data: SceneData, evaluation: SearchEvaluation) -> None:
+        if evaluation.same_camera == "remove" and data.test.cameras is None:
+            raise ValueError(
+                f"{data.name} has no cameras, so the frames of the query's own camera cannot be left out: "
+                "use --evaluation.same-camera keep, or give the frames cameras"
+            )
+
+    def train_part(self, data: SceneData, recipe: TaskRecipe) -> Frames:
+        return Frames(cache=cached(data.train, recipe.images), problem="the training part has no queries")
+
+    def test_part(self, data: SceneData, recipe: TaskRecipe) -> Frames:
+        return Frames(cache=cached(data.test, recipe.images), queries=data.queries)
+
+    def halves(self, data: SceneData, recipe: TaskRecipe, rng: np.random.Generator) -> tuple[Frames, Frames]:
+        """Halves of the frames. Of the identities that are in two frames of the second half, at most
+        `num_measured_ids` are looked for there."""
+        if recipe.search.split != "image":
+            raise ValueError(
+                "scenes are halved by frame, as people walk together: leave search.split out, or set it to image"
+            )
+        cache = cached(data.train, recipe.images)
+        weights, alphas = by_frame(len(cache), rng)
+        half = cache.take(alphas)
+        wanted = np.random.default_rng(recipe.seed).permutation(findable(half.split))[: recipe.search.num_measured_ids]
+        queries = queries_among(half.split, np.sort(wanted), np.random.default_rng(recipe.seed))
+        problem = (
+            ""
+            if len(queries)
+            else f"{data.name}: nobody is in two frames of the half that trials are measured on: take more frames, or "
+            "a strategy that measures nothing, such as darts or gdas"
+        )
+        return Frames(cache=cache.take(weights)), Frames(cache=half, queries=queries, problem=problem)
+
+    def batches(self, data: SceneData, part: Frames, how: Feeding, seed: int, stage: Stage) -> SceneBatches:
+        return SceneBatches(
+            part.cache,
+            data.identities,
+            how.sampling.batch_size,
+            how.augment,
+            seed,
+            stage.fabric.device,
+            rank=stage.fabric.global_rank,
+            world_size=stage.fabric.world_size,
+        )
+
+    def value(self, net: nn.Module, part: Frames, recipe: TaskRecipe, stage: Stage) -> float:
+        assert part.queries is not None
+        found = find(net, part.cache, part.queries, stage, recipe.evaluation)
+        if not found.features.shape[1]:  # a detector alone
+            return found.detection(part.cache, recipe.evaluation).ap
+        return found.search(part.cache, part.queries, recipe.evaluation).mAP
+
+    def measure(
+        self,
+        networks: Sequence[EvaluatedNetwork],
+        data: SceneData,
+        images: SceneSize,
+        evaluation: SearchEvaluation,
+        stage: Stage,
+        **further: Any,
+    ) -> dict[str, Any]:
+        from nas.tasks.person_search.measure import measure  # which draws, and so imports plots
+
+        return measure(networks, data, images, evaluation, stage, **further)
+
+    def example(self, recipe: TaskRecipe, num_ids: int) -> SceneBatch:
+        """Of a frame as wide as it may be, with a person in each."""
+        short, long = (-(-side // MULTIPLE) * MULTIPLE for side in (recipe.images.short_side, recipe.images.long_side))
+        box, label = torch.tensor([[0.0, 0.0, short / 4, short / 2]]), torch.zeros(1, dtype=torch.int64)
+        sizes = torch.tensor([[short, long]] * 2)
+        scenes = Scenes(torch.empty(2, 3, short, long), sizes, (box,) * 2, (label,) * 2)
+        return SceneBatch(images=scenes, labels=torch.cat(scenes.labels))
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return Deployed(net)
+
+    def held_out(self, source: SceneSource, share: float, seed: int) -> HeldOutScenes:
+        return HeldOutScenes(source=source, share=share, seed=seed)
+
+    def small(self, recipe: R) -> R:
+        return replace(recipe, data=Street.small(), images=SceneSize(short_side=96, long_side=144))
