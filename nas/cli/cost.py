@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -21,12 +21,14 @@ from nas.models.network import FeatureNet
 from nas.recipe import Recipe
 from nas.report.table import Row, Table, as_rich, percent
 from nas.run import Run, read_architecture
+from nas.tasks.base import image_size
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import Cost, cost, thop_cost
 from students.named import STUDENTS
-from students.reid import ReID, ReIDNet
+from students.reid import ReID, ReIDNet, ReIDSpace
+from students.space import StudentSpace
 
-BY_THOP = "feature net by thop"
+FEATURE_NET, BY_THOP = "feature net", "by thop"
 BACKBONE, BRANCH = "backbone.", "branch."  # what stands before the names of decisions
 USAGE = f"""usage: nas cost STUDENT [--size HEIGHTxWIDTH] [--num-ids N] [--student NAME] [--thop] [--json]
 
@@ -52,9 +54,16 @@ class Options:
 class Subject:
     """The network to count: its space, what was decided of it (None: the published point), and its images' size."""
 
-    space: ReID
+    space: StudentSpace
     architecture: Architecture | None = None
     size: tuple[int, int] = (256, 128)
+    deployed: Callable[[nn.Module], nn.Module] = FeatureNet
+    """What of the network runs on a camera."""
+
+    @property
+    def part(self) -> str:
+        """What is deployed, in words."""
+        return FEATURE_NET if self.deployed is FeatureNet else "deployed net"
 
 
 def main(arguments: list[str]) -> int:
@@ -76,8 +85,8 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"--num-ids must be 0 (no classifier) or more, not {options.num_ids}")
     counted = costs(subject, height, width, options.num_ids)
     if options.thop:
-        net = FeatureNet(replace(subject.space, num_ids=1).student(subject.architecture))
-        counted[BY_THOP] = thop_cost(net, height, width)
+        net = subject.deployed(subject.space.with_ids(1).student(subject.architecture))
+        counted[f"{subject.part} {BY_THOP}"] = thop_cost(net, height, width)
     if options.json:
         print(json.dumps(_as_json(subject, counted), indent=2))
     else:
@@ -118,18 +127,22 @@ def size_of(text: str) -> tuple[int, int]:
 
 def costs(subject: Subject, height: int, width: int, num_ids: int = 0) -> dict[str, Cost]:
     """Cost of the `backbone`, of the `feature net` that is deployed (backbone, embedding, BNNeck) and, for `num_ids`
-    training identities, of the network `with classifier`. Nothing is allocated."""
+    training identities, of the network `with classifier`; of another task's network of what is deployed alone. Nothing
+    is allocated."""
     with torch.device("meta"):
-        net = cast(ReIDNet, replace(subject.space, num_ids=num_ids or 1).student(subject.architecture))
-    parts: dict[str, nn.Module] = {"backbone": net.backbone, "feature net": FeatureNet(net)}
-    if num_ids:
-        parts["with classifier"] = net
+        net = subject.space.with_ids(num_ids or 1).student(subject.architecture)
+    parts: dict[str, nn.Module] = {subject.part: subject.deployed(net)}
+    if isinstance(net, ReIDNet):
+        parts = {"backbone": net.backbone, **parts}
+        if num_ids:
+            parts["with classifier"] = net
     return {part: cost(module, height, width) for part, module in parts.items()}
 
 
 def _of_recipe(recipe: Recipe, architecture: Architecture | None) -> Subject:
     space, architecture = recipe.retrained.inference(architecture)
-    return Subject(cast(ReID, space), architecture, (recipe.images.height, recipe.images.width))
+    deployed = FeatureNet if isinstance(space, ReIDSpace) else recipe.task.deployed
+    return Subject(space, architecture, image_size(recipe.task, recipe), deployed)
 
 
 def _of_file(path: Path, student: str) -> Subject:
@@ -177,21 +190,21 @@ def _as_json(subject: Subject, counted: Mapping[str, Cost]) -> dict[str, Any]:
         "architecture": subject.architecture and subject.architecture.hash,
         "height": first.height,
         "width": first.width,
-        "embedding_dim": subject.space.embedding_dim,
+        "embedding_dim": getattr(subject.space, "embedding_dim", None),
         **parts,
     }
 
 
 def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> None:
-    feature = counted["feature net"]
+    feature = counted[subject.part]
     which = f"architecture {subject.architecture.hash}" if subject.architecture else "as published"
     console.print(
         f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False, markup=False
     )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
     console.print(as_rich(Table(("part", "parameters", "MACs"), tuple(rows))))
-    if BY_THOP in counted:
-        more = counted[BY_THOP].multiply_adds / feature.multiply_adds - 1
+    if by_thop := counted.get(f"{subject.part} {BY_THOP}"):
+        more = by_thop.multiply_adds / feature.multiply_adds - 1
         console.print(
             f"thop's count differs by {100 * more:+.2f} %: it adds operations for each normalisation, pooling and "
             "softmax, and misses what is no module of a type it knows. The count of record is torch's.",
@@ -208,4 +221,4 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
         )
         for name in types
     ]
-    console.print(as_rich(Table(("layers of the feature net", "% of MACs", "% of parameters"), tuple(shares))))
+    console.print(as_rich(Table((f"layers of the {subject.part}", "% of MACs", "% of parameters"), tuple(shares))))

@@ -160,7 +160,7 @@ def clip(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def reach_out(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Which of the boxes [N, 4] are not wholly in a frame of this width and height: bool [N]."""
-    return (boxes != clip(boxes, size)).any(axis=1)
+    return np.any(boxes != clip(boxes, size), axis=1)
 
 
 def have_area(boxes: np.ndarray) -> np.ndarray:

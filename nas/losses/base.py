@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from nas.data.batches import Batch
-from students.reid import ReIDOutput
 from students.space import StudentSpace
 from teachers.temperature import Falling, Temperature
 
@@ -28,9 +26,9 @@ class Loss(ABC):
     """Whether it reaches the branches of a network that has some."""
 
     @abstractmethod
-    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
-        """Scalars: `total`, which is minimised, and the parts it is made of, unweighted. `batch.teacher` is a
-        `TeacherOutput`, or None where nobody teaches."""
+    def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
+        """Of what the network says of a batch, scalars: `total`, which is minimised, and the parts it is made of,
+        unweighted. `batch.teacher` is what the teacher says (a `TeacherOutput`), or None where nobody teaches."""
 
     @property
     def teacher_maps(self) -> tuple[str, ...]:

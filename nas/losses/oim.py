@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from nas.losses.base import Loss, Losses
 from students.losses import box_regression, cross_entropy, objectness, oim
 from students.scenes import TABLE, SearchOutput
@@ -33,7 +35,7 @@ class OIMLoss(Loss):
             "class": cross_entropy(out.class_logits, out.roi_labels),
             "box": box_regression(out.box_deltas, out.roi_targets, out.roi_labels),
         }
-        total = sum(parts.values())
+        total = torch.stack([*parts.values()]).sum()
         if out.id_logits.shape[1]:
             parts["oim"] = oim(out.id_logits, out.roi_ids)
             total = total + self.weight * parts["oim"]

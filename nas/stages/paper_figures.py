@@ -17,6 +17,7 @@ from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import curves, weight_histograms
 from nas.run import RESULTS, Run
+from nas.tasks.base import image_size
 from search_spaces.space import Staged
 from students.reid import ReIDNet
 
@@ -83,12 +84,13 @@ def _plane(run: Run) -> Figure:
     known = np.unique(gallery.ids[gallery.ids > 0])
     chosen = generator.choice(known, min(NUM_IDENTITIES, len(known)), replace=False)
     mine = gallery.take(np.isin(gallery.ids, chosen))
-    images = ImageCache(mine, run.recipe.images.height, run.recipe.images.width).get(np.arange(len(mine)))
+    images = ImageCache(mine, *image_size(run.recipe.task, run.recipe)).get(np.arange(len(mine)))
+    how: Any = run.recipe.evaluation  # of crops: the papers' figures are
     net = Network.load(run.folder / RESULTS["retrain"]).net
     views = VIEWS(images, torch.Generator().manual_seed(run.recipe.seed))
     with torch.inference_mode():
-        features = torch.cat([net(part).feature for part in views.split(run.recipe.evaluation.batch_size)])
-    return tsne(features.numpy(), mine.ids, None, distance=run.recipe.evaluation.distance, seed=run.recipe.seed)
+        features = torch.cat([net(part).feature for part in views.split(how.batch_size)])
+    return tsne(features.numpy(), mine.ids, None, distance=how.distance, seed=run.recipe.seed)
 
 
 def _first_runs(results: Results, folder: Path) -> list[tuple[Mapping[str, Any], Path]]:

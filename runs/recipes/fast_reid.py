@@ -10,6 +10,7 @@ optimiser: those of the strong baseline stand here.
 from dataclasses import replace
 from pathlib import Path
 
+from nas.data.augment import Augment
 from nas.data.images import Images
 from nas.data.sets.market1501 import Market1501
 from nas.losses.kd import KDLoss
@@ -34,7 +35,7 @@ def fast_reid() -> Recipe:
         strategy=None,
         teacher=TeacherRecipe(net=teacher, training=training),
         loss=KDLoss(),
-        retrain=replace(training, augment=replace(training.augment, erase=0.0)),  # without random erasing
+        retrain=replace(training, augment=Augment()),  # without random erasing
     )
 
 

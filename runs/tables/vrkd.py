@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nas.data.images import Images
 from nas.data.sets.vehicleid import VehicleID
 from nas.recipe import Recipe
 from nas.study.published import Published
@@ -101,4 +102,4 @@ def _rough(recipe: Recipe) -> Recipe:
 
 
 def _large(recipe: Recipe) -> Recipe:
-    return replace(recipe, images=replace(recipe.images, height=512, width=512))
+    return replace(recipe, images=Images(height=512, width=512))
