@@ -72,6 +72,29 @@ class Augment:
         return Sampled(flip.long(), *corner, *(rectangle * erased))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SceneAugment:
+    """Random mirroring of frames, with their boxes.
+
+    flip: probability of mirroring left to right.
+    """
+
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must be a probability in [0, 1], not {self.flip}")
+
+    def small(self) -> "SceneAugment":
+        return self
+
+
+def mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    """The boxes x1, y1, x2, y2 [N, 4] of the mirror image of one that is `width` wide."""
+    x1, y1, x2, y2 = boxes.T
+    return np.stack([width - x2, y1, width - x1, y2], axis=1)
+
+
 def _rectangles(num_images: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Rectangles for random erasing, int64 [4, B]: top, bottom, left, right; zeros where none of ten fits."""
     area, log_aspect, down, across = torch.rand(4, num_images, 10, generator=generator)

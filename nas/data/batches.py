@@ -1,10 +1,10 @@
 """From a split to batches on a device: drawn by seed, augmented as a whole, prepared ahead."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,14 @@ from nas.data.cache import ImageCache
 from nas.data.label_noise import fewest_identities, noisy_labels
 from nas.data.sampling import Sampling
 
+T = TypeVar("T")
+
 
 class Batch(NamedTuple):
-    """Images float [B, 3, H, W], ImageNet-normalised; labels int64 [B]; what a teacher said about them, once asked."""
+    """Images float [B, 3, H, W], ImageNet-normalised, or what else a task's networks take; labels int64 [B]; what a
+    teacher said about them, once asked."""
 
-    images: Tensor
+    images: Any
     labels: Tensor
     teacher: Any = None
 
@@ -54,9 +57,7 @@ class Batches:
             raise ValueError(f"every image needs one label; got {len(labels)} labels for {len(cache)} images")
         self.cache, self.labels, self.sampling, self.augment = cache, labels, sampling, augment
         self.seed, self.num_prefetch = seed, num_prefetch
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None:  # the preparing thread would take the first one
-            self.device = torch.device("cuda", torch.cuda.current_device())
+        self.device = this_device(device)
         self.indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
         self.rank, self.world_size = rank, world_size
         self.label_noise = label_noise
@@ -74,18 +75,7 @@ class Batches:
         labels = self._labels(epoch)
         plan = self._plan(epoch, labels)
         steps = (self.rank + step * self.world_size for step in range(start, len(self)))  # counted over all ranks
-        if self.num_prefetch == 0:
-            yield from (self._batch(epoch, step, plan[step], labels) for step in steps)
-            return
-        pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))  # the rest is the network's
-        try:
-            ahead = deque(pool.submit(self._batch, epoch, s, plan[s], labels) for s in islice(steps, self.num_prefetch))
-            while ahead:
-                ready = ahead.popleft().result()
-                ahead.extend(pool.submit(self._batch, epoch, s, plan[s], labels) for s in islice(steps, 1))
-                yield ready
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return prefetched(lambda step: self._batch(epoch, step, plan[step], labels), steps, self.num_prefetch)
 
     def _check_noise(self) -> None:
         if not self.label_noise:
@@ -109,10 +99,38 @@ class Batches:
         return self.indices[plan]
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray, labels: np.ndarray) -> Batch:
-        seed = np.random.SeedSequence([self.seed, epoch, step]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> 1))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step))
         images = self.augment(self.cache.get(chosen), generator, self.device)
         chosen_labels = torch.as_tensor(labels[chosen], dtype=torch.int64)
         if self.device.type == "cuda":
             chosen_labels = chosen_labels.pin_memory()
         return Batch(images, chosen_labels.to(self.device, non_blocking=True))
+
+
+def prefetched(prepare: Callable[[int], T], steps: Iterator[int], num_prefetch: int) -> Iterator[T]:
+    """What `prepare` makes of each step, in order; a thread works `num_prefetch` steps ahead. Its errors are raised
+    here."""
+    if num_prefetch == 0:
+        yield from map(prepare, steps)
+        return
+    pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))  # the rest is the network's
+    try:
+        ahead = deque(pool.submit(prepare, step) for step in islice(steps, num_prefetch))
+        while ahead:
+            ready = ahead.popleft().result()
+            ahead.extend(pool.submit(prepare, step) for step in islice(steps, 1))
+            yield ready
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def this_device(device: torch.device | str) -> torch.device:
+    """`device` with its number, for a thread that would take the first one."""
+    device = torch.device(device)
+    is_open = device.type == "cuda" and device.index is None
+    return torch.device("cuda", torch.cuda.current_device()) if is_open else device
+
+
+def seed_of(seed: int, epoch: int, step: int) -> int:
+    """What a generator of torch is seeded with for one batch."""
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)

@@ -59,6 +59,24 @@ def shuffled(labels: np.ndarray, batch_size: int, rng: np.random.Generator) -> n
     return rng.permutation(len(labels))[: num_batches * batch_size].reshape(num_batches, batch_size)
 
 
+def bucketed(shapes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of images in random order, int64 [N // batch_size, batch_size], so that those of a batch have the same of
+    the `shapes` [N, 2] as far as possible: only what is left of each shape is mixed, with the shapes next to it.
+
+    Raises ValueError when there are fewer images than `batch_size`.
+    """
+    order = shuffled(np.arange(len(shapes)), batch_size, rng).ravel()
+    bucket = np.unique(shapes[order], axis=0, return_inverse=True)[1].ravel()
+    batches, left = [], []
+    for one in range(bucket.max() + 1):
+        members = order[bucket == one]
+        full = len(members) // batch_size * batch_size
+        batches.append(members[:full].reshape(-1, batch_size))
+        left.append(members[full:])
+    batches.append(np.concatenate(left).reshape(-1, batch_size))
+    return rng.permutation(np.concatenate(batches))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassBalanced:
     """Batches of `num_ids` identities with `images_per_id` images of each: see `class_balanced`."""

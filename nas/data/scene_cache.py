@@ -160,12 +160,12 @@ def clip(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def reach_out(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Which of the boxes [N, 4] are not wholly in a frame of this width and height: bool [N]."""
-    return (boxes != clip(boxes, size)).any(axis=1)
+    return np.any(boxes != clip(boxes, size), axis=1)
 
 
 def have_area(boxes: np.ndarray) -> np.ndarray:
     """Which of the boxes [N, 4] have a width and a height: bool [N]."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
 
 
 def clipped(split: SceneSplit, sizes: np.ndarray) -> SceneSplit:

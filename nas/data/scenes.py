@@ -147,8 +147,7 @@ class SceneData:
     @property
     def train_labels(self) -> tuple[np.ndarray, ...]:
         """The labels of the boxes of each training frame, int64 [N]: 0 .. number of identities - 1, or -1."""
-        known = np.array(self.identities, dtype=np.int64)
-        return tuple(np.where(ids >= 0, np.searchsorted(known, ids), NO_IDENTITY) for ids in self.train.ids)
+        return labels_of(self.train.ids, self.identities)
 
     def query_name(self, query: int) -> str:
         return f"identity {self.queries.ids[query]} in {self.test.images.name(int(self.queries.frames[query]))}"
@@ -171,6 +170,13 @@ class SceneData:
             "query_identities": num_known(self.queries.ids),
             "cameras": num_known(cameras),
         }
+
+
+def labels_of(ids: Sequence[np.ndarray], identities: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """For the identities int64 [N] of the boxes of each frame their places among `identities`, which are ascending and
+    have them all; -1 stays."""
+    known = np.array(identities, dtype=np.int64)
+    return tuple(np.where(of_frame >= 0, np.searchsorted(known, of_frame), NO_IDENTITY) for of_frame in ids)
 
 
 def trained_queries(data: SceneData) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""From the frames of a split to batches on a device: drawn by seed, mirrored, padded, prepared ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.data.augment import SceneAugment, mirrored, normalise
+from nas.data.batches import Batch, prefetched, seed_of, this_device
+from nas.data.sampling import bucketed
+from nas.data.scene_cache import SceneCache
+from nas.data.scenes import labels_of
+from students.scenes import Scenes
+
+MULTIPLE = 32
+"""Of which the sides of a batch are multiples: the largest stride of the backbones."""
+
+
+class SceneBatches:
+    """The batches of an epoch. Each is a pure function of (seed, epoch, step), so a run can go on at any step.
+
+    identities: those that the labels count, ascending: all that the boxes of `cache` have. indices: the frames to draw
+        from (default: all), such as one half.
+    batch_size: frames of a batch; they have the same shape as far as possible (see `bucketed`). The rest of an epoch
+        that fills no batch is left out, another one each time.
+    num_prefetch: how many batches a thread prepares ahead; 0 prepares each when it is asked for.
+    rank, world_size: of several processes, each takes every `world_size`-th batch, and all take equally many.
+    """
+
+    def __init__(
+        self,
+        cache: SceneCache,
+        identities: Sequence[int],
+        batch_size: int,
+        augment: SceneAugment,
+        seed: int,
+        device: torch.device | str = "cpu",
+        num_prefetch: int = 2,
+        *,
+        indices: np.ndarray | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.cache, self.batch_size, self.augment = cache, batch_size, augment
+        self.labels = labels_of(cache.split.ids, identities)
+        self.seed, self.num_prefetch, self.device = seed, num_prefetch, this_device(device)
+        self.indices = np.arange(len(cache)) if indices is None else np.asarray(indices)
+        self.rank, self.world_size = rank, world_size
+        self._length = len(self._plan(0)) // world_size
+        if self._length == 0:
+            raise ValueError(f"{world_size} processes need a batch each, but an epoch has fewer; use smaller batches")
+
+    def __len__(self) -> int:
+        """Batches of an epoch, for this rank."""
+        return self._length
+
+    def __call__(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from this rank's step `start` on: their images are `Scenes`, their labels those of all
+        boxes, one frame after the other."""
+        plan = self._plan(epoch)
+        steps = (self.rank + step * self.world_size for step in range(start, len(self)))  # counted over all ranks
+        return prefetched(lambda step: self._batch(epoch, step, plan[step]), steps, self.num_prefetch)
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """The frames of all ranks' batches in `epoch`, int64 [num_batches, B]."""
+        shapes = -(-self.cache.scaled[self.indices] // MULTIPLE)
+        return self.indices[bucketed(shapes, self.batch_size, np.random.default_rng([self.seed, epoch]))]
+
+    def _batch(self, epoch: int, step: int, chosen: np.ndarray) -> Batch:
+        seed = seed_of(self.seed, epoch, step)
+        flips = torch.rand(len(chosen), generator=torch.Generator().manual_seed(seed)) < self.augment.flip
+        frames, boxes = [], []
+        for i, flip in zip(chosen.tolist(), flips.tolist(), strict=True):
+            frame, of_frame = self.cache.get(i), self.cache.boxes(i)
+            frames.append(frame.flip(2) if flip else frame)
+            boxes.append(mirrored(of_frame, frame.shape[2]) if flip else of_frame)
+        scenes = scenes_of(frames, boxes, [self.labels[i] for i in chosen], seed, self.device)
+        return Batch(scenes, torch.cat(scenes.labels))
+
+
+def scenes_of(
+    frames: Sequence[Tensor],
+    boxes: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Scenes:
+    """A batch on `device` of frames uint8 [3, H, W] on the CPU, with boxes [N, 4] in their pixels and labels [N]."""
+    device = torch.device(device)
+    sizes = torch.tensor([frame.shape[1:] for frame in frames])
+    height, width = (-(-sizes.amax(dim=0) // MULTIPLE) * MULTIPLE).tolist()
+    padded = torch.zeros(len(frames), 3, height, width, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for target, frame in zip(padded, frames, strict=True):
+        target[:, : frame.shape[1], : frame.shape[2]] = frame
+    tensors = normalise(padded.to(device, non_blocking=True))
+    for image, (h, w) in zip(tensors, sizes.tolist(), strict=True):
+        image[:, h:] = 0.0
+        image[:, :, w:] = 0.0
+    return Scenes(
+        tensors,
+        sizes.to(device),
+        tuple(torch.as_tensor(one, dtype=torch.float32, device=device) for one in boxes),
+        tuple(torch.as_tensor(one, dtype=torch.int64, device=device) for one in labels),
+        seed,
+    )
