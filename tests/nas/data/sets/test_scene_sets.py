@@ -180,7 +180,7 @@ class TestPRW:
     @pytest.mark.parametrize(
         ("names", "problem"),
         [
-            (["c1s1_000001", "holiday"], 'such as c1s1_000001, not "holiday"'),
+            (["c1s1_000001", "holiday"], 'such as c1s1_001051, not "holiday"'),
             (["c1s1_000001", "c1s1_000001.jpg"], "must list a frame once, but lists again c1s1_000001"),
             (["c1s1_000001", "c1s2_000001"], "both have c1s2_000001"),
         ],
