@@ -19,7 +19,8 @@ from nas.data.batches import Batches
 from nas.data.cache import ImageCache
 from nas.data.images import NUM_THREADS, Files
 from nas.data.sampling import Shuffled
-from nas.data.sets import class_for, data_set
+from nas.data.sets import data_set, names_for
+from nas.data.source import DataSource
 from nas.metrics.retrieval import check_counts
 from nas.training.machine import Machine
 
@@ -60,8 +61,10 @@ def loader(
 @contextmanager
 def _files(data: str, path: Path | None, num_images: int) -> Iterator[Split]:
     """The first training images, in files, for as long as the `with` lasts."""
-    class_for("reid", data, "the benchmark")
-    train = data_set(data, path).load().train
+    source = data_set(data, path)
+    if not isinstance(source, DataSource):
+        raise ValueError(f"the benchmark takes a data set of crops, {', '.join(names_for('reid'))}; {data} is none")
+    train = source.load().train
     split = train.take(np.arange(min(num_images, len(train))))
     if not getattr(split.images, "always_readable", False):
         yield split

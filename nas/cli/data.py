@@ -20,12 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from nas.data.base import ReIDData
-from nas.data.check.check import Checked, SplitFacts, Spread, check
+from nas.data.check.check import Checked, ImageFacts, SceneFacts, SplitFacts, Spread, check
 from nas.data.check.look import image_folders
 from nas.data.check.problems import Severity
+from nas.data.scenes import SceneData
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
 from nas.report.contact_sheet import contact_sheet
+from nas.report.scene_sheet import scene_sheet
 from nas.report.table import MISSING, Row, Table, as_rich
 from nas.system.files import write_bytes
 
@@ -72,7 +74,9 @@ def main(arguments: list[str]) -> int:
     with progress_bar() as progress:
         checked = check(data, source.published(), strict=source.strict, progress=progress)
     picture = io.BytesIO()
-    contact_sheet(data, np.random.default_rng(options.sheet_seed)).save(picture, "png")
+    rng = np.random.default_rng(options.sheet_seed)
+    drawn = scene_sheet(data, rng) if isinstance(data, SceneData) else contact_sheet(data, rng)
+    drawn.save(picture, "png")
     write_bytes(sheet, picture.getvalue())
     if options.json:
         print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
@@ -98,7 +102,7 @@ def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     return {field.name: getattr(given, field.name) for field in asked}, given.options
 
 
-def allowed_sheet(sheet: Path, data: ReIDData, path: Path | None) -> Path:
+def allowed_sheet(sheet: Path, data: ReIDData | SceneData, path: Path | None) -> Path:
     """`sheet`, unless it would lie in the data set's folder: where images are, and what contains them below `path`."""
     if sheet.suffix != ".png":
         raise ValueError(f'the contact sheet is a PNG picture, so --sheet must end in .png; got "{sheet}"')
@@ -158,12 +162,26 @@ def verdict(checked: Checked) -> str:
     return ", ".join(f"{severity}s: {kinds[severity]}" for severity in COLOURS)
 
 
-FACTS: dict[str, Callable[[SplitFacts], str]] = {
+COUNTED: dict[str, Callable[[ImageFacts], str]] = {
     "images": lambda split: f"{split.num_images:,}",
     "unreadable images": lambda split: f"{split.num_unreadable:,}",
+}
+CROPS: dict[str, Callable[[SplitFacts], str]] = {
     "identities": lambda split: f"{split.num_identities:,}",
     "identities with one image": lambda split: f"{split.num_single:,}",
     "images per identity (min / median / max)": lambda split: spread(split.images_per_identity),
+}
+SCENES: dict[str, Callable[[SceneFacts], str]] = {
+    "images without boxes": lambda split: f"{split.num_empty:,}",
+    "boxes": lambda split: f"{split.num_boxes:,}",
+    "boxes without identity": lambda split: f"{split.num_unknown:,}",
+    "boxes per image (min / median / max)": lambda split: spread(split.boxes_per_image),
+    "height of boxes, px (min / median / max)": lambda split: spread(split.box_height),
+    "identities": lambda split: f"{split.num_identities:,}",
+    "images per identity (min / median / max)": lambda split: spread(split.images_per_identity),
+    "queries": lambda split: MISSING if split.num_queries is None else f"{split.num_queries:,}",
+}
+STORED: dict[str, Callable[[ImageFacts], str]] = {
     "cameras": lambda split: MISSING if split.num_cameras is None else f"{split.num_cameras:,}",
     "image sizes": lambda split: f"{split.num_sizes:,}",
     "width, px (min / median / max)": lambda split: spread(split.width),
@@ -175,7 +193,9 @@ FACTS: dict[str, Callable[[SplitFacts], str]] = {
 
 def split_table(checked: Checked) -> Table:
     """A column for each split."""
-    rows = [Row((name, *map(cell, checked.splits.values()))) for name, cell in FACTS.items()]
+    is_scenes = any(isinstance(split, SceneFacts) for split in checked.splits.values())
+    cells: dict[str, Callable[[Any], str]] = {**COUNTED, **(SCENES if is_scenes else CROPS), **STORED}
+    rows = [Row((name, *map(cell, checked.splits.values()))) for name, cell in cells.items()]
     return Table(columns=("", *checked.splits), rows=tuple(rows))
 
 

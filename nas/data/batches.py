@@ -19,9 +19,10 @@ T = TypeVar("T")
 
 
 class Batch(NamedTuple):
-    """Images float [B, 3, H, W], ImageNet-normalised; labels int64 [B]; what a teacher said about them, once asked."""
+    """Images float [B, 3, H, W], ImageNet-normalised, or what else a task's networks take; labels int64 [B]; what a
+    teacher said about them, once asked."""
 
-    images: Tensor
+    images: Any
     labels: Tensor
     teacher: Any = None
 

@@ -65,8 +65,7 @@ def bucketed(shapes: np.ndarray, batch_size: int, rng: np.random.Generator) -> n
 
     Raises ValueError when there are fewer images than `batch_size`.
     """
-    order = shuffled(np.arange(len(shapes)), batch_size, rng)  # which are left out changes, and it refuses too few
-    order = order.ravel()
+    order = shuffled(np.arange(len(shapes)), batch_size, rng).ravel()
     bucket = np.unique(shapes[order], axis=0, return_inverse=True)[1].ravel()
     batches, left = [], []
     for one in range(bucket.max() + 1):

@@ -165,7 +165,7 @@ def reach_out(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def have_area(boxes: np.ndarray) -> np.ndarray:
     """Which of the boxes [N, 4] have a width and a height: bool [N]."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
 
 
 def clipped(split: SceneSplit, sizes: np.ndarray) -> SceneSplit:

@@ -74,7 +74,7 @@ def counted(split: Split, identity: int, what: str) -> str:
 def tiles(split: Split, identity: int, num: int, rng: np.random.Generator, is_query: bool = False) -> list[Tile]:
     """At most `num` images of `identity`, in the order of their cameras."""
     found = []
-    for i in over_cameras(split, rng.permutation(np.flatnonzero(split.ids == identity)), num):
+    for i in over_cameras(split.cameras, rng.permutation(np.flatnonzero(split.ids == identity)), num):
         try:
             image = split.images.read(int(i))
         except ValueError:
@@ -84,20 +84,20 @@ def tiles(split: Split, identity: int, num: int, rng: np.random.Generator, is_qu
     return found
 
 
-def over_cameras(split: Split, indices: np.ndarray, num: int) -> np.ndarray:
+def over_cameras(all_cameras: np.ndarray | None, indices: np.ndarray, num: int) -> np.ndarray:
     """The first image of each camera among `indices`, then the second of each and so on, until there are `num`; in the
-    order of their cameras."""
-    if split.cameras is None:
+    order of their cameras, of which `all_cameras` has one for each image."""
+    if all_cameras is None:
         return indices[:num]
-    cameras = split.cameras[indices]
+    cameras = all_cameras[indices]
     turn = [(cameras[:i] == camera).sum() for i, camera in enumerate(cameras)]
     chosen = np.argsort(turn, kind="stable")[:num]
     return indices[chosen[np.argsort(cameras[chosen], kind="stable")]]
 
 
-def drawn_sheet(title: str, subtitle: str, panels: list[Panel], num_images: int) -> Image.Image:
-    """Panels beside each other under a header; room for `num_images` tiles in each row."""
-    width, height = tile_size([tile.image for panel in panels for row in panel.rows for tile in row.tiles])
+def drawn_sheet(title: str, subtitle: str, panels: list[Panel], num_images: int, area: float = AREA) -> Image.Image:
+    """Panels beside each other under a header; room for `num_images` tiles of `area` pixels in each row."""
+    width, height = tile_size([tile.image for panel in panels for row in panel.rows for tile in row.tiles], area)
     panel_width = LABEL + num_images * (width + GAP) - GAP
     row_height = height + CAPTION + GAP
     num_rows = max(len(panel.rows) for panel in panels)
@@ -116,11 +116,11 @@ def drawn_sheet(title: str, subtitle: str, panels: list[Panel], num_images: int)
     return sheet
 
 
-def tile_size(images: list[Image.Image | None]) -> tuple[int, int]:
+def tile_size(images: list[Image.Image | None], area: float = AREA) -> tuple[int, int]:
     """Width and height with the images' median shape, between 1:3 and 3:1, and the area of every tile."""
     shapes = [image.width / image.height for image in images if image is not None] or [1 / 2]
     shape = float(np.clip(np.median(shapes), 1 / 3, 3))
-    return round((AREA * shape) ** 0.5), round((AREA / shape) ** 0.5)
+    return round((area * shape) ** 0.5), round((area / shape) ** 0.5)
 
 
 def _row(sheet: Image.Image, row: Row, left: int, top: int, size: tuple[int, int]) -> None:

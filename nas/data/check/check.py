@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from nas.data.base import ReIDData, num_known
-from nas.data.check.look import Seen, look
+from nas.data.check.look import Looked, Seen, look
 from nas.data.check.problems import Problem, problems
+from nas.data.check.scene_problems import scene_problems
 from nas.data.images import NUM_THREADS
+from nas.data.scenes import SceneData
 
 
 @dataclass(frozen=True)
@@ -20,20 +23,15 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitFacts:
-    """What is in a split.
+class ImageFacts:
+    """What the images of a split are.
 
-    num_identities: without junk (-1). num_single: those with one image only. images_per_identity, num_single: without
-    the gallery's distractors, which are no identity that a query has. num_sizes, width, height (pixels, each by
-    itself), formats and modes (Pillow's names): of the images that can be decoded. num_cameras: without the unknown one
-    (-1). images_per_camera: by the camera's number as text.
+    num_sizes, width, height (pixels, each by itself), formats and modes (Pillow's names): of the images that can be
+    decoded. num_cameras: without the unknown one (-1). images_per_camera: by the camera's number as text.
     """
 
     num_images: int
     num_unreadable: int
-    num_identities: int
-    num_single: int
-    images_per_identity: Spread | None
     num_cameras: int | None
     images_per_camera: dict[str, int] | None
     num_sizes: int
@@ -44,16 +42,47 @@ class SplitFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitFacts(ImageFacts):
+    """What is in a split of crops.
+
+    num_identities: without junk (-1). num_single: those with one image only. images_per_identity, num_single: without
+    the gallery's distractors, which are no identity that a query has.
+    """
+
+    num_identities: int
+    num_single: int
+    images_per_identity: Spread | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFacts(ImageFacts):
+    """What is in a split of scenes.
+
+    num_unknown: boxes of persons without identity. num_empty: frames without boxes. num_queries: None in training.
+    box_height: in pixels, as the boxes are listed.
+    """
+
+    num_boxes: int
+    num_unknown: int
+    num_identities: int
+    num_empty: int
+    num_queries: int | None
+    boxes_per_image: Spread | None
+    images_per_identity: Spread | None
+    box_height: Spread | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checked:
     """What `check` found. Images are named relative to `folder`, the deepest one that contains them all.
 
-    counts: see `ReIDData.counts`; published: what some of them should be. unreadable: name to reason. duplicates:
-    groups of images with the same bytes.
+    counts: see `ReIDData.counts` and `SceneData.counts`; published: what some of them should be. unreadable: name to
+    reason. duplicates: groups of images with the same bytes.
     """
 
     name: str
     folder: str | None
-    splits: dict[str, SplitFacts]
+    splits: dict[str, SplitFacts] | dict[str, SceneFacts]
     counts: dict[str, int]
     published: dict[str, int]
     unreadable: dict[str, str]
@@ -71,7 +100,7 @@ class Checked:
 
 
 def check(
-    data: ReIDData,
+    data: ReIDData | SceneData,
     published: Mapping[str, int],
     *,
     strict: bool = False,
@@ -80,40 +109,80 @@ def check(
 ) -> Checked:
     """Opens every image of `data`, each file once.
 
-    data, published: what `DataSource.listed` and `DataSource.published` give. strict: counts that are not the
-    published ones are an error. progress: called with (images done, images in all).
+    data, published: what `listed` and `published` of its source give. strict: counts that are not the published ones
+    are an error. progress: called with (images done, images in all).
     """
-    looked = look(data, num_threads, progress)
+    splits: dict[str, SplitFacts] | dict[str, SceneFacts]
+    if isinstance(data, SceneData):
+        scenes = look(data, num_threads, progress)
+        splits = {name: scene_facts(data, name, scenes.seen[name]) for name in data.splits}
+        return _checked(scenes, published, splits, scene_problems(scenes, published, strict))
+    crops = look(data, num_threads, progress)
+    splits = {name: facts(data, name, crops.seen[name]) for name in data.splits}
+    return _checked(crops, published, splits, problems(crops, published, strict))
+
+
+def _checked(
+    looked: Looked,
+    published: Mapping[str, int],
+    splits: dict[str, SplitFacts] | dict[str, SceneFacts],
+    found: tuple[Problem, ...],
+) -> Checked:
     return Checked(
-        name=data.name,
+        name=looked.data.name,
         folder=None if looked.folder is None else str(looked.folder),
-        splits={name: facts(data, name, looked.seen[name]) for name in data.splits},
-        counts=data.counts(),
+        splits=splits,
+        counts=looked.data.counts(),
         published=dict(published),
         unreadable={looked.name(place): seen.reason for place, seen in looked.everything() if seen.reason},
         duplicates=tuple(tuple(map(looked.name, group)) for group in looked.duplicates),
-        problems=problems(looked, published, strict),
+        problems=found,
     )
+
+
+def image_facts(cameras: np.ndarray | None, seen: Sequence[Seen]) -> dict[str, Any]:
+    """The fields of `ImageFacts`."""
+    decoded = [one for one in seen if not one.reason]
+    return {
+        "num_images": len(seen),
+        "num_unreadable": len(seen) - len(decoded),
+        "num_cameras": None if cameras is None else num_known(cameras),
+        "images_per_camera": None if cameras is None else numbers_of(cameras.tolist()),
+        "num_sizes": len({one.size for one in decoded}),
+        "width": spread([one.size[0] for one in decoded]),
+        "height": spread([one.size[1] for one in decoded]),
+        "formats": numbers_of(one.format for one in decoded),
+        "modes": numbers_of(one.mode for one in decoded),
+    }
 
 
 def facts(data: ReIDData, name: str, seen: Sequence[Seen]) -> SplitFacts:
     split = data.splits[name]
     is_distractor = (name == "gallery") & ~np.isin(split.ids, data.query.ids)
-    decoded = [one for one in seen if not one.reason]
     images_of = np.unique(split.ids[(split.ids >= 0) & ~is_distractor], return_counts=True)[1]
     return SplitFacts(
-        num_images=len(split),
-        num_unreadable=len(seen) - len(decoded),
         num_identities=num_known(split.ids),
         num_single=int((images_of == 1).sum()),
         images_per_identity=spread(images_of),
-        num_cameras=None if split.cameras is None else num_known(split.cameras),
-        images_per_camera=None if split.cameras is None else numbers_of(split.cameras.tolist()),
-        num_sizes=len({one.size for one in decoded}),
-        width=spread([one.size[0] for one in decoded]),
-        height=spread([one.size[1] for one in decoded]),
-        formats=numbers_of(one.format for one in decoded),
-        modes=numbers_of(one.mode for one in decoded),
+        **image_facts(split.cameras, seen),
+    )
+
+
+def scene_facts(data: SceneData, name: str, seen: Sequence[Seen]) -> SceneFacts:
+    split = data.splits[name]
+    frames, corners, ids = split.all_boxes
+    images_of = np.unique(np.unique(np.stack([ids, frames])[:, ids >= 0], axis=1)[0], return_counts=True)[1]
+    num_boxes = np.bincount(frames, minlength=len(split))
+    return SceneFacts(
+        num_boxes=len(ids),
+        num_unknown=int((ids < 0).sum()),
+        num_identities=num_known(ids),
+        num_empty=int((num_boxes == 0).sum()),
+        num_queries=len(data.queries) if name == "test" else None,
+        boxes_per_image=spread(num_boxes),
+        images_per_identity=spread(images_of),
+        box_height=spread(np.rint(corners[:, 3] - corners[:, 1])),
+        **image_facts(split.cameras, seen),
     )
 
 

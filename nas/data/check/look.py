@@ -9,12 +9,13 @@ from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
 from nas.data.base import ReIDData
 from nas.data.images import Files, ImageSource, Joined, Taken, orientation_of, reason_of, to_rgb
+from nas.data.scenes import SceneData
 
 CHUNK = 64  # images that a thread looks at in one go, so that what waits stays small even with a million images
 DRAWN = "drawn"
@@ -50,11 +51,14 @@ class Place(NamedTuple):
     number: int
 
 
+D = TypeVar("D", bound=ReIDData | SceneData)
+
+
 @dataclass(frozen=True)
-class Looked:
+class Looked(Generic[D]):
     """A data set, and what each image of each split turned out to be."""
 
-    data: ReIDData
+    data: D
     seen: dict[str, list[Seen]]
 
     def everything(self) -> Iterator[tuple[Place, Seen]]:
@@ -81,7 +85,7 @@ class Looked:
         return [group for group in groups.values() if len(group) > 1]
 
 
-def look(data: ReIDData, num_threads: int, progress: Callable[[int, int], None] | None = None) -> Looked:
+def look(data: D, num_threads: int, progress: Callable[[int, int], None] | None = None) -> Looked[D]:
     """Looks at every image. `progress` is called with (images done, images in all)."""
     files = {name: files_of(split.images) for name, split in data.splits.items()}
     chunks = [
@@ -147,7 +151,7 @@ def seen_drawn(images: ImageSource, i: int) -> Seen:
     return Seen(sha256(f"{image.size}".encode() + image.tobytes()).digest(), DRAWN, image.mode, image.size)
 
 
-def image_folders(data: ReIDData) -> set[Path]:
+def image_folders(data: ReIDData | SceneData) -> set[Path]:
     """The folders that image files lie in, as absolute paths; empty where images are not files."""
     files = [file for split in data.splits.values() for file in files_of(split.images) if file is not None]
     return {folder.absolute() for folder in {file.path.parent for file in files}}

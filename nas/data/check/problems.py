@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from PIL import Image
 
 from nas.data.base import ReIDData
 from nas.data.check.look import DRAWN, Looked, Place
-from nas.data.checks import LEFT_OUT, NOT_TURNED, TOO_DARK, count_differences, listing, too_dark
+from nas.data.checks import LEFT_OUT, NOT_TURNED, TOO_DARK, Counted, count_differences, listing, too_dark
 
 MODES = {
     "1": "black and white, read as RGB with three equal channels",
@@ -46,7 +46,7 @@ class Problem:
         return f"{self.message} ({len(self.items):,}): {shown}"
 
 
-def problems(looked: Looked, published: Mapping[str, int], strict: bool) -> tuple[Problem, ...]:
+def problems(looked: Looked[ReIDData], published: Mapping[str, int], strict: bool) -> tuple[Problem, ...]:
     """What is wrong, errors first. Counts that are not the published ones are an error where `strict`."""
     data = looked.data
     found = [
@@ -54,6 +54,11 @@ def problems(looked: Looked, published: Mapping[str, int], strict: bool) -> tupl
         unmatched(looked), left_out(looked), *duplicates(looked), single_images(data), few_bits(looked), *modes(looked),
         *orientations(looked), extensions(looked), junk_in_training(looked), drawn(looked),
     ]  # fmt: skip
+    return by_severity(found)
+
+
+def by_severity(found: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Those that have a case, errors first."""
     order = ("error", "warning", "note")
     return tuple(sorted((one for one in found if one.items), key=lambda one: order.index(one.severity)))
 
@@ -76,7 +81,7 @@ def shared_identities(data: ReIDData) -> Problem:
     )  # fmt: skip
 
 
-def different_counts(data: ReIDData, published: Mapping[str, int], strict: bool) -> Problem:
+def different_counts(data: Counted, published: Mapping[str, int], strict: bool) -> Problem:
     different = count_differences(data, published)
     return Problem(
         severity="error" if strict else "warning", kind="count", message="counts that are not the published ones",
@@ -84,7 +89,7 @@ def different_counts(data: ReIDData, published: Mapping[str, int], strict: bool)
     )  # fmt: skip
 
 
-def unmatched(looked: Looked) -> Problem:
+def unmatched(looked: Looked[ReIDData]) -> Problem:
     """Queries that evaluation skips: an error if it would skip all of them."""
     query, gallery = looked.data.query, looked.data.gallery
     own, others = query.cameras, gallery.cameras
@@ -103,7 +108,7 @@ def unmatched(looked: Looked) -> Problem:
     )  # fmt: skip
 
 
-def duplicates(looked: Looked) -> Iterator[Problem]:
+def duplicates(looked: Looked[ReIDData]) -> Iterator[Problem]:
     """Images with the same bytes; each group is reported once, by the worst that it means."""
     kinds: dict[str, tuple[Severity, str]] = {
         "same_image_train_test": ("error", "images in training that queries or gallery have too, byte for byte"),
@@ -118,7 +123,7 @@ def duplicates(looked: Looked) -> Iterator[Problem]:
         yield Problem(severity=severity, kind=kind, message=message, items=tuple(groups[kind]))
 
 
-def kind_of(looked: Looked, group: list[Place]) -> str:
+def kind_of(looked: Looked[ReIDData], group: list[Place]) -> str:
     splits = {place.split for place in group}
     if "train" in splits and len(splits) > 1:
         return "same_image_train_test"
@@ -148,7 +153,7 @@ def modes(looked: Looked) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def left_out(looked: Looked) -> Problem:
+def left_out(looked: Looked[ReIDData]) -> Problem:
     items = tuple(os.path.relpath(path, looked.folder) for path in looked.data.left_out)
     return Problem(severity="warning", kind="left_out", message=LEFT_OUT, items=items)
 
@@ -182,7 +187,7 @@ def extensions(looked: Looked) -> Problem:
     return Problem(severity="note", kind="extension", message=message, items=tuple(items))
 
 
-def junk_in_training(looked: Looked) -> Problem:
+def junk_in_training(looked: Looked[ReIDData]) -> Problem:
     items = tuple(looked.name(Place("train", int(i))) for i in np.flatnonzero(looked.data.train.ids < 0))
     message = "images of identity -1 in training, which leaves them out"
     return Problem(severity="note", kind="junk_in_training", message=message, items=items)

@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from nas.data.scenes import SceneSource
 from nas.data.sets.csv_file import ImageList
 from nas.data.sets.cuhk03 import CUHK03
 from nas.data.sets.cuhk_sysu import CUHKSYSU
@@ -17,10 +18,10 @@ from nas.data.sets.street import Street
 from nas.data.sets.vehicleid import VehicleID
 from nas.data.sets.vehicles import Vehicles
 from nas.data.sets.veri776 import VeRi776
-from nas.data.source import Source
+from nas.data.source import DataSource
 from nas.errors import named, near_misses
 
-SETS: dict[str, type[Source]] = {
+SETS: dict[str, type[DataSource] | type[SceneSource]] = {
     "market1501": Market1501,
     "dukemtmc": DukeMTMC,
     "cuhk03": CUHK03,
@@ -38,7 +39,7 @@ SETS: dict[str, type[Source]] = {
 }
 
 
-def class_named(name: str) -> type[Source]:
+def class_named(name: str) -> type[DataSource] | type[SceneSource]:
     """The data set's class. Raises ValueError with near misses for an unknown name."""
     return named("data set", name, SETS)
 
@@ -48,7 +49,7 @@ def names_for(task: str) -> list[str]:
     return [name for name, kind in SETS.items() if kind.task == task]
 
 
-def class_for(task: object, name: str, what: str) -> type[Source]:
+def class_for(task: object, name: str, what: str) -> type[DataSource] | type[SceneSource]:
     """The data set's class, if it is for `task`; `what` says whose task that is.
 
     Raises ValueError naming the data sets of a built-in task when it is for another one.
@@ -61,7 +62,7 @@ def class_for(task: object, name: str, what: str) -> type[Source]:
     return found
 
 
-def data_set(name: str, path: Path | None = None, **others: Any) -> Source:
+def data_set(name: str, path: Path | None = None, **others: Any) -> DataSource | SceneSource:
     """The data set `name` at `path`, a folder or a file as its class says; `others` are further fields of the class.
 
     Raises ValueError naming what is unknown, missing or not wanted. Nothing is read yet.

@@ -59,7 +59,7 @@ class SceneList(SceneSource):
         rows = rows_in(file)
         frames = {split: frames_of(rows, split) for split in SPLITS}
         check_frames(file, frames)
-        everything = frames["train"] | frames["gallery"] | frames["query"]
+        everything = frames["query"] | frames["gallery"] | frames["train"]
         check_listed(
             str(file),
             [f"line {first[0].line}" for first in everything.values()],

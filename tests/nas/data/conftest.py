@@ -165,9 +165,141 @@ def csv(folder: Path, *, camera: bool = True, names: Callable[[int], str] = "Ann
     return folder / "list.csv"
 
 
+def prw(folder: Path, queries: str = "query_info.txt") -> Path:
+    """Five training frames with persons 1, 2 and 5, five test frames with 2, 3 and 4, of two cameras, 80x48.
+
+    All three keys and two types of numbers; nobody in a frame, an identity twice in another, boxes without a width or
+    a height, out of the frame, and wholly outside it.
+    """
+    root = folder / "PRW-v16.04.20"
+    frames = {
+        "c1s1_000001": ("box_new", "f8", [[1, 5, 5, 10, 30], [-2, 40, 4, 12, 36]]),
+        "c2s1_000002": ("anno_file", "u2", [[1, 60, 10, 15, 35], [2, 10, 8, 9, 30]]),
+        "c1s1_000003": ("anno_previous", "f8", [[2, -3, 5, 12, 30], [2, 30, 5, 10, 28]]),
+        "c2s1_000004": ("box_new", "f8", []),
+        "c1s1_000005": ("box_new", "i4", [[5, 20, 5, 10, 30], [5, 50, 5, 0, 30], [-2, 100, 5, 9, 30]]),
+        "c1s2_000001": ("box_new", "f8", [[3, 5, 5, 10, 30], [2, 40, 4, 12, 36]]),
+        "c2s2_000002": ("box_new", "f8", [[3, 60.5, 10.25, 12, 35], [4, 10, 8, 9, 30], [-2, 30, 9, 9, 30]]),
+        "c1s2_000003": ("box_new", "f8", [[4, 7, 5, 12, 30], [4, 30, 5, 10, 28]]),
+        "c2s2_000004": ("box_new", "f8", [[4, 20, 5, 10, 30], [3, 20, 12, 8, 28]]),
+        "c1s2_000005": ("box_new", "f8", []),
+    }
+    (root / "annotations").mkdir(parents=True)
+    for number, (name, (key, kind, rows)) in enumerate(frames.items()):
+        table = np.array(rows, dtype=kind).reshape(-1, 5)
+        if kind == "u2":
+            table = table.astype(np.uint16)
+        savemat(root / "annotations" / f"{name}.jpg.mat", {key: table})
+        Image.fromarray(np.full((48, 80, 3), 20 * number, dtype=np.uint8)).save(frame_file(root, name))
+    names = list(frames)
+    for part, some in {"train": names[:5], "test": names[5:]}.items():
+        savemat(root / f"frame_{part}.mat", {f"img_index_{part}": np.array(some, dtype=object)[:, None]})
+    text = """3 5.0000 5.0000 10.0000 30.0000 c1s2_000001
+              4 10.0000 8.0000 9.0000 30.0000 c2s2_000002
+              3 60.5000 10.2500 12.0000 35.0000 c2s2_000002"""
+    lines(root / queries, text, end="\r\n")
+    return folder
+
+
+def frame_file(root: Path, name: str) -> Path:
+    (root / "frames").mkdir(exist_ok=True)
+    return root / "frames" / f"{name}.jpg"
+
+
+def structs(names: str, rows: list[tuple]) -> np.ndarray:
+    """MATLAB's struct array [1, N] with these fields."""
+    array = np.empty((1, len(rows)), dtype=[(name, object) for name in names.split()])
+    for place, row in enumerate(rows):
+        array[0, place] = row
+    return array
+
+
+def cuhk_sysu(folder: Path) -> Path:
+    """Three training frames with two persons, four test frames in which two queries are looked for.
+
+    The first query's gallery lists a frame twice, with another box of the person, and the second's its own frame. A box
+    of Images.mat has no width.
+    """
+    annotation, images = folder / "dataset" / "annotation", folder / "dataset" / "Image" / "SSM"
+    boxes = {
+        "s1.jpg": [(5, 5, 10, 30), (40, 4, 12, 36)],
+        "s2.jpg": [(60, 10, 15, 35), (10, 8, 9, 30), (10, 8, 0, 30)],
+        "s3.jpg": [],
+        "s4.jpg": [(5, 5, 10, 30), (30, 5, 10, 30)],
+        "s5.jpg": [(6, 5, 10, 30), (50, 5, 10, 30)],
+        "s6.jpg": [(7, 5, 10, 30), (300, 5, 10, 30)],
+        "s7.jpg": [(8, 5, 10, 30)],
+    }
+    hard = np.zeros((1, 1), dtype=np.uint8)
+
+    def scene(name: str, box: tuple | None) -> tuple:
+        return (name, np.array([box], dtype=np.uint16) if box else np.empty((1, 0)), hard)
+
+    def scenes(*found: tuple) -> np.ndarray:
+        return structs("imname idlocate ishard", [scene(*each) for each in found])
+
+    def query(person: str, name: str, box: tuple) -> np.ndarray:
+        return structs("imname idlocate ishard idname", [(*scene(name, box), person)])
+
+    (annotation / "test" / "train_test").mkdir(parents=True)
+    listed = [
+        (name, len(some), structs("idlocate ishard", [(np.array([box], dtype=np.uint16), hard) for box in some]))
+        for name, some in boxes.items()
+    ]
+    savemat(annotation / "Images.mat", {"Img": structs("imname nAppear box", listed)})
+    savemat(
+        annotation / "pool.mat", {"pool": np.array(["s5.jpg", "s4.jpg", "s6.jpg", "s7.jpg"], dtype=object)[:, None]}
+    )
+    train = np.empty((2, 1), dtype=object)
+    train[0, 0] = structs(
+        "idname nAppear scene", [("p1", 2, scenes(("s1.jpg", (5, 5, 10, 30)), ("s2.jpg", (10, 8, 9, 30))))]
+    )
+    train[1, 0] = structs("idname nAppear scene", [("p2", 1, scenes(("s2.jpg", (60, 10, 15, 35))))])
+    savemat(annotation / "test" / "train_test" / "Train.mat", {"Train": train})
+    protocol = [
+        (
+            query("p7", "s4.jpg", (5, 5, 10, 30)),
+            scenes(("s5.jpg", (6, 5, 10, 30)), ("s5.jpg", (50, 5, 10, 30)), ("s7.jpg", None)),
+        ),
+        (query("p9", "s6.jpg", (7, 5, 10, 30)), scenes(("s7.jpg", (8, 5, 10, 30)), ("s6.jpg", (7, 5, 10, 30)))),
+    ]
+    for size in (50, 100):
+        file = annotation / "test" / "train_test" / f"TestG{size}.mat"
+        savemat(file, {f"TestG{size}": structs("Query Gallery", protocol)})
+    images.mkdir(parents=True)
+    for number, name in enumerate(boxes):
+        Image.fromarray(np.full((48, 80 - number, 3), 20 * number, dtype=np.uint8)).save(images / name)
+    return folder
+
+
+def scenes_csv(folder: Path) -> Path:
+    """Three training and three gallery frames, one of each without persons."""
+    names = ("train a", "train b", "train c", "gallery a", "gallery b", "gallery c")
+    for number, name in enumerate(names):
+        path = folder / "frames" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((48, 80, 3), 20 * number, dtype=np.uint8)).save(path)
+    lines(
+        folder / "scenes.csv",
+        """path,identity,camera,split,x,y,w,h
+        frames/train a.png,Ann,1,train,5,5,10,30
+        frames/train a.png,-1,1,train,40,4,12,36
+        frames/train b.png,Bob,2,train,60.5,10,15,35
+        frames/train b.png,Ann,2,train,10,8,9,30
+        frames/train c.png,,1,train,,,,
+        frames/gallery a.png,Eve,1,gallery,5,5,10,30
+        frames/gallery b.png,Eve,2,gallery,60,10,15.5,35
+        frames/gallery b.png,-2,2,gallery,10,8,9,30
+        frames/gallery c.png,,2,gallery,,,,
+        frames/gallery a.png,Eve,1,query,5,5,10,30""",
+    )
+    return folder / "scenes.csv"
+
+
 TREES = {
     "market1501": market1501, "distractors": distractors, "dukemtmc": dukemtmc, "cuhk03": cuhk03,
     "cuhk03 mat": cuhk03_mat, "msmt17": msmt17, "veri776": veri776, "vehicleid": vehicleid, "csv": csv,
+    "prw": prw, "cuhk_sysu": cuhk_sysu, "scenes_csv": scenes_csv,
 }  # fmt: skip
 
 
@@ -175,3 +307,9 @@ TREES = {
 def tree(tmp_path: Path) -> Callable[..., Path]:
     """Writes the tree of this name and gives its path: `tree("msmt17", version="MSMT17_V2")`."""
     return lambda name, **options: TREES[name](tmp_path / "bïlder mit blank", **options)
+
+
+@pytest.fixture(name="structs")
+def struct_arrays() -> Callable[..., np.ndarray]:
+    """MATLAB's struct arrays: see `structs`."""
+    return structs

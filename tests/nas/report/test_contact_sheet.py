@@ -43,10 +43,10 @@ def test_more_identities_make_it_taller_and_more_images_wider():
 
 def test_images_are_taken_from_each_camera_in_turn():
     split = split_of([5, 5, 5, 5, 2, 9])
-    assert over_cameras(split, np.arange(6), 3).tolist() == [4, 0, 5]
-    assert over_cameras(split, np.arange(6)[::-1], 4).tolist() == [4, 3, 2, 5]
-    assert over_cameras(split, np.arange(6), 20).tolist() == [4, 0, 1, 2, 3, 5]
-    assert over_cameras(split_of(None), np.array([3, 1, 2]), 2).tolist() == [3, 1]
+    assert over_cameras(split.cameras, np.arange(6), 3).tolist() == [4, 0, 5]
+    assert over_cameras(split.cameras, np.arange(6)[::-1], 4).tolist() == [4, 3, 2, 5]
+    assert over_cameras(split.cameras, np.arange(6), 20).tolist() == [4, 0, 1, 2, 3, 5]
+    assert over_cameras(None, np.array([3, 1, 2]), 2).tolist() == [3, 1]
 
 
 def test_captions_name_the_camera_and_the_query():
