@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
 import torch
@@ -29,11 +29,11 @@ class Cut(NamedTuple):
     """Pixels of the image for a pixel of that map."""
 
 
-def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str | None) -> Cut:
+def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str | None, region: tuple[int, int]) -> Cut:
     """Cuts the backbones of `space` before `head_from`, or before the first stage with a stride above `stride`.
 
-    The last stage is always the head's. Found by a forward pass on the meta device. Raises ValueError, naming what
-    there is, where a backbone cannot be cut so.
+    The last stage is always the head's, which gets maps of `region` pixels. Found by a forward pass on the meta device.
+    Raises ValueError, naming what there is, where a backbone cannot be cut so.
     """
     with torch.device("meta"):
         backbone = space.build(runnable(pick).within("backbone"), c_in).eval()
@@ -60,8 +60,22 @@ def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str |
             f"{space.title} cannot {what}: the head takes some of its last stages, and the first ones make the map; "
             f"it has {listed}"
         )
-    before = names[place - 1]
+    before, stages = names[place - 1], backbone.stages()
+    _check_region({name: stages[name] for name in names[place:]}, shapes[before][1], region)
     return Cut(tuple(names[:place]), tuple(names[place:]), shapes[before][1], strides[before])
+
+
+def _check_region(stages: Mapping[str, Iterable[nn.Module]], channels: int, region: tuple[int, int]) -> None:
+    """Raises ValueError when a region's map of `region` pixels is too small for the `stages` of the head."""
+    x = torch.empty(1, channels, *region, device="meta")
+    for name, stage in stages.items():
+        try:
+            x = passed(stage, x)
+        except RuntimeError as error:  # as torch's pools say that nothing is left
+            raise ValueError(
+                f"a region's map of {region[0]}x{region[1]} pixels is too small for the head, stages "
+                f"{', '.join(stages)}: enlarge rois.size ({name}: {error})"
+            ) from None
 
 
 def _shapes(backbone: nn.Module, x: Tensor) -> dict[str, torch.Size]:

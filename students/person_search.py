@@ -329,7 +329,7 @@ class PersonSearch(StudentSpace):
                 f"a supernet normalises its candidates by the batch's statistics, and norms={self.norms!r} fixes them: "
                 "leave norms out, so that the student that is found has them"
             )
-        where = cut(self.backbone, pick, c_in, self.stride, self.head_from)
+        where = cut(self.backbone, pick, c_in, self.stride, self.head_from, self.rois.size)
         net = PersonSearchNet(self.backbone.build(pick.within("backbone"), c_in), where, self)
         if self.norms == "all":
             for norm in norms_of(net.backbone):
