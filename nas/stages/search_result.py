@@ -16,6 +16,8 @@ from search_spaces.architecture import Architecture
 FORMAT = 1
 BEST, FOUND = "architecture.json", "architectures.json"
 """The files that a search ends with."""
+SIDES = ("height", "width", "short_side", "long_side")
+"""What the images of a recipe of any task call their size."""
 SHOWN = 10
 """Entries of the ranked list that `nas show` shows, unless asked for more."""
 
@@ -76,7 +78,7 @@ def read_entries(folder: Path) -> Entries:
 
 def student_key(config: Mapping[str, Any]) -> str:
     """Sixteen hex digits for what, beside an architecture, decides the cost of its student; of an encoded recipe."""
-    size = [config["images"][side] for side in ("height", "width")]
+    size = [number for field, number in config["images"].items() if field in SIDES]
     text = json.dumps([config["space"], config["student"], size], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

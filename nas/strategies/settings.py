@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nas.data.augment import Augment, SceneAugment
-from nas.data.sampling import ClassBalanced
+from nas.data.sampling import ClassBalanced, Sampling
 from nas.losses.base import Loss
 
 
@@ -14,7 +14,7 @@ from nas.losses.base import Loss
 class Search:
     """The two halves of a search. The defaults are KDAS-ReID's (section 4.2.1)."""
 
-    sampling: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
+    sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
     augment: Augment | SceneAugment = field(default_factory=Augment)
     split: Literal["image", "identity"] = "image"
     """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""

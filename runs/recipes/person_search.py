@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.data.augment import SceneAugment
 from nas.data.sampling import Shuffled
 from nas.data.scene_cache import SceneSize
 from nas.data.sets.street import Street
 from nas.losses.oim import OIMLoss
 from nas.recipe import Recipe, TeacherRecipe
+from nas.strategies.settings import Search
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam, CosineLR
@@ -48,4 +51,33 @@ def street_demo() -> Recipe:
         retrain=training,
         evaluation=SearchEvaluation(),
         machine=Machine(threads=1),
+    )
+
+
+def toy_street() -> Recipe:
+    """The demo of person search at a size for tests: every stage in a few seconds, the result means nothing."""
+    net = PersonSearch(
+        backbone=ResNet(depth=18, width=0.0625),
+        embedding_dim=8,
+        stride=8,
+        anchors=Anchors(sizes=(16.0, 32.0), ratios=(2.0,)),
+        proposals=Proposals(num_sampled=16, num_scored=60, num_kept=20, num_scored_at_test=30, num_kept_at_test=10),
+        rois=RoIs(size=(4, 2), num_sampled=8),
+        matching=Matching(queue=8),
+    )
+    brief = Training(
+        epochs=2, sampling=Shuffled(batch_size=4), augment=SceneAugment(), optimiser=Adam(lr=2e-3), validate_every=2
+    )
+    recipe = street_demo()
+    return replace(
+        recipe,
+        data=Street(
+            num_train_scenes=12, num_test_scenes=6, num_train_ids=4, num_test_ids=4, num_cameras=2, height=64, width=96
+        ),
+        images=SceneSize(short_side=64, long_side=96),
+        space=net,
+        baseline=net,
+        teacher=TeacherRecipe(net=net, loss=OIMLoss(), training=brief),
+        retrain=brief,
+        search=Search(sampling=Shuffled(batch_size=2), augment=SceneAugment()),
     )
