@@ -40,6 +40,6 @@ def laid_out(file: Path, name: str, how: str) -> Iterator[None]:
 
 def text_in(cell: object) -> str:
     """The text that a cell holds, in however many arrays it is wrapped."""
-    while isinstance(cell, np.ndarray) and cell.dtype == object and cell.size == 1:
+    while isinstance(cell, np.ndarray) and cell.size == 1:
         cell = cell.item()
-    return "".join(np.ravel(np.asarray(cell)).astype(str)).strip()
+    return (cell if isinstance(cell, str) else "".join(np.ravel(np.asarray(cell)).astype(str))).strip()
