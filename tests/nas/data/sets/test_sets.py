@@ -49,7 +49,7 @@ def test_unknown_names_are_errors_with_near_misses(args: tuple, others: dict, pr
         (
             "person_search",
             "market1501",
-            "market1501 is a data set for reid, and this is for person_search: .* prw, prw_m",
+            "market1501 is a data set for reid, and this is for person_search: .* prw,",
         ),
         ("reid", "street", "street is a data set for person_search, and this is for reid: take one of market1501"),
         ("reid", "stret", "no data set is named 'stret'; did you mean 'street'"),
