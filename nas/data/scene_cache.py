@@ -175,11 +175,12 @@ def clipped(split: SceneSplit, sizes: np.ndarray) -> SceneSplit:
     """
     boxes = [clip(of_frame, size) for of_frame, size in zip(split.boxes, sizes, strict=True)]
     inside = [have_area(of_frame) for of_frame in boxes]
-    out, outside = [], []
+    out: list[str] = []
+    outside: list[str] = []
     for i, of_frame in enumerate(split.boxes):
-        cases = [f"{split.images.name(i)}: {box}" for box in of_frame.tolist()]
-        out += [case for case, wrong in zip(cases, reach_out(of_frame, sizes[i]), strict=True) if wrong]
-        outside += [case for case, right in zip(cases, inside[i], strict=True) if not right]
+        for j in np.flatnonzero(reach_out(of_frame, sizes[i])):
+            cases = out if inside[i][j] else outside
+            cases.append(f"{split.images.name(i)}: {of_frame[j].tolist()}")
     if outside:
         warnings.warn(f"{len(outside):,} boxes outside their frames are left out: {listing(outside)}", stacklevel=3)
     if out:

@@ -47,7 +47,7 @@ class StreetScenes:
     def read(self, i: int) -> Image.Image:
         if not 0 <= i < len(self):
             raise IndexError(f"scene {i} of {len(self)}")
-        camera = self._camera(i)
+        camera = self.camera(i)
         return camera.scene(self.placed(i), self._rng(PICTURES, i), self.height, self.width)
 
     def name(self, i: int) -> str:
@@ -74,7 +74,7 @@ class StreetScenes:
     def _cameras(self) -> list[StreetCamera]:
         return [StreetCamera.drawn(self.seed, number) for number in range(self.num_cameras)]
 
-    def _camera(self, i: int) -> StreetCamera:
+    def camera(self, i: int) -> StreetCamera:
         return self._cameras[i % self.num_cameras]
 
     def placed(self, i: int) -> list[Placed]:
@@ -82,7 +82,7 @@ class StreetScenes:
         rng = self._rng(PASSERS_BY, i)
         known = [drawn_appearance(self._rng(PEOPLE, int(identity))) for identity in self._identities[i]]
         others = [drawn_appearance(rng) for _ in range(rng.integers(0, self.most_passers_by + 1))]
-        return self._camera(i).place([*known, *others], self._rng(PLACES, i), self.height, self.width)
+        return self.camera(i).place([*known, *others], self._rng(PLACES, i), self.height, self.width)
 
     def _rng(self, stream: int, i: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, PARTS.index(self.part), i])

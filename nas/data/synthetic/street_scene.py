@@ -15,7 +15,7 @@ from nas.data.synthetic.pedestrian_scene import PedestrianCamera
 GROUND = (255, 0, 255)
 """What a figure is painted on to tell which pixels are its own: a colour that no figure has."""
 LEAST_VISIBLE = 0.25
-NUM_TRIES = 200
+NUM_TRIES = 100
 HEAD = 0.28
 """Where the heads of all are, in picture heights from the top: the camera is at that height."""
 

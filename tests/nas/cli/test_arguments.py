@@ -29,6 +29,10 @@ class TestBothSpellings:
     def test_a_data_set(self, join):
         assert isinstance(parsed(*join.format("on", "vehicles").split(), "--data.height", "48").data, Vehicles)
 
+    def test_a_data_set_of_another_task_is_refused(self, join):
+        with pytest.raises(ValueError, match="street is a data set for person_search, and the recipe, on Pedestrians,"):
+            parsed(*join.format("on", "street").split())
+
     def test_a_strategy(self, join):
         assert parsed(*join.format("strategy", "gdas").split()).strategy == GDAS(epochs=toy().strategy.epochs)
 

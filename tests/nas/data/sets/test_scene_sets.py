@@ -150,7 +150,7 @@ class TestPRW:
     @pytest.mark.parametrize(
         ("content", "problem"),
         [
-            ({"boxes": np.zeros((1, 5))}, "must have the entry box_new or anno_file or anno_previous; it has boxes"),
+            ({"boxes": np.zeros((1, 5))}, "must have the entry box_new or anno_file or anno_previous; it has 'boxes'"),
             ({"box_new": np.zeros((2, 4))}, r"box_new must have rows of five numbers, id x y w h; it has \(2, 4\)"),
             ({"box_new": np.array(["a"])}, "five numbers"),
             ({"box_new": np.array([[1, np.nan, 5, 10, 30]])}, r"finite ones; got \[1.0, nan"),

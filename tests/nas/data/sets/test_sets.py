@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.data.sets import SETS, data_set
+from nas.data.sets import SETS, class_for, data_set
 from nas.data.sets.csv_file import ImageList
 from nas.data.sets.pedestrians import Pedestrians
+from nas.data.sets.street import Street
 from nas.data.sets.vehicleid import VehicleID
 
 
@@ -40,3 +41,24 @@ def test_further_fields_are_kept():
 def test_unknown_names_are_errors_with_near_misses(args: tuple, others: dict, problem: str):
     with pytest.raises(ValueError, match=problem):
         data_set(*args, **others)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "problem"),
+    [
+        (
+            "person_search",
+            "market1501",
+            "market1501 is a data set for reid, and this is for person_search: .* prw,",
+        ),
+        ("reid", "street", "street is a data set for person_search, and this is for reid: take one of market1501"),
+        ("reid", "stret", "no data set is named 'stret'; did you mean 'street'"),
+    ],
+)
+def test_a_data_set_of_another_task_is_refused(task: str, name: str, problem: str):
+    with pytest.raises(ValueError, match=problem):
+        class_for(task, name, "this")
+
+
+def test_a_task_of_ones_own_may_take_any():
+    assert class_for(object(), "street", "this") is Street
