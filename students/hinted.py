@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.relaxed import runnable
-from students.reid import ReIDModule, ReIDOutput, ReIDSpace
 from students.space import StudentModule, StudentSpace
 
 
@@ -50,17 +49,22 @@ def answering(teacher_map: str) -> str:
     return f"hint.{teacher_map}"
 
 
-class HintedNet(ReIDModule):
-    """A re-ID network that also tells the maps behind its adapters, under the names `answering` gives them."""
+class HintedNet(StudentModule):
+    """A network that also tells the maps behind its adapters, under the names `answering` gives them."""
 
-    def __init__(self, main: ReIDModule, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
+    def __init__(self, main: StudentModule, hints: Sequence[Hint], adapters: Sequence[Adapter]) -> None:
         super().__init__()
         self.main = main
         self.hints = tuple(hints)
         self.adapters = nn.ModuleList(adapters)
-        self.out_channels = main.out_channels
+        self.out_channels = cast(int, main.out_channels)
 
-    def forward(self, x: Tensor) -> ReIDOutput:
+    def teach(self, images: Any, maps: Sequence[str]) -> Any:
+        """What its network says as a teacher."""
+        return cast(Any, self.main).teach(images, maps)
+
+    def forward(self, x: Any) -> Any:
+        """What its network says, such as a `ReIDOutput` or a `SearchOutput`, with more `maps`."""
         out = self.main(x)
         adapted = {
             answering(hint.teacher): adapter(out.maps[hint.student])
@@ -77,11 +81,13 @@ class HintedNet(ReIDModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hinted(ReIDSpace):
-    """Any re-ID network with an adapter for each hint of its teacher; what is open is the network's. Trained by
-    `HintLoss`."""
+class Hinted(StudentSpace):
+    """Any network that tells its maps, with an adapter for each hint of its teacher; what is open is the network's.
 
-    main: ReIDSpace
+    Trained by `HintLoss`.
+    """
+
+    main: StudentSpace
     hints: tuple[Hint, ...]
 
     @property
@@ -102,7 +108,7 @@ class Hinted(ReIDSpace):
         return self.main.inference(architecture)
 
     def build(self, pick: Pick, c_in: int = 3) -> HintedNet:
-        main = cast(ReIDModule, self.main.build(pick, c_in))
+        main = cast(StudentModule, self.main.build(pick, c_in))
         channels = self._channels(pick, c_in)
         if unknown := [hint.student for hint in self.hints if hint.student not in channels]:
             raise ValueError(

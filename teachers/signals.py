@@ -6,6 +6,7 @@ is a mean over the batch.
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -114,6 +115,53 @@ def attention_transfer(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     return (student - teacher).square().sum(dim=1).mean()
 
 
+def soft_detection(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float,
+    background_weight: float = 1.5,
+    squared: bool = False,
+) -> Tensor:
+    """What a detector's classes say: `-sum_c w_c P_t log P_s`, mean over the boxes (Chen et al. 2017, Eq. 3).
+
+    Logits `[N, 2]` of background and person, or `[N]` of a person alone, which is the same with 0 for the background.
+    P = softmax(z / T), `w_c` is `background_weight` for the background, else 1. No boxes: 0. `squared` multiplies by
+    T^2, as Hinton et al. 2015 do and the person search paper, at T = 10, does not: without it two classes are nearly
+    even at such a T, and the gradient is about T^2 times smaller than at T = 1. Raises ValueError for T <= 0 and for
+    logits of different shapes.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    _check_same_boxes(student_logits, teacher_logits)
+    student, teacher = (_two_classes(at_least_float32(z)) / temperature for z in (student_logits, teacher_logits))
+    weights = student.new_tensor([background_weight, 1.0])
+    each = -(weights * F.softmax(teacher.detach(), dim=1) * F.log_softmax(student, dim=1)).sum(dim=1)
+    return each.sum() / max(len(each), 1) * (temperature**2 if squared else 1.0)
+
+
+def bounded_regression(
+    deltas: Tensor,
+    teacher_deltas: Tensor,
+    targets: Tensor,
+    labels: Tensor,
+    sampled: Tensor | None = None,
+    margin: float = 0.0,
+) -> Tensor:
+    """The squared error of boxes where the student is worse than its teacher (Chen et al. 2017, Eq. 4).
+
+    `deltas`, the teacher's and `targets`: `[..., 4]`. A box counts `|R_s - t|^2` where that and `margin` exceed
+    `|R_t - t|^2`, else 0. The sum over the `sampled [...]` boxes whose label `[...]` is 1, over the number of all
+    sampled, as `students.losses.box_regression`; None: all are. Raises ValueError for boxes of different numbers.
+    """
+    _check_same_boxes(deltas, teacher_deltas)
+    deltas = at_least_float32(deltas)
+    sampled = torch.ones_like(labels, dtype=torch.bool) if sampled is None else sampled
+    error = (deltas - targets).square().sum(dim=-1)
+    bound = (at_least_float32(teacher_deltas.detach()) - targets).square().sum(dim=-1)
+    counted = sampled & (labels == 1) & (error.detach() + margin > bound)
+    return (error * counted).sum() / sampled.sum().clamp_min(1)
+
+
 def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:
     """The teacher's class probabilities `softmax(z_t / T)`, `[B, C]`, for T > 0 however small (kdas Eq. 5)."""
     logits = at_least_float32(teacher_logits.detach())
@@ -146,6 +194,18 @@ def _at_size_of(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     teacher_map = at_least_float32(teacher_map.detach())
     size = (student_map.shape[2], student_map.shape[3])
     return teacher_map if teacher_map.shape[2:] == size else F.adaptive_avg_pool2d(teacher_map, size)
+
+
+def _two_classes(logits: Tensor) -> Tensor:
+    return torch.stack([torch.zeros_like(logits), logits], dim=1) if logits.ndim == 1 else logits
+
+
+def _check_same_boxes(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            "student and teacher must answer the same boxes, got answers of the shapes "
+            f"{list(student.shape)} and {list(teacher.shape)}: give them the same anchors"
+        )
 
 
 def _check_same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -23,6 +24,28 @@ from search_spaces.sdc_cnn import SDCCNN
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 from search_spaces.space import Staged
+from students.person_search import PersonSearch, RoIs
+from students.rpn import Proposals
+
+
+class SearchMaps(nn.Module):
+    """What a network for person search says of images alone, by name."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.out_channels = net, net.out_channels
+
+    def forward(self, x):
+        said = self.net(x)
+        heads = {"map": said.regions.embedding, "person": said.regions.class_logits, "box": said.regions.box_deltas}
+        return {**said.maps, **heads, "objectness": said.objectness, "deltas": said.deltas}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedScenes(PersonSearch):
+    def build(self, pick, c_in=3):
+        return SearchMaps(super().build(pick, c_in))
+
 
 SPACES = {
     "kdas": Cells(channels=6, cells=3, reductions=(2,)),
@@ -37,6 +60,14 @@ SPACES = {
     "osnet": OSNet(width=1 / 8),
     "nas_bench_201": NASBench201(channels=4, cells=1),
     "nas_bench_macro": NASBenchMacro(channels=4, last_channels=16),
+    "person_search": SearchedScenes(
+        backbone=ShallowCNN(widths=(1 / 16,)),
+        num_ids=2,
+        embedding_dim=6,
+        stride=8,
+        proposals=Proposals(num_kept_at_test=1),
+        rois=RoIs(size=(4, 4)),
+    ),
 }
 
 BATCH = (4, 3, 64, 32)
