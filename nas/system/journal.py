@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from nas.errors import SaveError
-from nas.system.files import parse_object
+from nas.system.files import parse_object, sealed
 
 
 class FileJournal:
@@ -51,7 +51,7 @@ class FileJournal:
 
     def add(self, line: dict) -> None:
         assert self._file, "write inside `with lock()`"
-        text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        text = sealed(json.dumps(line, ensure_ascii=False).encode()) + b"\n"
         if self._file.write(text) < len(text):
             raise SaveError(f"could not write all of a line to {self.path}: is the disk full? The same command goes on")
         os.fsync(self._file.fileno())

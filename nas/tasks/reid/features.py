@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.data.augment import normalise
@@ -23,9 +22,9 @@ from nas.data.cache import Cache
 from nas.errors import first_line
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import Retrieval, evaluate_retrieval
-from nas.system.files import blamed_on, write_whole
+from nas.system.files import blamed_on
 from nas.system.memory import spare_bytes
-from nas.system.weights import load_state, load_weights
+from nas.system.weights import load_state, load_weights, save_tensors
 from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
 
@@ -95,8 +94,7 @@ class Features:
 
     def save(self, path: Path) -> Path:
         """Writes safetensors that `load` reads."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in vars(self).items() if tensor is not None}
-        return write_whole(path, lambda temporary: save_file(tensors, temporary))
+        return save_tensors(path, {name: tensor for name, tensor in vars(self).items() if tensor is not None}, {})
 
     @property
     def has_cameras(self) -> bool:
