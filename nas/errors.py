@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -14,6 +18,9 @@ T = TypeVar("T")
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What would steer a terminal, in a message that quotes a stranger's file or another library."""
+PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):(?:\S*|(?!\d+(?:[/?\s]|$))[^@\n]*)@")
+"""With blanks in it, too, but not a port that is followed by an `@` somewhere in the line."""
+SECRET = re.compile(r"((?:password|passwd|pwd|passphrase|secret|token|api[_-]?key)=)[^\s&;]*", re.IGNORECASE)
 
 
 class SaveError(RuntimeError):
@@ -43,24 +50,100 @@ def named(what: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
+def without_secrets(text: str) -> str:
+    """`text` with `***` for each password in it: in an address (`scheme://user:password@host`), and behind a name that
+    says so (`?password=`, `PGPASSWORD=`)."""
+    return SECRET.sub(r"\1***", PASSWORD.sub(r"\1:***@", text))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+        """What shells, SLURM and systemd take for the end by this signal: 143 for SIGTERM, 130 for SIGINT."""
+
+
+@contextmanager
+def heed_signals() -> Iterator[None]:
+    """Inside, SIGINT (Ctrl-C), SIGTERM (docker, systemd, SLURM) and SIGHUP raise Stopped; a second one ends at once.
+
+    What is ignored, as SIGHUP below nohup, stays ignored. Only the main thread of a process hears signals.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heeded = [number for number in numbers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+
+    def stop(number: int, _: object) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)
+        raise Stopped(number)
+
+    for number in heeded:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+
+
 def exit_status(work: Callable[[], int | None]) -> int:
     """Does `work` as a process of the program: its status, or what the error that ended it stands for.
 
-    An error that a user can mend is one line on standard error, and status 2. Warnings are lines there, too.
+    An error that a user can mend is one line on standard error, and status 2; so is what the surroundings refuse (a
+    file that cannot be read, a full disk). Warnings are lines there, too. A signal ends it with 128 and its number.
     """
+    open_streams()
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"nas: warning: {message}", file=sys.stderr)
+        with warnings.catch_warnings(), heed_signals():
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             status = work() or 0
             sys.stdout.flush()
             return status
     except (ValueError, SaveError, NonFiniteLoss) as error:
-        print(f"nas: {CONTROL.sub('', str(error))}", file=sys.stderr)
+        _say(str(error))
         return 2
     except BrokenPipeError:
-        # Who reads has gone, as `| head` does; what is still buffered is not to be written at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # who reads has gone, as `| head` does
         return 141
-    except KeyboardInterrupt:
-        print("nas: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    except OSError as error:
+        _say(_of_surroundings(error))
+        _drop_output()
+        return 2
+    except KeyboardInterrupt as stopped:
+        _say("stopped; the same command goes on from the last checkpoint")
+        return stopped.status if isinstance(stopped, Stopped) else 130
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"nas: {without_secrets(CONTROL.sub('', line))}", file=sys.stderr)
+
+
+def _of_surroundings(error: OSError) -> str:
+    """The line for what the system refused."""
+    reason = error.strerror or first_line(error)
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        reason = "the disk is full, or has no room for more files"
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    what = f"{names}: {reason}" if names else reason
+    return f"{what}. Mend that, or give another file or folder; the same command then goes on"
+
+
+def open_streams() -> None:
+    """Opens those of standard input, output and error that are closed: else the next files would take their places."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(nothing, mode, closefd=False))  # noqa: SIM115 - open to the end of the process
+
+
+def _drop_output() -> None:
+    """What standard output does not take is not to be written at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product, starmap
-from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
 from nas.system.files import write_bytes, write_json, write_text
+from nas.system.processes import SPAWN, end_with, lifeline, safe_path
 
 Row = dict[str, float]
 BASELINE = "random"
@@ -118,9 +119,14 @@ def _worked(jobs: Sequence[tuple], processes: int) -> Iterator[tuple[list[float]
     if processes == 1:
         yield from track(starmap(searched, jobs), console=Console(stderr=True), **bar)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with safe_path(), lifeline() as line, ProcessPoolExecutor(processes, SPAWN, _begin, (line,)) as pool:
         found = pool.map(searched, *zip(*jobs, strict=True), chunksize=5)
         yield from track(found, console=Console(stderr=True), **bar)
+
+
+def _begin(line: Connection) -> None:
+    end_with(line)
+    torch.set_num_threads(1)
 
 
 def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row:

@@ -262,7 +262,7 @@ def _command(kind: str) -> list[str]:
             "import sys, pygraphviz; graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode());"
             f"sys.stdout.buffer.write(graph.draw(format={kind!r}, prog='dot'))"
         )
-        return [sys.executable, "-c", code]
+        return [sys.executable, "-P", "-c", code]  # -P: without the modules of the working folder
     raise RuntimeError(
         "Drawing needs Graphviz, and there is neither a `dot` program on the PATH nor the pygraphviz package: "
         "`pip install 'pygraphviz>=2.0.4'` brings its own Graphviz; or install the system's graphviz package."

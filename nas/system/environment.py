@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from nas.errors import without_secrets
+
 
 def environment(processor: str) -> dict[str, Any]:
     """Where and with what a run was made, on a machine with this `processor`."""
     return {
-        "command": shlex.join(["nas", *sys.argv[1:]]),
+        "command": shlex.join(["nas", *map(without_secrets, sys.argv[1:])]),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
