@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
 from nas.cli.find_recipe import recipe_named
+from nas.errors import without_secrets
 from nas.recipe import Recipe
 from nas.report.table import as_rich
 from nas.run import Run
@@ -153,16 +154,32 @@ class Dashboard:
 
 def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
-    from optuna_dashboard import run_server
+    import bottle
+    from optuna_dashboard import wsgi
 
-    from nas.study.storage import NAME, hide_password, open_storage
+    from nas.study.storage import NAME, open_storage
 
     given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
     storage = open_storage(address, must_exist=True)
-    print(f"{hide_password(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
+    print(f"{without_secrets(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
     try:
-        run_server(storage, host=HOST, port=given.port)
+        bottle.run(to_this_machine(wsgi(storage), given.port), host=HOST, port=given.port)
     except OSError as error:
         raise ValueError(f"port {given.port} cannot be had ({error}): give --port another one") from None
     return 0
+
+
+def to_this_machine(app: Callable[..., Iterable[bytes]], port: int) -> Callable[..., Iterable[bytes]]:
+    """The application for pages that this machine's browser opened under its own name: with another Host or Origin a
+    page of a stranger asks, whose name he has pointed here."""
+    hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        origin = environ.get("HTTP_ORIGIN", f"http://{hosts[0]}")
+        if environ.get("HTTP_HOST") in hosts and origin in [f"http://{host}" for host in hosts]:
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [f"open http://{hosts[0]}/\n".encode()]
+
+    return answer

@@ -26,9 +26,10 @@ from nas.stages.teacher import run_teacher
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, lock, open_storage, retry, unreachable
+from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.config import apply_overrides, portable
+from nas.system.locks import locked
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 
@@ -115,10 +116,11 @@ class Tuner:
             if not self.queue.num_open:
                 return
             measures = prepare(self.run)
-            while self.queue.num_open:
-                self.queue.release_lost()
-                trial = self.queue.claim()
+            while retry(lambda: self.queue.num_open):
+                retry(self.queue.release_lost)
+                trial = retry(self.queue.claim)
                 if trial is None:  # the others are at work; one of them may die
+                    retry(self.queue.fill)  # what the storage was not there for when a trial was lost
                     time.sleep(min(POLL_S, self.place.grace_s / 4))
                 else:
                     self._try(trial, measures)
@@ -159,15 +161,15 @@ class Tuner:
             self._tell(trial, state, None if score.pruned else values)
 
     def _measured(self, trial: Trial, measures: Measures) -> Score:
-        proposal = self.space.propose(self.recipe, trial, measures.num_ids)
-        trial.set_user_attr("changes", proposal.overrides)
-        if proposal.architecture:
-            trial.set_user_attr("architecture", proposal.architecture.to_dict())
+        proposal = retry(lambda: self.space.propose(self.recipe, trial, measures.num_ids))
+        retry(lambda: trial.set_user_attr("changes", proposal.overrides))
+        if architecture := proposal.architecture:
+            retry(lambda: trial.set_user_attr("architecture", architecture.to_dict()))
         file = self.recipe.architecture
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
             apply_overrides(self.recipe, proposal.overrides),
-            proposal.architecture or (read_architecture(file) if file else None),
+            architecture or (read_architecture(file) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )
@@ -235,7 +237,7 @@ def taught(run: Run) -> Trainer:
     """What trains proposals, once the run's teacher is trained; of several processes in its folder one trains it."""
     teacher = run.recipe.teacher
     if teacher is not None and teacher.weights is None:
-        with lock(run.folder / "teach.lock"):
+        with locked(run.folder / "teach.lock"):
             teach(run)
     recipe = run.recipe
     data = recipe.load()

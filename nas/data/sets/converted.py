@@ -1,6 +1,5 @@
 """A cache folder for what is converted from a user's files: nothing is ever written beside those files."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from nas.errors import SaveError
 from nas.system.files import read_json, write_json
+from nas.system.locks import locked
 
 MANIFEST = "manifest.json"
 
@@ -27,9 +27,7 @@ def converted(folder: Path, sources: Sequence[Path], version: int, convert: Call
     """
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not up_to_date(folder, sources, version):
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
