@@ -24,6 +24,7 @@ from nas.tasks.reid.features import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")
+OVERWRITE = "--overwrite"
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
     "--ap": ("--evaluation.ap",),
@@ -43,14 +44,25 @@ class Options:
     """What every command takes beside the fields of what it works on."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
-    overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = (
-        False
-    )
+    overwrite: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="start this command's stages again and replace their results; stages named behind it, as in "
+            "--overwrite search,retrain, start again alone"
+        ),
+    ] = False
+    restarted: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """The stages that are named behind `--overwrite`."""
     small: Annotated[
         bool, tyro.conf.arg(help="try a recipe on synthetic data in seconds; its result means nothing")
     ] = False
     overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+    @property
+    def again(self) -> bool | tuple[str, ...]:
+        """What starts again: the stages that are named, or all of the command's."""
+        return self.restarted or self.overwrite
 
 
 Given = TypeVar("Given", bound=Options)
@@ -166,6 +178,32 @@ def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[
     return given, others
 
 
+def pop_restarted(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The stages named behind `--overwrite`, with blanks or commas between them, and the arguments without them.
+
+    Raises ValueError where the flag stands both alone and with stages.
+    """
+    named: list[str] = []
+    others: list[str] = []
+    alone = False
+    words = list(arguments)
+    while words:
+        flag, _, value = (word := words.pop(0)).partition("=")
+        others.append(flag if flag == OVERWRITE else word)
+        if flag == OVERWRITE:
+            while words and not value.startswith("-") and not words[0].startswith("-"):
+                value += f",{words.pop(0)}"
+            stages = [stage for stage in value.split(",") if stage]
+            named += stages
+            alone = alone or not stages
+    if named and alone:
+        raise ValueError(
+            f"{OVERWRITE} stands alone, for all stages of the command, or with {', '.join(named)} behind it: "
+            "give one of the two"
+        )
+    return tuple(dict.fromkeys(named)), others
+
+
 def check_renamed(renamed: Mapping[str, str], arguments: Sequence[str]) -> None:
     """Raises ValueError with today's spelling for a flag of an earlier version, or for a field of one."""
     for word in arguments:
@@ -198,8 +236,9 @@ def _parse(
         (name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
         for name, kind in kinds.items()
     ]
+    restarted, arguments = pop_restarted(arguments)
     flat: Any = tyro.conf.OmitArgPrefixes
-    fields.append(("options", flat[command], dataclasses.field(default=command())))
+    fields.append(("options", flat[command], dataclasses.field(default=command(restarted=restarted))))
     given: Any = tyro.cli(
         make_dataclass("Given", fields, kw_only=True),
         args=spell_out(SHORT, arguments),

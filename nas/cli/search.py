@@ -29,5 +29,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _search(run: Run, options: SearchOptions) -> dict[str, Any]:
-    search(run, options.overwrite, options.workers)
+    search(run, options.again, options.workers)
     return show_architecture(run, options.json)

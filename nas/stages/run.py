@@ -6,14 +6,15 @@ import sys
 from typing import Any
 
 from nas.run import Run
+from nas.stages.again import Overwrite, started
 from nas.stages.evaluate import evaluate
 from nas.stages.report import draw_architecture, report
-from nas.stages.retrain import retrain, retrained_stages
+from nas.stages.retrain import retrain
 from nas.stages.search import check_search, search
 from nas.stages.teach import teach
 
 
-def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
+def run_all(run: Run, overwrite: Overwrite = False) -> dict[str, Any]:
     """Teaches, searches, retrains, evaluates, draws and reports; what is finished is kept. Returns the metrics.
 
     Of several processes, the first alone goes on after the training.
@@ -23,18 +24,15 @@ def run_all(run: Run, overwrite: bool = False) -> dict[str, Any]:
         recipe.retrained.with_ids(1).check(architecture)  # before the time for a teacher is spent
     elif recipe.strategy is not None:
         check_search(recipe)
-    teaches = recipe.teacher is not None and recipe.teacher.weights is None
-    searches = recipe.strategy is not None and recipe.architecture is None
-    if not overwrite:
-        run.check(*["teach"] * teaches, *["search"] * searches, *retrained_stages(recipe))
-    if teaches:
-        teach(run, overwrite)
-    if searches:
-        search(run, overwrite)
-    retrain(run, overwrite)
-    if not recipe.machine.fabric().is_global_zero:
-        sys.exit()
-    metrics = evaluate(run)
-    draw_architecture(run)
-    report(run)
+    with started(run, run.stages("run"), overwrite) as run:
+        if run.does("teach"):
+            teach(run)
+        if run.does("search"):
+            search(run)
+        retrain(run)
+        if not recipe.machine.fabric().is_global_zero:
+            sys.exit()
+        metrics = evaluate(run)
+        draw_architecture(run)
+        report(run)
     return metrics

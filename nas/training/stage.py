@@ -27,7 +27,8 @@ class Stage:
     """One stage (`teach`, `search`, `retrain`, `baseline`) in a run's folder.
 
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
-    one is refused. `quiet`: it shows no bar, as it is part of a stage that has one.
+    one is refused. `quiet`: it shows no bar, as it is part of a stage that has one. `restart`: the flags that start it
+    again, for messages.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Stage:
         machine: Machine,
         fabric: Fabric | None = None,
         quiet: bool = False,
+        restart: str = "--overwrite",
     ):
         self.folder = folder
         self.name = name
@@ -45,6 +47,7 @@ class Stage:
         self.fingerprint = fingerprint
         self.machine = machine
         self.quiet = quiet
+        self.restart = restart
         self.fabric = fabric or machine.fabric()
         self.state = self._restore()
         self.seconds = self.state["seconds"] if self.state else 0.0
@@ -56,12 +59,12 @@ class Stage:
         if not isinstance(state, dict) or not {"fingerprint", "seconds", "parts"} <= state.keys():
             raise ValueError(
                 f"{self.checkpoint} must be a checkpoint of this stage, and is none: give --out another folder, or "
-                "--overwrite to start this stage again"
+                f"{self.restart} to start this stage again"
             )
         if state["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "
-                "another folder, or --overwrite to start this stage again"
+                f"another folder, or {self.restart} to start this stage again"
             )
         return state
 

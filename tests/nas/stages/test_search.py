@@ -59,7 +59,7 @@ TAUGHT = replace(
 def trials_of(folder: Path, recipe=RECIPE) -> Trials:
     run, data = Run(folder, "toy", recipe), recipe.load()
     torch.manual_seed(0)
-    return objective(run, data, run.begin("search", False)).trials
+    return objective(run, data, run.begin("search")).trials
 
 
 @pytest.fixture(scope="module")
