@@ -1,15 +1,17 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
+import base64
+import hashlib
 import shlex
+from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from nas.report import cells as draw
 from nas.report import plots, table
-from nas.report.inline import data_uri, inline_svg
+from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import read_metrics
 from nas.report.pareto import pareto
 from nas.report.style import svg
@@ -22,6 +24,11 @@ RETRIEVAL_PLOTS = {
     "cameras": "From camera to camera",
 }
 MOST_RANKED = 20
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem 'sha256-{}'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""What a page may do, with the hash of its style sheet: pictures have styles in their attributes."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -90,17 +97,25 @@ def _content(folder: Path) -> dict:
 
 
 def templates() -> Environment:
-    """Templates in which everything is escaped unless a function of this package made it as markup."""
-    loader = PackageLoader("nas.report", "")
+    """Templates in which everything is escaped unless a function of this package made it as markup.
+
+    Their pages have a policy that no script runs, nothing is loaded, and no style sheet holds but their own.
+    """
     environment = Environment(
-        loader=loader,
+        loader=PackageLoader("nas.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style"] = Markup(loader.get_source(environment, "page.css")[0])
+    style = _style_sheet("colours.css") + _style_sheet("page.css")
+    environment.globals["style"] = Markup(style)
+    environment.globals["policy"] = POLICY.format(base64.b64encode(hashlib.sha256(style.encode()).digest()).decode())
     return environment
+
+
+def _style_sheet(name: str) -> str:
+    return resources.files("nas.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
@@ -151,20 +166,13 @@ def _result_figures(metrics: dict) -> list[Markup]:
 def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     """What `nas evaluate` drew of the student's retrieval, each with its title."""
     paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
-    return [
-        (title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
-        for path, title in paths
-        if path.exists()
-    ]
+    theme = _style_sheet("colours.css")
+    return [(title, svg_image(path, title, theme)) for path, title in paths if path.is_file()]
 
 
 def _strips(folder: Path) -> list[str]:
     """The pictures of queries and what was found, as sources of `<img>`."""
-    sources = []
-    for path in sorted((folder / "strips").glob("*.png")):
-        with Image.open(path) as image:
-            sources.append(data_uri(image))
-    return sources
+    return [png_image(path) for path in sorted((folder / "strips").glob("*.png")) if path.is_file()]
 
 
 def _architecture(architecture: dict | None) -> dict:
@@ -172,7 +180,7 @@ def _architecture(architecture: dict | None) -> dict:
     if not architecture:
         return {"architecture": None, "cells": [], "decisions": {}}
     return {
-        "architecture": architecture,
+        "architecture": {name: architecture.get(name, table.MISSING) for name in ("space", "hash")},
         "cells": [
             (
                 cell,
