@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nas.report import cells as draw
-from nas.report import plots, table
+from nas.report import numbers, plots, table
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import read_metrics
 from nas.report.pareto import pareto
@@ -120,7 +120,7 @@ def _style_sheet(name: str) -> str:
 
 def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
     """The evaluated row the run is about (marked best, else called searched, else a student) and its teacher's."""
-    rows = [row for row in metrics.get("rows") or [] if table.percent(row.get("mAP")) != table.MISSING]
+    rows = [row for row in metrics.get("rows") or [] if numbers.percent(row.get("mAP")) != numbers.MISSING]
     teachers = [row for row in rows if _named(row, "teacher")]
     others = [row for row in rows if row not in teachers]
     students = [row for row in others if row.get("best")]
@@ -134,24 +134,24 @@ def _named(row: dict, word: str) -> bool:
 
 
 def _reached(row: dict) -> str:
-    return f"{table.percent(row['mAP'])} with {table.millions(row.get('parameters'))}"
+    return f"{numbers.percent(row['mAP'])} with {numbers.millions(row.get('parameters'))}"
 
 
 def _tiles(metrics: dict) -> list[dict]:
     """The student's most important numbers, each beside its teacher's."""
     student, teacher = _student_and_teacher(metrics)
     formats = {
-        "mAP": ("mAP", table.percent),
-        "rank1": ("rank-1", table.percent),
-        "parameters": ("parameters", table.millions),
-        "multiply_adds": ("MACs", table.multiply_adds),
+        "mAP": ("mAP", numbers.percent),
+        "rank1": ("rank-1", numbers.percent),
+        "parameters": ("parameters", numbers.millions),
+        "multiply_adds": ("MACs", numbers.multiply_adds),
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
         for key, (name, text) in formats.items()
         if student
     ]
-    return [tile for tile in tiles if tile["value"] != table.MISSING]
+    return [tile for tile in tiles if tile["value"] != numbers.MISSING]
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
@@ -180,7 +180,7 @@ def _architecture(architecture: dict | None) -> dict:
     if not architecture:
         return {"architecture": None, "cells": [], "decisions": {}}
     return {
-        "architecture": {name: architecture.get(name, table.MISSING) for name in ("space", "hash")},
+        "architecture": {name: architecture.get(name, numbers.MISSING) for name in ("space", "hash")},
         "cells": [
             (
                 cell,
@@ -237,8 +237,8 @@ def _ranked(architectures: dict) -> list[dict]:
     """The best architectures with what they decide, as text."""
     return [
         {
-            "score": table.general(entry.get("score")),
-            "hash": entry["architecture"].get("hash", table.MISSING),
+            "score": numbers.general(entry.get("score")),
+            "hash": entry["architecture"].get("hash", numbers.MISSING),
             "listing": draw.as_text(entry["architecture"]),
         }
         for entry in architectures.get("ranked", [])[:MOST_RANKED]
@@ -249,7 +249,7 @@ def _shortened(value: object) -> object:
     """The same with few digits of each number that is not whole."""
     if isinstance(value, dict):
         return {key: _shortened(item) for key, item in value.items()}
-    return table.general(value) if isinstance(value, float) else value
+    return numbers.general(value) if isinstance(value, float) else value
 
 
 def _reproduce(environment: dict) -> str:

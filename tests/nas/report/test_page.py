@@ -100,7 +100,6 @@ def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folde
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">{}</svg>'
 FOREIGN = {
     "a script": "<script>alert(1)</script>",
-    "a script behind the end": "</svg><script>alert(1)</script><svg>",
     "a handler": '<rect onload="alert(1)" width="9" height="9"/>',
     "a link that runs": '<a xlink:href="javascript:alert(1)"><text>a</text></a>',
     "an image of the network": '<image href="http://127.0.0.1/a.png" width="9" height="9"/>',
@@ -116,11 +115,7 @@ def test_nothing_of_a_picture_in_the_folder_runs_or_loads(tmp_path, foreign, nam
     path = tmp_path / "plots" / f"{name}.svg"
     path.parent.mkdir()
     path.write_text(SVG.format(foreign))
-    try:
-        page = read(tmp_path)
-    except ValueError as error:  # what is no XML is refused
-        assert str(path) in str(error) and len(str(error).splitlines()) == 1
-        return
+    page = read(tmp_path)
     assert not {"script", "rect", "a", "image", "iframe", "foreignobject", "text"} & set(page.tags)
     assert page.handlers == [] and [link[:25] for link in page.links] == ["data:image/svg+xml;base64"]
     assert page.tags.count("style") == 1 and "127.0.0.1" not in page.text
@@ -131,6 +126,7 @@ def test_nothing_of_a_picture_in_the_folder_runs_or_loads(tmp_path, foreign, nam
     [
         (b"", "must be an SVG, and cannot be read"),
         (b"\xff\xfe\x00", "must be an SVG, and cannot be read"),
+        (SVG.format("</svg><script>alert(1)</script><svg>").encode(), "must be an SVG, and cannot be read"),
         (b"<html><svg></svg></html>", "is XML of another kind"),
         (SVG.format("&undefined;").encode(), "must be an SVG, and cannot be read"),
         (SVG.format("").replace("0 0 9 9", "0 0 nan 9").encode(), "a width and a height above 0"),
