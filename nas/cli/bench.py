@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import tyro
 
 from nas.bench import BENCHES
 from nas.errors import near_misses
+from nas.report.numbers import setting
+from nas.report.table import Row, Table, as_rich, terminal
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +22,14 @@ def main(arguments: list[str]) -> int:
     measured = tyro.cli(BENCHES[what], args=[word for word in rest if word != "--json"], prog=f"nas bench {what}")
     if as_json:
         print(json.dumps(measured, indent=2))
-    for name, row in () if as_json else measured.items():
-        print(f"{name:<40}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    else:
+        terminal().print(as_rich(_table(measured)))
     return 0
+
+
+def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row for each thing measured, a column for each number that one of them has."""
+    keys = list(dict.fromkeys(key for row in measured.values() for key in row))
+    columns = (setting.column([row.get(key) for row in measured.values()]) for key in keys)
+    rows = zip(measured, *columns, strict=True)
+    return Table(("measured", *keys), tuple(map(Row, rows)))

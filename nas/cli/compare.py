@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
-from nas.report.table import as_rich
+from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
 
 OUT = Path("runs/out")
 LONGEST_FOLDER = 100
-WIDEST = 1000  # a table in a file is as wide as it needs to be
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         print(json.dumps(comparison, indent=2))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    console = terminal()
     for table in (accuracy_table(comparison), difference_table(comparison)):
         console.print(as_rich(table))
     print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
 from nas.models.network import FeatureNet
 from nas.recipe import Recipe
-from nas.report.table import Row, Table, as_rich, percent
+from nas.report.numbers import percent
+from nas.report.table import Row, Table, as_rich, terminal
 from nas.run import Run, read_architecture
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import Cost, cost, thop_cost
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(_as_json(subject, counted), indent=2))
     else:
-        _say(subject, counted, Console(width=None if sys.stdout.isatty() else 160))
+        _say(subject, counted, terminal())
     return 0
 
 

@@ -26,7 +26,8 @@ from nas.data.check.problems import Severity
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
 from nas.report.contact_sheet import contact_sheet
-from nas.report.table import MISSING, Row, Table, as_rich
+from nas.report.numbers import MISSING
+from nas.report.table import Row, Table, as_rich, terminal
 from nas.system.files import write_bytes
 
 OUT = Path("runs/out/data-check")
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
     else:
-        say(checked, sheet, Console(width=None if sys.stdout.isatty() else 160))
+        say(checked, sheet, terminal())
     return 0 if checked.ok else 1
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from nas.cli.arguments import OUT, is_other, parse_network_args
 from nas.cli.run_command import run_command, say
 from nas.report.page import write_report
-from nas.report.table import as_rich, result_table
+from nas.report.table import as_rich, result_table, terminal
 from nas.stages.evaluate import evaluate, evaluate_other
 
 
@@ -31,6 +28,5 @@ def main(arguments: list[str]) -> int:
 def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[str, Any]:
     """Prints the table of results, unless JSON is wanted; what is to be said of them."""
     if not as_json:
-        console = Console(width=None if sys.stdout.isatty() else 160)  # a file is not narrow
-        console.print(as_rich(result_table(metrics)))
+        terminal().print(as_rich(result_table(metrics)))
     return {"run": str(folder), "metrics": metrics}

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.arguments import Options as CommonOptions
 from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.report.style import svg
-from nas.report.table import as_rich
+from nas.report.table import as_rich, terminal
 from nas.stages.paper_figures import paper_figure
 from nas.stages.reproduce import paper_against_measured, reproduce
 from nas.study.published import Published
@@ -66,7 +64,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"folder": str(folder), "rows": results, "pictures": list(map(str, pictures))}, indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(as_rich(paper_against_measured(results)))
+        terminal().print(as_rich(paper_against_measured(results)))
         print("\n".join([f"folder: {folder}", *(f"picture: {path}" for path in pictures)]))
     return 0
 

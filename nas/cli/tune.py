@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
 from nas.cli.find_recipe import recipe_named
 from nas.errors import without_secrets
 from nas.recipe import Recipe
-from nas.report.table import as_rich
+from nas.report.table import as_rich, terminal
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
 
 HOST = "127.0.0.1"
-WIDEST = 1000  # a table in a file is as wide as it needs to be
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
 USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
                 [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
@@ -139,7 +136,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     if options.json:
         print(json.dumps(said | found, indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
+        terminal().print(as_rich(trial_table(found)))
         print("\n".join(f"{key}: {value}" for key, value in said.items()))
     return 0
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.distance import Distance
 from nas.metrics.pairs import PairDistances
+from nas.report.numbers import percent
 from nas.report.style import INK, LINE, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH
-from nas.report.table import percent
 
 COLOURS = (*SERIES_COLOURS, "#003f7d", "#8d939c", "#7a4a1e")
 MARKERS = "os^Dv*<>pPXhd8H+x1234"

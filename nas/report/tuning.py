@@ -18,9 +18,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from nas.report.inline import inline_svg
+from nas.report.numbers import percent
 from nas.report.page import templates
 from nas.report.style import FILLS, INK, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
-from nas.report.table import Table, percent
+from nas.report.table import Table
 from nas.system.files import write_text
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 
 from nas.data.source import Source
 from nas.recipe import Recipe
-from nas.report.table import MISSING, Row, Table, as_markdown, millions, multiply_adds, percent
+from nas.report.numbers import MISSING, millions, multiply_adds, percent
+from nas.report.table import Row, Table, as_markdown
 from nas.run import DECIDES, RESULTS, Run
 from nas.stages.run import run_all
 from nas.stages.teach import teach
@@ -70,15 +71,18 @@ def reproduce(
 def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     """Percent; of several seeds the mean and the lowest and highest."""
     columns = [f"{label} {whose}" for label in METRICS.values() for whose in ("paper", "measured")]
+    costs = [
+        text.column([result["runs"][0].get(key) if result["runs"] else None for result in results])
+        for key, text in COSTS.items()
+    ]
     rows = []
-    for result in results:
+    for result, *cost in zip(results, *costs, strict=True):
         cells = [
             cell
             for metric in METRICS
             for cell in (percent(result["paper"].get(metric)), _over_seeds(result["runs"], metric))
         ]
-        costs = [text(result["runs"][0].get(key)) if result["runs"] else MISSING for key, text in COSTS.items()]
-        rows.append(Row((result["name"] + (" (no data)" if result["not_run"] else ""), *cells, *costs)))
+        rows.append(Row((result["name"] + (" (no data)" if result["not_run"] else ""), *cells, *cost)))
     return Table(("network", *columns, "parameters", "MACs"), tuple(rows))
 
 
