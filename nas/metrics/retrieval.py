@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.metrics.distance import Distance, check_features, distances, nearest, stable_order
+from nas.metrics.distance import Distance, check_features, distances, nearest, pair_distance, stable_order
 from nas.metrics.rerank import Rerank, reranked_distances
 
 AveragePrecision = Literal["plain", "trapezoid"]
@@ -26,6 +26,7 @@ class Retrieval:
 
     `cmc [max_rank]`: share of queries with a match among the first k+1. `average_precision [Q]` (nan) and
     `first_match_rank [Q]` (1-based; 0) mark skipped queries so. `mINP`: mean of `matches / rank of the last match`.
+    `nearest [Q, num_nearest]`: gallery indices, -1 where no more are left, and `nearest_distance`, nan there.
     """
 
     mAP: float
@@ -33,6 +34,8 @@ class Retrieval:
     cmc: np.ndarray
     average_precision: np.ndarray
     first_match_rank: np.ndarray
+    nearest: np.ndarray
+    nearest_distance: np.ndarray
     num_queries: int
     num_skipped: int
     distance: Distance
@@ -68,6 +71,7 @@ def evaluate_retrieval(
     same_camera: SameCamera = "remove",
     rerank: Rerank | None = None,
     max_rank: int = 50,
+    num_nearest: int = 0,
     block: int = 512,
 ) -> Retrieval:
     """Ranks `gallery [G, D]` for each of `query [Q, D]`, on their device, by float32 distances (ties in gallery order).
@@ -80,7 +84,8 @@ def evaluate_retrieval(
     - `"trapezoid"`: `1/n * sum (i/(r_i+1) + (i-1)/r_i) / 2`, the second term 1 at r_i = 0, as the MATLAB code of
       Market-1501 and VeRi-776. It is 0.4 to 1.0 points lower.
 
-    With `rerank`, the distances are those of `reranked_distances`, to which the whole gallery contributes.
+    With `rerank`, the distances are those of `reranked_distances`, to which the whole gallery contributes. With
+    `num_nearest`, the result says which gallery items come first for each query, and how far they are.
 
     Raises ValueError, before any distance is computed, for what does not fit together, for NaN, infinity or (cosine)
     zero features, for missing cameras, and when no query has a match.
@@ -95,8 +100,13 @@ def evaluate_retrieval(
     found = []
     for rows, far in _distances(query, gallery, wanted.kept, distance, rerank, block):
         ranks, num_matches = _match_ranks(far, *wanted.matches_and_junk(rows))
-        found.append(_measure(ranks.cpu(), num_matches.cpu(), ap))
-    average_precision, inverse_penalty, first = (torch.cat(column).numpy() for column in zip(*found, strict=True))
+        index, near = _first(far, wanted.kept, num_nearest)
+        if rerank is None:
+            near = pair_distance(query[rows], gallery[index], distance).where(index >= 0, torch.nan)
+        found.append((*_measure(ranks.cpu(), num_matches.cpu(), ap), index.cpu(), near.cpu()))
+    average_precision, inverse_penalty, first, items, apart = (
+        torch.cat(column).numpy() for column in zip(*found, strict=True)
+    )
     has_match = first > 0
     return Retrieval(
         mAP=float(average_precision[has_match].mean()),
@@ -104,6 +114,8 @@ def evaluate_retrieval(
         cmc=np.bincount(first[has_match], minlength=max_rank + 1)[1 : max_rank + 1].cumsum() / has_match.sum(),
         average_precision=average_precision,
         first_match_rank=first,
+        nearest=items,
+        nearest_distance=apart,
         num_queries=len(query),
         num_skipped=int((~has_match).sum()),
         distance=distance,
@@ -145,8 +157,7 @@ def ranked_gallery(
     for rows, far in _distances(query, gallery, wanted.kept, distance, rerank, block):
         item, _, junk = wanted.matches_and_junk(rows)
         _put_last(far, item, junk)
-        index = nearest(far, k)
-        ranked[rows, : index.shape[1]] = wanted.kept[index].where(far.gather(1, index).isfinite(), -1)
+        ranked[rows] = _first(far, wanted.kept, k)[0]
     return ranked
 
 
@@ -210,6 +221,18 @@ def _distances(
 def _put_last(far: Tensor, item: Tensor, junk: Tensor) -> None:
     row, column = junk.nonzero(as_tuple=True)
     far[row, item[row, column]] = torch.inf
+
+
+def _first(far: Tensor, kept: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Gallery indices `[rows, k]` of the first, and their distances; -1 and nan where all that is left is junk."""
+    index = far.new_full((len(far), k), -1, dtype=torch.int64)
+    near = far.new_full((len(far), k), torch.nan)
+    if k:
+        order = nearest(far, k)
+        distance = far.gather(1, order)
+        index[:, : order.shape[1]] = kept[order].where(distance.isfinite(), -1)
+        near[:, : order.shape[1]] = distance.where(distance.isfinite(), torch.nan)
+    return index, near
 
 
 def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,12 @@ from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
 
 
-def evaluate(run: Run) -> dict[str, Any]:
-    """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`."""
-    networks, recipe = trained(run), run.recipe
+def evaluate(run: Run, trained_in: Run | None = None) -> dict[str, Any]:
+    """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`.
+
+    trained_in: another run, whose networks are measured instead.
+    """
+    networks, recipe = trained(trained_in or run), run.recipe
     data = recipe.load()
     run.note_recipe()
     stage = Stage(run.folder, "evaluate", "", recipe.machine)

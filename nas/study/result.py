@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from nas.report.pareto import front
 from nas.report.table import Row, Table
 from nas.report.tuning import write_tuning_report
 from nas.study.overrides import write_overrides
+from nas.system.csv_text import csv_text
 from nas.system.files import write_json, write_text
 from search_spaces.architecture import Architecture
 
@@ -162,9 +161,5 @@ def as_csv(rows: Sequence[dict]) -> str:
     """The trials as a table with a column for each parameter."""
     columns = ["trial", "state", "best", "mAP", "multiply_adds", "parameters", "minutes", "worker", "why"]
     params = list(dict.fromkeys(key for row in rows for key in row["params"]))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, *params])
-    for row in rows:
-        writer.writerow([*(row[column] for column in columns), *(row["params"].get(key) for key in params)])
-    return file.getvalue()
+    cells = [[*(row[column] for column in columns), *(row["params"].get(key) for key in params)] for row in rows]
+    return csv_text([[*columns, *params], *cells])

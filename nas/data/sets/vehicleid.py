@@ -1,6 +1,6 @@
 """VehicleID: Liu et al., "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles", CVPR 2016."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,6 +11,7 @@ from nas.data.images import Files
 from nas.data.sets.folders import check_there, inner
 from nas.data.sets.lists import check_listed, parsed_lines
 from nas.data.source import DataSource
+from nas.system.config import OF_TEST
 
 SIZES = (800, 1600, 2400)
 TRAIN = "train_test_split/train_list.txt"
@@ -37,10 +38,10 @@ class VehicleID(DataSource):
     subject: ClassVar = "vehicles"
 
     root: Path
-    test_size: Literal[800, 1600, 2400] = 800
-    repeats: int = 10
-    single: Literal["gallery", "query"] = "gallery"
-    seed: int = 0
+    test_size: Literal[800, 1600, 2400] = field(default=800, metadata=OF_TEST)
+    repeats: int = field(default=10, metadata=OF_TEST)
+    single: Literal["gallery", "query"] = field(default="gallery", metadata=OF_TEST)
+    seed: int = field(default=0, metadata=OF_TEST)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -119,11 +120,10 @@ class Features:
             }
         )
 
-    def evaluate(self, how: Evaluation, rerank: Rerank | None = None) -> Retrieval:
+    def evaluate(self, how: Evaluation, rerank: Rerank | None = None, num_nearest: int = 0) -> Retrieval:
         """How well they retrieve; see `evaluate_retrieval` for what raises ValueError."""
-        return evaluate_retrieval(
-            *self.retrieval_arguments, distance=how.distance, ap=how.ap, same_camera=how.same_camera, rerank=rerank
-        )
+        rules: dict[str, Any] = {"distance": how.distance, "ap": how.ap, "same_camera": how.same_camera}
+        return evaluate_retrieval(*self.retrieval_arguments, **rules, rerank=rerank, num_nearest=num_nearest)
 
 
 def extract(

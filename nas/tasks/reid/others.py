@@ -51,9 +51,10 @@ class OtherFeatures:
     def measured(self, folder: Path) -> dict[str, Any]:
         path = Path(self.subject)
         features = Features.load(path)
-        names = tuple(f"query {i}" for i in range(len(features.query)))
+        sides = (("query", features.query), ("gallery", features.gallery))
+        queries, gallery = ([f"{side} {i}" for i in range(len(of_side))] for side, of_side in sides)
         results = judged(features, "features", f"features ({path.name})", self.evaluation)
-        write_queries(folder, results, names, features)
+        write_queries(folder, results, (queries, gallery), features)
         draw_plots(folder / "plots", features, self.evaluation)
         return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.title)
 

@@ -189,6 +189,20 @@ def test_ranked_gallery_of_nothing_but_junk_is_empty():
     assert ranked_gallery(torch.eye(2), torch.eye(2), ids, ids, k=2, same_camera="keep").tolist() == [[-1, -1]] * 2
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("rerank", [None, Rerank(k1=5, k2=2)])
+def test_the_nearest_are_the_ranked_gallery_with_their_distances(distance, rerank):
+    data = random_data(2)
+    query, gallery = (part.double() for part in data[:2])
+    found = evaluate_retrieval(*data, distance=distance, rerank=rerank, num_nearest=70, block=4)
+    np.testing.assert_array_equal(found.nearest, ranked_gallery(*data, k=70, distance=distance, rerank=rerank))
+    assert ((found.nearest < 0) == np.isnan(found.nearest_distance)).all()
+    exact = torch.cdist(query, gallery) if distance == "euclidean" else 1 - query @ gallery.T / 16
+    for near, far, own in zip(found.nearest, found.nearest_distance, exact.numpy(), strict=True):
+        far = far[near >= 0]
+        assert (np.diff(far) >= 0).all() if rerank else np.allclose(far, own[near[near >= 0]], atol=1e-6)
+
+
 def test_the_summary_names_its_definitions_and_is_json():
     summary = evaluate_retrieval(*random_data(0), ap="trapezoid", distance="euclidean", same_camera="keep").summary()
     assert json.loads(json.dumps(summary)) == summary

@@ -97,6 +97,10 @@ class TestNetworks:
             assert found.mAP == row["mAP"] == np.nanmean(queries.average_precision)
             assert (queries.first_match_rank == 1).mean() == row["rank1"]
             assert queries.names[0].startswith("pedestrians/test") and queries.cameras.tolist() == [0, 1] * 4
+            for i, images in enumerate(queries.found):
+                assert len(images) == 10 and all(image.name.startswith("pedestrians/test") for image in images)
+                first = queries.first_match_rank[i]
+                assert [image.identity for image in images].index(queries.ids[i]) + 1 == first or first > 10
 
     def test_another_subjects_folder_is_kept(self, folder, capfd):
         before = (folder / "metrics.json").read_bytes()
