@@ -20,7 +20,7 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.study.overrides import read_overrides
-from nas.tasks.reid.features import FEATURE_FILES
+from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")

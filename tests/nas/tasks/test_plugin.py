@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import torch
+from torch import nn
 
 from nas.data.batches import Batch
 from nas.data.images import Images
@@ -26,7 +27,8 @@ from nas.strategies.evolution import Evolution
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.resnet import ResNet
-from students.reid import ReID
+from students.reid import ReID, ReIDOutput
+from students.space import StudentModule, StudentSpace
 from teachers.temperature import Linear
 
 
@@ -88,6 +90,29 @@ class Answer(torch.nn.Module):
         return self.net(images).embedding
 
 
+class Flat(StudentModule):
+    def __init__(self, num_ids):
+        super().__init__()
+        self.embed, self.classify = nn.Linear(3 * 16 * 16, 8), nn.Linear(8, num_ids)
+
+    def forward(self, images):
+        embedding = self.embed(images.flatten(1))
+        return ReIDOutput(self.classify(embedding), embedding, embedding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flats(StudentSpace):
+    """A space of its own, of networks that are no re-ID networks."""
+
+    num_ids: int | None = None
+
+    def build(self, pick, c_in=3):
+        return Flat(self.num_ids)
+
+    def with_ids(self, num_ids):
+        return replace(self, num_ids=num_ids)
+
+
 class InTurn:
     def __init__(self, part, seed):
         self.part, self.seed = part, seed
@@ -129,7 +154,7 @@ def checkers() -> Recipe:
         teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8), training=TRAINING),
         space=ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), embedding_dim=8),
         student=None,
-        baseline=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8),
+        baseline=Flats(),
         loss=KDASLoss(temperature=Linear(start=2.0, end=0.0)),
         strategy=DARTS(epochs=2),
         retrain=TRAINING,
@@ -159,7 +184,8 @@ def nas(tmp_path, monkeypatch, capsys):
 def test_every_stage(nas):
     metrics = nas("run", "own.py:checkers", "--out", "run")["metrics"]
     assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
-    assert metrics["data"] == "checkers" and all(0 <= row["mAP"] <= 1 for row in metrics["rows"])
+    assert metrics["data"] == "checkers" and metrics["rows"][1]["name"] == "baseline (Flats)"
+    assert all(0 <= row["mAP"] <= 1 for row in metrics["rows"])
     history = [json.loads(line) for line in Path("run/retrain.history.jsonl").read_text().splitlines()]
     assert all("mAP" in line for line in history), "it is validated by the task's value"
     assert "checkers" in Path("run/report.html").read_text()
