@@ -1,6 +1,7 @@
 """A user's data set with a task of its own, through every stage by the real commands: nothing there knows crops."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,21 @@ def test_it_is_tuned_on_what_it_holds_out(nas):
     pytest.importorskip("optuna")
     found = nas("tune", "own.py:checkers", "--parameters", "distillation", "--trials", "2", "--small", "--out", "study")
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken", "said"),
+    [
+        ('return SimpleNamespace(name="checkers"', 'return SimpleNamespace(nam="checkers"[9]', "IndexError: "),
+        ("return Flat(self.num_ids)", "return Flat(self.num_idss)", "AttributeError: .*num_idss"),
+        ("self.embed(images.flatten(1))", "self.embed(images)", "RuntimeError: .*mat1 and mat2"),
+        ("if len(data.identities) < 2:", "if data.identities:", "patterns must be at least two"),
+    ],
+)
+def test_what_a_class_of_ones_own_raises_is_said_to_be_its_file_s(tmp_path, monkeypatch, capsys, whole, broken, said):
+    monkeypatch.chdir(tmp_path)
+    assert whole in OWN
+    Path("own.py").write_text(OWN.replace(whole, broken))
+    assert main(["run", "own.py:checkers", "--teacher", "None", "--strategy", "None", "--out", "run"]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert re.match(rf"nas: own\.py, line \d+: {said}", last) and not any("/nas/stages/" in line for line in lines)
