@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -14,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nas.errors import first_line
-from nas.system.memory import spare_bytes
+from nas.system.matlab import read_matlab
+from nas.system.memory import check_memory
 from nas.system.weights import load_state, load_weights
 
 FEATURE_FILES = (".npz", ".mat", ".pt", ".pth")
@@ -31,8 +30,6 @@ NAMES = {
 `query_cam`, deep-sort's `qf` and `ql`."""
 LARGEST_EXACT = 2**53
 """Below it every whole number is a float64."""
-MATLAB_BYTES = {"logical": 1, "single": 4} | {f"{u}int{bits}": bits // 8 for u in ("", "u") for bits in (8, 16, 32)}
-"""Of a number, by the names of MATLAB's classes; of all others 8."""
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -53,7 +50,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
             f"{', '.join(missing)} and holds {', '.join(sorted(map(str, found))) or 'nothing'}"
         )
     arrays = {name: _tensor(found[their], f"{path}: {their}") for name, their in theirs.items() if their}
-    _check_memory(path, (4 * array.numel() for array in arrays.values()))
+    check_memory(path, (4 * array.numel() for array in arrays.values()))
     return {
         name: array if name in FEATURES or (theirs[name] == name and path.suffix != ".mat") else _labels(array)
         for name, array in arrays.items()
@@ -85,57 +82,25 @@ def _tensor(value: Any, what: str) -> Tensor:
     return value
 
 
-def _check_memory(path: Path, claimed: Iterable[int]) -> None:
-    """Raises ValueError when arrays of so many bytes do not fit into the memory that is free."""
-    if (needed := sum(claimed)) > (spare := spare_bytes()):
-        raise ValueError(
-            f"{path} must hold arrays that fit into memory: they take {needed / 2**30:.1f} GiB, this machine has "
-            f"{spare / 2**30:.1f} free"
-        )
-
-
-@contextmanager
-def _blamed_on(path: Path, kind: str) -> Iterator[None]:
-    """What a reader stumbles over is the file's fault: ValueError, one line that names it."""
-    try:
-        yield
-    except MemoryError as error:
-        raise ValueError(f"{path} must hold arrays that fit into memory: {first_line(error)}") from None
-    except Exception as error:  # damaged files make the readers of numpy, zip and MATLAB raise nearly every type
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path} must be {kind} file of plain number arrays: {first_line(error)}") from error
-
-
 def _of_numpy(path: Path) -> Mapping[str, Any]:
-    with _blamed_on(path, "an .npz"):
-        with ZipFile(path) as packed:
-            parts = {part.filename.removesuffix(".npy"): part.file_size for part in packed.infolist()}
-        wanted = [name for name in parts if name in KNOWN]
-        _check_memory(path, (parts[name] for name in wanted))
-        with np.load(path, allow_pickle=False) as file:
-            return dict.fromkeys(parts) | {name: file[name] for name in wanted}
-
-
-def _of_matlab(path: Path) -> Mapping[str, Any]:
-    from scipy.io import loadmat, whosmat
-
     try:
-        with _blamed_on(path, "a .mat"):
-            sizes = {name: math.prod(shape) * MATLAB_BYTES.get(kind, 8) for name, shape, kind in whosmat(path)}
-            _check_memory(path, (size for name, size in sizes.items() if name in KNOWN))
-            found = loadmat(path, variable_names=[*KNOWN])
-            return dict.fromkeys(sizes) | {name: value for name, value in found.items() if name in KNOWN}
-    except ValueError as error:
-        if isinstance(error.__cause__, NotImplementedError):
-            raise ValueError(f"{path} is of MATLAB's version 7.3: save it with -v7, or as .npz") from None
-        raise
+        with ZipFile(path) as packed:
+            sizes = {part.filename.removesuffix(".npy"): part.file_size for part in packed.infolist()}
+    except Exception as error:  # damaged files make the readers of zip and numpy raise nearly every type
+        raise ValueError(f"{path} must be an .npz file: {first_line(error)}") from error
+    wanted = [name for name in sizes if name in KNOWN]
+    check_memory(path, (sizes[name] for name in wanted))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict.fromkeys(sizes) | {name: file[name] for name in wanted}
+    except Exception as error:
+        raise ValueError(f"{path} must be an .npz file of plain number arrays: {first_line(error)}") from error
 
 
 KNOWN = frozenset([*NAMES, *(name for theirs in NAMES.values() for name in theirs)])
 READERS = {
     ".npz": _of_numpy,
-    ".mat": _of_matlab,
+    ".mat": lambda path: read_matlab(path, KNOWN),
     ".pt": load_state,
     ".pth": load_state,
     ".safetensors": lambda path: load_weights(path)[0],

@@ -256,7 +256,7 @@ class TestOtherScripts:
 
     @pytest.mark.parametrize("suffix", ["mat", "pt"])
     def test_few_bytes_that_stand_for_many(self, tmp_path, suffix, monkeypatch):
-        monkeypatch.setattr("nas.tasks.reid.feature_files.spare_bytes", lambda: 2**20)
+        monkeypatch.setattr("nas.system.memory.spare_bytes", lambda: 2**20)
         arrays = {name: np.zeros((2**9, 2**10), dtype=np.float32) for name in ("query", "gallery")}
         arrays |= {name: np.zeros((1, 2**9)) for name in ("query_ids", "gallery_ids")}
         path = tmp_path / f"bomb.{suffix}"
@@ -269,6 +269,6 @@ class TestOtherScripts:
             Features.load(path)
 
     def test_arrays_that_do_not_fit_into_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("nas.tasks.reid.feature_files.spare_bytes", lambda: 10)
+        monkeypatch.setattr("nas.system.memory.spare_bytes", lambda: 10)
         with pytest.raises(ValueError, match=r"features\.npz must .* they take .* GiB"):
             Features.load(saved(tmp_path, "features.npz"))
