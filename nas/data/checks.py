@@ -129,6 +129,12 @@ NOT_TURNED = (
 )
 
 
+FIRST_FRAME = (
+    "images with several frames or pages (GIF, WebP, PNG, TIFF), of which the first is read; save those that are meant "
+    "as images of their own"
+)
+
+
 def unreadable_error(failures: Sequence[tuple[str, str]]) -> ValueError:
     """The error that names images which cannot be decoded, given as (name, reason)."""
     return ValueError(
