@@ -7,11 +7,14 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +24,14 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):(?:\S*|(?!\d+(?:[/?\s]|$))[^@\n]*)@")
 """With blanks in it, too, but not a port that is followed by an `@` somewhere in the line."""
 SECRET = re.compile(r"((?:password|passwd|pwd|passphrase|secret|token|api[_-]?key)=)[^\s&;]*", re.IGNORECASE)
+
+TOOLKIT = tuple(Path(__file__).parents[1] / room for room in ("nas", "search_spaces", "students", "teachers"))
+PYTHON = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
+"""Where code lies that is not the user's own; a library's is in `site-packages`. Recipes are their authors'."""
+BUG = (
+    "no input should lead to this. It is a fault of the toolkit, or of a class of your own if the recipe has one: "
+    "report it with the command and the lines below"
+)
 
 
 class SaveError(RuntimeError):
@@ -95,6 +106,8 @@ def exit_status(work: Callable[[], int | None]) -> int:
 
     An error that a user can mend is one line on standard error, and status 2; so is what the surroundings refuse (a
     file that cannot be read, a full disk). Warnings are lines there, too. A signal ends it with 128 and its number.
+    What goes wrong in a file of the user's own, as a recipe's, is that file's: a line names it, behind the part of the
+    traceback that is in it. Any other error is the toolkit's own: a whole traceback, and status 1.
     """
     open_streams()
     try:
@@ -104,23 +117,33 @@ def exit_status(work: Callable[[], int | None]) -> int:
             sys.stdout.flush()
             return status
     except (ValueError, SaveError, NonFiniteLoss) as error:
-        _say(str(error))
+        own = users_place(error) if isinstance(error, ValueError) else ""
+        _say(f"{own}: {' '.join(str(error).split())}" if own else str(error))
         return 2
     except BrokenPipeError:
         _drop_output()  # who reads has gone, as `| head` does
         return 141
+    except KeyboardInterrupt as stopped:
+        _say("stopped; the same command goes on from the last checkpoint")
+        return stopped.status if isinstance(stopped, Stopped) else 130
     except OSError as error:
         _say(_of_surroundings(error))
         _drop_output()
         return 2
-    except KeyboardInterrupt as stopped:
-        _say("stopped; the same command goes on from the last checkpoint")
-        return stopped.status if isinstance(stopped, Stopped) else 130
+    except (Exception, SystemExit) as error:
+        if own := users_place(error):
+            _say(f"{own}: {_in_short(error)}", behind=users_traceback(error))
+            return 2
+        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+            _say(f"{_in_short(error)}: {BUG}")
+        raise
 
 
-def _say(line: str) -> None:
+def _say(line: str, behind: str = "") -> None:
+    """One line on standard error, `behind` other lines."""
+    said = without_secrets(f"{behind}\n" * bool(behind) + f"nas: {CONTROL.sub('', line)}")
     with suppress(OSError):  # the terminal may be gone
-        print(f"nas: {without_secrets(CONTROL.sub('', line))}", file=sys.stderr)
+        print(said, file=sys.stderr)
 
 
 def _of_surroundings(error: OSError) -> str:
@@ -147,3 +170,46 @@ def _drop_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def users_place(error: BaseException) -> str:
+    """`FILE, line N` in a file of the user's own: where it raised `error`, or called what did. Nothing where no such
+    file takes part."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or "", error.lineno))
+    own = [place for place in places if _is_users(place[0])]
+    return f"{os.path.relpath(own[-1][0])}, line {own[-1][1]}" if own else ""
+
+
+def users_traceback(error: BaseException) -> str:
+    """The traceback of `error` from where a file of the user's own begins, without the toolkit's frames."""
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
+    while part:
+        first = next((i for i, frame in enumerate(part.stack) if _is_users(frame.filename)), len(part.stack))
+        shown = [
+            frame
+            for frame in part.stack[first:]
+            if not frame.filename.startswith("<") and not _is_in(frame.filename, TOOLKIT)
+        ]
+        part.stack = traceback.StackSummary.from_list(shown)
+        part = part.__cause__ or part.__context__
+    return CONTROL.sub("", "".join(whole.format())).rstrip()
+
+
+def _is_users(file: str) -> bool:
+    """Whether code is the user's own: neither the toolkit's nor a library's, nor generated (`<string>`)."""
+    is_library = _is_in(file, PYTHON) or {"site-packages", "dist-packages"} & {*Path(file).parts}
+    return bool(file) and not file.startswith("<") and not is_library and not _is_in(file, TOOLKIT)
+
+
+def _is_in(file: str, folders: Iterable[Path]) -> bool:
+    return any(Path(file).is_relative_to(folder) for folder in folders)
+
+
+def _in_short(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ends the program (SystemExit: {error.code}), which no recipe and no class of yours may do"
+    said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"

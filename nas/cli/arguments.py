@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from nas.cli.find_recipe import in_recipe_file
 from nas.data.sets import SETS, class_named
 from nas.errors import named
 from nas.losses import LOSSES
@@ -20,7 +21,7 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.study.overrides import read_overrides
-from nas.tasks.reid.features import FEATURE_FILES
+from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")
@@ -129,8 +130,9 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
 def is_other(subject: str) -> bool:
     """Whether `subject` is neither a run nor a recipe, but a file to measure or the name of somebody's network. What
     exists as a folder is a run, whatever its name."""
-    recipe_file = ".py" in subject
-    return not recipe_file and not Path(subject).is_dir() and (Path(subject).suffix in FILES or is_classifier(subject))
+    if in_recipe_file(subject) or Path(subject).is_dir():
+        return False
+    return Path(subject).suffix in FILES or is_classifier(subject)
 
 
 def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from torch import nn
 
-from nas.cli.find_recipe import recipe_named, recipes
+from nas.cli.find_recipe import in_recipe_file, recipe_named, recipes
 from nas.errors import near_misses
 from nas.models.network import FeatureNet
 from nas.recipe import Recipe
@@ -97,7 +97,7 @@ def subject_named(name: str, student: str = "") -> Subject:
     if path.is_dir():
         run = Run.open(path)
         return _of_recipe(run.recipe, run.architecture())
-    if ".py" not in name and name not in recipes():
+    if not in_recipe_file(name) and name not in recipes():
         known = [*STUDENTS, *recipes()]
         raise ValueError(
             f"there is no student, run, recipe or architecture file {name!r}{near_misses(name, known)}; "

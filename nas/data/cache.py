@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.base import Split
-from nas.data.checks import NOT_TURNED, TOO_DARK, listing, too_dark, unreadable_error
+from nas.data.checks import FIRST_FRAME, NOT_TURNED, TOO_DARK, listing, too_dark, unreadable_error
 from nas.data.images import NUM_THREADS
 from nas.system.memory import spare_bytes
 
@@ -27,7 +27,8 @@ class ImageCache:
     these are not all, a line of log says so, and `get` decodes the others each time, with the same result. Either way
     every image is decoded once here, so that an unreadable one is an error (ValueError, naming the first ten and how
     many there are) before training and not in the middle of it. Images that come out too dark (see
-    `too_dark`) are one warning, and so are those with an orientation tag that is not followed.
+    `too_dark`) are one warning, and so are those with an orientation tag that is not followed and those of several
+    frames.
 
     num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.
@@ -85,7 +86,8 @@ class ImageCache:
         images = torch.empty(num_kept, 3, self.height, self.width, dtype=torch.uint8)
         places = images.numpy()
         failures = []
-        bits, lying = {}, []
+        bits: dict[str, int] = {}
+        noted: dict[str, list[str]] = {"orientation": [], "frames": []}
 
         def fill(i: int) -> tuple[str, str] | None:
             try:
@@ -94,8 +96,8 @@ class ImageCache:
                 return self.split.images.name(i), str(error)
             if "bits" in image.info:
                 bits[self.split.images.name(i)] = image.info["bits"]
-            if "orientation" in image.info:
-                lying.append(self.split.images.name(i))
+            for key in noted.keys() & image.info.keys():
+                noted[key].append(self.split.images.name(i))
             if i < num_kept:
                 places[i] = self._sized(image)
             return None
@@ -109,8 +111,9 @@ class ImageCache:
             raise unreadable_error(failures)
         if dark := sorted(too_dark(bits)):
             warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=3)
-        if lying:
-            warnings.warn(f"{len(lying):,} {NOT_TURNED}: {listing(sorted(lying), num_shown=3)}", stacklevel=3)
+        for key, said in (("orientation", NOT_TURNED), ("frames", FIRST_FRAME)):
+            if names := sorted(noted[key]):
+                warnings.warn(f"{len(names):,} {said}: {listing(names, num_shown=3)}", stacklevel=3)
         return images
 
     def _sized(self, image: Image.Image) -> np.ndarray:

@@ -53,6 +53,16 @@ def check_apart(data: ReIDData) -> None:
         )
 
 
+def check_known_cameras(data: ReIDData) -> None:
+    """Raises ValueError naming the queries whose camera is unknown: nobody can tell which images are their own."""
+    query = data.query
+    unknown = () if query.cameras is None else np.flatnonzero(query.cameras < 0).tolist()
+    if names := [query.images.name(i) for i in unknown]:
+        raise ValueError(
+            f"{data.name}: a query needs a known camera, 0 or more, but below 0 are those of {listing(names)}"
+        )
+
+
 def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "keep"]) -> ReIDData:
     """`data` after `single_images` (see DataSource) was applied to its training identities."""
     identities, positions, counts = np.unique(data.train.ids, return_inverse=True, return_counts=True)
@@ -116,6 +126,12 @@ TOO_DARK = (
 NOT_TURNED = (
     "images with an orientation tag (EXIF) are read as they are stored, as those of benchmarks are; turn those that do "
     "not lie upright and save them again, or list them in a CSV file, whose images are turned"
+)
+
+
+FIRST_FRAME = (
+    "images with several frames or pages (GIF, WebP, PNG, TIFF), of which the first is read; save those that are meant "
+    "as images of their own"
 )
 
 

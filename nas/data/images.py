@@ -16,6 +16,7 @@ from nas.system.config import WITHOUT_EFFECT
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
 
 
+MOST_PIXELS = 2**26  # of an image; few bytes can stand for many, and several threads decode at a time
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -132,8 +133,10 @@ def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
 
     upright: turns it as its orientation tag says; otherwise `info["orientation"]` of the result is a tag that was not
     followed. Where the file has 16 bits per channel, `info["bits"]` says how many the largest value needs: in grey
-    exactly, in colour 8 for less than 9.
+    exactly, in colour 8 for less than 9. `info["frames"]` says that it has more than this one, the first.
     """
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"it has {image.width}x{image.height} pixels, more than any crop has; cut out what is meant")
     is_deep_colour = any(re.search(";16[BLN]", repr(tile)) for tile in getattr(image, "tile", ()))  # how it is stored
     if is_grey := image.mode.startswith("I"):
         pixels = np.asarray(image, dtype=np.int64)
@@ -150,6 +153,8 @@ def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
             rgb = rgb.transpose(TURNS[orientation])
         else:
             rgb.info["orientation"] = orientation
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # some cameras' JPEG with a preview
+        rgb.info["frames"] = "several"
     if is_grey:
         rgb.info["bits"] = int(pixels.max()).bit_length()
     elif is_deep_colour:

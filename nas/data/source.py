@@ -5,7 +5,14 @@ from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
-from nas.data.checks import check_apart, check_counts, checked_singles, warn_of_left_out, without_unreadable
+from nas.data.checks import (
+    check_apart,
+    check_counts,
+    check_known_cameras,
+    checked_singles,
+    warn_of_left_out,
+    without_unreadable,
+)
 
 
 class Source(ABC):
@@ -70,6 +77,7 @@ class DataSource(Source):
             data = self.partitioned(without_unreadable(data))
         data = replace(data, train=data.train.take(data.train.ids >= 0), label_noise=self.label_noise)
         check_apart(data)
+        check_known_cameras(data)
         data = checked_singles(data, self.single_images)
         for name, split in data.splits.items():
             if len(split) == 0:

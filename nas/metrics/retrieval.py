@@ -16,7 +16,6 @@ from nas.metrics.rerank import Rerank, reranked_distances
 
 AveragePrecision = Literal["plain", "trapezoid"]
 SameCamera = Literal["remove", "keep"]
-JUNK_ID = -1
 SORT_COST = 80  # of an item, in comparisons: a query's few matches are counted into place where many are nearer
 
 
@@ -76,9 +75,9 @@ def evaluate_retrieval(
 ) -> Retrieval:
     """Ranks `gallery [G, D]` for each of `query [Q, D]`, on their device, by float32 distances (ties in gallery order).
 
-    Junk is left out of a query's ranking: gallery items of id -1, and those of its own identity *and* camera (unless
-    `same_camera="keep"`). The rest of its identity are its matches, all else is wrong. Queries without a match are
-    skipped and counted. With matches i = 1..n at 0-based ranks r_i, the average precision is
+    Junk is left out of a query's ranking: gallery items of an id below 0, and those of its own identity *and* camera
+    (unless `same_camera="keep"`). The rest of its identity are its matches, all else is wrong. Queries without a match
+    are skipped and counted. With matches i = 1..n at 0-based ranks r_i, the average precision is
 
     - `"plain"`: `1/n * sum i/(r_i+1)`, as most papers since 2018;
     - `"trapezoid"`: `1/n * sum (i/(r_i+1) + (i-1)/r_i) / 2`, the second term 1 at r_i = 0, as the MATLAB code of
@@ -88,7 +87,7 @@ def evaluate_retrieval(
     `num_nearest`, the result says which gallery items come first for each query, and how far they are.
 
     Raises ValueError, before any distance is computed, for what does not fit together, for NaN, infinity or (cosine)
-    zero features, for missing cameras, and when no query has a match.
+    zero features, for missing cameras, for a query of an unknown camera (below 0), and when no query has a match.
     """
     _check_choices(distance=(distance, Distance), ap=(ap, AveragePrecision), same_camera=(same_camera, SameCamera))
     check_counts(max_rank=max_rank, block=block)
@@ -161,9 +160,14 @@ def ranked_gallery(
     return ranked
 
 
+def is_junk(ids: Tensor) -> Tensor:
+    """Which images are in no ranking, and are no match of any query: those of an identity below 0."""
+    return ids < 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Wanted:
-    """Who belongs to whom: `kept [G']` indexes the gallery without id -1; everything after it counts within `kept`.
+    """Who belongs to whom: `kept [G']` indexes the gallery without junk; everything after it counts within `kept`.
 
     `by_id [G']` lists the gallery identity by identity; query q's identity fills `by_id[first[q]:first[q] + count[q]]`.
     """
@@ -177,7 +181,7 @@ class _Wanted:
     @classmethod
     def of(cls, ids: tuple[Tensor, Tensor], cameras: tuple[Tensor, Tensor] | None) -> "_Wanted":
         query_ids, gallery_ids = ids
-        kept = (gallery_ids != JUNK_ID).nonzero().flatten()
+        kept = (~is_junk(gallery_ids)).nonzero().flatten()
         sorted_ids, by_id = gallery_ids[kept].sort(stable=True)
         query_ids = query_ids.contiguous()
         first = torch.searchsorted(sorted_ids, query_ids)
@@ -210,7 +214,7 @@ class _Wanted:
 def _distances(
     query: Tensor, gallery: Tensor, kept: Tensor, distance: Distance, rerank: Rerank | None, block: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Distances to the `kept` gallery. Junk of id -1 has a part in re-ranking, as published."""
+    """Distances to the `kept` gallery. Junk has a part in re-ranking, as published."""
     if rerank is None:
         yield from distances(query, gallery[kept], distance, block)
     else:
@@ -283,11 +287,21 @@ def _labels(
         if num_labels != len(features):
             raise ValueError(f"{side}_{name} must hold one number for each of {len(features)} images, got {num_labels}")
         labels = torch.as_tensor(labels, device=features.device).flatten()
-        whole = labels.long()
-        if not torch.equal(whole.to(labels.dtype), labels):
-            raise ValueError(f"{side}_{name} must be whole numbers, got {float(labels[whole != labels][0])}")
-        checked.append(whole)
+        checked.append(whole_numbers(labels, f"{side}_{name}"))
     return checked[0], checked[1]
+
+
+def whole_numbers(labels: Tensor, name: str) -> Tensor:
+    """`labels` as int64. Raises ValueError naming them for other than whole numbers, and for those beyond 63 bits."""
+    if labels.dtype == torch.bool or labels.is_complex():
+        raise ValueError(f"{name} must be whole numbers, got {labels.dtype}")
+    whole = labels.long()
+    wrong = whole.to(labels.dtype) != labels
+    if labels.dtype == torch.uint64:
+        wrong |= whole < 0
+    if wrong.any():
+        raise ValueError(f"{name} must be whole numbers, got {labels[wrong][0].item()} (the largest is 2**63 - 1)")
+    return whole
 
 
 def _cameras(
@@ -304,7 +318,13 @@ def _cameras(
             'same_camera="remove" needs query_cameras and gallery_cameras; '
             'for a data set without cameras say same_camera="keep" (--keep-same-camera on the command line)'
         )
-    return _labels("cameras", query, gallery, query_cameras, gallery_cameras)
+    cameras = _labels("cameras", query, gallery, query_cameras, gallery_cameras)
+    if (unknown := cameras[0] < 0).any():
+        raise ValueError(
+            f"query_cameras must be 0 or more, as a query of an unknown camera cannot be kept from its own images; got "
+            f'{int(cameras[0][unknown][0])}: leave those queries out, or say same_camera="keep" (--keep-same-camera)'
+        )
+    return cameras
 
 
 def _check_choices(**choices: tuple[str, object]) -> None:

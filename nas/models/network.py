@@ -21,7 +21,7 @@ from nas.system.files import blamed_on, check_format
 from nas.system.version1 import with_todays_names
 from nas.system.weights import check_fits, load_into, load_weights, save_weights
 from search_spaces.architecture import Architecture
-from students.reid import ReIDNet, ReIDSpace
+from students.reid import ReIDNet
 from students.space import StudentModule, StudentSpace
 
 FORMAT = 1
@@ -74,7 +74,7 @@ class Network:
         import_spaces()
         with blamed_on(path):
             check_format(metadata, FORMAT, str(path))
-            space = decode(with_todays_names(metadata["space"]), ReIDSpace, f"the header of {path}")
+            space = decode(with_todays_names(metadata["space"]), StudentSpace, f"the header of {path}")
             architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
             identities = decode(metadata["identities"], tuple[int, ...], f"identities in the header of {path}")
         check_claim(space, architecture, tensors, str(path))

@@ -29,9 +29,9 @@ def chosen_identities(
 ) -> np.ndarray:
     """The `num` identities among the queries' that most cameras of the gallery see, then most images, then the lowest.
 
-    They are the queries' because junk and distractors have no query.
+    They are the queries' because distractors have no query; junk (below 0) is none.
     """
-    ids = np.unique(query_ids)
+    ids = np.unique(query_ids[query_ids >= 0])
     images = np.array([(gallery_ids == each).sum() for each in ids])
     cameras = np.array(
         [0 if gallery_cameras is None else len(np.unique(gallery_cameras[gallery_ids == each])) for each in ids]

@@ -18,7 +18,8 @@ from nas.models.onnx import OnnxNet
 from nas.system.weights import load_weights
 from nas.tasks import task_of
 from nas.tasks.base import EvaluatedNetwork
-from nas.tasks.reid.features import FEATURE_FILES, Features
+from nas.tasks.reid.feature_files import FEATURE_FILES
+from nas.tasks.reid.features import Features
 from nas.tasks.reid.measure import judged, write_metrics, write_queries
 from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
@@ -53,7 +54,10 @@ class OtherFeatures:
         features = Features.load(path)
         sides = (("query", features.query), ("gallery", features.gallery))
         queries, gallery = ([f"{side} {i}" for i in range(len(of_side))] for side, of_side in sides)
-        results = judged(features, "features", f"features ({path.name})", self.evaluation)
+        try:
+            results = judged(features, "features", f"features ({path.name})", self.evaluation)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         write_queries(folder, results, (queries, gallery), features)
         draw_plots(folder / "plots", features, self.evaluation)
         return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.title)

@@ -218,6 +218,30 @@ def test_rank_is_the_cmc():
             found.rank(k)
 
 
+@pytest.mark.parametrize("rerank", [None, Rerank(k1=5)])
+def test_every_identity_below_0_is_junk(rerank):
+    query, gallery, query_ids, gallery_ids, *cameras = random_data(1)
+    query_ids[:5] = -1
+    many = [ids.where(ids != -1, -1 - torch.arange(len(ids)) % 3) for ids in (query_ids, gallery_ids)]
+    found, expected = (
+        evaluate_retrieval(query, gallery, *ids, *cameras, rerank=rerank) for ids in (many, (query_ids, gallery_ids))
+    )
+    assert (many[1] < -1).any()
+    np.testing.assert_array_equal(found.average_precision, expected.average_precision)
+    ranked = ranked_gallery(query, gallery, *many, *cameras, rerank=rerank, k=61)
+    assert not (many[1][ranked[ranked >= 0]] < 0).any()
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint64, torch.int32, torch.float64])
+def test_whole_numbers_of_every_type_are_the_same_identities(kind):
+    query, gallery, query_ids, gallery_ids, *cameras = random_data(2)
+    ids = [ids.clamp(min=0) for ids in (query_ids, gallery_ids)]
+    found, expected = (
+        evaluate_retrieval(query, gallery, *(each.to(k) for each in ids), *cameras) for k in (kind, torch.int64)
+    )
+    assert found.mAP == expected.mAP
+
+
 def broken(place, value):
     data = list(random_data(0))
     data[place] = value
@@ -238,6 +262,10 @@ def broken(place, value):
         (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
         (broken(2, torch.full((23,), math.nan)), {}, "query_ids must be whole numbers, got nan"),
         (broken(4, torch.full((23,), 1.5)), {}, "query_cameras must be whole numbers, got 1.5"),
+        (broken(2, torch.ones(23, dtype=torch.bool)), {}, "query_ids must be whole numbers, got torch.bool"),
+        (broken(3, torch.full((61,), 1e20)), {}, "gallery_ids must be whole numbers, got 1.0.*e.20"),
+        (broken(3, torch.full((61,), 2**63 + 5, dtype=torch.uint64)), {}, "gallery_ids must .* 9223372036854775813"),
+        (broken(4, torch.full((23,), -1)), {}, "query_cameras must be 0 or more.* got -1.*--keep-same-camera"),
         (broken(4, None), {}, 'same_camera="keep"'),
         (broken(5, None), {}, "--keep-same-camera"),
         (broken(2, torch.full((23,), 99)), {}, "no query has a match"),

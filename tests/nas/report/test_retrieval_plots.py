@@ -36,7 +36,7 @@ def test_chosen_identities_are_seen_by_most_cameras_then_most_often():
     gallery = {1: [0, 0, 0, 0, 0], 2: [0, 1], 3: [0, 1, 2], 4: [0, 1, 1], 0: [0, 1, 2, 3], -1: [0, 1, 2, 3], 7: [0, 1]}
     ids = np.concatenate([[identity] * len(cameras) for identity, cameras in gallery.items()])
     cameras = np.concatenate(list(gallery.values()))
-    query_ids = np.array([7, 4, 3, 2, 1, 1])
+    query_ids = np.array([7, 4, 3, 2, 1, 1, -1])
     assert chosen_identities(query_ids, ids, cameras, 4).tolist() == [3, 4, 2, 7]
     assert chosen_identities(query_ids, ids, None, 3).tolist() == [1, 3, 4]
     assert len(chosen_identities(query_ids, ids, cameras, 99)) == 5
