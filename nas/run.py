@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.recipe import Recipe, import_classes
+from nas.system.at_work import AtWork
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
@@ -53,23 +54,31 @@ class Run:
         with blamed_on(folder / "config.json"):
             return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
-    def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
+    def begin(self, stage: str, overwrite: bool, *decides: object, shared: bool = False) -> Stage | None:
         """Stage `stage`, where an earlier process left it; None when it is finished. Writes the configuration.
 
         `decides` is what the result depends on beside the recipe's fields. Raises ValueError when the folder holds
-        this stage of another configuration or of other `decides`; `overwrite` removes it instead.
+        this stage of another configuration or of other `decides`; `overwrite` removes it instead. So it does when
+        another process is at this stage, unless each of them is `shared`.
         """
+        self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
+        at_work = AtWork(self.folder, stage, shared and not overwrite)
         if overwrite:
             for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
                 (self.folder / name).unlink(missing_ok=True)
             for name in (f"tensorboard/{stage}", f"{stage}.trials"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
+            if shared:
+                at_work.share()
         self.check(stage)
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
-        begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
+        begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
-        return None if (self.folder / RESULTS[stage]).exists() else begun
+        if (self.folder / RESULTS[stage]).exists():
+            begun.release()
+            return None
+        return begun
 
     def check(self, *stages: str) -> None:
         """Raises ValueError naming the fields when the folder holds one of the stages of another configuration: a
@@ -109,11 +118,12 @@ class Run:
         write_json(path, {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages})
 
     def end(self, stage: Stage) -> None:
-        """Notes the environment and what the stage took."""
+        """Notes the environment and what the stage took; others may work at it now."""
         path = self.folder / "environment.json"
         notes = read_object(path) if path.exists() else {}
         minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
         write_json(path, environment(processor()) | {"minutes": minutes})
+        stage.release()
 
     def architecture(self) -> Architecture | None:
         """What is to be retrained: the recipe's file, the search's result, or None for the published one."""

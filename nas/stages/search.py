@@ -39,7 +39,8 @@ def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     check_search(recipe)
-    if num_workers < 1 or (num_workers > 1 and not isinstance(recipe.strategy, DiscreteSearch)):
+    shared = isinstance(recipe.strategy, DiscreteSearch)
+    if num_workers < 1 or (num_workers > 1 and not shared):
         raise ValueError(
             f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
             f"with {type(recipe.strategy).__name__}"
@@ -47,7 +48,7 @@ def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
     data = recipe.load()
     space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
-    stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None)
+    stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None, shared=shared)
     if stage is None:
         return
     torch.manual_seed(recipe.seed)
