@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import signal
 import sys
 import sysconfig
@@ -65,6 +66,11 @@ def without_secrets(text: str) -> str:
     """`text` with `***` for each password in it: in an address (`scheme://user:password@host`), and behind a name that
     says so (`?password=`, `PGPASSWORD=`)."""
     return SECRET.sub(r"\1***", PASSWORD.sub(r"\1:***@", text))
+
+
+def noted_command() -> str:
+    """The command of this process, as files may have it."""
+    return shlex.join(["nas", *map(without_secrets, sys.argv[1:])])
 
 
 class Stopped(KeyboardInterrupt):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.recipe import Recipe, import_classes
+from nas.system.at_work import AtWork
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
@@ -63,19 +64,26 @@ class Run:
         with blamed_on(folder / "config.json"):
             return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
-    def begin(self, stage: str, *decides: object) -> Stage | None:
+    def begin(self, stage: str, *decides: object, shared: bool = False) -> Stage | None:
         """Stage `stage`, where an earlier process left it; None when it is finished. Writes the configuration.
 
         `decides` is what the result depends on beside the recipe's fields. Raises ValueError when the folder holds
-        this stage of another configuration or of other `decides`.
+        this stage of another configuration or of other `decides`, and when another process is at this stage, unless
+        each of them is `shared`.
         """
+        self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
+        at_work = AtWork(self.folder, stage, shared)
         self.check(stage)
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
         restart = self.restart([stage])
-        begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine, restart=restart)
+        decided = fingerprint(*fields, *decides)
+        begun = Stage(self.folder, stage, decided, self.recipe.machine, restart=restart, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
-        return None if (self.folder / RESULTS[stage]).exists() else begun
+        if (self.folder / RESULTS[stage]).exists():
+            begun.release()
+            return None
+        return begun
 
     def check(self, *stages: str, beside: Iterable[str] = ()) -> None:
         """Raises ValueError naming the fields when the folder holds one of the stages of another configuration: a
@@ -149,11 +157,12 @@ class Run:
         write_json(path, {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages})
 
     def end(self, stage: Stage) -> None:
-        """Notes the environment and what the stage took."""
+        """Notes the environment and what the stage took; others may work at it now."""
         path = self.folder / "environment.json"
         notes = read_object(path) if path.exists() else {}
         minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
         write_json(path, environment(processor()) | {"minutes": minutes})
+        stage.release()
 
     def architecture(self) -> Architecture | None:
         """What is to be retrained: the recipe's file, the search's result, or None for the published one."""

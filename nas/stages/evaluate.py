@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nas.models.network import Network
 from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
+from nas.system.at_work import AtWork
 from nas.system.files import read_object
 from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
@@ -21,8 +22,9 @@ def evaluate(run: Run, trained_in: Run | None = None) -> dict[str, Any]:
     networks, recipe = trained(trained_in or run), run.recipe
     data = recipe.load()
     run.note_recipe()
-    stage = Stage(run.folder, "evaluate", "", recipe.machine)
-    return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage)
+    with AtWork(run.folder, "evaluate"):
+        stage = Stage(run.folder, "evaluate", "", recipe.machine)
+        return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage)
 
 
 def trained(run: Run) -> list[EvaluatedNetwork]:
@@ -67,4 +69,5 @@ def evaluate_other(other: Measurable, folder: Path, overwrite: bool = False) -> 
             f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "
             "or --overwrite to replace them"
         )
-    return other.measured(folder)
+    with AtWork(folder, "evaluate"):
+        return other.measured(folder)

@@ -45,7 +45,8 @@ def _search(run: Run, num_workers: int) -> None:
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     check_search(recipe)
-    if num_workers < 1 or (num_workers > 1 and not isinstance(recipe.strategy, DiscreteSearch)):
+    shared = isinstance(recipe.strategy, DiscreteSearch)
+    if num_workers < 1 or (num_workers > 1 and not shared):
         raise ValueError(
             f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
             f"with {type(recipe.strategy).__name__}"
@@ -53,7 +54,7 @@ def _search(run: Run, num_workers: int) -> None:
     data = recipe.load()
     space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
-    stage = run.begin("search", len(data.identities), digest(weights) if weights else None)
+    stage = run.begin("search", len(data.identities), digest(weights) if weights else None, shared=shared)
     if stage is None:
         return
     torch.manual_seed(recipe.seed)

@@ -14,6 +14,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment] # the module's type, elsewhere
 
 TAKEN = (errno.EAGAIN, errno.EACCES)
+NO_LOCKS = "this system has no locks of files (fcntl)"
+
+
+def check_can_share() -> None:
+    """Raises ValueError on a system where several processes cannot share work."""
+    if fcntl is None:
+        raise ValueError(f"{NO_LOCKS}, which several workers need: leave --workers out, or use Linux, macOS or WSL")
 
 
 def try_lock(file: int, shared: bool = False) -> bool:
@@ -22,7 +29,7 @@ def try_lock(file: int, shared: bool = False) -> bool:
     Raises OSError where the system, or the file system, has no locks.
     """
     if fcntl is None:
-        raise OSError(errno.ENOSYS, "this system has no locks of files (fcntl)")
+        raise OSError(errno.ENOSYS, NO_LOCKS)
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:

@@ -18,6 +18,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from nas.errors import exit_status, open_streams
+from nas.system.locks import check_can_share
 
 SPAWN = get_context("spawn")
 
@@ -37,6 +38,7 @@ def worker_processes(
     others do their work, so that this is no error. When what is inside fails, or this process is killed, they are told
     to stop. A script that calls this must do so below `if __name__ == "__main__":`, as new processes import it.
     """
+    check_can_share()
     logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
     logs[0].parent.mkdir(parents=True, exist_ok=True)
     name = f"{target.__module__}:{target.__qualname__}"

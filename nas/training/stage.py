@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
+from nas.system.at_work import AtWork
 from nas.system.journal import FileJournal
 from nas.system.weights import load_state, save_state
 from nas.training.machine import Machine
@@ -28,7 +29,7 @@ class Stage:
 
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
     one is refused. `quiet`: it shows no bar, as it is part of a stage that has one. `restart`: the flags that start it
-    again, for messages.
+    again, for messages. `at_work` keeps other processes out as long as the stage is there, or until `release`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Stage:
         fabric: Fabric | None = None,
         quiet: bool = False,
         restart: str = "--overwrite",
+        at_work: AtWork | None = None,
     ):
         self.folder = folder
         self.name = name
@@ -48,6 +50,7 @@ class Stage:
         self.machine = machine
         self.quiet = quiet
         self.restart = restart
+        self.at_work = at_work
         self.fabric = fabric or machine.fabric()
         self.state = self._restore()
         self.seconds = self.state["seconds"] if self.state else 0.0
@@ -67,6 +70,11 @@ class Stage:
                 f"another folder, or {self.restart} to start this stage again"
             )
         return state
+
+    def release(self) -> None:
+        """Lets other processes work at this stage."""
+        if self.at_work:
+            self.at_work.release()
 
     def prepare(self, net: N) -> N:
         """The network on this machine, channels last."""
