@@ -100,7 +100,8 @@ def parse_recipe_args(
         recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
     left_out: dict[str, Any] = dict.fromkeys(without)
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
-    recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
+    overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
+    recipe = read_overrides(recipe, overrides) if overrides else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
@@ -109,7 +110,7 @@ def parse_recipe_args(
     given, options = _parse(kinds, values, arguments, prog, about, command)
     if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:
         _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
-    return dataclasses.replace(recipe, **given), options
+    return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
 
 
 def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
