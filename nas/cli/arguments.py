@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import make_dataclass
@@ -19,7 +20,6 @@ from nas.models.library import is_classifier
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
-from nas.strategies.darts import DARTS
 from nas.study.overrides import read_overrides
 from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
@@ -95,19 +95,38 @@ def parse_recipe_args(
                 f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
                 f"{flag}.FIELD sets a field of it"
             )
-        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
+        replaced = recipe.strategy
+        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], replaced))
     if "--loss" in asked:
         recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
     left_out: dict[str, Any] = dict.fromkeys(without)
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
-    recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
+    overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
+    recipe = read_overrides(recipe, overrides) if overrides else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
         kinds["data"] = class_named(asked["--on"])
         del values["data"]
     given, options = _parse(kinds, values, arguments, prog, about, command)
-    return dataclasses.replace(recipe, **given), options
+    if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:
+        _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
+    return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
+
+
+def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
+    """Says how long a strategy searches that could not take over the budget of the one that it replaces."""
+    if replaced is not None and strategy.counts_like(replaced):
+        return
+    why = (
+        f"{replaced.budget} of {type(replaced).__name__} count otherwise" if replaced else "the recipe has no strategy"
+    )
+    flags = ["epochs", *["trials"] * strategy.by_trials, "minutes"]
+    print(
+        f"nas: {name} searches for {strategy.budget}, its own budget, as {why}: "
+        f"{', '.join(f'--strategy.{flag}' for flag in flags)} set it",
+        file=sys.stderr,
+    )
 
 
 def _can_be_left_out(hint: Any) -> bool:
@@ -117,14 +136,12 @@ def _can_be_left_out(hint: Any) -> bool:
 
 
 def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
-    """The strategy with its defaults; if both search by gradient, over as many epochs as the one it stands in for.
+    """The strategy with its defaults, and the budget of the one that it stands in for.
 
     Raises ValueError with near misses for an unknown name.
     """
     strategy = named("strategy", name, STRATEGIES)
-    if isinstance(strategy, DARTS) and isinstance(instead_of, DARTS):
-        return dataclasses.replace(strategy, epochs=instead_of.epochs)
-    return strategy
+    return strategy.with_budget_of(instead_of) if instead_of else strategy
 
 
 def is_other(subject: str) -> bool:

@@ -5,24 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nas.cli.arguments import OUT, is_other, parse_network_args
+from nas.cli.arguments import OUT, Options, is_other, parse_network_args
 from nas.cli.run_command import run_command, say
 from nas.report.page import write_report
 from nas.report.table import as_rich, result_table, terminal
+from nas.run import Run
 from nas.stages.evaluate import evaluate, evaluate_other
 
 
 def main(arguments: list[str]) -> int:
     """Runs `nas evaluate ARGUMENTS`; the exit status."""
     if not is_other(arguments[0]):
-        return run_command(
-            "evaluate", arguments, lambda run, options: show_metrics(run.folder, evaluate(run), options.json)
-        )
+        return run_command("evaluate", arguments, _evaluate)
     other, options = parse_network_args(arguments[0], arguments[1:])
     folder = options.out or OUT / other.folder_name
     said = show_metrics(folder, evaluate_other(other, folder, options.overwrite), options.json)
     say(said | {"report": str(write_report(folder))}, options.json)
     return 0
+
+
+def _evaluate(run: Run, options: Options) -> dict[str, Any]:
+    folder = options.out or run.folder
+    said = show_metrics(folder, evaluate(run, options.overwrite, options.out), options.json)
+    return said if folder == run.folder else said | {"report": str(write_report(folder))}
 
 
 def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[str, Any]:

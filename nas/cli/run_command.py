@@ -10,12 +10,16 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from nas.cli.arguments import OUT, OVERWRITE, Options, parse_recipe_args
+from nas.cli.arguments import OVERWRITE, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
+from nas.cli.default_folder import default_folder
 from nas.cli.find_recipe import recipe_named
 from nas.errors import near_misses
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
+
+OUT_OF_RUN = ("evaluate", "export")
+"""Commands that may leave what they make of a run elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ def run_command(
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
-    recipe, given = parse_recipe_args(recipe, rest, f"nas {word} {subject}", about, options)
-    folder = run.folder if run else given.out or OUT / f"{name}{'-small' * given.small}-seed{recipe.seed}"
-    run = Run(folder, name, recipe, word)
+    changed, given = parse_recipe_args(recipe, rest, f"nas {word} {subject}", about, options)
+    if run and given.out and word not in OUT_OF_RUN:
+        raise ValueError(f"`nas {word}` works in the run's folder {subject}: leave --out out")
+    folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
+    run = Run(folder, name, changed, word)
     check_restarted(word, given.restarted)
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)

@@ -19,7 +19,8 @@ from nas.run import DECIDES, RESULTS, Run
 from nas.stages.search_result import FOUND
 from nas.system.config import fingerprint
 from nas.system.files import digest, read_object, write_json
-from nas.system.handover import finish_handover, hand_over, locked
+from nas.system.handover import finish_handover, hand_over
+from nas.system.locks import held
 from nas.system.run_config import read_config
 
 AGAIN = "again"
@@ -76,7 +77,7 @@ def _attempt(run: Run, named: Sequence[str]) -> Iterator[Run]:
     again, lock = run.folder / AGAIN, run.folder / f".{AGAIN}.lock"
     wanted = _wanted(run, named)
     while _read_note(again).get("wanted") != wanted:
-        with locked(lock, wait=False) as alone:
+        with held(lock, wait=False) as alone:
             if alone:
                 _prepare(run, named, wanted)
                 continue
@@ -87,7 +88,7 @@ def _attempt(run: Run, named: Sequence[str]) -> Iterator[Run]:
                 )
             sleep(POLL_S)
     note = _read_note(again)
-    with locked(lock, shared=True):
+    with held(lock, shared=True):
         try:
             yield replace(run, folder=again)
         except BaseException as error:
@@ -98,7 +99,7 @@ def _attempt(run: Run, named: Sequence[str]) -> Iterator[Run]:
                     f"{error}; without {again}, which has what was done so far, it starts afresh"
                 ) from error
             raise
-    with locked(lock):  # others that take part come to their end
+    with held(lock):  # others that take part come to their end
         if _read_note(again) == note:
             _take_over(run, named)
 

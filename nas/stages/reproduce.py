@@ -149,7 +149,7 @@ def _metrics(step: Step, folder: Path, overwrite: bool, done: dict[str, dict[str
         done[trained_in.folder.name] = run_all(trained_in, overwrite)
     if step.folder not in done:
         run = _run(Training(name=step.name, folder=step.folder, recipe=step.recipe), weights, folder)
-        done[step.folder] = evaluate(run, trained_in)
+        done[step.folder] = evaluate(run, trained_in=trained_in)
         report(run)
     return done[step.folder]
 

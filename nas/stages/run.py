@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.run import Run
 from nas.stages.again import Overwrite, started
-from nas.stages.evaluate import evaluate
+from nas.stages.evaluate import check_rules, evaluate
 from nas.stages.report import draw_architecture, report
 from nas.stages.retrain import retrain
 from nas.stages.search import check_search, search
@@ -24,6 +24,7 @@ def run_all(run: Run, overwrite: Overwrite = False) -> dict[str, Any]:
         recipe.retrained.with_ids(1).check(architecture)  # before the time for a teacher is spent
     elif recipe.strategy is not None:
         check_search(recipe)
+    check_rules(run, bool(overwrite))
     with started(run, run.stages("run"), overwrite) as run:
         if run.does("teach"):
             teach(run)
@@ -32,7 +33,7 @@ def run_all(run: Run, overwrite: Overwrite = False) -> dict[str, Any]:
         retrain(run)
         if not recipe.machine.fabric().is_global_zero:
             sys.exit()
-        metrics = evaluate(run)
+        metrics = evaluate(run, bool(overwrite))
         draw_architecture(run)
         report(run)
     return metrics

@@ -174,6 +174,25 @@ class Strategy(ABC):
 
     epochs: int
     minutes: float | None
+    by_trials: ClassVar[bool] = False
+    """Whether `epochs` are those of each of its `trials`, not of the whole search."""
+
+    @property
+    def budget(self) -> str:
+        """In words."""
+        epochs = f"{self.epochs} epochs"
+        return f"{getattr(self, 'trials', 0)} trials of {epochs}" if self.by_trials else epochs
+
+    def counts_like(self, other: Strategy) -> bool:
+        """Whether epochs mean the same to both."""
+        return self.by_trials == other.by_trials
+
+    def with_budget_of(self, other: Strategy) -> Self:
+        """The same in the place of `other`: with its minutes and, where they mean the same, its epochs and trials."""
+        counts = ("epochs", "trials") if self.counts_like(other) else ()
+        shared = [name for name in (*counts, "minutes") if hasattr(self, name) and hasattr(other, name)]
+        budget: dict[str, Any] = {name: getattr(other, name) for name in shared}
+        return replace(self, **budget)
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027 - most can decide everything
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class DiscreteSearch(Strategy):
     its score and takes no time. Several processes with the same journal share the trials; alone, the seed decides all.
     """
 
+    by_trials: ClassVar[bool] = True
     epochs: int = 10
     """Epochs that each trial trains."""
     trials: int = 100

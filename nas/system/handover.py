@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from nas.system.files import read_object, write_json
+from nas.system.locks import held
 
 READY = ".ready"
 """The folder of what is whole and on its way to its place."""
@@ -25,7 +23,7 @@ def hand_over(source: Path, folder: Path, stale: Iterable[str] = (), gate: str =
     moves = sorted((str(path.relative_to(source)) for path in _places(source)), key=lambda name: (name == gate, name))
     removes = [gate] * (gate in moves) + [name for name in stale if name not in moves]
     write_json(source / LIST, {"moves": moves, "removes": removes})
-    with locked(folder / f"{READY}.lock"):
+    with held(folder / f"{READY}.lock"):
         _finish(folder)
         source.replace(folder / READY)
         _finish(folder)
@@ -34,7 +32,7 @@ def hand_over(source: Path, folder: Path, stale: Iterable[str] = (), gate: str =
 def finish_handover(folder: Path) -> None:
     """Ends what a killed process had begun to move."""
     if (folder / READY).exists():
-        with locked(folder / f"{READY}.lock"):
+        with held(folder / f"{READY}.lock"):
             _finish(folder)
 
 
@@ -73,30 +71,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock `path` inside, alone or with others that share it; the file goes with one who held it alone.
-
-    Gives whether it is held, which only without `wait` it may not be. The kernel takes the lock from a killed process.
-    """
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, how)
-        except BlockingIOError:
-            os.close(file)
-            yield False
-            return
-        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-            break
-        os.close(file)  # its last holder removed it meanwhile
-    try:
-        yield True
-    finally:
-        if not shared:
-            path.unlink(missing_ok=True)
-        os.close(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,39 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         wait_for_lock(file.fileno(), path)
         yield
+
+
+@contextmanager
+def held(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock `path` inside, alone or with others that share it; the file goes with one who held it alone.
+
+    Gives whether it is held, which only without `wait` it may not be. The kernel takes the lock from a killed process;
+    where there are no locks, a warning says so.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            taken = try_lock(file, shared)
+            if not taken and wait:
+                fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                taken = True
+        except OSError as error:
+            warn_of_no_locks(path, error)
+            break
+        if not taken:
+            os.close(file)
+            yield False
+            return
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            break
+        os.close(file)  # its last holder removed it meanwhile
+    try:
+        yield True
+    finally:
+        if not shared:
+            path.unlink(missing_ok=True)
+        os.close(file)
 
 
 def warn_of_no_locks(path: Path, error: OSError) -> None:

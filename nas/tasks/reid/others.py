@@ -15,6 +15,7 @@ from nas.data.source import DataSource
 from nas.models.library import classifier_features
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
+from nas.system.files import digest
 from nas.system.weights import load_weights
 from nas.tasks import task_of
 from nas.tasks.base import EvaluatedNetwork
@@ -46,10 +47,15 @@ class OtherFeatures:
         return self.subject
 
     @property
+    def rules(self) -> dict[str, Any]:
+        """What decides the numbers."""
+        return {"content": content_of(self.subject), "evaluation": self.evaluation}
+
+    @property
     def folder_name(self) -> str:
         return f"evaluate-{Path(self.subject).stem}"
 
-    def measured(self, folder: Path) -> dict[str, Any]:
+    def measured(self, folder: Path, **further: object) -> dict[str, Any]:
         path = Path(self.subject)
         features = Features.load(path)
         sides = (("query", features.query), ("gallery", features.gallery))
@@ -60,7 +66,7 @@ class OtherFeatures:
             raise ValueError(f"{path}: {error}") from error
         write_queries(folder, results, (queries, gallery), features)
         draw_plots(folder / "plots", features, self.evaluation)
-        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, subject=self.title)
+        return write_metrics(folder, path.name, {"num_gallery": len(features.gallery)}, results, **further)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +97,22 @@ class OtherNetwork:
         return self.subject if self.is_file else f"{self.subject} with weights: {self.weights or 'random'}"
 
     @property
+    def rules(self) -> dict[str, Any]:
+        """What decides the numbers."""
+        content = content_of(self.subject if self.is_file else self.weights)
+        return {"content": content, "data": self.data, "images": self.images, "evaluation": self.evaluation}
+
+    @property
     def folder_name(self) -> str:
         return f"evaluate-{Path(self.subject).stem.replace(':', '-')}-{type(self.data).__name__.lower()}"
 
-    def measured(self, folder: Path) -> dict[str, Any]:
+    def measured(self, folder: Path, **further: object) -> dict[str, Any]:
         data = self.data.load()
         task = task_of(self.data)
         task.check_evaluation(data, self.evaluation)
         network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
         stage = Stage(folder, "evaluate", "", self.machine)
-        return task.measure([network], data, self.images, self.evaluation, stage, subject=self.title)
+        return task.measure([network], data, self.images, self.evaluation, stage, **further)
 
     def network(self) -> nn.Module:
         """The network itself, giving features."""
@@ -115,6 +127,11 @@ class OtherNetwork:
             )
             torch.manual_seed(0)
         return classifier_features(self.subject, self.weights)
+
+
+def content_of(file: str) -> str:
+    """What tells a file from another one of its name; empty where there is none."""
+    return digest(Path(file)) if Path(file).is_file() else ""
 
 
 def is_features(name: str) -> bool:
