@@ -26,7 +26,7 @@ def test_marks_differ_without_colour(monkeypatch):
 
 def test_every_image_and_caption_has_its_place():
     one, ten = strip(GREY, [GREY], [True]), strip(GREY, [GREY] * 10, [False] * 10)
-    assert ten.height == one.height and ten.width - one.width == 9 * (strips.SIZE[0] + 2 * strips.FRAME + strips.GAP)
+    assert ten.height == one.height and ten.width - one.width == 9 * (96 + 2 * strips.FRAME + strips.GAP)
     long = "a caption that is much too long for one picture"
     assert strip(GREY, [GREY], [True], ["query", long]).size == one.size
     assert strip(GREY, [GREY], [True], ["query", "c3"]).tobytes() != one.tobytes()
@@ -35,7 +35,7 @@ def test_every_image_and_caption_has_its_place():
 def test_any_image_will_do_and_none_found_is_fine():
     odd = [Image.new(mode, size) for mode, size in (("L", (1, 300)), ("RGBA", (500, 20)), ("P", (7, 7)))]
     assert strip(odd[0], odd, [True, False, True]).mode == "RGB"
-    assert strip(GREY, [], []).width > strips.SIZE[0]
+    assert strip(GREY, [], []).width > 96
 
 
 def test_lists_of_different_length_are_an_error():
