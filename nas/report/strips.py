@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 AREA = 96 * 192  # of one image, px; its shape is the shape that most images have
 RIGHT, WRONG, QUERY = "#009e73", "#d55e00", "#4a5264"  # green and red that colour-blind readers can tell apart
 PAPER, INK = "#ffffff", "#1c2230"
-FRAME, GAP, CAPTION, MARK = 5, 10, 18, 22
+FRAME, GAP, MARK, TEXT = 5, 10, 22, 12
 
 
 def strip(
@@ -56,15 +56,16 @@ def _tile(image: Image.Image, right: bool | None, caption: str, size: tuple[int,
     """One framed image above its caption; `right` is None for the query."""
     colour = QUERY if right is None else RIGHT if right else WRONG
     width, height = size[0] + 2 * FRAME, size[1] + 2 * FRAME
-    tile = Image.new("RGB", (width, height + CAPTION), PAPER)
+    text = max(TEXT, width // 9)  # a page shows a wide strip smaller
+    tile = Image.new("RGB", (width, height + text + 6), PAPER)
     pen = ImageDraw.Draw(tile)
     pen.rounded_rectangle((0, 0, width - 1, height - 1), radius=FRAME, fill=colour)
     tile.paste(ImageOps.pad(image.convert("RGB"), size, color=PAPER), (FRAME, FRAME))
     if right is not None:
         _mark(pen, right, colour, width - FRAME - MARK, FRAME)
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=text)
     words = fitted(caption, font, width)
-    pen.text((width / 2, height + CAPTION / 2 + 1), words, fill=INK, font=font, anchor="mm")
+    pen.text((width / 2, height + text / 2 + 4), words, fill=INK, font=font, anchor="mm")
     return tile
 
 

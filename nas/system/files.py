@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from nas.errors import SaveError
 
 DEEPEST = 100
 """Levels of nested JSON that are read: readers that call themselves need not fear their own end."""
+HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What a half of a character looks like in JSON; two of them in a row are a whole one."""
 JSON_TYPES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
 JSON_TYPES[type(None)] = "null"
 
@@ -105,8 +108,12 @@ def parse_json(text: str | bytes, where: object) -> Any:
     """What `text`, which stands at `where`, says. Raises ValueError as `read_json` does."""
     try:
         value = json.loads(text)
+        if HALF_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(f"{where} must not be nested more than {DEEPEST} levels deep") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} must hold whole characters, and holds half of a surrogate pair") from None
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     level = [value]

@@ -32,6 +32,14 @@ def test_every_image_and_caption_has_its_place():
     assert strip(GREY, [GREY], [True], ["query", "c3"]).tobytes() != one.tobytes()
 
 
+def test_wide_images_stand_in_wide_frames_and_fill_them():
+    car = Image.new("RGB", (128, 96), "#808080")
+    sheet = strip(car, [car], [True])
+    assert sheet.width / sheet.height > strip(GREY, [GREY], [True]).width / strip(GREY, [GREY], [True]).height
+    (grey,) = (number for number, colour in sheet.getcolors(maxcolors=1 << 24) if colour == (128, 128, 128))
+    assert grey > 0.97 * (2 * strips.AREA - strips.MARK**2), "no bands above and below"
+
+
 def test_any_image_will_do_and_none_found_is_fine():
     odd = [Image.new(mode, size) for mode, size in (("L", (1, 300)), ("RGBA", (500, 20)), ("P", (7, 7)))]
     assert strip(odd[0], odd, [True, False, True]).mode == "RGB"
