@@ -24,6 +24,7 @@ THEME = {
     INK: "--ink",
     MUTED: "--muted",
     LINE: "--line",
+    "#687080": "--muted",  # in pictures that version 0.1 drew
     FILLS["input"]: "--fill-input",
     FILLS["node"]: "--panel",
     FILLS["output"]: "--fill-output",

@@ -155,9 +155,14 @@ def _tiles(metrics: dict) -> list[dict]:
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
+    num_gallery = (metrics.get("protocol") or {}).get("num_gallery")
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
     figures = [
-        ("cmc", "Matching rate by rank", plots.cmc(metrics.get("cmc") or {})),
+        (
+            "cmc",
+            "Matching rate by rank",
+            plots.cmc(metrics.get("cmc") or {}, num_gallery),
+        ),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
     return [inline_svg(picture, name, title) for name, title, picture in figures if picture]

@@ -21,6 +21,8 @@ LEFT = re.compile(r"\.nas-[0-9a-f]{16}\.tmp|\..+\.\d+\.tmp")
 """Names of files that are being written, and of those that version 0.1 wrote."""
 DEEPEST = 100
 """Levels of nested JSON that are read: readers that call themselves need not fear their own end."""
+HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What a half of a character looks like in JSON; two of them in a row are a whole one."""
 JSON_TYPES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
 JSON_TYPES[type(None)] = "null"
 BLANKS = str.maketrans("01", " \t")
@@ -162,8 +164,12 @@ def parse_json(text: str | bytes, where: object) -> Any:
         )
     try:
         value = json.loads(text)
+        if HALF_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(f"{where} must not be nested more than {DEEPEST} levels deep") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} must hold whole characters, and holds half of a surrogate pair") from None
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     level = [value]

@@ -272,6 +272,14 @@ class TestJson:
         with pytest.raises(ValueError, match="cannot be read: Is a directory"):
             read_json(tmp_path)
 
+    @pytest.mark.parametrize("text", ['{"a": "\\ud800"}', '["\\uDFFFa"]', '{"\\udc00\\ud800": 1}'])
+    def test_half_a_character_is_named(self, tmp_path, text):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ValueError, match=r"a\.json must hold whole characters"):
+            read_json(tmp_path / "a.json")
+        (tmp_path / "a.json").write_text('"\\ud83d\\ude00"')
+        assert read_json(tmp_path / "a.json") == "\N{GRINNING FACE}"
+
     def test_nesting_of_real_files_is_fine(self, tmp_path):
         (tmp_path / "x.json").write_text("[" * 99 + "]" * 99)
         assert read_json(tmp_path / "x.json")[0][0]
