@@ -6,8 +6,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -18,6 +19,10 @@ from nas.recipe import Recipe
 from nas.report.table import as_rich
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
+from nas.system.progress import tell, timed
+
+if TYPE_CHECKING:
+    from nas.stages.tune import Tuner
 
 HOST = "127.0.0.1"
 WIDEST = 1000  # a table in a file is as wide as it needs to be
@@ -104,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.stages.tune import Place, Tuner, Tuning, taught
+    from nas.stages.tune import Place, Tuner, Tuning
     from nas.study.result import trial_table, write_results
 
     if options.overwrite:
@@ -115,13 +120,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
-    if options.workers > 1:
-        threads = str(threads_of(options.workers, recipe.machine.threads))
-        taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-        with worker_processes(main, (taking_part,), options.workers, place.folder):
-            pass
-    else:
-        tuner.work(taught)
+    with nullcontext() if options.work_only else tuner.telling():
+        _work(tuner, options, arguments)
     if options.work_only:
         return 0
     if num_open := tuner.queue.num_open:
@@ -129,7 +129,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
             f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
             f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
         )
-    found = write_results(tuner.study, place.folder)
+    with timed("report of the trials", place.folder):
+        found = write_results(tuner.study, place.folder)
     said = {
         "run": str(place.folder),
         "tuned": str(place.folder / "tuned.json"),
@@ -141,6 +142,20 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
         print("\n".join(f"{key}: {value}" for key, value in said.items()))
     return 0
+
+
+def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
+    """Does the study's trials, here or in as many processes as are asked for."""
+    from nas.stages.tune import taught
+
+    if options.workers == 1:
+        tuner.work(taught)
+        return
+    threads = str(threads_of(options.workers, tuner.recipe.machine.threads))
+    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+    tell(f"tune: {options.workers} workers, each says more in {tuner.place.folder / 'workers'}", tuner.place.folder)
+    with worker_processes(main, (taking_part,), options.workers, tuner.place.folder):
+        pass
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 def environment(processor: str) -> dict[str, Any]:
     """Where and with what a run was made, on a machine with this `processor`."""
     return {
-        "command": shlex.join(["nas", *sys.argv[1:]]),
+        "command": command_line(),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -26,6 +26,11 @@ def environment(processor: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def command_line() -> str:
+    """The command that this process does, as a shell takes it."""
+    return shlex.join(["nas", *sys.argv[1:]])
 
 
 def _commit() -> str:
