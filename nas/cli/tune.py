@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +18,10 @@ from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
+from nas.system.progress import tell, timed
+
+if TYPE_CHECKING:
+    from nas.stages.tune import Tuner
 
 HOST = "127.0.0.1"
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
@@ -102,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.stages.tune import Place, Tuner, Tuning, taught
+    from nas.stages.tune import Place, Tuner, Tuning
     from nas.study.result import trial_table, write_results
 
     if options.overwrite:
@@ -113,13 +118,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
-    if options.workers > 1:
-        threads = str(threads_of(options.workers, recipe.machine.threads))
-        taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-        with worker_processes(main, (taking_part,), options.workers, place.folder):
-            pass
-    else:
-        tuner.work(taught)
+    with nullcontext() if options.work_only else tuner.telling():
+        _work(tuner, options, arguments)
     if options.work_only:
         return 0
     if num_open := tuner.queue.num_open:
@@ -127,7 +127,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
             f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
             f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
         )
-    found = write_results(tuner.study, place.folder)
+    with timed("report of the trials", place.folder):
+        found = write_results(tuner.study, place.folder)
     said = {
         "run": str(place.folder),
         "tuned": str(place.folder / "tuned.json"),
@@ -139,6 +140,20 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         terminal().print(as_rich(trial_table(found)))
         print("\n".join(f"{key}: {value}" for key, value in said.items()))
     return 0
+
+
+def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
+    """Does the study's trials, here or in as many processes as are asked for."""
+    from nas.stages.tune import taught
+
+    if options.workers == 1:
+        tuner.work(taught)
+        return
+    threads = str(threads_of(options.workers, tuner.recipe.machine.threads))
+    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+    tell(f"tune: {options.workers} workers, each says more in {tuner.place.folder / 'workers'}", tuner.place.folder)
+    with worker_processes(main, (taking_part,), options.workers, tuner.place.folder):
+        pass
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from nas.report import cells as draw
 from nas.report.page import write_report
 from nas.run import Run
 from nas.system.at_work import AtWork
+from nas.system.progress import timed
 
 
 def draw_architecture(run: Run) -> list[Path]:
@@ -23,5 +24,5 @@ def architecture(run: Run) -> dict:
 
 def report(run: Run) -> Path:
     """Writes `report.html` from what the run's folder holds."""
-    with AtWork(run.folder, "evaluate"):  # which empties the folders of pictures before it fills them
+    with timed("report", run.folder), AtWork(run.folder, "evaluate"):  # which empties its folders of pictures first
         return write_report(run.folder)

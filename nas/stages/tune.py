@@ -7,6 +7,7 @@ student alone: nothing is searched, and no baseline is trained.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
 from nas.stages.teacher import run_teacher
+from nas.study.progress import TrialProgress
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
@@ -37,6 +39,8 @@ DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "eva
 """The fields of a recipe that a trial's value depends on."""
 TRIALS = 20
 POLL_S = 1.0
+TELL_S = 5.0
+"""Between looks at which trials have ended."""
 
 
 class Measures(Protocol):
@@ -124,6 +128,26 @@ class Tuner:
                     time.sleep(min(POLL_S, self.place.grace_s / 4))
                 else:
                     self._try(trial, measures)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """While inside, each trial that ends is said in a line, whoever worked at it."""
+        progress, over = TrialProgress(self.study, len(self.queue.places), self.place.folder), threading.Event()
+
+        def watch() -> None:
+            while not over.wait(TELL_S):
+                with suppress(*UNREACHABLE):  # who works at the trials will say so
+                    progress.tell()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        with self._reached():
+            progress.tell()
 
     def _check(self) -> None:
         """Raises ValueError for what cannot be tuned."""

@@ -53,14 +53,18 @@ def measure(
     found: list[tuple[dict, Retrieval]] = []
     for network in networks:
         stage.prepare(network.net)
-        features = extract(network.net, query, gallery, stage, how, progress=True)
+        with stage.timed(f"{network.role}: features of {len(query) + len(gallery)} images"):
+            features = extract(network.net, query, gallery, stage, how, progress=True)
         features.save(stage.folder / "features" / f"{network.role}.safetensors")
-        spent = price(network.net, images, stage)
-        results = judged(features, network.role, network.name, how, data.partitions)
+        with stage.timed(f"{network.role}: cost and latency"):
+            spent = price(network.net, images, stage)
+        with stage.timed(f"{network.role}: ranking of {len(gallery)} images for {len(query)} queries"):
+            results = judged(features, network.role, network.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
     plain = results[0][1]
-    draw_strips(stage.folder / "strips", data, features, plain, how)
-    draw_plots(stage.folder / "plots", features, how)
+    with stage.timed("pictures of queries and features"):
+        draw_strips(stage.folder / "strips", data, features, plain, how)
+        draw_plots(stage.folder / "plots", features, how)
     sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 
