@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import first_line
+from nas.system.files import not_a_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -79,8 +80,8 @@ def _output_of_features(session: InferenceSession, path: Path) -> str:
 
 
 def _session(path: Path) -> InferenceSession:
-    if not path.is_file():
-        raise ValueError(f"the ONNX file {path} does not exist")
+    if why := not_a_file(path):
+        raise ValueError(f"the ONNX file {path} {why}")
     try:
         import onnxruntime
     except ImportError as error:

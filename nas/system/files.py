@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from nas.errors import SaveError
+from nas.system.memory import spare_bytes
 
 DEEPEST = 100
 """Levels of nested JSON that are read: readers that call themselves need not fear their own end."""
@@ -142,7 +143,22 @@ def blamed_on(path: Path) -> Iterator[None]:
         ) from error
 
 
+def not_a_file(path: Path) -> str:
+    """What is in the way of reading `path` as a file; nothing where it is one, and fits into memory."""
+    try:
+        if not path.exists():
+            return "does not exist"
+        if not path.is_file():
+            return "cannot be read: Is a directory" if path.is_dir() else "is no file, but a pipe, a socket or a device"
+        size = path.stat().st_size
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return f"has {size:,} bytes, which do not fit into memory" if size > spare_bytes() else ""
+
+
 def _read_bytes(path: Path) -> bytes:
+    if why := not_a_file(path):
+        raise ValueError(f"{path} {why}")
     try:
         return path.read_bytes()
     except FileNotFoundError:

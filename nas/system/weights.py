@@ -7,8 +7,10 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.system.files import parse_object, write_whole
+from nas.errors import quoted
+from nas.system.files import not_a_file, parse_object, write_whole
+from nas.system.memory import check_memory
 
 SCALARS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 RECREATE_SCALAR = np.float64(0).__reduce__()[0]
@@ -26,6 +30,8 @@ NUMPY_SCALARS: tuple[Any, ...] = (
     *(type(np.dtype(kind)) for kind in SCALARS.split()),
 )
 """What numpy's numbers are unpickled with: trainers put accuracies beside the weights. None of it runs anything."""
+LARGEST_RATIO = 100
+"""Of bytes to those that they are packed in: weights cannot be packed much."""
 REFUSED = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 """The class or function that torch would not load, in its message."""
 
@@ -45,6 +51,7 @@ def load_state(path: Path) -> Any:
 
     Raises ValueError naming the file when it is damaged, and the class when it holds anything else.
     """
+    _check_claims(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([*NUMPY_SCALARS]):
             warnings.simplefilter("ignore")  # torch's advice on how to run what is in the file
@@ -62,6 +69,18 @@ def load_state(path: Path) -> Any:
         ) from error
 
 
+def _check_claims(path: Path) -> None:
+    """Raises ValueError for what is no file, and for few bytes that stand for many: torch itself packs nothing."""
+    if why := not_a_file(path):
+        raise ValueError(f"{path} {why}")
+    size = claimed = path.stat().st_size
+    with suppress(OSError, BadZipFile, ValueError, NotImplementedError), ZipFile(path) as archive:
+        claimed = sum(part.file_size for part in archive.infolist())
+    if claimed > LARGEST_RATIO * size:
+        raise ValueError(f"{path} must not be packed, and its {size:,} bytes stand for {claimed:,}: save it anew")
+    check_memory(path, [claimed])
+
+
 def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> Path:
     """A network's state dict as safetensors, with `metadata` as JSON in its header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
@@ -71,8 +90,8 @@ def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a safetensors file. Raises ValueError naming the file when it is missing or damaged."""
-    if not path.is_file():
-        raise ValueError(f"the weights file {path} does not exist")
+    if why := not_a_file(path):
+        raise ValueError(f"the weights file {path} {why}")
     try:
         with safe_open(path, "pt") as file:
             metadata = parse_object((file.metadata() or {}).get("nas", "{}"), f"the header of {path}")
@@ -84,19 +103,23 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
-    """Raises ValueError naming the first of the `tensors` that is missing, of another shape or no plain numbers."""
+    """Raises ValueError naming the first of the `tensors` that is missing, of another shape or not finite and real."""
     for name in sorted(set(expected) | set(tensors)):
         if name not in tensors:
-            raise ValueError(f"{what} has no tensor {name!r}, which the network needs")
+            raise ValueError(f"{what} has no tensor {quoted([name])}, which the network needs")
         if name not in expected:
-            raise ValueError(f"{what} has a tensor {name!r}, which the network does not have")
+            raise ValueError(f"{what} has a tensor {quoted([name])}, which the network does not have")
         tensor = tensors[name]
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f"{what}: {name!r} has shape {tuple(tensor.shape)}, the network's has {tuple(expected[name].shape)}"
             )
-        if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
+        is_real = tensor.is_floating_point() or not expected[name].is_floating_point()
+        is_plain = not (tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided)
+        if not (is_real and is_plain):
             raise ValueError(f"{what}: {name!r} must hold plain real numbers, not {tensor.dtype} ({tensor.layout})")
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise ValueError(f"{what}: {name!r} must hold finite numbers, and has NaN or infinity")
 
 
 def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

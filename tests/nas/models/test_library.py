@@ -91,7 +91,7 @@ class TestCheckpoints:
         torch.save(made("resnet34").state_dict(), tmp_path / "weights.pth")
         with pytest.raises(ValueError, match=r"weights.pth has a tensor 'layer1.2.bn1.bias'"):
             classifier_features("resnet18", str(tmp_path / "weights.pth"))
-        with pytest.raises(ValueError, match="nowhere.pth do not exist"):
+        with pytest.raises(ValueError, match="nowhere.pth does not exist"):
             load_checkpoint(made("resnet18"), tmp_path / "nowhere.pth")
 
 
