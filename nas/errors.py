@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import Repr
 from typing import TypeVar
 
 T = TypeVar("T")
+
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 120
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What would steer a terminal, in a message that quotes a stranger's file or another library."""
@@ -47,6 +51,13 @@ def first_line(error: BaseException) -> str:
     """What a library says of an error in its first line, without terminal codes; its type where it says nothing."""
     said = [line for line in CONTROL.sub("", str(error)).splitlines() if line.strip()]
     return said[0].strip() if said else type(error).__name__
+
+
+def quoted(names: Iterable[object], most: int = 10) -> str:
+    """The first names that a stranger's file has, in quotes and none too long; `nothing` where there are none."""
+    listed = [*names]
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(SHORT.repr(name) for name in listed[:most]) + more or "nothing"
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from nas.errors import SaveError
 from nas.system.locks import try_lock
+from nas.system.memory import spare_bytes
 
 LEFT = re.compile(r"\.nas-[0-9a-f]{16}\.tmp|\..+\.\d+\.tmp")
 """Names of files that are being written, and of those that version 0.1 wrote."""
@@ -205,7 +206,22 @@ def blamed_on(path: Path) -> Iterator[None]:
         ) from error
 
 
+def not_a_file(path: Path) -> str:
+    """What is in the way of reading `path` as a file; nothing where it is one, and fits into memory."""
+    try:
+        if not path.exists():
+            return "does not exist"
+        if not path.is_file():
+            return "cannot be read: Is a directory" if path.is_dir() else "is no file, but a pipe, a socket or a device"
+        size = path.stat().st_size
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return f"has {size:,} bytes, which do not fit into memory" if size > spare_bytes() else ""
+
+
 def read_bytes(path: Path) -> bytes:
+    if why := not_a_file(path):
+        raise ValueError(f"{path} {why}")
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.errors import SaveError
+from nas.errors import SaveError, noted_command
 
 LOG = "log.txt"
 LONGEST = 100

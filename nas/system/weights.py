@@ -7,10 +7,11 @@ import io
 import json
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nas.system.files import parse_object, read_bytes, write_whole
+from nas.errors import quoted
+from nas.system.files import not_a_file, parse_object, read_bytes, write_whole
+from nas.system.memory import check_memory
 
 SCALARS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 RECREATE_SCALAR = np.float64(0).__reduce__()[0]
@@ -28,6 +31,8 @@ NUMPY_SCALARS: tuple[Any, ...] = (
     *(type(np.dtype(kind)) for kind in SCALARS.split()),
 )
 """What numpy's numbers are unpickled with: trainers put accuracies beside the weights. None of it runs anything."""
+LARGEST_RATIO = 100
+"""Of bytes to those that they are packed in: weights cannot be packed much."""
 REFUSED = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 """The class or function that torch would not load, in its message."""
 MARK, BLANK = b"nas-sha256:", b"0" * 64
@@ -42,7 +47,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> Path:
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    with zipfile.ZipFile(buffer, "a") as archive:
+    with ZipFile(buffer, "a") as archive:
         archive.comment = MARK + BLANK
     content = buffer.getbuffer()
     content[-len(BLANK) :] = _checksum(content, len(content) - len(BLANK))
@@ -54,6 +59,7 @@ def load_state(path: Path) -> Any:
 
     Raises ValueError naming the file when it is damaged, and the class when it holds anything else.
     """
+    _check_claims(path)
     content = read_bytes(path)
     if content.endswith(MARK, 0, -len(BLANK)):
         _compare(path, content, len(content) - len(BLANK))
@@ -71,6 +77,18 @@ def load_state(path: Path) -> Any:
             f"{path} must hold tensors and plain data alone, and holds {what}, which could run something: save the "
             "weights alone, as torch.save(net.state_dict(), PATH) does"
         ) from error
+
+
+def _check_claims(path: Path) -> None:
+    """Raises ValueError for what is no file, and for few bytes that stand for many: torch itself packs nothing."""
+    if why := not_a_file(path):
+        raise ValueError(f"{path} {why}")
+    size = claimed = path.stat().st_size
+    with suppress(OSError, BadZipFile, ValueError, NotImplementedError), ZipFile(path) as archive:
+        claimed = sum(part.file_size for part in archive.infolist())
+    if claimed > LARGEST_RATIO * size:
+        raise ValueError(f"{path} must not be packed, and its {size:,} bytes stand for {claimed:,}: save it anew")
+    check_memory(path, [claimed])
 
 
 def save_weights(path: Path, net: nn.Module, metadata: Mapping[str, object]) -> Path:
@@ -99,8 +117,8 @@ def _with_blank_checksum(content: bytes) -> bytes:
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a safetensors file. Raises ValueError naming the file when it is missing or damaged."""
-    if not path.is_file():
-        raise ValueError(f"the weights file {path} does not exist")
+    if why := not_a_file(path):
+        raise ValueError(f"the weights file {path} {why}")
     content = read_bytes(path)
     end_of_header = 8 + int.from_bytes(content[:8], "little")
     if (place := content.find(MARK, 0, min(end_of_header, len(content)))) >= 0:
@@ -134,25 +152,29 @@ def _check_parts(content: bytes) -> None:
     is told not to (they are 0 then), and compares none."""
     if not content.startswith(b"PK"):  # torch's older format
         return
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with ZipFile(io.BytesIO(content)) as archive:
         if any(part.CRC for part in archive.infolist()) and (name := archive.testzip()):
             raise ValueError(f"{name} differs from its checksum")
 
 
 def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
-    """Raises ValueError naming the first of the `tensors` that is missing, of another shape or no plain numbers."""
+    """Raises ValueError naming the first of the `tensors` that is missing, of another shape or not finite and real."""
     for name in sorted(set(expected) | set(tensors)):
         if name not in tensors:
-            raise ValueError(f"{what} has no tensor {name!r}, which the network needs")
+            raise ValueError(f"{what} has no tensor {quoted([name])}, which the network needs")
         if name not in expected:
-            raise ValueError(f"{what} has a tensor {name!r}, which the network does not have")
+            raise ValueError(f"{what} has a tensor {quoted([name])}, which the network does not have")
         tensor = tensors[name]
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f"{what}: {name!r} has shape {tuple(tensor.shape)}, the network's has {tuple(expected[name].shape)}"
             )
-        if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
+        is_real = tensor.is_floating_point() or not expected[name].is_floating_point()
+        is_plain = not (tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided)
+        if not (is_real and is_plain):
             raise ValueError(f"{what}: {name!r} must hold plain real numbers, not {tensor.dtype} ({tensor.layout})")
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise ValueError(f"{what}: {name!r} must hold finite numbers, and has NaN or infinity")
 
 
 def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

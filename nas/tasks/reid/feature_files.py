@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.errors import first_line
+from nas.errors import first_line, quoted
+from nas.system.files import not_a_file
 from nas.system.matlab import read_matlab
 from nas.system.memory import check_memory
 from nas.system.weights import load_state, load_weights
@@ -38,8 +39,8 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     Of scripts' and MATLAB's files rows of labels may be `[1, N]` or real. Raises ValueError naming the file when it is
     missing or damaged, and the array that is missing, holds no plain real numbers or does not fit into memory.
     """
-    if not path.is_file():
-        raise ValueError(f"the features file {path} does not exist")
+    if why := not_a_file(path):
+        raise ValueError(f"the features file {path} {why}")
     found = READERS[path.suffix](path)
     if not isinstance(found, Mapping):
         raise ValueError(f"{path} must hold arrays by name, not a {type(found).__name__}")
@@ -47,7 +48,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     if missing := [name for name in NEEDED if not theirs[name]]:
         raise ValueError(
             f"{path} must hold the arrays {', '.join(NEEDED)} (and {', '.join(CAMERAS)}); it lacks "
-            f"{', '.join(missing)} and holds {', '.join(sorted(map(str, found))) or 'nothing'}"
+            f"{', '.join(missing)} and holds {quoted(sorted(map(str, found)), most=20)}"
         )
     arrays = {name: _tensor(found[their], f"{path}: {their}") for name, their in theirs.items() if their}
     check_memory(path, (4 * array.numel() for array in arrays.values()))

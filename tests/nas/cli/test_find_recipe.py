@@ -275,5 +275,5 @@ def test_weights_that_do_not_exist_are_named_before_work():
     recipe = RECIPES["kdas"].small()
     absent = replace(recipe.retrain, pretrained="nowhere.pth")
     for wrong in (replace(recipe, retrain=absent), replace(recipe, teacher=replace(recipe.teacher, training=absent))):
-        with pytest.raises(ValueError, match=r"the pretrained weights nowhere.pth do not exist"):
+        with pytest.raises(ValueError, match=r"the file of pretrained weights nowhere.pth does not exist"):
             wrong.load()

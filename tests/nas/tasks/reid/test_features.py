@@ -117,7 +117,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
+            ({"gallery_ids": None}, "lacks gallery_ids and holds 'gallery', 'query', 'query_ids'"),
             ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
             ({"query_ids": np.array([[1, 2]])}, r"query_ids must be a row of numbers, not of shape \[1, 2\]"),
             ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
@@ -240,7 +240,7 @@ class TestOtherScripts:
         with pytest.raises(ValueError, match=r"list\.pt must hold arrays by name, not a list"):
             Features.load(tmp_path / "list.pt")
         torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "net.pt")
-        with pytest.raises(ValueError, match=r"net\.pt must hold the arrays query.* holds conv1.weight"):
+        with pytest.raises(ValueError, match=r"net\.pt must hold the arrays query.* holds 'conv1.weight'"):
             Features.load(tmp_path / "net.pt")
         torch.save({"query": ["a"]}, tmp_path / "text.pt")
         with pytest.raises(ValueError, match=r"text\.pt.*gallery"):
