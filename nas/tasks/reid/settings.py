@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nas.metrics.rerank import Rerank
+from nas.ranges import Count, CountOrZero, Identity, Ranged
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Ranged):
     """How retrieval is measured."""
 
     distance: Literal["cosine", "euclidean"] = "cosine"
@@ -20,19 +21,12 @@ class Evaluation:
     rerank: bool = False
     """Report each network a second time, after k-reciprocal re-ranking."""
     reranking: Rerank = field(default_factory=Rerank)
-    repeats: int = 10
+    repeats: Count = 10
     """The most repeats of a protocol that repeats itself (VehicleID); the mean and its spread are reported."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
-    batch_size: int = 128
-    num_strips: int = 10
+    batch_size: Count = 128
+    num_strips: CountOrZero = 10
     """Queries drawn with their ranked gallery."""
-    tsne_ids: tuple[int, ...] = ()
+    tsne_ids: tuple[Identity, ...] = ()
     """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""
-
-    def __post_init__(self) -> None:
-        if min(self.repeats, self.batch_size) < 1 or self.num_strips < 0:
-            raise ValueError(
-                "an evaluation needs repeats >= 1, batch_size >= 1 and num_strips >= 0, not "
-                f"{self.repeats}, {self.batch_size} and {self.num_strips}"
-            )
