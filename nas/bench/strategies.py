@@ -21,7 +21,7 @@ from scipy.stats import mannwhitneyu
 
 from nas.bench.tables import Memory, Table, read_tables
 from nas.errors import near_misses
-from nas.metrics.retrieval import check_counts
+from nas.ranges import Count, Processes, checked
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
 from nas.strategies.base import Stage
 from nas.strategies.evolution import Evolution
@@ -46,8 +46,14 @@ FAST = ("reinforce", "evolution", "tpe", "nsga2")
 OUT = Path("runs/out/bench-strategies")
 
 
+@checked
 def strategies(
-    tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str, ...] = FAST, processes: int = 2, out: Path = OUT
+    tables: Path,
+    seeds: Count = 50,
+    trials: Count = 200,
+    only: tuple[str, ...] = FAST,
+    processes: Processes = 2,
+    out: Path = OUT,
 ) -> dict[str, Row]:
     """The best accuracy (%, on the test set) found by so many trials, on every table in the folder `tables`.
 
@@ -61,7 +67,6 @@ def strategies(
 
     Raises ValueError for counts below 1, an unknown strategy, and tables that are missing or do not fit.
     """
-    check_counts(seeds=seeds, trials=trials, processes=processes)
     for name in only:
         if name not in STRATEGIES:
             raise ValueError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,10 +14,12 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from nas.cli.find_recipe import in_recipe_file
+from nas.cli.parse import OPTIONS, by_flag, parse
 from nas.data.sets import SETS, class_named
 from nas.errors import named
 from nas.losses import LOSSES
 from nas.models.library import is_classifier
+from nas.ranges import OutOfRange, Ranged
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
@@ -41,7 +44,7 @@ FILES = (".onnx", ".safetensors", *FEATURE_FILES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What every command takes beside the fields of what it works on."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
@@ -75,12 +78,13 @@ def parse_recipe_args(
     prog: str,
     about: str,
     command: type[Given] = Options,  # type: ignore[assignment] # without it, Given is Options
+    short: Mapping[str, Sequence[str]] = SHORT,
 ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
     `--on NAME` puts another data set into the recipe, `--strategy NAME` and `--loss NAME` another strategy and loss,
     `--teacher None` and the like take a part out. `--small` makes it small, then `--overrides FILE` changes it, both
-    before the fields are read.
+    before the fields are read. `short`: the short flags, with what they stand for.
     """
     check_renamed(RENAMED, arguments)
     hints = typing.get_type_hints(Recipe)
@@ -108,10 +112,11 @@ def parse_recipe_args(
     if "--on" in asked:
         kinds["data"] = class_named(asked["--on"])
         del values["data"]
-    given, options = _parse(kinds, values, arguments, prog, about, command)
+    given, options = _parse(kinds, values, arguments, prog, about, command, short)
     if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:
         _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
-    return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
+    with by_flag():
+        return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
 
 
 def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
@@ -176,7 +181,8 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
         if field.name != "data"
     }
     given, options = _parse(kinds, values, arguments, prog, about, Options)
-    return kind(subject=subject, **given), options
+    with by_flag():
+        return kind(subject=subject, **given), options
 
 
 def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -242,6 +248,17 @@ def spell_out(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> l
     return spelled
 
 
+@contextmanager
+def as_typed(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> Iterator[None]:
+    """Calls a flag that cannot have its value by the short one, where that one was given."""
+    try:
+        yield
+    except OutOfRange as error:
+        typed = {word.partition("=")[0] for word in arguments}
+        place = next((flag for flag, (long, *_) in short.items() if long == error.place and flag in typed), error.place)
+        raise OutOfRange(place, error.must, error.value) from None
+
+
 def _parse(
     kinds: dict[str, Any],
     values: dict[str, Any],
@@ -249,6 +266,7 @@ def _parse(
     prog: str,
     about: str,
     command: type[Given],
+    short: Mapping[str, Sequence[str]] = SHORT,
 ) -> tuple[dict[str, Any], Given]:
     """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
     fields = [
@@ -257,12 +275,13 @@ def _parse(
     ]
     restarted, arguments = pop_restarted(arguments)
     flat: Any = tyro.conf.OmitArgPrefixes
-    fields.append(("options", flat[command], dataclasses.field(default=command(restarted=restarted))))
-    given: Any = tyro.cli(
-        make_dataclass("Given", fields, kw_only=True),
-        args=spell_out(SHORT, arguments),
-        prog=prog,
-        description=about,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-    )
+    fields.append((OPTIONS, flat[command], dataclasses.field(default=command(restarted=restarted))))
+    with as_typed(short, arguments):
+        given = parse(
+            make_dataclass("Given", fields, kw_only=True),
+            spell_out(short, arguments),
+            prog=prog,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+        )
     return {name: getattr(given, name) for name in kinds}, given.options

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from nas.cli.parse import parse
+from nas.ranges import Count, Ranged, Seed
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
@@ -19,7 +21,7 @@ LONGEST_FOLDER = 100
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Ranged):
     """What `nas compare` takes."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
@@ -29,9 +31,9 @@ class Arguments:
     only one."""
     all_rows: bool = False
     """Take every row of the runs without :ROLE."""
-    resamples: int = 2000
+    resamples: Count = 2000
     """Of the bootstrap."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the bootstrap's draws."""
     out: Path | None = None
     """Where the results go; by default runs/out/compare-RUN-RUN."""
@@ -40,9 +42,9 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> int:
     """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
-    given = tyro.cli(
+    given = parse(
         Arguments,
-        args=arguments,
+        arguments,
         prog="nas compare",
         description=(
             "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"

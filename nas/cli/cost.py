@@ -15,8 +15,10 @@ from rich.console import Console
 from torch import nn
 
 from nas.cli.find_recipe import in_recipe_file, recipe_named, recipes
+from nas.cli.parse import parse
 from nas.errors import near_misses
 from nas.models.network import FeatureNet
+from nas.ranges import CountOrZero, Ranged
 from nas.recipe import Recipe
 from nas.report.numbers import percent
 from nas.report.table import Row, Table, as_rich, terminal
@@ -38,11 +40,11 @@ Example: nas cost osnet --size 256x128"""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What the command takes beside its subject."""
 
     size: Annotated[str, tyro.conf.arg(help="HEIGHTxWIDTH of an image; else the recipe's, or 256x128")] = ""
-    num_ids: Annotated[int, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
+    num_ids: Annotated[CountOrZero, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
     student: Annotated[str, tyro.conf.arg(help="whose architecture the file is, where several students fit")] = ""
     thop: Annotated[bool, tyro.conf.arg(help="count with the package thop as well, as a cross-check")] = False
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
@@ -63,17 +65,15 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     name, *rest = arguments
-    options = tyro.cli(
+    options = parse(
         Options,
-        args=rest,
+        rest,
         prog=f"nas cost {name}",
         description="count parameters and MACs",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     subject = subject_named(name, options.student)
     height, width = size_of(options.size) if options.size else subject.size
-    if options.num_ids < 0:
-        raise ValueError(f"--num-ids must be 0 (no classifier) or more, not {options.num_ids}")
     counted = costs(subject, height, width, options.num_ids)
     if options.thop:
         net = FeatureNet(replace(subject.space, num_ids=1).student(subject.architecture))

@@ -14,7 +14,9 @@ import tyro
 
 from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.arguments import Options as CommonOptions
+from nas.cli.parse import parse
 from nas.errors import near_misses
+from nas.ranges import Count, Ranged
 from nas.recipe import Recipe
 from nas.report.numbers import MISSING
 from nas.report.style import svg
@@ -39,12 +41,12 @@ A network that the paper tests on several test sets is trained once, and a teach
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What the command takes beside a recipe's fields."""
 
     data: Annotated[Path | None, tyro.conf.arg(help="the folder with the data sets")] = None
     rows: Annotated[tuple[str, ...], tyro.conf.arg(help="the rows to run, by parts of their names; none: all")] = ()
-    seeds: Annotated[int, tyro.conf.arg(help="how many seeds of each student, from the recipe's on")] = 1
+    seeds: Annotated[Count, tyro.conf.arg(help="how many seeds of each student, from the recipe's on")] = 1
     plan: Annotated[bool, tyro.conf.arg(help="list what would be trained and measured, and end")] = False
 
 
@@ -61,13 +63,7 @@ def main(arguments: list[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     paper, table, *rest = arguments
     rows = table_named(papers, paper, table)
-    ours, rest = tyro.cli(
-        Options,
-        args=rest,
-        prog=f"nas reproduce {paper} {table}",
-        return_unknown_args=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    ours, rest = parse(Options, rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
     asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
     folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
     if ours.plan:

@@ -10,6 +10,7 @@ import tyro
 from nas.cli.arguments import Options
 from nas.cli.draw import show_architecture
 from nas.cli.run_command import run_command
+from nas.ranges import Processes
 from nas.run import Run
 from nas.stages.search import search
 
@@ -19,7 +20,7 @@ class SearchOptions(Options):
     """The options of `nas search`."""
 
     workers: Annotated[
-        int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
+        Processes, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
     ] = 1
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from nas.cli.parse import parse
+from nas.ranges import Count, Ranged
 from nas.report.numbers import general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
@@ -31,25 +33,21 @@ STRATEGIES = {
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Ranged):
     """What `nas show` takes."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run whose search has ended, or is on its way."""
-    top: int = SHOWN
+    top: Count = SHOWN
     """Entries of the ranked list that are shown."""
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"--top must be at least 1, not {self.top}")
 
 
 def main(arguments: list[str]) -> int:
     """Runs `nas show ARGUMENTS`; the exit status. Raises ValueError for what is no run, or has no search."""
-    given = tyro.cli(
+    given = parse(
         Arguments,
-        args=arguments,
+        arguments,
         prog="nas show",
         description=(
             "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
+from nas.cli.arguments import OUT, SHORT, Options, parse_recipe_args
 from nas.cli.find_recipe import recipe_named
+from nas.cli.parse import parse
 from nas.errors import without_secrets
+from nas.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
@@ -35,7 +37,7 @@ address) on others.
 
 Example: {EXAMPLE}
 `nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
-SHORT = {"--epochs": ("--retrain.epochs",)}
+EPOCHS = {"--epochs": ("--retrain.epochs",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class TuneOptions(Options):
     """What the command takes beside the fields of the recipe."""
 
     parameters: Annotated[
-        str,
+        Name,
         tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or several joined by +"),
     ] = "distillation"
     sampler: Annotated[
@@ -56,8 +58,8 @@ class TuneOptions(Options):
             help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs"
         ),
     ] = "none"
-    trials: Annotated[int | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
-    workers: Annotated[int, tyro.conf.arg(help="processes that work at the study here")] = 1
+    trials: Annotated[Count | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
+    workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
     storage: Annotated[
         str,
         tyro.conf.arg(
@@ -66,21 +68,14 @@ class TuneOptions(Options):
         ),
     ] = ""
     study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
-    held_out: Annotated[float, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
+    held_out: Annotated[OpenShare, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
     grace: Annotated[
-        float,
+        Positive,
         tyro.conf.arg(
             help="seconds without a sign of life after which a trial's worker is taken for dead and its work done again"
         ),
     ] = 60.0
     work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
-
-    def __post_init__(self) -> None:
-        if self.workers < 1 or self.grace <= 0 or (self.trials is not None and self.trials < 1):
-            raise ValueError(
-                f"--workers and --trials must be at least 1 and --grace above 0, not {self.workers}, "
-                f"{self.trials} and {self.grace:g}"
-            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,10 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     name, recipe = recipe_named(subject)
     if "--space" in [word.partition("=")[0] for word in rest]:
         raise ValueError("--space is --parameters now: give that flag instead; --space.FIELD sets a field of the space")
-    rest = spell_out(SHORT, rest)
-    recipe, options = parse_recipe_args(
-        recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions
-    )
+    about = f"tune it\n\nExample: {EXAMPLE}"
+    recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT | EPOCHS)
     return _tune(name, recipe, options, [subject, *rest])
 
 
@@ -157,11 +150,11 @@ def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dashboard:
+class Dashboard(Ranged):
     """What `nas tune --dashboard` takes."""
 
-    dashboard: Annotated[str, tyro.conf.arg(help="a tuned folder, or a --storage")]
-    port: int = 8080
+    dashboard: Annotated[Name, tyro.conf.arg(help="a tuned folder, or a --storage")]
+    port: Annotated[int, Range(least=1, most=65_535)] = 8080
 
 
 def _dashboard(arguments: Sequence[str]) -> int:
@@ -171,7 +164,7 @@ def _dashboard(arguments: Sequence[str]) -> int:
 
     from nas.study.storage import NAME, open_storage
 
-    given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
+    given = parse(Dashboard, arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
     storage = open_storage(address, must_exist=True)
     print(f"{without_secrets(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)

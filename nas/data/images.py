@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import ExifTags, Image
 
+from nas.ranges import NonNegative, Pixels, Processes, Ranged
 from nas.system.config import WITHOUT_EFFECT
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
@@ -176,17 +177,11 @@ def reason_of(error: Exception) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class Images(Ranged):
     """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
 
-    height: int = 384
-    width: int = 128
-    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
-    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
+    height: Pixels = 384
+    width: Pixels = 128
+    max_gib: NonNegative = field(default=8.0, metadata=WITHOUT_EFFECT)
+    workers: Processes = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
     """Threads that decode images."""
-
-    def __post_init__(self) -> None:
-        if min(self.height, self.width) < 16:
-            raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
-        if self.max_gib < 0 or self.workers < 1:
-            raise ValueError(f"images need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")

@@ -13,9 +13,10 @@ from nas.data.checks import (
     warn_of_left_out,
     without_unreadable,
 )
+from nas.ranges import Ranged, ShareBelowOne
 
 
-class Source(ABC):
+class Source(Ranged, ABC):
     """The `data` field of a recipe: a frozen dataclass that says where a data set lies."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -50,11 +51,7 @@ class DataSource(Source):
     single_images: Literal["error", "drop", "keep"] = "error"
     unreadable: Literal["error", "skip"] = "error"
     strict: bool = False
-    label_noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_noise < 1:
-            raise ValueError(f"label_noise must be a share in [0, 1), not {self.label_noise}")
+    label_noise: ShareBelowOne = 0.0
 
     @abstractmethod
     def listed(self) -> ReIDData:

@@ -20,6 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nas.errors import NonFiniteLoss
+from nas.ranges import Name, OpenShare, Positive, Ranged
 from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
@@ -54,16 +55,17 @@ class Measures(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
+class Tuning(Ranged):
     """What decides a study beside its recipe."""
 
-    space: str
+    space: Name
     sampler: Literal["grid", "tpe", "nsga2"] = "tpe"
     pruner: Literal["none", "median", "hyperband"] = "none"
-    held_out: float = 0.2
+    held_out: OpenShare = 0.2
     """Share of the training identities that proposals are measured on."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sampler == "nsga2" and self.pruner != "none":
             raise ValueError(
                 f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, MACs): "
@@ -76,7 +78,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(Ranged):
     """Where a study is: its results' folder, the storage that its workers share, and its name there."""
 
     folder: Path
@@ -84,7 +86,7 @@ class Place:
     """A database's address, or a file; empty: `study.db` in the folder."""
     study: str = ""
     """Empty: the folder's name."""
-    grace_s: float = 60.0
+    grace_s: Positive = 60.0
     """Seconds without a sign of life after which a trial's worker is taken for dead, and its work done again."""
 
     @property

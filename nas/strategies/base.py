@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 from torch import Tensor, nn
 
 from nas.losses.base import Losses
+from nas.ranges import Ranged
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -161,13 +162,7 @@ class SearchResult:
         return self.ranked[0][1]
 
 
-def check_minutes(minutes: float | None) -> None:
-    """Raises ValueError for a budget of no time."""
-    if minutes is not None and minutes <= 0:
-        raise ValueError(f"minutes must be above 0, or None for no limit, not {minutes}")
-
-
-class Strategy(ABC):
+class Strategy(Ranged, ABC):
     """A way to search: a frozen dataclass of its constants, and one method."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -194,7 +189,7 @@ class Strategy(ABC):
         budget: dict[str, Any] = {name: getattr(other, name) for name in shared}
         return replace(self, **budget)
 
-    def check(self, space: SearchSpace) -> None:  # noqa: B027 - most can decide everything
+    def check(self, space: SearchSpace) -> None:
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
 
     def small(self) -> Self:

@@ -10,6 +10,7 @@ from PIL import Image
 from nas.data.base import ReIDData, Split
 from nas.data.source import DataSource
 from nas.data.synthetic.camera import Camera
+from nas.ranges import Count, Pixels, Seed, TwoOrMore
 from nas.system.config import OF_TEST
 
 
@@ -24,21 +25,16 @@ class Synthetic(DataSource):
     """
 
     camera: ClassVar[type[Camera]]
-    least_width: ClassVar[int] = 16
 
-    num_train_ids: int = 64
-    num_test_ids: int = field(default=32, metadata=OF_TEST)
-    num_cameras: int = 4
-    images_per_id: int = 16
-    height: int
-    width: int
-    seed: int = 0
+    num_train_ids: Count = 64
+    num_test_ids: Count = field(default=32, metadata=OF_TEST)
+    num_cameras: TwoOrMore = 4
+    images_per_id: Count = 16
+    height: Pixels
+    width: Pixels
+    seed: Seed = 0
 
     def listed(self) -> ReIDData:
-        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
-        for name, minimum in (least | {"width": self.least_width}).items():
-            if getattr(self, name) < minimum:
-                raise ValueError(f"{type(self).__name__} needs {name} >= {minimum}; got {getattr(self, name)}")
         test_images = max(self.images_per_id, 2 * self.num_cameras)
         test = self._split("test", self.num_test_ids, test_images)
         of_identity = np.arange(len(test)) % test_images

@@ -15,6 +15,7 @@ from nas.data.source import DataSource
 from nas.models.library import classifier_features
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
+from nas.ranges import Name, Ranged
 from nas.system.files import digest
 from nas.system.weights import load_weights
 from nas.tasks import task_of
@@ -29,13 +30,14 @@ from nas.training.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtherFeatures:
+class OtherFeatures(Ranged):
     """Features that somebody saved with their identities and cameras, and how they are measured."""
 
-    subject: str
+    subject: Name
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.evaluation.flip:
             raise ValueError(
                 f"{self.subject} holds features, of which there is no mirror image: leave --flip out, or give a network"
@@ -70,10 +72,10 @@ class OtherFeatures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtherNetwork:
+class OtherNetwork(Ranged):
     """A network that is no run's, and how it is measured."""
 
-    subject: str
+    subject: Name
     """A torchvision or timm classifier's name, an ONNX file, or a safetensors file of this project."""
     data: DataSource
     weights: str = ""
@@ -84,6 +86,7 @@ class OtherNetwork:
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weights and self.is_file:
             raise ValueError(f"{self.subject} holds its own weights: leave --weights out")
 

@@ -226,7 +226,7 @@ class TestOwnRecipe:
     "make, message",
     [
         (lambda: Training(epochs=0), "epochs must be at least 1"),
-        (lambda: Images(height=8), "images must be at least 16x16, not 8x128"),
+        (lambda: Images(height=8), "Images.height must be at least 16, not 8"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

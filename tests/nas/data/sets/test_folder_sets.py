@@ -353,7 +353,7 @@ class TestCUHK03:
             source.load()
         with pytest.raises(ValueError, match='needs the folder detected/.* or cuhk-03.mat.*"cuhk-03.mat" is missing'):
             CUHK03(root=tmp_path / "cache").load()
-        with pytest.raises(ValueError, match="labeled or detected, not 'drawn'"):
+        with pytest.raises(ValueError, match="boxes must be one of labeled, detected, not 'drawn'"):
             CUHK03(root=tmp_path, boxes="drawn")
 
     @pytest.mark.parametrize("name", ["cuhk-03.mat", CONFIG])
