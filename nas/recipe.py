@@ -17,6 +17,7 @@ from nas.losses.base import Loss
 from nas.losses.kdas import KDASLoss
 from nas.models.network import import_spaces
 from nas.models.pretrained import check_there
+from nas.ranges import Ranged, Seed
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
@@ -34,7 +35,7 @@ from students.space import StudentSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherRecipe:
+class TeacherRecipe(Ranged):
     """The teacher: which network, and how `nas teach` trains it; or what earlier runs trained."""
 
     net: StudentSpace = field(
@@ -48,6 +49,7 @@ class TeacherRecipe:
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weights and self.members:
             raise ValueError(
                 "a teacher has weights or members, not both: leave out one of --teacher.weights and --teacher.members"
@@ -58,7 +60,7 @@ class TeacherRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Ranged):
     """Everything that decides a run: data, teacher, search, retraining, evaluation."""
 
     data: Source
@@ -79,7 +81,7 @@ class Recipe:
     retrain: Training = field(default_factory=Training)
     images: Images | SceneSize = field(default_factory=Images)
     evaluation: Evaluation | SearchEvaluation = field(default_factory=Evaluation)
-    seed: int = 0
+    seed: Seed = 0
     machine: Machine = field(default_factory=Machine)
 
     @property

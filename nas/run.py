@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.recipe import Recipe, import_classes
+from nas.system.at_work import AtWork
 from nas.system.config import apply_overrides, decode, differences, encode, fingerprint, portable
 from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
+from nas.system.handover import finish_handover
 from nas.system.run_config import FORMAT, read_config
 from nas.system.version1 import STAGES
 from nas.training.stage import Stage
@@ -32,8 +34,14 @@ DECIDES = {
 }
 """The fields of a recipe that a stage's result depends on."""
 
-COMMANDS = {"teach": "teach", "search": "search", "retrain": "retrain", "baseline": "retrain"}
+STAGES_OF = {"teach": ("teach",), "search": ("search",), "retrain": ("retrain", "baseline"), "run": tuple(RESULTS)}
+"""The stages that each command does, in their order."""
+
+COMMANDS = {stage: command for command, stages in reversed(STAGES_OF.items()) for stage in stages}
 """The command that does a stage and nothing before it."""
+
+MADE_OF = {"search": {"teach"}, "retrain": {"teach", "search"}}
+"""The stages whose results a stage takes, where the recipe has them."""
 
 
 @dataclass(frozen=True)
@@ -43,57 +51,97 @@ class Run:
     folder: Path
     name: str
     recipe: Recipe
+    command: str = ""
+    """The word of the program that works on it, for messages."""
 
     @classmethod
     def open(cls, folder: Path) -> Run:
         """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
         import_classes()
+        finish_handover(folder)
         upgrade(folder)
         data = read_config(folder)
         with blamed_on(folder / "config.json"):
             return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
-    def begin(self, stage: str, overwrite: bool, *decides: object) -> Stage | None:
+    def begin(self, stage: str, *decides: object, shared: bool = False) -> Stage | None:
         """Stage `stage`, where an earlier process left it; None when it is finished. Writes the configuration.
 
         `decides` is what the result depends on beside the recipe's fields. Raises ValueError when the folder holds
-        this stage of another configuration or of other `decides`; `overwrite` removes it instead.
+        this stage of another configuration or of other `decides`, and when another process is at this stage, unless
+        each of them is `shared`.
         """
-        if overwrite:
-            for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.history.jsonl", f"{stage}.trials.jsonl"):
-                (self.folder / name).unlink(missing_ok=True)
-            for name in (f"tensorboard/{stage}", f"{stage}.trials"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
+        at_work = AtWork(self.folder, stage, shared)
         self.check(stage)
         fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
-        begun = Stage(self.folder, stage, fingerprint(*fields, *decides), self.recipe.machine)
+        restart = self.restart([stage])
+        decided = fingerprint(*fields, *decides)
+        begun = Stage(self.folder, stage, decided, self.recipe.machine, restart=restart, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
-        return None if (self.folder / RESULTS[stage]).exists() else begun
+        if (self.folder / RESULTS[stage]).exists():
+            begun.release()
+            return None
+        return begun
 
-    def check(self, *stages: str) -> None:
+    def check(self, *stages: str, beside: Iterable[str] = ()) -> None:
         """Raises ValueError naming the fields when the folder holds one of the stages of another configuration: a
-        command asks for all of its stages before the first one writes."""
+        command asks for all of its stages before the first one writes. `beside`: those that start again anyway."""
         if not (self.folder / "config.json").exists():
             return
         import_classes()
         upgrade(self.folder)
         held = read_config(self.folder)
-        for stage in stages:
-            if not any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt")):
-                continue
+        changed = {}
+        for stage in filter(self.has_begun, stages):
             with blamed_on(self.folder / "config.json"):
                 old = decode(held["stages"].get(stage, held["config"]), Recipe)
-            changed = [
-                line
+            pairs = {
+                field: (portable(getattr(old, field)), portable(getattr(self.recipe, field)))
                 for field in DECIDES[stage]
-                for line in differences(portable(getattr(old, field)), portable(getattr(self.recipe, field)), field)
-            ]
-            if changed:
-                raise ValueError(
-                    f"{self.folder} holds this stage ({stage}) of another configuration ({'; '.join(changed[:5])}): "
-                    f"give --out another folder, or `nas {COMMANDS[stage]} ... --overwrite` to start it again"
-                )
+            }
+            if lines := [line for field, pair in pairs.items() for line in differences(*pair, field)]:
+                changed[stage] = lines
+        if changed:
+            first, fields = next(iter(changed.items()))
+            command = self.command or COMMANDS[first]
+            restart = self.restart([*changed, *beside])
+            raise ValueError(
+                f"{self.folder} holds this stage ({first}) of another configuration ({'; '.join(fields[:5])}): "
+                f"give --out another folder, or `nas {command} ... {restart}` to start it again"
+            )
+
+    def has_begun(self, stage: str) -> bool:
+        """Whether the folder holds the stage, finished or on its way."""
+        return any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
+
+    def does(self, stage: str) -> bool:
+        """Whether the stage is done here: the recipe has it, and takes its result from no other run."""
+        recipe = self.recipe
+        return {
+            "teach": recipe.teacher is not None and recipe.teacher.weights is None,
+            "search": recipe.strategy is not None and recipe.architecture is None,
+            "retrain": True,
+            "baseline": recipe.baseline is not None,
+        }[stage]
+
+    def stages(self, command: str) -> list[str]:
+        """What the command does of the recipe, in its order."""
+        return [stage for stage in STAGES_OF[command] if self.does(stage)]
+
+    def dependants(self, stages: Collection[str]) -> list[str]:
+        """Of the stages that the folder holds, the others that are made of these."""
+        here = {stage for stage in stages if self.does(stage)}
+        return [
+            each for each in RESULTS if each not in stages and MADE_OF.get(each, set()) & here and self.has_begun(each)
+        ]
+
+    def restart(self, stages: Collection[str]) -> str:
+        """The narrowest flag that lets the command start the stages again, and with them what is made of them."""
+        own = self.stages(self.command or COMMANDS[next(iter(stages))])
+        named = [stage for stage in own if stage in {*stages, *self.dependants(stages)}]
+        return "--overwrite" if named == own else f"--overwrite {','.join(named)}"
 
     def note_recipe(self) -> None:
         """Writes the configuration of a run that no stage has begun."""
@@ -109,11 +157,12 @@ class Run:
         write_json(path, {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages})
 
     def end(self, stage: Stage) -> None:
-        """Notes the environment and what the stage took."""
+        """Notes the environment and what the stage took; others may work at it now."""
         path = self.folder / "environment.json"
         notes = read_object(path) if path.exists() else {}
         minutes = notes.get("minutes", {}) | {stage.name: round(stage.seconds / 60, 2)}
         write_json(path, environment(processor()) | {"minutes": minutes})
+        stage.release()
 
     def architecture(self) -> Architecture | None:
         """What is to be retrained: the recipe's file, the search's result, or None for the published one."""

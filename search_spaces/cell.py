@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Channels, Layers
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
@@ -107,21 +108,18 @@ class Cells(SearchSpace):
     point, eight cells with reduction cells in the 3rd, 5th and 7th place behind a ResNet stem.
     """
 
-    channels: int = 32
+    channels: Channels = 32
     """Channels of the first cells' nodes: 32 while searching, 64 when retraining (the paper)."""
-    cells: int = 8
-    reductions: tuple[int, ...] = (3, 5, 7)
+    cells: Layers = 8
+    reductions: tuple[Layers, ...] = (3, 5, 7)
     """The places of the reduction cells, counted from 1."""
     candidates: Literal["kdas", "darts"] = "kdas"
     stem: Literal["resnet", "cifar"] = "resnet"
 
     def __post_init__(self) -> None:
-        if self.cells < 1 or self.channels < 1:
-            raise ValueError(f"cells and channels must be at least 1, not {self.cells} and {self.channels}")
-        if not set(self.reductions) <= set(range(1, self.cells + 1)):
-            raise ValueError(
-                f"reductions must be places from 1 to {self.cells} (the number of cells), not {self.reductions}"
-            )
+        super().__post_init__()
+        if max(self.reductions, default=1) > self.cells:
+            raise self.out_of_range("reductions", f"be places from 1 to {self.cells}, the number of cells")
 
     @property
     def title(self) -> str:

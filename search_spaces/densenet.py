@@ -11,6 +11,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Channels, Layers
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
 from search_spaces.space import SearchSpace
@@ -152,21 +153,13 @@ class DenseNet(SearchSpace):
     separable, with a 3x3 or 5x5 kernel, or be skipped.
     """
 
-    blocks: tuple[int, ...] = (6, 12, 24, 16)
+    blocks: tuple[Layers, Layers, Layers, Layers] = (6, 12, 24, 16)
     """Layers of each of the four dense blocks: DenseNet-121's; (6, 12, 32, 32) is 169, (6, 12, 48, 32) is 201."""
-    growth: int = 32
+    growth: Channels = 32
     """Channels that each layer adds (the paper's k); the stem has twice as many."""
     last_stride: Literal[1, 2, "open"] = 2
     """Stride of the last transition; 1 keeps a map of `H / 16`. "open" asks `last_stride`, which only strategies that
     try whole architectures can answer."""
-
-    def __post_init__(self) -> None:
-        if len(self.blocks) != 4 or min(self.blocks) < 1:
-            raise ValueError(f"blocks must be four numbers of layers, each at least 1, not {self.blocks}")
-        if self.growth < 1:
-            raise ValueError(f"growth must be at least 1, not {self.growth}")
-        if self.last_stride not in (1, 2, "open"):
-            raise ValueError(f"last_stride must be 1 or 2, or 'open' to search it, not {self.last_stride!r}")
 
     @property
     def title(self) -> str:

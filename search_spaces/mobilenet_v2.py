@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
 from search_spaces.space import SearchSpace
@@ -112,18 +113,12 @@ class MobileNetV2(SearchSpace):
     keep size and channels can be skipped. The first, which does not expand, stays.
     """
 
-    width: float = 1.0
+    width: Multiplier = 1.0
     """Multiplies all channels, rounded to multiples of 8."""
-    other_widths: tuple[float, ...] = ()
+    other_widths: tuple[Multiplier, ...] = ()
     """Further multipliers that are offered, as `width`: only strategies that try whole architectures can answer."""
     last_stride: Literal[1, 2] = 2
     """Stride of the last stage that halves the map; 1 keeps a map of `H / 16`."""
-
-    def __post_init__(self) -> None:
-        if min((self.width, *self.other_widths)) <= 0:
-            raise ValueError(f"a width must be above 0, not {(self.width, *self.other_widths)}")
-        if self.last_stride not in (1, 2):
-            raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
 
     @property
     def title(self) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.ranges import Channels, Layers, Range
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Make, Pick
@@ -102,17 +104,10 @@ class NASBench201(SearchSpace):
     The benchmark has no published point of its own: here it is the cell of six 3x3 convolutions, the largest.
     """
 
-    channels: int = 16
-    cells: int = 5
+    channels: Channels = 16
+    cells: Layers = 5
     """Cells in a stage."""
-    num_stages: int = 3
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.cells, self.num_stages) < 1:
-            raise ValueError(
-                "channels, cells and num_stages must be at least 1, not "
-                f"{self.channels}, {self.cells} and {self.num_stages}"
-            )
+    num_stages: Annotated[int, Range(least=1, most=12)] = 3
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from nas.ranges import Channels
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import InvertedResidual, conv_norm_relu
@@ -55,15 +56,9 @@ class NASBenchMacro(SearchSpace):
     The benchmark has no published point of its own: here it is the network of smaller inverted residuals.
     """
 
-    channels: int = 32
+    channels: Channels = 32
     """Of the first convolution."""
-    last_channels: int = 1280
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.last_channels) < 1:
-            raise ValueError(
-                f"channels and last_channels must be at least 1, not {self.channels} and {self.last_channels}"
-            )
+    last_channels: Channels = 1280
 
     @property
     def title(self) -> str:

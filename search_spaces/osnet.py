@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
 from search_spaces.space import SearchSpace
@@ -201,12 +202,8 @@ class OSNet(SearchSpace):
     See `Block` for what each block (`conv2.0` to `conv4.1`) can change.
     """
 
-    width: float = 1.0
+    width: Multiplier = 1.0
     """Multiplies all channels, rounded to multiples of 4."""
-
-    def __post_init__(self) -> None:
-        if self.width <= 0:
-            raise ValueError(f"width must be above 0, not {self.width}")
 
     @property
     def title(self) -> str:

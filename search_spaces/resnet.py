@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
 from search_spaces.space import SearchSpace
@@ -175,16 +176,13 @@ class ResNet(SearchSpace):
     last_stride: Literal[1, 2, "open"] = 2
     """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`. "open" asks `last_stride`,
     which only strategies that try whole architectures can answer."""
-    width: float = 1.0
+    width: Multiplier = 1.0
     """Multiplies all channels."""
 
     def __post_init__(self) -> None:
-        if self.depth not in DEPTHS:
-            raise ValueError(f"depth must be one of {list(DEPTHS)}, not {self.depth}")
-        if self.last_stride not in (1, 2, "open"):
-            raise ValueError(f"last_stride must be 1 or 2, or 'open' to search it, not {self.last_stride!r}")
+        super().__post_init__()
         if round(STAGE_CHANNELS[0] * self.width) < 1:
-            raise ValueError(f"width must leave a channel: at least {1 / STAGE_CHANNELS[0]}, not {self.width}")
+            raise self.out_of_range("width", f"leave a channel: at least {1 / STAGE_CHANNELS[0]}")
 
     @property
     def title(self) -> str:

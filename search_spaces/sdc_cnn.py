@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Pick
 from search_spaces.shallow_cnn import StageNet, check_widths
@@ -58,11 +59,12 @@ class SDCCNN(SearchSpace):
     classifier). Each unit (`unit1` to `unit5`) can change its length and give up the dense connections.
     """
 
-    widths: tuple[float, ...] = (1.0,)
+    widths: tuple[Multiplier, ...] = (1.0,)
     """Multipliers of the channels offered to each unit, the published one first. More than one asks `unit1.width` and
     so on, which only strategies that try whole architectures can answer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.widths, CHANNELS[0])
 
     @property

@@ -9,6 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
@@ -89,11 +90,12 @@ class ShallowCNN(SearchSpace):
     second convolution and pool by average.
     """
 
-    widths: tuple[float, ...] = (1.0,)
+    widths: tuple[Multiplier, ...] = (1.0,)
     """Multipliers of the channels offered to each layer, the published one first. More than one asks `layer1.width` and
     so on, which only strategies that try whole architectures can answer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.widths, LAYERS[0][1])
 
     @property

@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
 from search_spaces.space import SearchSpace
@@ -146,16 +147,10 @@ class ShuffleNetV2(SearchSpace):
     channels can be skipped.
     """
 
-    width: float = 1.0
+    width: Multiplier = 1.0
     """The paper's channels at 0.5, 1, 1.5 and 2; else those of 1 times `width`, rounded to multiples of 4."""
     last_stride: Literal[1, 2] = 2
     """Stride of the last stage; 1 keeps a map of `H / 16`."""
-
-    def __post_init__(self) -> None:
-        if self.width <= 0:
-            raise ValueError(f"width must be above 0, not {self.width}")
-        if self.last_stride not in (1, 2):
-            raise ValueError(f"last_stride must be 1 or 2, not {self.last_stride}")
 
     @property
     def title(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nas.ranges import Ranged
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Discrete, Fixed, Pick, Sampled
 
@@ -42,7 +43,7 @@ class Learning(Protocol):
     learning: bool
 
 
-class SearchSpace(ABC):
+class SearchSpace(Ranged, ABC):
     """A family of networks: a frozen dataclass of its constants, and one method."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from nas.ranges import Channels, Name, Ranged
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.relaxed import runnable
@@ -32,16 +33,12 @@ class Adapter(nn.Conv2d):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hint:
+class Hint(Ranged):
     """Which map of the student answers which map of the teacher, and how many channels that one has."""
 
-    student: str
-    teacher: str
-    channels: int
-
-    def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be those of the teacher's map {self.teacher}, not {self.channels}")
+    student: Name
+    teacher: Name
+    channels: Channels
 
 
 def answering(teacher_map: str) -> str:

@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from nas.ranges import Name
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
 from search_spaces.space import Staged
@@ -70,10 +71,10 @@ class KSL(ReIDSpace):
     has_branches = True
 
     main: ReID
-    branches: tuple[str, ...]
+    branches: tuple[Name, ...]
     """The stages before which a branch starts; the paper: `stage4`, `stage6` of MobileNetV2, `stage3`, `stage4` of
     ShuffleNetV2, `conv3`, `conv4` of CMSNet."""
-    open_branches: tuple[str, ...] = ()
+    open_branches: tuple[Name, ...] = ()
     """The stages before which a branch may start or not: so it is open where they start and how many there are."""
 
     @property

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from nas.ranges import Channels, Count
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
 from students.space import StudentModule, StudentSpace, check_num_ids
@@ -92,9 +93,9 @@ class ReID(ReIDSpace):
     """A re-ID network around any backbone space; what is open is the backbone's (`backbone.` before its names)."""
 
     backbone: SearchSpace
-    num_ids: int | None = None
+    num_ids: Count | None = None
     """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
-    embedding_dim: int | None = 512
+    embedding_dim: Channels | None = 512
     """Length of the retrieval feature; None: the pooled map itself."""
 
     @property

@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Channels, Count
 from search_spaces.pick import Pick
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
@@ -83,10 +84,6 @@ class Directed(SearchSpace):
     backbone: SearchSpace
     direction: Direction
 
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}")
-
     @property
     def title(self) -> str:
         return f"{self.direction} {self.backbone.title}"
@@ -122,9 +119,9 @@ class Directional(ReIDSpace):
     """
 
     backbone: SearchSpace = field(default_factory=lambda: ResNet(depth=18, last_stride=1))
-    num_ids: int | None = None
+    num_ids: Count | None = None
     """Training identities; None: as many as the data set has."""
-    embedding_dim: int | None = 256
+    embedding_dim: Channels | None = 256
     """Of each network."""
 
     @property

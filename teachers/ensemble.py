@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.ranges import NotEmpty
 from search_spaces.pick import Pick
 from students.reid import ReIDModule, ReIDSpace
 from students.space import StudentSpace
@@ -47,11 +48,7 @@ class Ensemble(ReIDSpace):
     What member 1 decides has `1.` in front.
     """
 
-    members: tuple[StudentSpace, ...]
-
-    def __post_init__(self) -> None:
-        if not self.members:
-            raise ValueError("an ensemble needs at least one member")
+    members: Annotated[tuple[StudentSpace, ...], NotEmpty()]
 
     @property
     def title(self) -> str:

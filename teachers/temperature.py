@@ -4,8 +4,10 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from nas.ranges import NonNegative, Positive, PositiveShare, Ranged
 
-class Temperature(ABC):
+
+class Temperature(Ranged, ABC):
     """The distillation temperature T of each epoch."""
 
     @abstractmethod
@@ -17,11 +19,7 @@ class Temperature(ABC):
 class Constant(Temperature):
     """The same T > 0 from first to last epoch: ordinary distillation."""
 
-    value: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.value < math.inf:
-            raise ValueError(f"value must be a finite temperature above 0, got {self.value}")
+    value: Positive
 
     def at(self, epoch: int, num_epochs: int) -> float:
         _check_epoch(epoch, num_epochs)
@@ -35,17 +33,9 @@ class Falling(Temperature):
     A short run is at `end` in its last epoch at the latest; a run of one epoch is at `start`.
     """
 
-    start: float = 2.0
-    end: float = 0.0
-    until: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not 0 < self.start < math.inf:
-            raise ValueError(f"start must be a finite temperature above 0, got {self.start}")
-        if not 0 <= self.end < math.inf:
-            raise ValueError(f"end must be a finite temperature, 0 (labels only) or above, got {self.end}")
-        if not 0 < self.until <= 1:
-            raise ValueError(f"until must be a share of the epochs in (0, 1], got {self.until}")
+    start: Positive = 2.0
+    end: NonNegative = 0.0
+    until: PositiveShare = 0.95
 
     def at(self, epoch: int, num_epochs: int) -> float:
         _check_epoch(epoch, num_epochs)
@@ -70,7 +60,7 @@ class Linear(Falling):
 class Cosine(Falling):
     """Half a cosine: slow at both ends, steepest in the middle. Not in the paper."""
 
-    end: float = 1.0
+    end: NonNegative = 1.0
 
     def remaining(self, progress: float) -> float:
         return (1 + math.cos(math.pi * progress)) / 2

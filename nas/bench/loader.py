@@ -21,19 +21,20 @@ from nas.data.images import NUM_THREADS, Files
 from nas.data.sampling import Shuffled
 from nas.data.sets import data_set, names_for
 from nas.data.source import DataSource
-from nas.metrics.retrieval import check_counts
+from nas.ranges import Count, Pixels, Processes, checked
 from nas.training.machine import Machine
 
 
+@checked
 def loader(
     data: str = "pedestrians",
     path: Path | None = None,
-    height: int = 256,
-    width: int = 128,
-    batch: int = 64,
-    images: int = 2048,
-    threads: int = NUM_THREADS,
-    repeats: int = 5,
+    height: Pixels = 256,
+    width: Pixels = 128,
+    batch: Count = 64,
+    images: Count = 2048,
+    threads: Processes = NUM_THREADS,
+    repeats: Count = 5,
     machine: Machine = Machine(),
 ) -> dict[str, dict[str, float]]:
     """Augmented batches of the first `images` training images, from memory and from files, and what they consist of.
@@ -43,7 +44,6 @@ def loader(
     data, path: as in `nas data check`; what is drawn by the program is first written as JPEG. Raises ValueError for
     counts below 1, and where a batch is larger than all images.
     """
-    check_counts(height=height, width=width, batch=batch, images=images, threads=threads, repeats=repeats)
     device = machine.fabric().device
     with _files(data, path, images) as split:
         memory, none = (ImageCache(split, height, width, max_gib=gib, num_threads=threads) for gib in (8.0, 0.0))

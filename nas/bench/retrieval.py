@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.metrics.rerank import Rerank
-from nas.metrics.retrieval import check_counts, evaluate_retrieval
+from nas.metrics.retrieval import evaluate_retrieval
+from nas.ranges import Count, checked
 from nas.training.machine import Machine
 
 Row = dict[str, float]
@@ -23,12 +24,13 @@ NOISE = 2.25
 SAMPLE_SECONDS = 0.005
 
 
+@checked
 def evaluate(
-    queries: int = 3368,
-    gallery: int = 15913,
-    dim: int = 512,
-    identities: int = 750,
-    repeats: int = 3,
+    queries: Count = 3368,
+    gallery: Count = 15913,
+    dim: Count = 512,
+    identities: Count = 750,
+    repeats: Count = 3,
     compare: bool = False,
     machine: Machine = Machine(),
 ) -> dict[str, Row]:
@@ -38,7 +40,6 @@ def evaluate(
     before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size. Raises
     ValueError for counts below 1.
     """
-    check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
     ways = {"ours": lambda: evaluate_retrieval(*data).mAP}
     if compare:
@@ -46,18 +47,18 @@ def evaluate(
     return _measured(ways, repeats, machine.fabric().device)
 
 
+@checked
 def rerank(
-    queries: int = 3368,
-    gallery: int = 15913,
-    dim: int = 512,
-    identities: int = 750,
-    repeats: int = 1,
+    queries: Count = 3368,
+    gallery: Count = 15913,
+    dim: Count = 512,
+    identities: Count = 750,
+    repeats: Count = 1,
     compare: bool = False,
     reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
     machine: Machine = Machine(),
 ) -> dict[str, Row]:
     """The same with k-reciprocal re-ranking; `compare`: beside dense matrices of all images and a loop over them."""
-    check_counts(repeats=repeats)
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
     ways = {"ours": lambda: evaluate_retrieval(*data, rerank=reranking).mAP}
     if compare:
@@ -70,7 +71,6 @@ def _clusters(queries: int, gallery: int, dim: int, identities: int, device: tor
 
     The noise is what gives a mAP of about 0.7 at Market-1501's size.
     """
-    check_counts(queries=queries, gallery=gallery, dim=dim, identities=identities)
     rng = torch.Generator().manual_seed(0)
     centres = torch.randn(identities, dim, generator=rng)
     ids = [torch.randint(identities, (num,), generator=rng) for num in (queries, gallery)]

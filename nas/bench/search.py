@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from nas.ranges import Channels, Count, Layers, Pixels, checked
 from nas.strategies.autograd import require_grad_only
 from nas.strategies.base import Losses, Objective
 from nas.strategies.bilevel import Bilevel
@@ -57,13 +58,14 @@ class MeanSquare:
     alpha_batches = weight_batches
 
 
+@checked
 def search(
-    channels: int = 16,
-    cells: int = 8,
-    height: int = 96,
-    width: int = 32,
-    batch: int = 16,
-    repeats: int = 5,
+    channels: Channels = 16,
+    cells: Layers = 8,
+    height: Pixels = 96,
+    width: Pixels = 32,
+    batch: Count = 16,
+    repeats: Count = 5,
     machine: Machine = Machine(),
 ) -> dict[str, Any]:
     """One bilevel step (weights, alphas) of DARTS on the KDAS supernet, in several forms, one after the other in turn.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product, starmap
-from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from scipy.stats import mannwhitneyu
 
 from nas.bench.tables import Memory, Table, read_tables
 from nas.errors import near_misses
-from nas.metrics.retrieval import check_counts
+from nas.ranges import Count, Processes, checked
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
 from nas.strategies.base import Stage
 from nas.strategies.evolution import Evolution
@@ -29,6 +29,7 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
 from nas.system.files import write_bytes, write_json, write_text
+from nas.system.processes import SPAWN, end_with, lifeline, safe_path
 
 Row = dict[str, float]
 BASELINE = "random"
@@ -45,8 +46,14 @@ FAST = ("reinforce", "evolution", "tpe", "nsga2")
 OUT = Path("runs/out/bench-strategies")
 
 
+@checked
 def strategies(
-    tables: Path, seeds: int = 50, trials: int = 200, only: tuple[str, ...] = FAST, processes: int = 2, out: Path = OUT
+    tables: Path,
+    seeds: Count = 50,
+    trials: Count = 200,
+    only: tuple[str, ...] = FAST,
+    processes: Processes = 2,
+    out: Path = OUT,
 ) -> dict[str, Row]:
     """The best accuracy (%, on the test set) found by so many trials, on every table in the folder `tables`.
 
@@ -60,7 +67,6 @@ def strategies(
 
     Raises ValueError for counts below 1, an unknown strategy, and tables that are missing or do not fit.
     """
-    check_counts(seeds=seeds, trials=trials, processes=processes)
     for name in only:
         if name not in STRATEGIES:
             raise ValueError(
@@ -118,9 +124,14 @@ def _worked(jobs: Sequence[tuple], processes: int) -> Iterator[tuple[list[float]
     if processes == 1:
         yield from track(starmap(searched, jobs), console=Console(stderr=True), **bar)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with safe_path(), lifeline() as line, ProcessPoolExecutor(processes, SPAWN, _begin, (line,)) as pool:
         found = pool.map(searched, *zip(*jobs, strict=True), chunksize=5)
         yield from track(found, console=Console(stderr=True), **bar)
+
+
+def _begin(line: Connection) -> None:
+    end_with(line)
+    torch.set_num_threads(1)
 
 
 def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row:

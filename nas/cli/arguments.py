@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from nas.cli.find_recipe import in_recipe_file
+from nas.cli.parse import OPTIONS, by_flag, parse
 from nas.data.sets import class_for, names_for
 from nas.errors import named
 from nas.losses import LOSSES
 from nas.models.library import is_classifier
+from nas.ranges import OutOfRange, Ranged
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
-from nas.strategies.darts import DARTS
 from nas.study.overrides import read_overrides
-from nas.tasks.reid.features import FEATURE_FILES
+from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
 
 OUT = Path("runs/out")
+OVERWRITE = "--overwrite"
 SHORT = {
     "--rerank": ("--evaluation.rerank",),
     "--ap": ("--evaluation.ap",),
@@ -39,18 +44,29 @@ FILES = (".onnx", ".safetensors", *FEATURE_FILES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What every command takes beside the fields of what it works on."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
-    overwrite: Annotated[bool, tyro.conf.arg(help="start this command's stages again and replace their results")] = (
-        False
-    )
+    overwrite: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="start this command's stages again and replace their results; stages named behind it, as in "
+            "--overwrite search,retrain, start again alone"
+        ),
+    ] = False
+    restarted: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """The stages that are named behind `--overwrite`."""
     small: Annotated[
         bool, tyro.conf.arg(help="try a recipe on synthetic data in seconds; its result means nothing")
     ] = False
     overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+
+    @property
+    def again(self) -> bool | tuple[str, ...]:
+        """What starts again: the stages that are named, or all of the command's."""
+        return self.restarted or self.overwrite
 
 
 Given = TypeVar("Given", bound=Options)
@@ -62,12 +78,13 @@ def parse_recipe_args(
     prog: str,
     about: str,
     command: type[Given] = Options,  # type: ignore[assignment] # without it, Given is Options
+    short: Mapping[str, Sequence[str]] = SHORT,
 ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
     `--on NAME` puts another data set into the recipe, `--strategy NAME` and `--loss NAME` another strategy and loss,
     `--teacher None` and the like take a part out. `--small` makes it small, then `--overrides FILE` changes it, both
-    before the fields are read.
+    before the fields are read. `short`: the short flags, with what they stand for.
     """
     check_renamed(RENAMED, arguments)
     hints = typing.get_type_hints(Recipe)
@@ -82,19 +99,39 @@ def parse_recipe_args(
                 f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
                 f"{flag}.FIELD sets a field of it"
             )
-        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
+        replaced = recipe.strategy
+        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], replaced))
     if "--loss" in asked:
         recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
     left_out: dict[str, Any] = dict.fromkeys(without)
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
-    recipe = read_overrides(recipe, Path(asked["--overrides"])) if "--overrides" in asked else recipe
+    overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
+    recipe = read_overrides(recipe, overrides) if overrides else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
         kinds["data"] = class_for(recipe.data.task, asked["--on"], f"the recipe, on {type(recipe.data).__name__},")
         del values["data"]
-    given, options = _parse(kinds, values, arguments, prog, about, command)
-    return dataclasses.replace(recipe, **given), options
+    given, options = _parse(kinds, values, arguments, prog, about, command, short)
+    if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:
+        _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
+    with by_flag():
+        return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
+
+
+def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
+    """Says how long a strategy searches that could not take over the budget of the one that it replaces."""
+    if replaced is not None and strategy.counts_like(replaced):
+        return
+    why = (
+        f"{replaced.budget} of {type(replaced).__name__} count otherwise" if replaced else "the recipe has no strategy"
+    )
+    flags = ["epochs", *["trials"] * strategy.by_trials, "minutes"]
+    print(
+        f"nas: {name} searches for {strategy.budget}, its own budget, as {why}: "
+        f"{', '.join(f'--strategy.{flag}' for flag in flags)} set it",
+        file=sys.stderr,
+    )
 
 
 def _can_be_left_out(hint: Any) -> bool:
@@ -104,21 +141,20 @@ def _can_be_left_out(hint: Any) -> bool:
 
 
 def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
-    """The strategy with its defaults; if both search by gradient, over as many epochs as the one it stands in for.
+    """The strategy with its defaults, and the budget of the one that it stands in for.
 
     Raises ValueError with near misses for an unknown name.
     """
     strategy = named("strategy", name, STRATEGIES)
-    if isinstance(strategy, DARTS) and isinstance(instead_of, DARTS):
-        return dataclasses.replace(strategy, epochs=instead_of.epochs)
-    return strategy
+    return strategy.with_budget_of(instead_of) if instead_of else strategy
 
 
 def is_other(subject: str) -> bool:
     """Whether `subject` is neither a run nor a recipe, but a file to measure or the name of somebody's network. What
     exists as a folder is a run, whatever its name."""
-    recipe_file = ".py" in subject
-    return not recipe_file and not Path(subject).is_dir() and (Path(subject).suffix in FILES or is_classifier(subject))
+    if in_recipe_file(subject) or Path(subject).is_dir():
+        return False
+    return Path(subject).suffix in FILES or is_classifier(subject)
 
 
 def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
@@ -146,7 +182,8 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
         if field.name != "data"
     }
     given, options = _parse(kinds, values, arguments, prog, about, Options)
-    return kind(subject=subject, **given), options
+    with by_flag():
+        return kind(subject=subject, **given), options
 
 
 def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -165,6 +202,32 @@ def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[
             raise ValueError(f"{flag} needs a value, as {flag} VALUE; {f'got {value}' if value else 'got none'}")
         given[flag] = value
     return given, others
+
+
+def pop_restarted(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The stages named behind `--overwrite`, with blanks or commas between them, and the arguments without them.
+
+    Raises ValueError where the flag stands both alone and with stages.
+    """
+    named: list[str] = []
+    others: list[str] = []
+    alone = False
+    words = list(arguments)
+    while words:
+        flag, _, value = (word := words.pop(0)).partition("=")
+        others.append(flag if flag == OVERWRITE else word)
+        if flag == OVERWRITE:
+            while words and not value.startswith("-") and not words[0].startswith("-"):
+                value += f",{words.pop(0)}"
+            stages = [stage for stage in value.split(",") if stage]
+            named += stages
+            alone = alone or not stages
+    if named and alone:
+        raise ValueError(
+            f"{OVERWRITE} stands alone, for all stages of the command, or with {', '.join(named)} behind it: "
+            "give one of the two"
+        )
+    return tuple(dict.fromkeys(named)), others
 
 
 def check_renamed(renamed: Mapping[str, str], arguments: Sequence[str]) -> None:
@@ -186,6 +249,17 @@ def spell_out(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> l
     return spelled
 
 
+@contextmanager
+def as_typed(short: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> Iterator[None]:
+    """Calls a flag that cannot have its value by the short one, where that one was given."""
+    try:
+        yield
+    except OutOfRange as error:
+        typed = {word.partition("=")[0] for word in arguments}
+        place = next((flag for flag, (long, *_) in short.items() if long == error.place and flag in typed), error.place)
+        raise OutOfRange(place, error.must, error.value) from None
+
+
 def _parse(
     kinds: dict[str, Any],
     values: dict[str, Any],
@@ -193,19 +267,22 @@ def _parse(
     prog: str,
     about: str,
     command: type[Given],
+    short: Mapping[str, Sequence[str]] = SHORT,
 ) -> tuple[dict[str, Any], Given]:
     """What the command line says of each field (its type in `kinds`, its default in `values`), and its options."""
     fields = [
         (name, kind, dataclasses.field(default=values[name]) if name in values else dataclasses.field())
         for name, kind in kinds.items()
     ]
+    restarted, arguments = pop_restarted(arguments)
     flat: Any = tyro.conf.OmitArgPrefixes
-    fields.append(("options", flat[command], dataclasses.field(default=command())))
-    given: Any = tyro.cli(
-        make_dataclass("Given", fields, kw_only=True),
-        args=spell_out(SHORT, arguments),
-        prog=prog,
-        description=about,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-    )
+    fields.append((OPTIONS, flat[command], dataclasses.field(default=command(restarted=restarted))))
+    with as_typed(short, arguments):
+        given = parse(
+            make_dataclass("Given", fields, kw_only=True),
+            spell_out(short, arguments),
+            prog=prog,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+        )
     return {name: getattr(given, name) for name in kinds}, given.options

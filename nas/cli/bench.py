@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-
-import tyro
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import field, make_dataclass
+from typing import Any
 
 from nas.bench import BENCHES
+from nas.cli.parse import by_flag, parse
 from nas.errors import near_misses
+from nas.report.numbers import setting
+from nas.report.table import Row, Table, as_rich, terminal
 
 
 def main(arguments: list[str]) -> int:
@@ -16,9 +22,37 @@ def main(arguments: list[str]) -> int:
     if what not in BENCHES:
         raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
     as_json = "--json" in rest
-    measured = tyro.cli(BENCHES[what], args=[word for word in rest if word != "--json"], prog=f"nas bench {what}")
+    given = parse(
+        parameters(BENCHES[what]),
+        [word for word in rest if word != "--json"],
+        prog=f"nas bench {what}",
+        description=inspect.getdoc(BENCHES[what]),
+    )
+    with by_flag():
+        measured = BENCHES[what](**vars(given))
     if as_json:
         print(json.dumps(measured, indent=2))
-    for name, row in () if as_json else measured.items():
-        print(f"{name:<40}" + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    else:
+        terminal().print(as_rich(_table(measured)))
     return 0
+
+
+def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row for each thing measured, a column for each number that one of them has."""
+    keys = list(dict.fromkeys(key for row in measured.values() for key in row))
+    columns = (setting.column([row.get(key) for row in measured.values()]) for key in keys)
+    rows = zip(measured, *columns, strict=True)
+    return Table(("measured", *keys), tuple(map(Row, rows)))
+
+
+def parameters(bench: Callable[..., Any]) -> type[Any]:
+    """A dataclass of what a bench takes."""
+    hints = typing.get_type_hints(bench, include_extras=True)
+    asked = inspect.signature(bench).parameters.values()
+    return make_dataclass(
+        "Parameters",
+        [
+            (each.name, hints[each.name], field() if each.default is each.empty else field(default=each.default))
+            for each in asked
+        ],
+    )

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from nas.cli.parse import parse
+from nas.ranges import Count, Ranged, Seed
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
-from nas.report.table import as_rich
+from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
 
 OUT = Path("runs/out")
 LONGEST_FOLDER = 100
-WIDEST = 1000  # a table in a file is as wide as it needs to be
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Ranged):
     """What `nas compare` takes."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
@@ -32,9 +31,9 @@ class Arguments:
     only one."""
     all_rows: bool = False
     """Take every row of the runs without :ROLE."""
-    resamples: int = 2000
+    resamples: Count = 2000
     """Of the bootstrap."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the bootstrap's draws."""
     out: Path | None = None
     """Where the results go; by default runs/out/compare-RUN-RUN."""
@@ -43,9 +42,9 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> int:
     """`nas compare RUN RUN ...`: prints the tables and where the pictures are, or JSON."""
-    given = tyro.cli(
+    given = parse(
         Arguments,
-        args=arguments,
+        arguments,
         prog="nas compare",
         description=(
             "Accuracy and cost side by side.\n\nExample: nas compare runs/out/kdas-seed0 runs/out/kdas-seed0:teacher"
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         print(json.dumps(comparison, indent=2))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    console = terminal()
     for table in (accuracy_table(comparison), difference_table(comparison)):
         console.print(as_rich(table))
     print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))

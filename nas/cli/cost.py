@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ import tyro
 from rich.console import Console
 from torch import nn
 
-from nas.cli.find_recipe import recipe_named, recipes
+from nas.cli.find_recipe import in_recipe_file, recipe_named, recipes
+from nas.cli.parse import parse
 from nas.errors import near_misses
 from nas.models.network import FeatureNet
+from nas.ranges import CountOrZero, Ranged
 from nas.recipe import Recipe
-from nas.report.table import Row, Table, as_rich, percent
+from nas.report.numbers import percent
+from nas.report.table import Row, Table, as_rich, terminal
 from nas.run import Run, read_architecture
 from nas.tasks.base import image_size
 from search_spaces.architecture import Architecture
@@ -40,11 +42,11 @@ Example: nas cost osnet --size 256x128"""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What the command takes beside its subject."""
 
     size: Annotated[str, tyro.conf.arg(help="HEIGHTxWIDTH of an image; else the recipe's, or 256x128")] = ""
-    num_ids: Annotated[int, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
+    num_ids: Annotated[CountOrZero, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
     student: Annotated[str, tyro.conf.arg(help="whose architecture the file is, where several students fit")] = ""
     thop: Annotated[bool, tyro.conf.arg(help="count with the package thop as well, as a cross-check")] = False
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
@@ -72,17 +74,15 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     name, *rest = arguments
-    options = tyro.cli(
+    options = parse(
         Options,
-        args=rest,
+        rest,
         prog=f"nas cost {name}",
         description="count parameters and MACs",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     subject = subject_named(name, options.student)
     height, width = size_of(options.size) if options.size else subject.size
-    if options.num_ids < 0:
-        raise ValueError(f"--num-ids must be 0 (no classifier) or more, not {options.num_ids}")
     counted = costs(subject, height, width, options.num_ids)
     if options.thop:
         net = subject.deployed(subject.space.with_ids(1).student(subject.architecture))
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(_as_json(subject, counted), indent=2))
     else:
-        _say(subject, counted, Console(width=None if sys.stdout.isatty() else 160))
+        _say(subject, counted, terminal())
     return 0
 
 
@@ -106,7 +106,7 @@ def subject_named(name: str, student: str = "") -> Subject:
     if path.is_dir():
         run = Run.open(path)
         return _of_recipe(run.recipe, run.architecture())
-    if ".py" not in name and name not in recipes():
+    if not in_recipe_file(name) and name not in recipes():
         known = [*STUDENTS, *recipes()]
         raise ValueError(
             f"there is no student, run, recipe or architecture file {name!r}{near_misses(name, known)}; "

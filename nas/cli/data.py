@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nas.cli.parse import OPTIONS, parse
 from nas.data.base import ReIDData
 from nas.data.check.check import Checked, ImageFacts, SceneFacts, SplitFacts, Spread, check
 from nas.data.check.look import image_folders
@@ -26,9 +27,11 @@ from nas.data.check.problems import Severity
 from nas.data.scenes import SceneData
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
+from nas.ranges import Ranged, Seed
 from nas.report.contact_sheet import contact_sheet
+from nas.report.numbers import MISSING
 from nas.report.scene_sheet import scene_sheet
-from nas.report.table import MISSING, Row, Table, as_rich
+from nas.report.table import Row, Table, as_rich, terminal
 from nas.system.files import write_bytes
 
 OUT = Path("runs/out/data-check")
@@ -45,16 +48,12 @@ COLOURS: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What the command takes beside the data set's fields."""
 
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
     sheet: Annotated[Path | None, tyro.conf.arg(help=f"the contact sheet; else {OUT}/NAME-contact-sheet.png")] = None
-    sheet_seed: Annotated[int, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
-
-    def __post_init__(self) -> None:
-        if self.sheet_seed < 0:
-            raise ValueError(f"sheet_seed must be 0 or more, got {self.sheet_seed}")
+    sheet_seed: Annotated[Seed, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
 
 
 def main(arguments: list[str]) -> int:
@@ -81,7 +80,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
     else:
-        say(checked, sheet, Console(width=None if sys.stdout.isatty() else 160))
+        say(checked, sheet, terminal())
     return 0 if checked.ok else 1
 
 
@@ -91,10 +90,10 @@ def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     hints = typing.get_type_hints(kind)
     asked = [field for field in dataclasses.fields(kind) if field.name not in NOT_ASKED]
     fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
-    fields.append(("options", tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
-    given: Any = tyro.cli(
+    fields.append((OPTIONS, tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))
+    given = parse(
         dataclasses.make_dataclass("Given", fields, kw_only=True),
-        args=arguments,
+        arguments,
         prog=f"nas data check {name} PATH",
         description=inspect.getdoc(kind),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from nas.cli.arguments import OUT, is_other, parse_network_args
+from nas.cli.arguments import OUT, Options, is_other, parse_network_args
 from nas.cli.run_command import run_command, say
 from nas.report.page import write_report
-from nas.report.table import as_rich, result_table
+from nas.report.table import as_rich, result_table, terminal
+from nas.run import Run
 from nas.stages.evaluate import evaluate, evaluate_other
 
 
 def main(arguments: list[str]) -> int:
     """Runs `nas evaluate ARGUMENTS`; the exit status."""
     if not is_other(arguments[0]):
-        return run_command(
-            "evaluate", arguments, lambda run, options: show_metrics(run.folder, evaluate(run), options.json)
-        )
+        return run_command("evaluate", arguments, _evaluate)
     other, options = parse_network_args(arguments[0], arguments[1:])
     folder = options.out or OUT / other.folder_name
     said = show_metrics(folder, evaluate_other(other, folder, options.overwrite), options.json)
@@ -28,9 +24,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _evaluate(run: Run, options: Options) -> dict[str, Any]:
+    folder = options.out or run.folder
+    said = show_metrics(folder, evaluate(run, options.overwrite, options.out), options.json)
+    return said if folder == run.folder else said | {"report": str(write_report(folder))}
+
+
 def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[str, Any]:
     """Prints the table of results, unless JSON is wanted; what is to be said of them."""
     if not as_json:
-        console = Console(width=None if sys.stdout.isatty() else 160)  # a file is not narrow
-        console.print(as_rich(result_table(metrics)))
+        terminal().print(as_rich(result_table(metrics)))
     return {"run": str(folder), "metrics": metrics}

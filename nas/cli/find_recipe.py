@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
-from importlib.machinery import FileFinder
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from pkgutil import iter_modules, resolve_name
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import runs.recipes
-from nas.errors import near_misses
+from nas.errors import first_line, near_misses
 
 if TYPE_CHECKING:
     from nas.recipe import Recipe
+
+
+IN_FILE = re.compile(r"(.+\.py\w?)(?::([^:/]*))?", re.DOTALL)
 
 
 class Listed(NamedTuple):
@@ -47,6 +51,12 @@ def _is_recipe(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     return returned == "Recipe" and not ast.unparse(node.args)
 
 
+def in_recipe_file(name: str) -> tuple[Path, str] | None:
+    """The file and the function, if `name` is a `path/to/file.py:function`; the function may be missing."""
+    match = IN_FILE.fullmatch(name)
+    return (Path(match[1]), match[2] or "") if match else None
+
+
 def recipe_named(name: str) -> tuple[str, Recipe]:
     """A recipe and its short name, for a name or a `path/to/file.py:function`.
 
@@ -54,10 +64,10 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
     """
     from nas.recipe import Recipe
 
-    if ".py" in name:
-        path, _, short = name.partition(":")
-        functions = _recipes_of(_module(Path(path)), Recipe)
-        _check_known(short, functions, path)
+    if place := in_recipe_file(name):
+        path, short = place
+        functions = _recipes_of(_module(path), Recipe)
+        _check_known(short, functions, str(path))
         function = functions[short]
     else:
         short, listed = name, recipes()
@@ -92,12 +102,19 @@ def _recipes_of(module: ModuleType, kind: type[Recipe]) -> dict[str, Callable[[]
 
 def _module(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ValueError(f"the recipe file {path} does not exist")
-    name = f"recipe file {path.stem}"  # no import can ask for it, so that a random.py replaces nothing
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+        raise ValueError(f"the recipe file {path} {'is no file' if path.exists() else 'does not exist'}")
+    if path.suffix != ".py":
         raise ValueError(f"a recipe file must end in .py, not be {path}")
+    name = f"recipe file {path.stem}"  # no import can ask for it, so that a random.py replaces nothing
+    spec = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))
+    loader = cast(SourceFileLoader, spec.loader)  # of all files that end as .py
     module = importlib.util.module_from_spec(spec)
+    try:
+        code = loader.get_code(name)
+    except (OSError, SyntaxError) as error:
+        if isinstance(error, SyntaxError) and error.filename:
+            raise
+        raise ValueError(f"the recipe file {path} cannot be read: {first_line(error)}") from error
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    exec(cast(CodeType, code), module.__dict__)
     return module

@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 
 from nas.cli.commands import COMMANDS
 from nas.errors import exit_status, near_misses
+from nas.system.progress import begin_command
 
 PACKAGE = "nas-reid"
 
@@ -16,6 +17,7 @@ PACKAGE = "nas-reid"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0, or 2 after a line that says what is wrong and how to mend it."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    begin_command()
     return exit_status(lambda: _main(arguments))
 
 

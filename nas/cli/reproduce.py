@@ -6,40 +6,48 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.arguments import Options as CommonOptions
+from nas.cli.parse import parse
 from nas.errors import near_misses
+from nas.ranges import Count, Ranged
 from nas.recipe import Recipe
+from nas.report.numbers import MISSING
 from nas.report.style import svg
-from nas.report.table import as_rich
+from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import paper_against_measured, reproduce
+from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, why_not_run, work_line
+from nas.stages.table_plan import plan
 from nas.study.published import Published
-from nas.system.files import write_text
+from nas.system.files import read_object, write_text
 
-USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--out DIR] [--small] [--json]
-                    [--field value ...]
+USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--plan] [--out DIR] [--small]
+                    [--json] [--field value ...]
 
 Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each
 in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes
 on where a stopped one was. Every field of a recipe can be set, for all rows: `nas run RECIPE --help` lists them.
 
+A network that the paper tests on several test sets is trained once, and a teacher once for all seeds of its students.
+--plan lists what would be trained, and trains nothing.
+
 """
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Ranged):
     """What the command takes beside a recipe's fields."""
 
     data: Annotated[Path | None, tyro.conf.arg(help="the folder with the data sets")] = None
     rows: Annotated[tuple[str, ...], tyro.conf.arg(help="the rows to run, by parts of their names; none: all")] = ()
-    seeds: Annotated[int, tyro.conf.arg(help="how many seeds, from the recipe's on")] = 1
+    seeds: Annotated[Count, tyro.conf.arg(help="how many seeds of each student, from the recipe's on")] = 1
+    plan: Annotated[bool, tyro.conf.arg(help="list what would be trained and measured, and end")] = False
 
 
 Tables = Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]]
@@ -55,19 +63,41 @@ def main(arguments: list[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     paper, table, *rest = arguments
     rows = table_named(papers, paper, table)
-    ours, rest = tyro.cli(Options, args=rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
+    ours, rest = parse(Options, rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
     asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
     folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
+    if ours.plan:
+        return _show_plan(asked, folder, ours.seeds, options.json)
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
-    results = reproduce(asked, folder, ours.seeds, options.overwrite)
+    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
+    results = reproduce(asked, folder, ours.seeds, options.overwrite, say)
+    notes = read_object(folder / "table.json")["notes"]
     drawn = draw(results, folder) if draw else {}
     pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
     if options.json:
-        print(json.dumps({"folder": str(folder), "rows": results, "pictures": list(map(str, pictures))}, indent=2))
+        said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
+        print(json.dumps(said, indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(as_rich(paper_against_measured(results)))
-        print("\n".join([f"folder: {folder}", *(f"picture: {path}" for path in pictures)]))
+        terminal().print(as_rich(paper_against_measured(results)))
+        print("\n".join([*notes, f"folder: {folder}", *(f"picture: {path}" for path in pictures)]))
+    return 0
+
+
+def _show_plan(rows: Sequence[Published], folder: Path, num_seeds: int, as_json: bool) -> int:
+    """Prints what a run would do if all data sets were there, and which rows it would leave out now."""
+    not_run = why_not_run(rows)
+    steps = plan([row for row in rows if not row.same_as], folder, num_seeds)
+    if as_json:
+        print(json.dumps(plan_facts(steps) | {"folder": str(folder), "not_run": not_run}, indent=2))
+        return 0
+    print(work_line(steps, folder))
+    facts = plan_facts(steps)["steps"]
+    cells = [Row((step["name"], str(step["seed"]), step["trained_in"], step["teacher"] or MISSING)) for step in facts]
+    terminal().print(as_rich(Table(("network", "seed", "trained in", "teacher"), tuple(cells))))
+    for reason in dict.fromkeys(not_run.values()):
+        names = [name for name, other in not_run.items() if other == reason]
+        print(f"not run now: {len(names)} row{'s' * (len(names) != 1)}, as {names[0]}: {reason}")
     return 0
 
 
@@ -94,4 +124,18 @@ def _asked(
             replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted
         ]
     given: list[tuple[Recipe, CommonOptions]] = [parse_recipe_args(row.recipe, arguments, prog, "") for row in wanted]
-    return [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)], given[0][1]
+    asked = [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)]
+    return _without_twins(wanted, asked), given[0][1]
+
+
+def _without_twins(before: Sequence[Published], asked: Sequence[Published]) -> list[Published]:
+    """The rows, with a note on each that the command line has made equal to an earlier one: its name would lie."""
+    marked: list[Published] = []
+    for row, own in zip(before, asked, strict=True):
+        twins = (
+            other.name
+            for other, its in zip(before, marked, strict=False)
+            if not its.same_as and (its.role, its.recipe) == (own.role, own.recipe) and other.recipe != row.recipe
+        )
+        marked.append(replace(own, same_as=next(twins, "")))
+    return marked

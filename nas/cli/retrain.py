@@ -13,5 +13,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _retrain(run: Run, options: EntryOptions) -> dict[str, str]:
-    retrain(run, options.overwrite)
+    retrain(run, options.again)
     return {"run": str(run.folder), "student": str(run.folder / "student.safetensors")}

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
         "run",
         arguments,
         lambda run, options: (
-            show_metrics(run.folder, run_all(run, options.overwrite), options.json)
+            show_metrics(run.folder, run_all(run, options.again), options.json)
             | {"report": str(run.folder / "report.html")}
         ),
     )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from nas.cli.arguments import OUT, Options, parse_recipe_args
+from nas.cli.arguments import OVERWRITE, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
+from nas.cli.default_folder import default_folder
 from nas.cli.find_recipe import recipe_named
-from nas.run import Run
+from nas.errors import near_misses
+from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
+
+OUT_OF_RUN = ("evaluate", "export")
+"""Commands that may leave what they make of a run elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,25 @@ def run_command(
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
-    recipe, given = parse_recipe_args(recipe, rest, f"nas {word} {subject}", about, options)
-    folder = run.folder if run else given.out or OUT / f"{name}{'-small' * given.small}-seed{recipe.seed}"
-    run = Run(folder, name, recipe)
+    changed, given = parse_recipe_args(recipe, rest, f"nas {word} {subject}", about, options)
+    if run and given.out and word not in OUT_OF_RUN:
+        raise ValueError(f"`nas {word}` works in the run's folder {subject}: leave --out out")
+    folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
+    run = Run(folder, name, changed, word)
+    check_restarted(word, given.restarted)
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
     say(work(run, given), given.json)
     return 0
+
+
+def check_restarted(word: str, named: Collection[str]) -> None:
+    """Raises ValueError for a stage behind `--overwrite` that `nas WORD` does not do, with near misses."""
+    stages = STAGES_OF.get(word, ())
+    for name in named:
+        if name not in stages:
+            takes = f"takes the stages of `nas {word}`, {', '.join(stages)}" if stages else "stands alone here"
+            raise ValueError(f"{OVERWRITE} {takes}, not {name!r}{near_misses(name, stages)}")
 
 
 def say(said: dict[str, Any], as_json: bool) -> None:

@@ -10,6 +10,7 @@ import tyro
 from nas.cli.arguments import Options
 from nas.cli.draw import show_architecture
 from nas.cli.run_command import run_command
+from nas.ranges import Processes
 from nas.run import Run
 from nas.stages.search import search
 
@@ -19,7 +20,7 @@ class SearchOptions(Options):
     """The options of `nas search`."""
 
     workers: Annotated[
-        int, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
+        Processes, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
     ] = 1
 
 
@@ -29,5 +30,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _search(run: Run, options: SearchOptions) -> dict[str, Any]:
-    search(run, options.overwrite, options.workers)
+    search(run, options.again, options.workers)
     return show_architecture(run, options.json)

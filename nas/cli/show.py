@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table as RichTable
 
-from nas.report.table import Row, Table, as_rich, general, millions, milliseconds, multiply_adds, percent
+from nas.cli.parse import parse
+from nas.ranges import Count, Ranged
+from nas.report.numbers import general, millions, milliseconds, multiply_adds, percent
+from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
 from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
@@ -33,25 +33,21 @@ STRATEGIES = {
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Ranged):
     """What `nas show` takes."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run whose search has ended, or is on its way."""
-    top: int = SHOWN
+    top: Count = SHOWN
     """Entries of the ranked list that are shown."""
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"--top must be at least 1, not {self.top}")
 
 
 def main(arguments: list[str]) -> int:
     """Runs `nas show ARGUMENTS`; the exit status. Raises ValueError for what is no run, or has no search."""
-    given = tyro.cli(
+    given = parse(
         Arguments,
-        args=arguments,
+        arguments,
         prog="nas show",
         description=(
             "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"
@@ -161,7 +157,7 @@ def _described(entry: Entry, student: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _print(shown: Mapping[str, Any]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)  # a file is not narrow
+    console = terminal(highlight=False, markup=False)
     used = [f"{shown['done'][unit]} of {most} {unit}" for unit, most in shown["budget"].items() if most]
     minutes = [] if shown["minutes"] is None else [f"{shown['minutes']:.1f} minutes"]
     console.print(", ".join([shown["strategy"], *used, *minutes]))
@@ -189,26 +185,28 @@ def _how_to_go_on(shown: Mapping[str, Any]) -> str:
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> RichTable:
+def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> Fitted:
     """Without the columns that would be empty, or say twice what a network costs."""
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"entry": lambda row: row["entry"]}
+    columns = {"entry": [row["entry"] for row in rows]}
     if any(row["score"] is not None for row in rows):
-        columns[value] = lambda row: (percent if value.startswith("mAP") else general)(row["score"])
+        columns[value] = (percent if value.startswith("mAP") else general).column([row["score"] for row in rows])
     if any(row["cost"] not in (None, row["multiply_adds"]) for row in rows):
         name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("MACs", multiply_adds))
-        columns[f"{name}, searched"] = lambda row: text(row["cost"])
+        columns[f"{name}, searched"] = text.column([row["cost"] for row in rows])
     columns |= {
-        "parameters": lambda row: millions(row["parameters"]),
-        "MACs": lambda row: multiply_adds(row["multiply_adds"]),
-        "hash": lambda row: row["architecture"]["hash"],
-        "decisions": lambda row: in_short(row["architecture"]["decisions"]),
+        "parameters": millions.column([row["parameters"] for row in rows]),
+        "MACs": multiply_adds.column([row["multiply_adds"] for row in rows]),
+        "hash": [row["architecture"]["hash"] for row in rows],
+        "decisions": [in_short(row["architecture"]["decisions"]) for row in rows],
     }
     if any("changes" in row for row in rows):
-        columns["settings"] = lambda row: ", ".join(f"{name} {_value(value)}" for name, value in row["changes"].items())
-    cells = [Row(tuple(text(row) for text in columns.values())) for row in rows]
-    rich = as_rich(Table(tuple(columns), tuple(cells)))
-    rich.columns[list(columns).index("decisions")].justify = "left"
-    return rich
+        columns["settings"] = [_settings(row.get("changes", {})) for row in rows]
+    cells = zip(*columns.values(), strict=True)
+    return as_rich(Table(tuple(columns), tuple(map(Row, cells)), text=("decisions", "settings")))
+
+
+def _settings(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in changes.items())
 
 
 def _value(encoded: Any) -> str:

@@ -14,5 +14,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _teach(run: Run, options: Options) -> dict[str, str]:
-    teach(run, options.overwrite)
+    teach(run, options.again)
     return {"run": str(run.folder), "teacher": str(run.folder / "teacher.safetensors")}

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
-from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
+from nas.cli.arguments import OUT, SHORT, Options, parse_recipe_args
 from nas.cli.find_recipe import recipe_named
+from nas.cli.parse import parse
+from nas.errors import without_secrets
+from nas.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 from nas.recipe import Recipe
-from nas.report.table import as_rich
+from nas.report.table import as_rich, terminal
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
+from nas.system.progress import tell, timed
+
+if TYPE_CHECKING:
+    from nas.stages.tune import Tuner
 
 HOST = "127.0.0.1"
-WIDEST = 1000  # a table in a file is as wide as it needs to be
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
 USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
                 [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
@@ -32,7 +37,7 @@ address) on others.
 
 Example: {EXAMPLE}
 `nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
-SHORT = {"--epochs": ("--retrain.epochs",)}
+EPOCHS = {"--epochs": ("--retrain.epochs",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,7 @@ class TuneOptions(Options):
     """What the command takes beside the fields of the recipe."""
 
     parameters: Annotated[
-        str,
+        Name,
         tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or several joined by +"),
     ] = "distillation"
     sampler: Annotated[
@@ -53,8 +58,8 @@ class TuneOptions(Options):
             help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs"
         ),
     ] = "none"
-    trials: Annotated[int | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
-    workers: Annotated[int, tyro.conf.arg(help="processes that work at the study here")] = 1
+    trials: Annotated[Count | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
+    workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
     storage: Annotated[
         str,
         tyro.conf.arg(
@@ -63,21 +68,14 @@ class TuneOptions(Options):
         ),
     ] = ""
     study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
-    held_out: Annotated[float, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
+    held_out: Annotated[OpenShare, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
     grace: Annotated[
-        float,
+        Positive,
         tyro.conf.arg(
             help="seconds without a sign of life after which a trial's worker is taken for dead and its work done again"
         ),
     ] = 60.0
     work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
-
-    def __post_init__(self) -> None:
-        if self.workers < 1 or self.grace <= 0 or (self.trials is not None and self.trials < 1):
-            raise ValueError(
-                f"--workers and --trials must be at least 1 and --grace above 0, not {self.workers}, "
-                f"{self.trials} and {self.grace:g}"
-            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,15 +94,13 @@ def main(arguments: Sequence[str]) -> int:
     name, recipe = recipe_named(subject)
     if "--space" in [word.partition("=")[0] for word in rest]:
         raise ValueError("--space is --parameters now: give that flag instead; --space.FIELD sets a field of the space")
-    rest = spell_out(SHORT, rest)
-    recipe, options = parse_recipe_args(
-        recipe, rest, f"nas tune {subject}", f"tune it\n\nExample: {EXAMPLE}", TuneOptions
-    )
+    about = f"tune it\n\nExample: {EXAMPLE}"
+    recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT | EPOCHS)
     return _tune(name, recipe, options, [subject, *rest])
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.stages.tune import Place, Tuner, Tuning, taught
+    from nas.stages.tune import Place, Tuner, Tuning
     from nas.study.result import trial_table, write_results
 
     if options.overwrite:
@@ -115,13 +111,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
-    if options.workers > 1:
-        threads = str(threads_of(options.workers, recipe.machine.threads))
-        taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-        with worker_processes(main, (taking_part,), options.workers, place.folder):
-            pass
-    else:
-        tuner.work(taught)
+    with nullcontext() if options.work_only else tuner.telling():
+        _work(tuner, options, arguments)
     if options.work_only:
         return 0
     if num_open := tuner.queue.num_open:
@@ -129,7 +120,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
             f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
             f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
         )
-    found = write_results(tuner.study, place.folder)
+    with timed("report of the trials", place.folder):
+        found = write_results(tuner.study, place.folder)
     said = {
         "run": str(place.folder),
         "tuned": str(place.folder / "tuned.json"),
@@ -138,31 +130,61 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     if options.json:
         print(json.dumps(said | found, indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
+        terminal().print(as_rich(trial_table(found)))
         print("\n".join(f"{key}: {value}" for key, value in said.items()))
     return 0
 
 
+def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
+    """Does the study's trials, here or in as many processes as are asked for."""
+    from nas.stages.tune import taught
+
+    if options.workers == 1:
+        tuner.work(taught)
+        return
+    threads = str(threads_of(options.workers, tuner.recipe.machine.threads))
+    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+    tell(f"tune: {options.workers} workers, each says more in {tuner.place.folder / 'workers'}", tuner.place.folder)
+    with worker_processes(main, (taking_part,), options.workers, tuner.place.folder):
+        pass
+
+
 @dataclasses.dataclass(frozen=True)
-class Dashboard:
+class Dashboard(Ranged):
     """What `nas tune --dashboard` takes."""
 
-    dashboard: Annotated[str, tyro.conf.arg(help="a tuned folder, or a --storage")]
-    port: int = 8080
+    dashboard: Annotated[Name, tyro.conf.arg(help="a tuned folder, or a --storage")]
+    port: Annotated[int, Range(least=1, most=65_535)] = 8080
 
 
 def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
-    from optuna_dashboard import run_server
+    import bottle
+    from optuna_dashboard import wsgi
 
-    from nas.study.storage import NAME, hide_password, open_storage
+    from nas.study.storage import NAME, open_storage
 
-    given = tyro.cli(Dashboard, args=arguments, prog="nas tune", description="look at a study in the browser")
+    given = parse(Dashboard, arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
     storage = open_storage(address, must_exist=True)
-    print(f"{hide_password(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
+    print(f"{without_secrets(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
     try:
-        run_server(storage, host=HOST, port=given.port)
+        bottle.run(to_this_machine(wsgi(storage), given.port), host=HOST, port=given.port)
     except OSError as error:
         raise ValueError(f"port {given.port} cannot be had ({error}): give --port another one") from None
     return 0
+
+
+def to_this_machine(app: Callable[..., Iterable[bytes]], port: int) -> Callable[..., Iterable[bytes]]:
+    """The application for pages that this machine's browser opened under its own name: with another Host or Origin a
+    page of a stranger asks, whose name he has pointed here."""
+    hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        origin = environ.get("HTTP_ORIGIN", f"http://{hosts[0]}")
+        if environ.get("HTTP_HOST") in hosts and origin in [f"http://{host}" for host in hosts]:
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [f"open http://{hosts[0]}/\n".encode()]
+
+    return answer

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cache as remembered
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nas.ranges import Range, Ranged, Share
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,7 +41,7 @@ class Sampled(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augment:
+class Augment(Ranged):
     """Random mirroring, shifting and erasing of whole batches, the same for every device.
 
     flip: probability of mirroring left to right.
@@ -49,9 +51,9 @@ class Augment:
         tall and wide are equally likely. The first of ten sampled rectangles that fits is taken.
     """
 
-    flip: float = 0.5
-    crop_padding: int = 10
-    erase: float = 0.0
+    flip: Share = 0.5
+    crop_padding: Annotated[int, Range(least=0, most=1_024)] = 10
+    erase: Share = 0.0
 
     def small(self) -> "Augment":
         """The same for small images."""

@@ -26,7 +26,8 @@ class ImageCache:
     these are not all, a line of log says so, and `get` decodes the others each time, with the same result. Either way
     every image is decoded once here, so that an unreadable one is an error (ValueError, naming the first ten and how
     many there are) before training and not in the middle of it. Images that come out too dark (see
-    `too_dark`) are one warning, and so are those with an orientation tag that is not followed.
+    `too_dark`) are one warning, and so are those with an orientation tag that is not followed and those of several
+    frames.
 
     num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.

@@ -63,6 +63,16 @@ def check_apart(data: ReIDData) -> None:
         )
 
 
+def check_known_cameras(data: ReIDData) -> None:
+    """Raises ValueError naming the queries whose camera is unknown: nobody can tell which images are their own."""
+    query = data.query
+    unknown = () if query.cameras is None else np.flatnonzero(query.cameras < 0).tolist()
+    if names := [query.images.name(i) for i in unknown]:
+        raise ValueError(
+            f"{data.name}: a query needs a known camera, 0 or more, but below 0 are those of {listing(names)}"
+        )
+
+
 def checked_singles(data: ReIDData, single_images: Literal["error", "drop", "keep"]) -> ReIDData:
     """`data` after `single_images` (see DataSource) was applied to its training identities."""
     identities, positions, counts = np.unique(data.train.ids, return_inverse=True, return_counts=True)
@@ -129,15 +139,22 @@ NOT_TURNED = (
 )
 
 
+FIRST_FRAME = (
+    "images with several frames or pages (GIF, WebP, PNG, TIFF), of which the first is read; save those that are meant "
+    "as images of their own"
+)
+
+
 @dataclass(frozen=True)
 class Flaws:
     """What turns up while images are decoded, in however many threads: why some cannot be, by their numbers; the bits
     that those with 16 per channel need, by their names; the names of those with an orientation tag that is not
-    followed."""
+    followed, and of those that have several frames."""
 
     unreadable: dict[int, str] = field(default_factory=dict)
     bits: dict[str, int] = field(default_factory=dict)
     lying: list[str] = field(default_factory=list)
+    several: list[str] = field(default_factory=list)
 
     def read(self, images: ImageSource, i: int) -> Image.Image | None:
         """Image `i`; None where it cannot be decoded."""
@@ -150,19 +167,22 @@ class Flaws:
             self.bits[images.name(i)] = image.info["bits"]
         if "orientation" in image.info:
             self.lying.append(images.name(i))
+        if "frames" in image.info:
+            self.several.append(images.name(i))
         return image
 
     def say(self, remedy: str, stacklevel: int) -> None:
-        """Raises ValueError naming the images that cannot be decoded, with what to do about them; one warning for those
-        that come out too dark (see `too_dark`), and one for those that are not turned."""
+        """Raises ValueError naming the images that cannot be decoded, with what to do about them; one warning each
+        for those that come out too dark (see `too_dark`), that are not turned, and that have several frames."""
         if self.unreadable:
             reasons = listing([reason for _, reason in sorted(self.unreadable.items())], "; ")
             raise ValueError(f"every image must be readable, but these are not: {reasons}. {remedy}")
         if dark := sorted(too_dark(self.bits)):
             warnings.warn(f"{len(dark):,} {TOO_DARK}: {listing(dark, num_shown=3)}", stacklevel=stacklevel + 1)
-        if self.lying:
-            lying = listing(sorted(self.lying), num_shown=3)
-            warnings.warn(f"{len(self.lying):,} {NOT_TURNED}: {lying}", stacklevel=stacklevel + 1)
+        for names, said in ((self.lying, NOT_TURNED), (self.several, FIRST_FRAME)):
+            if names:
+                shown = listing(sorted(names), num_shown=3)
+                warnings.warn(f"{len(names):,} {said}: {shown}", stacklevel=stacklevel + 1)
 
 
 def listing(names: Collection, separator: str = ", ", num_shown: int = 10) -> str:

@@ -11,11 +11,13 @@ from typing import Protocol
 import numpy as np
 from PIL import ExifTags, Image
 
+from nas.ranges import NonNegative, Pixels, Processes, Ranged
 from nas.system.config import WITHOUT_EFFECT
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
 
 
+MOST_PIXELS = 2**26  # of an image; few bytes can stand for many, and several threads decode at a time
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -132,8 +134,10 @@ def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
 
     upright: turns it as its orientation tag says; otherwise `info["orientation"]` of the result is a tag that was not
     followed. Where the file has 16 bits per channel, `info["bits"]` says how many the largest value needs: in grey
-    exactly, in colour 8 for less than 9.
+    exactly, in colour 8 for less than 9. `info["frames"]` says that it has more than this one, the first.
     """
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"it has {image.width}x{image.height} pixels, more than any crop has; cut out what is meant")
     is_deep_colour = any(re.search(";16[BLN]", repr(tile)) for tile in getattr(image, "tile", ()))  # how it is stored
     if is_grey := image.mode.startswith("I"):
         pixels = np.asarray(image, dtype=np.int64)
@@ -150,6 +154,8 @@ def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
             rgb = rgb.transpose(TURNS[orientation])
         else:
             rgb.info["orientation"] = orientation
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # some cameras' JPEG with a preview
+        rgb.info["frames"] = "several"
     if is_grey:
         rgb.info["bits"] = int(pixels.max()).bit_length()
     elif is_deep_colour:
@@ -171,17 +177,11 @@ def reason_of(error: Exception) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class Images(Ranged):
     """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
 
-    height: int = 384
-    width: int = 128
-    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
-    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
+    height: Pixels = 384
+    width: Pixels = 128
+    max_gib: NonNegative = field(default=8.0, metadata=WITHOUT_EFFECT)
+    workers: Processes = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
     """Threads that decode images."""
-
-    def __post_init__(self) -> None:
-        if min(self.height, self.width) < 16:
-            raise ValueError(f"images must be at least 16x16, not {self.height}x{self.width}")
-        if self.max_gib < 0 or self.workers < 1:
-            raise ValueError(f"images need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")

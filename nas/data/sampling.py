@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from nas.ranges import Count, CountOrZero, Ranged
+
 
 def class_balanced(
     labels: np.ndarray, num_ids: int, images_per_id: int, rng: np.random.Generator, num_batches: int | None = None
@@ -78,12 +80,12 @@ def bucketed(shapes: np.ndarray, batch_size: int, rng: np.random.Generator) -> n
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassBalanced:
+class ClassBalanced(Ranged):
     """Batches of `num_ids` identities with `images_per_id` images of each: see `class_balanced`."""
 
-    num_ids: int = 8
-    images_per_id: int = 2
-    num_batches: int | None = None
+    num_ids: Count = 8
+    images_per_id: Count = 2
+    num_batches: Count | None = None
     """Batches in an epoch; None: as many as there are images for."""
 
     @property
@@ -98,10 +100,10 @@ class ClassBalanced:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shuffled:
+class Shuffled(Ranged):
     """Batches of `batch_size` images in random order: see `shuffled`."""
 
-    batch_size: int = 64
+    batch_size: Count = 64
     num_ids: ClassVar[int] = 0
     """A batch needs no number of identities."""
 
@@ -113,7 +115,7 @@ class Shuffled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Switched:
+class Switched(Ranged):
     """Shuffled batches at first, class-balanced ones from epoch `at` on (KSL, section 4.2).
 
     All epochs have equally many: `then.num_batches`, as far as there are images for.
@@ -121,9 +123,10 @@ class Switched:
 
     first: Shuffled = field(default_factory=Shuffled)
     then: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=16, images_per_id=4))
-    at: int = 150
+    at: CountOrZero = 150
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.first.batch_size != self.then.batch_size:
             raise ValueError(
                 f"both kinds of batches must have equally many images, not {self.first.batch_size} and "

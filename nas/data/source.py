@@ -5,10 +5,18 @@ from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
-from nas.data.checks import check_apart, check_counts, checked_singles, warn_of_left_out, without_unreadable
+from nas.data.checks import (
+    check_apart,
+    check_counts,
+    check_known_cameras,
+    checked_singles,
+    warn_of_left_out,
+    without_unreadable,
+)
+from nas.ranges import Ranged, ShareBelowOne
 
 
-class Source(ABC):
+class Source(Ranged, ABC):
     """The `data` field of a recipe: a frozen dataclass that says where a data set lies."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -43,11 +51,7 @@ class DataSource(Source):
     single_images: Literal["error", "drop", "keep"] = "error"
     unreadable: Literal["error", "skip"] = "error"
     strict: bool = False
-    label_noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_noise < 1:
-            raise ValueError(f"label_noise must be a share in [0, 1), not {self.label_noise}")
+    label_noise: ShareBelowOne = 0.0
 
     @abstractmethod
     def listed(self) -> ReIDData:
@@ -70,6 +74,7 @@ class DataSource(Source):
             data = self.partitioned(without_unreadable(data))
         data = replace(data, train=data.train.take(data.train.ids >= 0), label_noise=self.label_noise)
         check_apart(data)
+        check_known_cameras(data)
         data = checked_singles(data, self.single_images)
         for name, split in data.splits.items():
             if len(split) == 0:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from nas.ranges import Ranged
 from students.space import StudentSpace
 from teachers.temperature import Falling, Temperature
 
@@ -16,7 +17,7 @@ Losses = Mapping[str, Tensor]
 """Scalar tensors by name; `total` is what is minimised."""
 
 
-class Loss(ABC):
+class Loss(Ranged, ABC):
     """A frozen dataclass with a field `temperature`, the teacher's over the epochs."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

@@ -8,6 +8,7 @@ from typing import Any
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, WrappedLoss
 from nas.losses.kd import KDLoss
+from nas.ranges import Name, NonNegative
 from students.hinted import answering
 from students.reid import ReIDOutput, check_names
 from students.space import StudentSpace
@@ -22,14 +23,15 @@ class HintLoss(WrappedLoss):
     """
 
     each: Loss = field(default_factory=KDLoss)
-    hints: tuple[str, ...] = ()
+    hints: tuple[Name, ...] = ()
     """Maps of the teacher that a `Hinted` student answers through its adapters (FitNets)."""
-    attention: tuple[tuple[str, str], ...] = ()
+    attention: tuple[tuple[Name, Name], ...] = ()
     """Maps of the student, and maps of the teacher that look where they should look (attention transfer)."""
-    hint_weight: float = 1.0
-    attention_weight: float = 1.0
+    hint_weight: NonNegative = 1.0
+    attention_weight: NonNegative = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.teacher_maps:
             raise ValueError(
                 "HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "

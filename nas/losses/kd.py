@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, check_stays_above_zero
+from nas.ranges import NonNegative, Share, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kd
@@ -20,15 +21,14 @@ class KDLoss(Loss):
     teacher it is the cross-entropy and the triplet loss.
     """
 
-    alpha: float = 0.1
+    alpha: Share = 0.1
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
-    triplet_weight: float = 1.0
-    margin: float = 0.3
-    label_smoothing: float = 0.0
+    triplet_weight: NonNegative = 1.0
+    margin: NonNegative = 0.3
+    label_smoothing: ShareBelowOne = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be a share in [0, 1], not {self.alpha}")
+        super().__post_init__()
         check_stays_above_zero(self.temperature)
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:

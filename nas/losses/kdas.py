@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
+from nas.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kdas_distillation
@@ -16,13 +17,13 @@ from teachers.temperature import Linear, Temperature
 class KDASLoss(Loss):
     """`distill_weight * L_d + triplet_weight * L_t` (KDAS-ReID, Eq. 9); without a teacher L_d is the cross-entropy."""
 
-    distill_weight: float = 1.0
-    triplet_weight: float = 1.0
-    margin: float = 0.3
+    distill_weight: NonNegative = 1.0
+    triplet_weight: NonNegative = 1.0
+    margin: NonNegative = 0.3
     temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
     tied: bool = False
     """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
-    label_smoothing: float = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     """Of the cross-entropy, where there is no teacher."""
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:

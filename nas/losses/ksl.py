@@ -12,6 +12,7 @@ from nas.losses.base import Losses, WrappedLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
+from nas.ranges import CountOrZero, NonNegative
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
 
@@ -27,23 +28,18 @@ class KSLLoss(WrappedLoss):
 
     each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
     """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). All branches hear a teacher."""
-    aux: float = 1.0
+    aux: NonNegative = 1.0
     """Weight of the auxiliary branches' own losses."""
-    pp: float = 1.0
-    pa: float = 1.0
-    ep: float = 1.0
-    ea: float = 1.0
-    h: float = 1.0
+    pp: NonNegative = 1.0
+    pa: NonNegative = 1.0
+    ep: NonNegative = 1.0
+    ea: NonNegative = 1.0
+    h: NonNegative = 1.0
     """Weight of KSL-H, whose margin is the triplet loss's."""
-    triplet_from: int = 150
+    triplet_from: CountOrZero = 150
     """Epoch from which the triplet losses and KSL-H are trained: from scratch they diverge at first (section 3.1)."""
     detached: bool = True
     """Whether what a branch imitates is a constant (KSL-P, KSL-EA)."""
-
-    def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("aux", "pp", "pa", "ep", "ea", "h")}
-        if negative := [f"{name}={weight}" for name, weight in weights.items() if weight < 0]:
-            raise ValueError(f"a weight must be at least 0 (0 leaves the part out), not {', '.join(negative)}")
 
     def small(self) -> KSLLoss:
         return replace(self, triplet_from=min(self.triplet_from, 1))

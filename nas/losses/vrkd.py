@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, WrappedLoss, check_stays_above_zero
+from nas.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import vrkd
@@ -23,16 +24,15 @@ class VRKDLoss(Loss):
     (TRI). `direction="printed"` is Eq. 2 as it stands, see `teachers.signals.vrkd`.
     """
 
-    distill_weight: float = 1.0
+    distill_weight: NonNegative = 1.0
     temperature: Temperature = field(default_factory=lambda: Constant(value=2.0))
     direction: Literal["usual", "printed"] = "usual"
-    label_smoothing: float = 0.0
-    triplet_weight: float = 0.0
-    margin: float = 0.3
+    label_smoothing: ShareBelowOne = 0.0
+    triplet_weight: NonNegative = 0.0
+    margin: NonNegative = 0.3
 
     def __post_init__(self) -> None:
-        if self.distill_weight < 0:
-            raise ValueError(f"distill_weight (lambda) must be at least 0, not {self.distill_weight}")
+        super().__post_init__()
         check_stays_above_zero(self.temperature)
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.metrics.distance import Distance
-from nas.metrics.retrieval import AveragePrecision, SameCamera, evaluate_retrieval
+from nas.metrics.retrieval import AveragePrecision, SameCamera, evaluate_retrieval, is_junk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ def camera_pairs(
     num, mean_precision, rank1 = np.zeros((3, len(rows), len(columns)))
     for j, camera in enumerate(columns.tolist()):
         seen = gallery_cameras == camera
-        matched = torch.isin(query_ids, gallery_ids[seen])
+        matched = torch.isin(query_ids, gallery_ids[seen]) & ~is_junk(query_ids)
         if same_camera == "remove":
             matched &= query_cameras != camera
         if not matched.any():

@@ -56,6 +56,15 @@ def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) ->
         yield rows, far
 
 
+def pair_distance(query: Tensor, others: Tensor, distance: Distance) -> Tensor:
+    """The distances `[rows, k]` of each of `query [rows, D]` to its own `others [rows, k, D]`: `1 - cos`, in
+    [0, 2], or the Euclidean one."""
+    query, others = query.detach().float()[:, None], others.detach().float()
+    if distance == "cosine":
+        return (1 - F.cosine_similarity(query, others, dim=2, eps=0.0)).clamp(0, 2)
+    return (query - others).norm(dim=2)
+
+
 def unit(features: Tensor) -> Tensor:
     """`features [N, D]`, none of them zero, each at length 1, however short it was."""
     return F.normalize(features, eps=0.0)

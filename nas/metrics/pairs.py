@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nas.metrics.distance import Distance, check_features, distances
-from nas.metrics.retrieval import JUNK_ID, SameCamera
+from nas.metrics.retrieval import SameCamera, is_junk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ def pair_distances(
     counts = torch.zeros(2 * bins + 1, dtype=torch.int64, device=query.device)
     for rows, far in distances(query, gallery, distance, block):
         right = query_ids[rows, None] == gallery_ids
-        junk = gallery_ids == JUNK_ID
+        junk = is_junk(gallery_ids)
         if cameras:
             junk = junk | (right & (cameras[0][rows, None] == cameras[1]))
         junk = junk | ~(right & ~junk).any(dim=1, keepdim=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nas.metrics.distance import Distance, distances, nearest, unit
+from nas.ranges import Count, Ranged, Share
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
@@ -15,22 +16,15 @@ TERMS = 1 << 22  # of the Jaccard sums, added at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rerank:
+class Rerank(Ranged):
     """The parameters of k-reciprocal re-ranking, by the names of the published code."""
 
-    k1: int = 20
+    k1: Count = 20
     """Neighbours that may be reciprocal."""
-    k2: int = 6
+    k2: Count = 6
     """Neighbours whose encodings are averaged."""
-    lambda_value: float = 0.3
+    lambda_value: Share = 0.3
     """Weight of the original distance beside the Jaccard distance."""
-
-    def __post_init__(self) -> None:
-        for name in ("k1", "k2"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more neighbours, got {getattr(self, name)}")
-        if not 0 <= self.lambda_value <= 1:
-            raise ValueError(f"lambda_value must be in 0..1, got {self.lambda_value}")
 
 
 def reranked_distances(

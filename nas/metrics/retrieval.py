@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.metrics.distance import Distance, check_features, distances, nearest, stable_order
+from nas.metrics.distance import Distance, check_features, distances, nearest, pair_distance, stable_order
 from nas.metrics.rerank import Rerank, reranked_distances
 
 AveragePrecision = Literal["plain", "trapezoid"]
 SameCamera = Literal["remove", "keep"]
-JUNK_ID = -1
 SORT_COST = 80  # of an item, in comparisons: a query's few matches are counted into place where many are nearer
 
 
@@ -26,6 +25,7 @@ class Retrieval:
 
     `cmc [max_rank]`: share of queries with a match among the first k+1. `average_precision [Q]` (nan) and
     `first_match_rank [Q]` (1-based; 0) mark skipped queries so. `mINP`: mean of `matches / rank of the last match`.
+    `nearest [Q, num_nearest]`: gallery indices, -1 where no more are left, and `nearest_distance`, nan there.
     """
 
     mAP: float
@@ -33,6 +33,8 @@ class Retrieval:
     cmc: np.ndarray
     average_precision: np.ndarray
     first_match_rank: np.ndarray
+    nearest: np.ndarray
+    nearest_distance: np.ndarray
     num_queries: int
     num_skipped: int
     distance: Distance
@@ -68,22 +70,24 @@ def evaluate_retrieval(
     same_camera: SameCamera = "remove",
     rerank: Rerank | None = None,
     max_rank: int = 50,
+    num_nearest: int = 0,
     block: int = 512,
 ) -> Retrieval:
     """Ranks `gallery [G, D]` for each of `query [Q, D]`, on their device, by float32 distances (ties in gallery order).
 
-    Junk is left out of a query's ranking: gallery items of id -1, and those of its own identity *and* camera (unless
-    `same_camera="keep"`). The rest of its identity are its matches, all else is wrong. Queries without a match are
-    skipped and counted. With matches i = 1..n at 0-based ranks r_i, the average precision is
+    Junk is left out of a query's ranking: gallery items of an id below 0, and those of its own identity *and* camera
+    (unless `same_camera="keep"`). The rest of its identity are its matches, all else is wrong. Queries without a match
+    are skipped and counted. With matches i = 1..n at 0-based ranks r_i, the average precision is
 
     - `"plain"`: `1/n * sum i/(r_i+1)`, as most papers since 2018;
     - `"trapezoid"`: `1/n * sum (i/(r_i+1) + (i-1)/r_i) / 2`, the second term 1 at r_i = 0, as the MATLAB code of
       Market-1501 and VeRi-776. It is 0.4 to 1.0 points lower.
 
-    With `rerank`, the distances are those of `reranked_distances`, to which the whole gallery contributes.
+    With `rerank`, the distances are those of `reranked_distances`, to which the whole gallery contributes. With
+    `num_nearest`, the result says which gallery items come first for each query, and how far they are.
 
     Raises ValueError, before any distance is computed, for what does not fit together, for NaN, infinity or (cosine)
-    zero features, for missing cameras, and when no query has a match.
+    zero features, for missing cameras, for a query of an unknown camera (below 0), and when no query has a match.
     """
     _check_choices(distance=(distance, Distance), ap=(ap, AveragePrecision), same_camera=(same_camera, SameCamera))
     check_counts(max_rank=max_rank, block=block)
@@ -95,8 +99,13 @@ def evaluate_retrieval(
     found = []
     for rows, far in _distances(query, gallery, wanted.kept, distance, rerank, block):
         ranks, num_matches = _match_ranks(far, *wanted.matches_and_junk(rows))
-        found.append(_measure(ranks.cpu(), num_matches.cpu(), ap))
-    average_precision, inverse_penalty, first = (torch.cat(column).numpy() for column in zip(*found, strict=True))
+        index, near = _first(far, wanted.kept, num_nearest)
+        if rerank is None:
+            near = pair_distance(query[rows], gallery[index], distance).where(index >= 0, torch.nan)
+        found.append((*_measure(ranks.cpu(), num_matches.cpu(), ap), index.cpu(), near.cpu()))
+    average_precision, inverse_penalty, first, items, apart = (
+        torch.cat(column).numpy() for column in zip(*found, strict=True)
+    )
     has_match = first > 0
     return Retrieval(
         mAP=float(average_precision[has_match].mean()),
@@ -104,6 +113,8 @@ def evaluate_retrieval(
         cmc=np.bincount(first[has_match], minlength=max_rank + 1)[1 : max_rank + 1].cumsum() / has_match.sum(),
         average_precision=average_precision,
         first_match_rank=first,
+        nearest=items,
+        nearest_distance=apart,
         num_queries=len(query),
         num_skipped=int((~has_match).sum()),
         distance=distance,
@@ -145,14 +156,18 @@ def ranked_gallery(
     for rows, far in _distances(query, gallery, wanted.kept, distance, rerank, block):
         item, _, junk = wanted.matches_and_junk(rows)
         _put_last(far, item, junk)
-        index = nearest(far, k)
-        ranked[rows, : index.shape[1]] = wanted.kept[index].where(far.gather(1, index).isfinite(), -1)
+        ranked[rows] = _first(far, wanted.kept, k)[0]
     return ranked
+
+
+def is_junk(ids: Tensor) -> Tensor:
+    """Which images are in no ranking, and are no match of any query: those of an identity below 0."""
+    return ids < 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Wanted:
-    """Who belongs to whom: `kept [G']` indexes the gallery without id -1; everything after it counts within `kept`.
+    """Who belongs to whom: `kept [G']` indexes the gallery without junk; everything after it counts within `kept`.
 
     `by_id [G']` lists the gallery identity by identity; query q's identity fills `by_id[first[q]:first[q] + count[q]]`.
     """
@@ -166,7 +181,7 @@ class _Wanted:
     @classmethod
     def of(cls, ids: tuple[Tensor, Tensor], cameras: tuple[Tensor, Tensor] | None) -> "_Wanted":
         query_ids, gallery_ids = ids
-        kept = (gallery_ids != JUNK_ID).nonzero().flatten()
+        kept = (~is_junk(gallery_ids)).nonzero().flatten()
         sorted_ids, by_id = gallery_ids[kept].sort(stable=True)
         query_ids = query_ids.contiguous()
         first = torch.searchsorted(sorted_ids, query_ids)
@@ -199,7 +214,7 @@ class _Wanted:
 def _distances(
     query: Tensor, gallery: Tensor, kept: Tensor, distance: Distance, rerank: Rerank | None, block: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Distances to the `kept` gallery. Junk of id -1 has a part in re-ranking, as published."""
+    """Distances to the `kept` gallery. Junk has a part in re-ranking, as published."""
     if rerank is None:
         yield from distances(query, gallery[kept], distance, block)
     else:
@@ -210,6 +225,18 @@ def _distances(
 def _put_last(far: Tensor, item: Tensor, junk: Tensor) -> None:
     row, column = junk.nonzero(as_tuple=True)
     far[row, item[row, column]] = torch.inf
+
+
+def _first(far: Tensor, kept: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Gallery indices `[rows, k]` of the first, and their distances; -1 and nan where all that is left is junk."""
+    index = far.new_full((len(far), k), -1, dtype=torch.int64)
+    near = far.new_full((len(far), k), torch.nan)
+    if k:
+        order = nearest(far, k)
+        distance = far.gather(1, order)
+        index[:, : order.shape[1]] = kept[order].where(distance.isfinite(), -1)
+        near[:, : order.shape[1]] = distance.where(distance.isfinite(), torch.nan)
+    return index, near
 
 
 def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,11 +287,21 @@ def _labels(
         if num_labels != len(features):
             raise ValueError(f"{side}_{name} must hold one number for each of {len(features)} images, got {num_labels}")
         labels = torch.as_tensor(labels, device=features.device).flatten()
-        whole = labels.long()
-        if not torch.equal(whole.to(labels.dtype), labels):
-            raise ValueError(f"{side}_{name} must be whole numbers, got {float(labels[whole != labels][0])}")
-        checked.append(whole)
+        checked.append(whole_numbers(labels, f"{side}_{name}"))
     return checked[0], checked[1]
+
+
+def whole_numbers(labels: Tensor, name: str) -> Tensor:
+    """`labels` as int64. Raises ValueError naming them for other than whole numbers, and for those beyond 63 bits."""
+    if labels.dtype == torch.bool or labels.is_complex():
+        raise ValueError(f"{name} must be whole numbers, got {labels.dtype}")
+    whole = labels.long()
+    wrong = whole.to(labels.dtype) != labels
+    if labels.dtype == torch.uint64:
+        wrong |= whole < 0
+    if wrong.any():
+        raise ValueError(f"{name} must be whole numbers, got {labels[wrong][0].item()} (the largest is 2**63 - 1)")
+    return whole
 
 
 def _cameras(
@@ -281,7 +318,13 @@ def _cameras(
             'same_camera="remove" needs query_cameras and gallery_cameras; '
             'for a data set without cameras say same_camera="keep" (--keep-same-camera on the command line)'
         )
-    return _labels("cameras", query, gallery, query_cameras, gallery_cameras)
+    cameras = _labels("cameras", query, gallery, query_cameras, gallery_cameras)
+    if (unknown := cameras[0] < 0).any():
+        raise ValueError(
+            f"query_cameras must be 0 or more, as a query of an unknown camera cannot be kept from its own images; got "
+            f'{int(cameras[0][unknown][0])}: leave those queries out, or say same_camera="keep" (--keep-same-camera)'
+        )
+    return cameras
 
 
 def _check_choices(**choices: tuple[str, object]) -> None:

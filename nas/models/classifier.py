@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nas.errors import near_misses
 from nas.models.library import classifier_features
+from nas.ranges import Name
 from search_spaces.pick import Pick
 from search_spaces.space import SearchSpace
 
@@ -63,9 +64,9 @@ class Classifier(SearchSpace):
     Some, such as vision transformers, take images of one size alone.
     """
 
-    name: str
+    name: Name
     """Such as `resnet101`, or `timm:convnext_nano` (needs the package timm)."""
-    maps: tuple[str, ...] = ()
+    maps: tuple[Name, ...] = ()
     """Modules whose maps a student may be held against, such as `layer3`. Swin's have their channels last."""
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from nas.errors import near_misses
-from nas.models.pretrained import read_checkpoint
+from nas.models.pretrained import of_network, read_checkpoint
 from nas.system.weights import load_into
 
 HEADS = ("fc", "classifier", "heads", "head")  # what torchvision and timm call the layers behind the pooled features
@@ -48,9 +48,9 @@ def classifier_features(name: str, weights: str = "") -> nn.Module:
 
 
 def load_checkpoint(net: nn.Module, path: Path) -> None:
-    """Loads a checkpoint into a network without its head: wrappings and `module.` are taken off, a head is left out."""
-    state = read_checkpoint(path)
+    """Loads a checkpoint into a network without its head: wrappings and prefixes are taken off, a head is left out."""
     own = net.state_dict()
+    state = of_network(read_checkpoint(path), own, str(path))
     tensors = {name: tensor for name, tensor in state.items() if name in own or name.split(".")[0] not in HEADS}
     uncounted = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
     load_into(net, uncounted | tensors, f"the checkpoint {path}")

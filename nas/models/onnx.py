@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import first_line
+from nas.system.files import not_a_file
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, NodeArg
 
 
 REAL: Mapping[str, type[np.floating]] = {
@@ -24,73 +26,113 @@ REAL: Mapping[str, type[np.floating]] = {
 }
 """What a network may take and give, by ONNX's names."""
 
+ONLY_FATAL = 4
+NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
 
 class OnnxNet(nn.Module):
     """An ONNX file with one image input `[B, 3, H, W]` (ImageNet-normalised), run by onnxruntime on the CPU.
 
     Its first output of real numbers with two axes is taken for the features, float32; a line on standard error says
     which one where there are several outputs. A fixed batch size is kept by filling up the last batch.
-    Raises ValueError when the file is damaged, or its input is not an image of the given size in real numbers.
+    Raises ValueError when the file is damaged, its input is not an image of the given size in real numbers, or it gives
+    no finite features for one.
     """
 
     def __init__(self, path: Path, height: int, width: int) -> None:
         super().__init__()
-        self.session = _session(path)
-        inputs = self.session.get_inputs()
-        shape = [size if isinstance(size, int) else None for size in inputs[0].shape] if inputs else []
-        fits = len(shape) == 4 and all(a in (None, b) for a, b in zip(shape[1:], (3, height, width), strict=True))
-        if len(inputs) != 1 or not fits:
-            listed = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
-            raise ValueError(
-                f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: "
-                "set --images.height and --images.width to its size"
-            )
-        if inputs[0].type not in REAL:
-            raise ValueError(
-                f"{path} must take images of {' or '.join(REAL)}, normalised as for ImageNet; its input "
-                f"{inputs[0].name} is {inputs[0].type}: export it with one of those"
-            )
-        self.input, self.image_type, self.batch_size = inputs[0].name, REAL[inputs[0].type], shape[0]
+        self.path, self.session = path, _session(path)
+        image = _image_input(self.session, path, height, width)
+        self.input, self.image_type = image.name, REAL[image.type]
+        self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)
+        with torch.random.fork_rng(devices=[]):
+            probe = self(torch.randn(self.batch_size or 2, 3, height, width))
+        if not probe.isfinite().all():
+            raise ValueError(f"{path} must give finite features, and gives NaN or infinity for images of noise")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Raises ValueError when the file cannot be run, or gives other than one row of features for each image."""
         images = x.float().cpu().numpy().astype(self.image_type)
         size = self.batch_size or len(images)
         batches = [
             np.resize(images[start : start + size], (size, *images.shape[1:])) for start in range(0, len(images), size)
         ]
-        found = [self.session.run([self.output], {self.input: batch})[0] for batch in batches]
+        found = [self._run(batch) for batch in batches]
         return torch.from_numpy(np.concatenate(found)[: len(images)].astype(np.float32)).to(x.device)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        try:
+            found = self.session.run([self.output], {self.input: batch})[0]
+        except Exception as error:  # onnxruntime's exceptions have no common type of their own
+            raise ValueError(f"{self.path} cannot be run by onnxruntime: {_reason(error)}") from error
+        if found.ndim != 2 or len(found) != len(batch):
+            raise ValueError(
+                f"{self.path} must give one row of features [D] for each image: for {len(batch)} images its output "
+                f"{self.output} is {list(found.shape)}"
+            )
+        return found
 
     def __deepcopy__(self, memo: dict) -> OnnxNet:
         return self  # a session cannot be copied, and holds no state that a forward pass changes
 
 
+def _image_input(session: InferenceSession, path: Path, height: int, width: int) -> NodeArg:
+    inputs = session.get_inputs()
+    listed = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
+    shape = [size if isinstance(size, int) else None for size in inputs[0].shape] if inputs else []
+    if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (None, 3):
+        raise ValueError(
+            f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: export it with that one, "
+            "channels first"
+        )
+    if any(size not in (None, asked) for size, asked in zip(shape[2:], (height, width), strict=True)):
+        raise ValueError(
+            f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: "
+            f"set --images.height {shape[2] or height} and --images.width {shape[3] or width}"
+        )
+    if inputs[0].type not in REAL:
+        raise ValueError(
+            f"{path} must take images of {' or '.join(REAL)}, normalised as for ImageNet; its input "
+            f"{inputs[0].name} is {inputs[0].type}: export it with one of those"
+        )
+    return inputs[0]
+
+
 def _output_of_features(session: InferenceSession, path: Path) -> str:
     outputs = session.get_outputs()
     fitting = [output.name for output in outputs if output.type in REAL and len(output.shape or ()) == 2]
-    listed = ", ".join(f"{output.name} {output.shape} of {output.type}" for output in outputs)
+    listed = ", ".join(f"{output.name} {output.shape} of {output.type}" for output in outputs) or "none"
     if not fitting:
-        raise ValueError(f"{path} must have an output of features [B, D] in real numbers, its outputs are {listed}")
+        raise ValueError(
+            f"{path} must have an output of features [B, D] in real numbers, its outputs are {listed}: export it with "
+            "the features flattened"
+        )
     if len(outputs) > 1:
         print(f"nas: {path}: the output {fitting[0]!r} is taken for the features, of {listed}", file=sys.stderr)
     return fitting[0]
 
 
 def _session(path: Path) -> InferenceSession:
-    if not path.is_file():
-        raise ValueError(f"the ONNX file {path} does not exist")
+    if why := not_a_file(path):
+        raise ValueError(f"the ONNX file {path} {why}")
     try:
         import onnxruntime
     except ImportError as error:
         raise ValueError(f"{path} needs the package onnxruntime: pip install onnx onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = ONLY_FATAL  # what goes wrong is raised as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common type of their own
-        raise ValueError(f"{path} is not an ONNX file that onnxruntime can run: {first_line(error)}") from error
+        raise ValueError(f"{path} is not an ONNX file that onnxruntime can run: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What onnxruntime says of an error, without its own number and name of it."""
+    return NUMBERED.sub("", first_line(error))
 
 
 def _num_parameters(path: Path) -> int:

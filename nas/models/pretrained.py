@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from nas.errors import quoted
+from nas.system.files import not_a_file
 from nas.system.weights import load_into, load_state, load_weights
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -29,6 +31,8 @@ WRAPPINGS = ("state_dict", "model_state_dict", "model")
 """Keys under which trainers put a state dict: the first that is there holds the weights, whatever stands beside it."""
 PARALLEL = "module."
 """What `DataParallel` puts in front of each name."""
+AVERAGED = "n_averaged"
+"""What torch's `AveragedModel` has beside its `module.`: how many states are in the mean."""
 INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch's compiler and wrappers put into names, in front or between."""
 LIGHTNING = "model."
@@ -78,8 +82,9 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
         found = space.weights(source)
     else:
         found = _imagenet(space) if source == "imagenet" else read_checkpoint(Path(source))
-    tensors = {DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in found.items() if not name.startswith(HEADS)}
     own, trained = backbone.state_dict(), backbone
+    found = of_network({DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in found.items()}, own, source)
+    tensors = {name: tensor for name, tensor in found.items() if not name.startswith(HEADS)}
     if _shapes(tensors) != _shapes(own):
         with torch.random.fork_rng(devices=[]):  # the random numbers of the training stay where they are
             trained = space.student()
@@ -101,9 +106,9 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def check_there(source: str) -> None:
-    """Raises ValueError when `source`, what a training starts from, is a file that does not exist."""
-    if source not in ("", "imagenet") and not Path(source).is_file():
-        raise ValueError(f"the pretrained weights {source} do not exist: give the path of a torchvision checkpoint")
+    """Raises ValueError when `source`, what a training starts from, is a path and no file lies there."""
+    if source not in ("", "imagenet") and (why := not_a_file(Path(source))):
+        raise ValueError(f"the file of pretrained weights {source} {why}: give the path of a torchvision checkpoint")
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -126,14 +131,13 @@ def _state_dict(state: Mapping, path: Path) -> dict[str, Tensor]:
     found = dict(_mappings_of_tensors(state)) or {"": state}
     if len(found) > 1:
         raise ValueError(
-            f"{path} must hold the weights of one network, and has tensors under {', '.join(map(repr, found))}: save "
+            f"{path} must hold the weights of one network, and has tensors under {quoted(found)}: save "
             "those that are meant alone"
         )
     [held] = found.values()
     tensors = {name: tensor for name, tensor in held.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
     if not tensors:
-        keys = ", ".join(repr(key) for key in [*state][:10]) or "nothing"
-        raise ValueError(f"{path} must hold tensors by name (a state dict), and holds {keys}")
+        raise ValueError(f"{path} must hold tensors by name (a state dict), and holds {quoted(state)}")
     return tensors
 
 
@@ -148,7 +152,7 @@ def _mappings_of_tensors(state: Mapping, where: str = "", depth: int = 3) -> Ite
 
 def _without_wrappers(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The tensors by the names that their network itself gives them."""
-    names = {name: name for name in tensors}
+    names = {name: name for name in tensors if name != AVERAGED}
     while True:
         last = names
         for part in INSIDE:
@@ -163,6 +167,25 @@ def _without_wrappers(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Te
         both = " and ".join(repr(name) for name, inner in names.items() if inner == twice)
         raise ValueError(f"{path} must hold one tensor {twice!r}, and has {both}: save those that are meant alone")
     return {inner: tensors[name] for name, inner in names.items()}
+
+
+def of_network(tensors: Mapping[str, Tensor], own: Collection[str], source: str) -> dict[str, Tensor]:
+    """The tensors of the network whose names are `own`, where the file has all of them behind one prefix.
+
+    Trainers of other tasks write `backbone.` or `base.` there, and other parts beside it. A line on standard error says
+    what is taken. Where there is no such prefix, or more than one, all tensors are given back.
+    """
+    needed = [name for name in own if not name.endswith(COUNTER)]
+    prefixes = {name.removesuffix(needed[0]) for name in tensors if name.endswith(f".{needed[0]}")}
+    whole = [prefix for prefix in prefixes if all(prefix + name in tensors for name in needed)]
+    if len(whole) != 1 or any(name in tensors for name in needed):
+        return dict(tensors)
+    found = {name.removeprefix(whole[0]): t for name, t in tensors.items() if name.startswith(whole[0])}
+    print(
+        f"nas: {source!r}: {len(found)} tensors behind {quoted(whole)} are taken, {len(tensors) - len(found)} are left",
+        file=sys.stderr,
+    )
+    return found
 
 
 def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:

@@ -20,12 +20,15 @@ import graphviz
 import matplotlib
 import networkx as nx
 
+from nas.errors import CONTROL
 from nas.report.style import BORDERS, FILLS, INK, LINE, MUTED, OPERATION_COLOURS, operation_name
 from nas.system.files import write_bytes
 
 FONT = "DejaVu Sans,Verdana,Arial,sans-serif"  # Verdana has the widths of DejaVu Sans, which the layout is made with
 
 PNG_DPI = 220
+
+LONGEST_STEM = 60  # of a file, characters: four bytes each may be the most that a file system takes
 
 _EDGE = re.compile(r"(?P<operation>.+)@(?P<input>\d+)")
 
@@ -143,9 +146,11 @@ def draw(architecture: dict, folder: Path) -> list[Path]:
     decisions = other_decisions(architecture)
     if decisions:
         drawings["decisions"] = table_to_dot(decisions)
-    return [
-        path for name, dot in drawings.items() for path in render(dot, Path(folder) / re.sub(r"[^\w.-]+", "_", name))
-    ]
+    stems: dict[str, graphviz.Digraph] = {}
+    for name, dot in drawings.items():
+        stem = re.sub(r"[^\w.-]+", "_", name)[:LONGEST_STEM]
+        stems[f"{stem}-{len(stems)}" if stem in stems else stem] = dot
+    return [path for stem, dot in stems.items() for path in render(dot, Path(folder) / stem)]
 
 
 def as_text(architecture: dict) -> str:
@@ -155,7 +160,7 @@ def as_text(architecture: dict) -> str:
     if decisions:
         width = max(map(len, decisions))
         parts.append("\n".join(["decisions", *(f"  {name:<{width}}  {value}" for name, value in decisions.items())]))
-    return "\n\n".join(parts)
+    return CONTROL.sub("", "\n\n".join(parts))
 
 
 def _is_cell_node(name: str, value: object) -> bool:
@@ -262,7 +267,7 @@ def _command(kind: str) -> list[str]:
             "import sys, pygraphviz; graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode());"
             f"sys.stdout.buffer.write(graph.draw(format={kind!r}, prog='dot'))"
         )
-        return [sys.executable, "-c", code]
+        return [sys.executable, "-P", "-c", code]  # -P: without the modules of the working folder
     raise RuntimeError(
         "Drawing needs Graphviz, and there is neither a `dot` program on the PATH nor the pygraphviz package: "
         "`pip install 'pygraphviz>=2.0.4'` brings its own Graphviz; or install the system's graphviz package."

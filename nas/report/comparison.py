@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from nas.report.table import MISSING, Row, Table, as_markdown, millions, milliseconds, multiply_adds, percent
+from nas.report.numbers import MISSING, millions, milliseconds, multiply_adds, percent
+from nas.report.table import Row, Table, as_markdown, escape_markdown
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
 COSTS = {
@@ -17,14 +18,16 @@ OVER = ("queries", "identities")
 def accuracy_table(comparison: dict) -> Table:
     """What `compare.json` says of each network: accuracy (%), its intervals over queries and over identities, cost."""
     measured = [title for name in MEASURES.values() for title in (name, *OVER)]
+    costs = [text.column([row[key] for row in comparison["rows"]]) for key, (_, text) in COSTS.items()]
     rows = []
-    for row in comparison["rows"]:
+    for row, *cost in zip(comparison["rows"], *costs, strict=True):
         cells = [row["name"]]
         for key in MEASURES:
             ends = [row["intervals"][key][over] for over in OVER]
             cells += [percent(row[key]), *(f"{percent(low)}{MISSING}{percent(high)}" for low, high in ends)]
-        rows.append(Row((*cells, *(text(row[key]) for key, (_, text) in COSTS.items()))))
-    return Table(("network", *measured, *(title for title, _ in COSTS.values())), tuple(rows))
+        rows.append(Row((*cells, *cost)))
+    titles = (title for title, _ in COSTS.values())
+    return Table(("network", *measured, *titles), tuple(rows), attached=OVER)
 
 
 def difference_table(comparison: dict) -> Table:
@@ -34,7 +37,7 @@ def difference_table(comparison: dict) -> Table:
         (row["name"], *(cell for key in MEASURES for cell in _difference(row["difference"][key])))
         for row in comparison["rows"][1:]
     ]
-    return Table(("minus the first", *measured), tuple(map(Row, cells)))
+    return Table(("minus the first", *measured), tuple(map(Row, cells)), attached=OVER)
 
 
 def as_page(comparison: dict, picture: str = "") -> str:
@@ -51,8 +54,8 @@ def as_page(comparison: dict, picture: str = "") -> str:
         "## Differences in points",
         as_markdown(difference_table(comparison)).rstrip(),
         "\\* the interval leaves out 0.",
-        *seed_lines(comparison["seeds"]),
-        *(f"Note: {note}." for note in comparison["notes"]),
+        *map(escape_markdown, seed_lines(comparison["seeds"])),
+        *(f"Note: {escape_markdown(note)}." for note in comparison["notes"]),
         *([f"![mAP against cost]({picture})"] if picture else []),
     ]
     return "\n\n".join(parts) + "\n"

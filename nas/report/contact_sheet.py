@@ -7,10 +7,9 @@ from PIL import Image, ImageDraw, ImageOps
 from PIL.ImageFont import load_default
 
 from nas.data.base import ReIDData, Split
-from nas.report.strips import GAP, INK, PAPER, QUERY, fitted
+from nas.report.strips import AREA, GAP, INK, PAPER, QUERY, fitted, tile_size
 from nas.report.style import LINE, MUTED
 
-AREA = 96 * 192  # of one image, px; its shape is the shape that most images have
 MARGIN, LABEL, CAPTION, HEADER, HEADING, FRAME = 32, 108, 20, 92, 40, 4
 EMPTY = "#e8eaef"
 
@@ -114,13 +113,6 @@ def drawn_sheet(title: str, subtitle: str, panels: list[Panel], num_images: int,
             pen.line((left, top - GAP / 2, left + panel_width, top - GAP / 2), fill=LINE)
             _row(sheet, row, left, top, (width, height))
     return sheet
-
-
-def tile_size(images: list[Image.Image | None], area: float = AREA) -> tuple[int, int]:
-    """Width and height with the images' median shape, between 1:3 and 3:1, and the area of every tile."""
-    shapes = [image.width / image.height for image in images if image is not None] or [1 / 2]
-    shape = float(np.clip(np.median(shapes), 1 / 3, 3))
-    return round((area * shape) ** 0.5), round((area / shape) ** 0.5)
 
 
 def _row(sheet: Image.Image, row: Row, left: int, top: int, size: tuple[int, int]) -> None:

@@ -1,15 +1,17 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
+import base64
+import hashlib
 import shlex
+from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from nas.report import cells as draw
-from nas.report import plots, table
-from nas.report.inline import data_uri, inline_svg
+from nas.report import numbers, plots, table
+from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import read_metrics
 from nas.report.pareto import pareto
 from nas.report.style import svg
@@ -22,6 +24,11 @@ RETRIEVAL_PLOTS = {
     "cameras": "From camera to camera",
 }
 MOST_RANKED = 20
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem 'sha256-{}'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""What a page may do, with the hash of its style sheet: pictures have styles in their attributes."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -90,22 +97,30 @@ def _content(folder: Path) -> dict:
 
 
 def templates() -> Environment:
-    """Templates in which everything is escaped unless a function of this package made it as markup."""
-    loader = PackageLoader("nas.report", "")
+    """Templates in which everything is escaped unless a function of this package made it as markup.
+
+    Their pages have a policy that no script runs, nothing is loaded, and no style sheet holds but their own.
+    """
     environment = Environment(
-        loader=loader,
+        loader=PackageLoader("nas.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style"] = Markup(loader.get_source(environment, "page.css")[0])
+    style = _style_sheet("colours.css") + _style_sheet("page.css")
+    environment.globals["style"] = Markup(style)
+    environment.globals["policy"] = POLICY.format(base64.b64encode(hashlib.sha256(style.encode()).digest()).decode())
     return environment
+
+
+def _style_sheet(name: str) -> str:
+    return resources.files("nas.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
     """The evaluated row the run is about (marked best, else called searched, else a student) and its teacher's."""
-    rows = [row for row in metrics.get("rows") or [] if table.percent(row.get("mAP")) != table.MISSING]
+    rows = [row for row in metrics.get("rows") or [] if numbers.percent(row.get("mAP")) != numbers.MISSING]
     teachers = [row for row in rows if _named(row, "teacher")]
     others = [row for row in rows if row not in teachers]
     students = [row for row in others if row.get("best")]
@@ -119,30 +134,35 @@ def _named(row: dict, word: str) -> bool:
 
 
 def _reached(row: dict) -> str:
-    return f"{table.percent(row['mAP'])} with {table.millions(row.get('parameters'))}"
+    return f"{numbers.percent(row['mAP'])} with {numbers.millions(row.get('parameters'))}"
 
 
 def _tiles(metrics: dict) -> list[dict]:
     """The student's most important numbers, each beside its teacher's."""
     student, teacher = _student_and_teacher(metrics)
     formats = {
-        "mAP": ("mAP", table.percent),
-        "rank1": ("rank-1", table.percent),
-        "parameters": ("parameters", table.millions),
-        "multiply_adds": ("MACs", table.multiply_adds),
+        "mAP": ("mAP", numbers.percent),
+        "rank1": ("rank-1", numbers.percent),
+        "parameters": ("parameters", numbers.millions),
+        "multiply_adds": ("MACs", numbers.multiply_adds),
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
         for key, (name, text) in formats.items()
         if student
     ]
-    return [tile for tile in tiles if tile["value"] != table.MISSING]
+    return [tile for tile in tiles if tile["value"] != numbers.MISSING]
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
+    num_gallery = (metrics.get("protocol") or {}).get("num_gallery")
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
     figures = [
-        ("cmc", "Matching rate by rank", plots.cmc(metrics.get("cmc") or {})),
+        (
+            "cmc",
+            "Matching rate by rank",
+            plots.cmc(metrics.get("cmc") or {}, num_gallery),
+        ),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
     return [inline_svg(picture, name, title) for name, title, picture in figures if picture]
@@ -151,20 +171,13 @@ def _result_figures(metrics: dict) -> list[Markup]:
 def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     """What `nas evaluate` drew of the student's retrieval, each with its title."""
     paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
-    return [
-        (title, inline_svg(path.read_text(encoding="utf-8"), path.stem, title))
-        for path, title in paths
-        if path.exists()
-    ]
+    theme = _style_sheet("colours.css")
+    return [(title, svg_image(path, title, theme)) for path, title in paths if path.is_file()]
 
 
 def _strips(folder: Path) -> list[str]:
     """The pictures of queries and what was found, as sources of `<img>`."""
-    sources = []
-    for path in sorted((folder / "strips").glob("*.png")):
-        with Image.open(path) as image:
-            sources.append(data_uri(image))
-    return sources
+    return [png_image(path) for path in sorted((folder / "strips").glob("*.png")) if path.is_file()]
 
 
 def _architecture(architecture: dict | None) -> dict:
@@ -172,7 +185,7 @@ def _architecture(architecture: dict | None) -> dict:
     if not architecture:
         return {"architecture": None, "cells": [], "decisions": {}}
     return {
-        "architecture": architecture,
+        "architecture": {name: architecture.get(name, numbers.MISSING) for name in ("space", "hash")},
         "cells": [
             (
                 cell,
@@ -229,8 +242,8 @@ def _ranked(architectures: dict) -> list[dict]:
     """The best architectures with what they decide, as text."""
     return [
         {
-            "score": table.general(entry.get("score")),
-            "hash": entry["architecture"].get("hash", table.MISSING),
+            "score": numbers.general(entry.get("score")),
+            "hash": entry["architecture"].get("hash", numbers.MISSING),
             "listing": draw.as_text(entry["architecture"]),
         }
         for entry in architectures.get("ranked", [])[:MOST_RANKED]
@@ -241,7 +254,7 @@ def _shortened(value: object) -> object:
     """The same with few digits of each number that is not whole."""
     if isinstance(value, dict):
         return {key: _shortened(item) for key, item in value.items()}
-    return table.general(value) if isinstance(value, float) else value
+    return numbers.general(value) if isinstance(value, float) else value
 
 
 def _reproduce(environment: dict) -> str:

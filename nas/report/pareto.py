@@ -9,15 +9,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
-from nas.report.style import INK, MUTED, SERIES_COLOURS, STYLE, WIDTH, legend_label
+from nas.report.style import (
+    INK,
+    MUTED,
+    PAPER,
+    SERIES_COLOURS,
+    STYLE,
+    WIDTH,
+    legend_label,
+    log_ticks,
+    percent_axis,
+)
 
 COSTS = {"multiply_adds": ("MACs (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
-TICKS = ((200, (1,)), (10, (1, 2, 5)), (0, (1, 1.5, 2, 3, 4, 5, 6, 8)))  # where the axis spans more than that ratio
 MARKERS = "os^DvpP"  # not as many as colours, so that more networks than either look different
-LONGEST_NAME = 30
-HEIGHT, HEIGHT_PER_NAME = 4.2, 0.17  # inches
+HEIGHT, HEIGHT_PER_LINE = 4.2, 0.17  # inches
 
 
 def front(costs: Sequence[float] | np.ndarray, accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -45,13 +52,14 @@ def pareto(rows: Sequence[dict]) -> Figure | None:
     looks = {row["name"]: _look(number) for number, row in enumerate(rows)}
     shown = {row["name"]: row["mAP"] for known in panels.values() for row in known}
     with matplotlib.rc_context(STYLE):
-        size = WIDTH if len(panels) > 1 else WIDTH * 2 / 3, max(HEIGHT, HEIGHT_PER_NAME * (len(shown) + 2))
+        names = sorted(shown, key=lambda name: -shown[name])
+        labels = [legend_label(name) for name in names]
+        num_lines = sum(label.count("\n") + 1 for label in labels)
+        size = WIDTH if len(panels) > 1 else WIDTH * 2 / 3, max(HEIGHT, HEIGHT_PER_LINE * (num_lines + 2))
         figure = Figure(figsize=size, layout="constrained")
         for axes, (key, known) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             _draw_panel(axes, key, known, looks)
-        names = sorted(shown, key=lambda name: -shown[name])
         handles = [Line2D([], [], linestyle="none", **looks[name]) for name in names]
-        labels = [legend_label(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…") for name in names]
         figure.legend(handles, labels, loc="outside right upper", fontsize=8, labelcolor=INK)
     return figure
 
@@ -77,14 +85,12 @@ def _draw_panel(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, dic
         if ends := row.get("intervals", {}).get("mAP", {}).get("identities"):
             interval = [100 * end for end in ends]
             axes.plot([cost, cost], interval, "_-", color=look["color"], linewidth=1.2, markersize=5, zorder=2)
-        axes.plot(cost, accuracy, **look, markerfacecolor=look["color"] if on_front else "white", zorder=3)
+        axes.plot(cost, accuracy, **look, markerfacecolor=look["color"] if on_front else PAPER, zorder=3)
     axes.set_xscale("log")
     axes.set(xlabel=title, ylabel="mAP (%)")
     axes.margins(x=0.08, y=0.08)
-    left, right = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=next(subs for wide, subs in TICKS if right > wide * left)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    percent_axis(axes)
+    log_ticks(axes.xaxis)
 
 
 def _is_number(value: object) -> bool:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.report.pareto import front
 from nas.report.style import (
+    LABEL_WIDTH,
     MUTED,
     OPERATION_COLOURS,
     SERIES_COLOURS,
@@ -25,15 +26,20 @@ from nas.report.style import (
     WIDTH,
     legend_label,
     operation_name,
+    percent_axis,
     svg,
+    whole_ticks,
 )
 
 DASHES = ("-", "--", "-.", ":")
 ALPHA_COLUMNS = 5
+NARROW_LABEL = 16  # of a legend in one of several panels, characters
 LONGEST_TITLE = 26
 OTHER = "other decisions"
 COSTS = {"multiply_adds": ("MACs (M)", 1e-6), "latency_ms": ("ms per image", 1.0)}
 VALUES = {"mAP": ("mAP (%)", 100.0)}
+MATCHING_RATE, RANK = "matching rate (%)", "rank"
+PERCENT = (MATCHING_RATE, *(title for title, _ in VALUES.values()))
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 
 _EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
@@ -99,7 +105,7 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
         _scatter(panels[0], number, score, whole)
         panels[0].plot(number, best, drawstyle="steps-post", color=SERIES_COLOURS[1], label="best so far")
         panels[0].set(xlabel="trial", ylabel=value_title)
-        panels[0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        whole_ticks(panels[0])
         panels[0].legend(fontsize=8, loc="best")
         if known.any():
             _scatter(panels[1], price[known], score[known], whole[known])
@@ -121,12 +127,14 @@ def training(history: Sequence[dict]) -> str:
     return _panels(panels)
 
 
-def cmc(curves: dict[str, Sequence[float]]) -> str:
-    """Cumulative matching characteristics: the share of queries (%) with a right match among the first k."""
+def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None) -> str:
+    """Cumulative matching characteristics: the share of queries (%) with a right match among the first k, which are
+    no more than the gallery has."""
     lines = [
-        (name, range(1, len(values) + 1), [100 * _number(value) for value in values]) for name, values in curves.items()
+        (name, range(1, len(values) + 1), [100 * _number(value) for value in values])
+        for name, values in ((name, curve[:num_gallery]) for name, curve in curves.items())
     ]
-    return _panels([("", "matching rate (%)", _drawable(lines))], xlabel="rank", dashed=True)
+    return _panels([("", MATCHING_RATE, _drawable(lines))], xlabel=RANK, dashed=True)
 
 
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:
@@ -175,7 +183,7 @@ def _plot_operations(axes: Axes, operations: list[str], curves: list[Curve]) -> 
 def _finish_grid(figure: Figure, grid, handles: dict, legend_columns: int) -> None:
     """Shared axes, labels on the outside, one legend above all."""
     for axes in grid.flat:
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        whole_ticks(axes, 3)
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.set_ylim(bottom=0)
     figure.supxlabel("epoch", fontsize=9, color=MUTED)
@@ -201,23 +209,35 @@ def _panels(
         figure = Figure(figsize=(width, height * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (title, ylabel, curves) in zip(grid.flat, panels, strict=False):
-            _plot_curves(axes, curves, dashed)
+            _plot_curves(axes, curves, dashed, LABEL_WIDTH if columns == 1 else NARROW_LABEL)
             axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
             axes.set_title(title, loc="left")
+            if xlabel == RANK:
+                _rank_ticks(axes)
+            if {title, ylabel} & set(PERCENT):
+                percent_axis(axes)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         return svg(figure)
 
 
-def _plot_curves(axes: Axes, curves: list[Curve], dashed: bool) -> None:
+def _plot_curves(axes: Axes, curves: list[Curve], dashed: bool, width: int) -> None:
     for number, (name, x, y) in enumerate(curves):
         dashes = DASHES[number % len(DASHES)] if dashed else "-"
         colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
         marker = "o" if len(x) <= 12 else ""  # a curve of a few points shows them; one of many is a line
-        axes.plot(x, y, dashes, color=colour, marker=marker, markersize=3.5, label=legend_label(name))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.plot(x, y, dashes, color=colour, marker=marker, markersize=3.5, label=legend_label(name, width))
+    whole_ticks(axes)
     if any(name for name, *_ in curves):
         axes.legend(fontsize=8, loc="best")
+
+
+def _rank_ticks(axes: Axes) -> None:
+    """From the first rank on, as there is no rank 0."""
+    last = math.floor(axes.dataLim.xmax)
+    step = next(step for step in (1, 5, 10, 50, 10**6) if last <= 6 * step)
+    axes.set_xticks(sorted({1, *range(step, last + 1, step)}))
+    axes.set_xlim(0.5, last + 0.5)
 
 
 def _over_epochs(history: Sequence[dict], *keys: str) -> Curve:

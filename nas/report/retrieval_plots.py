@@ -3,18 +3,18 @@
 Every function returns a figure, which `nas.report.style` writes as SVG or PNG. CMC curves are in `nas.report.plots`.
 """
 
-from typing import cast
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.distance import Distance
 from nas.metrics.pairs import PairDistances
-from nas.report.style import INK, LINE, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH
-from nas.report.table import percent
+from nas.report.numbers import percent
+from nas.report.style import INK, MUTED, PAPER, SERIES_COLOURS, SMALL, STYLE, WIDTH, contrast
 
 COLOURS = (*SERIES_COLOURS, "#003f7d", "#8d939c", "#7a4a1e")
 MARKERS = "os^Dv*<>pPXhd8H+x1234"
@@ -22,6 +22,8 @@ LEAST_IMAGES = 4
 PERPLEXITY = 30.0
 NUM_BARS = 80
 MOST_NUMBERED = 24  # cameras; with more, the numbers in the cells could not be read
+MOST_IN_A_COLUMN = 28  # cameras in a legend
+MOST_LABELLED = 40  # cameras along an axis
 
 
 def chosen_identities(
@@ -29,9 +31,9 @@ def chosen_identities(
 ) -> np.ndarray:
     """The `num` identities among the queries' that most cameras of the gallery see, then most images, then the lowest.
 
-    They are the queries' because junk and distractors have no query.
+    They are the queries' because distractors have no query; junk (below 0) is none.
     """
-    ids = np.unique(query_ids)
+    ids = np.unique(query_ids[query_ids >= 0])
     images = np.array([(gallery_ids == each).sum() for each in ids])
     cameras = np.array(
         [0 if gallery_cameras is None else len(np.unique(gallery_cameras[gallery_ids == each])) for each in ids]
@@ -71,7 +73,7 @@ def tsne(
                 color=INK,
                 ha="center",
                 va="center",
-                bbox={"boxstyle": "round,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.6},
+                bbox={"boxstyle": "round,pad=0.05", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.6},
             )
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.set_title(f"t-SNE of {len(features)} images, perplexity {perplexity:.3g}", loc="left")
@@ -106,8 +108,8 @@ def distance_histogram(pairs: PairDistances) -> Figure:
 def camera_table(pairs: CameraPairs) -> Figure:
     """mAP and rank-1 (%) of each query camera in each gallery camera; a pair without queries is an empty cell."""
     with matplotlib.rc_context(STYLE):
-        side = min(WIDTH / 2, 1.4 + 0.45 * max(pairs.mAP.shape))
-        figure = Figure(figsize=(2 * side, side), layout="compressed")
+        height, width = (max(1.8, min(WIDTH / 2, 1.4 + 0.45 * number)) for number in pairs.mAP.shape)
+        figure = Figure(figsize=(2 * width, height), layout="compressed")
         for axes, (title, shares) in zip(
             figure.subplots(1, 2), (("mAP", pairs.mAP), ("rank-1", pairs.rank1)), strict=True
         ):
@@ -140,28 +142,33 @@ def _camera_legend(figure: Figure, axes: Axes, markers: dict[int, str]) -> None:
         axes.scatter([], [], s=24, marker=marker, color=MUTED, linewidths=0.8, label=str(camera))
         for camera, marker in markers.items()
     ]
-    figure.legend(handles=handles, title="camera", loc="outside right upper", fontsize=8, title_fontsize=8)
+    columns = -(-len(markers) // MOST_IN_A_COLUMN)
+    legend = figure.legend(handles=handles, title="camera", loc="outside right upper", fontsize=8, ncols=columns)
+    legend.get_title().set_fontsize(8)
 
 
 def _heat_map(axes: Axes, values: np.ndarray, pairs: CameraPairs) -> None:
-    image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", aspect="equal")
-    axes.set_facecolor(LINE)
+    """Values from 0 to 100, the brightest the best; a number is black or white, whichever can be read."""
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", norm=Normalize(0, 100), aspect="equal")
     axes.grid(visible=False)
-    axes.set_xticks(range(values.shape[1]), pairs.gallery_cameras.tolist())
-    axes.set_yticks(range(values.shape[0]), pairs.query_cameras.tolist())
-    axes.tick_params(length=0, labelsize=8 if max(values.shape) <= MOST_NUMBERED else 5)
+    _camera_ticks(axes.xaxis, pairs.gallery_cameras, values.shape)
+    _camera_ticks(axes.yaxis, pairs.query_cameras, values.shape)
+    if max(values.shape) > MOST_NUMBERED / 2:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.set(xlabel="camera of the gallery", ylabel="camera of the query")
     if max(values.shape) > MOST_NUMBERED:
+        axes.figure.colorbar(image, ax=axes, location="bottom", aspect=30)
         return
     size = 9 if max(values.shape) <= 10 else 6
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
-            axes.text(
-                j,
-                i,
-                f"{value:.0f}",
-                ha="center",
-                va="center",
-                fontsize=size,
-                color="white" if cast(float, image.norm(value)) < 0.5 else "black",
-            )
+            cell = image.to_rgba(value)[:3]
+            colour = max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, cell))  # one of them has at least 4.58
+            axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=size, color=colour)
+
+
+def _camera_ticks(axis: Axis, cameras: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Each camera's number, or so many that none touches the next."""
+    step = -(-max(shape) // MOST_LABELLED)
+    axis.set_ticks(range(0, len(cameras), step), cameras[::step].tolist())
+    axis.set_tick_params(length=0, labelsize=8 if max(shape) <= MOST_NUMBERED / 2 else 7)

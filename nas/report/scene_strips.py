@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nas.report.strips import CAPTION, FRAME, GAP, INK, PAPER, fitted
+from nas.report.strips import FRAME, GAP, INK, PAPER, fitted
 
 WIDTH = 240
 """Of a frame, px."""
 TALLEST = 1.2
 """Height of a frame in widths, at most: a taller one is made narrower."""
-PER_ROW = 5
+PER_ROW, CAPTION = 5, 18
 MISSED = "#0072b2"
 """Blue: a person nobody detected."""
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SIZE = (96, 192)  # width and height of one image, px
+AREA = 96 * 192  # of one image, px; its shape is the shape that most images have
 RIGHT, WRONG, QUERY = "#009e73", "#d55e00", "#4a5264"  # green and red that colour-blind readers can tell apart
 PAPER, INK = "#ffffff", "#1c2230"
-FRAME, GAP, CAPTION, MARK = 5, 10, 18, 22
+FRAME, GAP, MARK, TEXT = 5, 10, 22, 12
 
 
 def strip(
@@ -29,9 +30,17 @@ def strip(
             "Each ranked image must have a verdict and a caption, and the query a caption: there are "
             f"{len(ranked)} ranked images, {len(right)} verdicts and {len(captions)} captions (one more expected)."
         )
-    tiles = [_tile(query, None, captions[0])]
-    tiles += [_tile(image, verdict, text) for image, verdict, text in zip(ranked, right, captions[1:], strict=True)]
-    return _side_by_side(tiles)
+    size = tile_size([query, *ranked])
+    verdicts = [None, *right]
+    images = [query, *ranked]
+    return _side_by_side([_tile(*each, size) for each in zip(images, verdicts, captions, strict=True)])
+
+
+def tile_size(images: Sequence[Image.Image | None], area: float = AREA) -> tuple[int, int]:
+    """Width and height with the images' median shape, between 1:3 and 3:1, and the area of every tile."""
+    shapes = [image.width / image.height for image in images if image is not None] or [1 / 2]
+    shape = float(np.clip(np.median(shapes), 1 / 3, 3))
+    return round((area * shape) ** 0.5), round((area / shape) ** 0.5)
 
 
 def _side_by_side(tiles: list[Image.Image]) -> Image.Image:
@@ -43,19 +52,20 @@ def _side_by_side(tiles: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _tile(image: Image.Image, right: bool | None, caption: str) -> Image.Image:
+def _tile(image: Image.Image, right: bool | None, caption: str, size: tuple[int, int]) -> Image.Image:
     """One framed image above its caption; `right` is None for the query."""
     colour = QUERY if right is None else RIGHT if right else WRONG
-    width, height = SIZE[0] + 2 * FRAME, SIZE[1] + 2 * FRAME
-    tile = Image.new("RGB", (width, height + CAPTION), PAPER)
+    width, height = size[0] + 2 * FRAME, size[1] + 2 * FRAME
+    text = max(TEXT, width // 9)  # a page shows a wide strip smaller
+    tile = Image.new("RGB", (width, height + text + 6), PAPER)
     pen = ImageDraw.Draw(tile)
     pen.rounded_rectangle((0, 0, width - 1, height - 1), radius=FRAME, fill=colour)
-    tile.paste(ImageOps.pad(image.convert("RGB"), SIZE, color=PAPER), (FRAME, FRAME))
+    tile.paste(ImageOps.pad(image.convert("RGB"), size, color=PAPER), (FRAME, FRAME))
     if right is not None:
         _mark(pen, right, colour, width - FRAME - MARK, FRAME)
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=text)
     words = fitted(caption, font, width)
-    pen.text((width / 2, height + CAPTION / 2 + 1), words, fill=INK, font=font, anchor="mm")
+    pen.text((width / 2, height + text / 2 + 4), words, fill=INK, font=font, anchor="mm")
     return tile
 
 

@@ -1,13 +1,23 @@
-"""The table of results, once: for the terminal, for Markdown and for the page."""
+"""Tables, once: for the terminal, for Markdown and for the page."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, JustifyMethod
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-MISSING = "–"
-LIMIT = 1e15
+from nas.errors import CONTROL
+from nas.report.numbers import MISSING, Measure, millions, milliseconds, multiply_adds, percent
+
+WIDEST = 1000  # a table in a file is as wide as it needs to be
+NARROWEST = 16  # a name or a text that is longer wraps before the table is split
+LEAST = 6  # even in a terminal that is too narrow for a name beside one number
+BORDER = 3  # of a column: a line and a blank on either side of the text
 _ESCAPED = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>|#~"})  # Markdown's markup
 
 
@@ -21,52 +31,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows; the first column is the name, every other holds numbers."""
+    """Headings and rows; the first column is the name, every other holds numbers, except those named in `text`.
+
+    Columns named in `attached` say more of the one to their left, and are never the first of a part of the table.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    text: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
 
 
-def percent(value: object) -> str:
-    """A share in [0, 1] as a percentage with one decimal."""
-    return _formatted(value, lambda share: f"{100 * share:.1f}")
-
-
-def millions(value: object) -> str:
-    """A count of parameters, in thousands where there are fewer than ten thousand."""
-    return _formatted(
-        value,
-        lambda count: (
-            f"{count / 1e3:.1f} k" if count < 1e4 else f"{count / 1e6:.2f} M" if count < 1e8 else f"{count / 1e6:.0f} M"
-        ),
-    )
-
-
-def multiply_adds(value: object) -> str:
-    """A count of MACs (multiply-adds): k below ten million, G from a thousand million on."""
-    return _formatted(
-        value,
-        lambda count: (
-            f"{count / 1e9:.2f} G"
-            if count >= 1e9
-            else f"{count / 1e6:.0f} M"
-            if count >= 1e7
-            else f"{count / 1e3:.0f} k"
-        ),
-    )
-
-
-def milliseconds(value: object) -> str:
-    """A duration with three significant digits."""
-    return _formatted(value, lambda ms: f"{ms:.0f}" if ms >= 100 else f"{ms:#.3g}")
-
-
-def general(value: object) -> str:
-    """Any other number, with five significant digits."""
-    return _formatted(value, lambda number: f"{number:.5g}")
-
-
-_COLUMNS: dict[str, tuple[str, Callable[[object], str]]] = {
+_COLUMNS: dict[str, tuple[str, Measure]] = {
     "mAP": ("mAP", percent),
     "rank1": ("rank-1", percent),
     "rank5": ("rank-5", percent),
@@ -86,42 +62,129 @@ def result_table(metrics: dict) -> Table:
     """
     rows = metrics.get("rows") or []
     keys = [key for key, (_, text) in _COLUMNS.items() if any(text(row.get(key)) != MISSING for row in rows)]
-    cells = [(str(row.get("name") or MISSING), *(_with_deviation(row, key) for key in keys)) for row in rows]
+    columns = [[str(row.get("name") or MISSING) for row in rows], *(_with_deviation(rows, key) for key in keys)]
+    cells = zip(*columns, strict=True)
     return Table(
         columns=("network", *(_COLUMNS[key][0] for key in keys)),
         rows=tuple(Row(each, best=bool(row.get("best"))) for row, each in zip(rows, cells, strict=True)),
     )
 
 
-def as_rich(table: Table) -> RichTable:
-    """For the terminal; the best row is bold and starred."""
-    rich = RichTable(header_style="bold")
-    for number, column in enumerate(table.columns):
-        rich.add_column(escape(column), justify="right" if number else "left")
-    for row in table.rows:
-        name, *numbers = map(escape, row.cells)
-        rich.add_row(f"{name} ★" if row.best else name, *numbers, style="bold" if row.best else "")
-    return rich
+def terminal(*, highlight: bool = True, markup: bool = True) -> Console:
+    """Standard output as wide as its terminal, or as COLUMNS says; without either as wide as a table needs."""
+    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_narrow else WIDEST, highlight=highlight, markup=markup)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table in the width that a terminal has: every head can be read, and every number is whole.
+
+    First names, texts and heads wrap; what is still too wide is split into parts below each other, each with the
+    names. The best row is bold and starred.
+    """
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable]:
+        width = options.max_width - 1  # the line at the right end
+        for part in _parts(_columns(self.table), width):
+            rich = RichTable(header_style="bold")
+            for column, size in zip(part, _widths(part, width), strict=True):
+                justify: JustifyMethod = "left" if column.is_text else "right"
+                rich.add_column(escape(column.head), justify=justify, width=size, overflow="fold")
+            for number, row in enumerate(self.table.rows):
+                rich.add_row(*(escape(column.cells[number]) for column in part), style="bold" if row.best else "")
+            yield rich
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cells: tuple[str, ...]
+    is_text: bool
+    is_attached: bool
+
+    @property
+    def widest(self) -> int:
+        """The width at which nothing wraps."""
+        return _width([self.head, *self.cells])
+
+    @property
+    def narrowest(self) -> int:
+        """The width at which the head wraps between words, and texts do, but no number does."""
+        cells = _width(self.cells)
+        return max(1, _width(self.head.split()), min(cells, NARROWEST) if self.is_text else cells)
+
+
+def _columns(table: Table) -> list[_Column]:
+    """The columns without what would steer a terminal, the best row with its star."""
+    rows = [(f"{name} ★" if row.best else name, *others) for row in table.rows for name, *others in [row.cells]]
+    return [
+        _Column(
+            head=head,
+            cells=tuple(CONTROL.sub("", row[number]) for row in rows),
+            is_text=number == 0 or head in table.text,
+            is_attached=head in table.attached,
+        )
+        for number, head in enumerate(CONTROL.sub("", column) for column in table.columns)
+    ]
+
+
+def _parts(columns: Sequence[_Column], width: int) -> Iterator[list[_Column]]:
+    """The columns in as few parts as `width` asks for; each begins with the first."""
+    name, *others = columns
+    part = [name]
+    for number, column in enumerate(others):
+        attached = takewhile(lambda each: each.is_attached, others[number + 1 :])
+        needed = sum(each.narrowest + BORDER for each in [*part, column, *attached])
+        if needed > width and len(part) > 1 and not column.is_attached:
+            yield part
+            part = [name]
+        part.append(column)
+    yield part
+
+
+def _widths(part: Sequence[_Column], width: int) -> list[int]:
+    """The first columns get what is not needed; where even one number has no room, texts wrap more, then the number."""
+    widths = [column.narrowest for column in part]
+    spare = width - sum(widths) - BORDER * len(part)
+    for number, column in enumerate(part):
+        more = max(0, min(spare, column.widest - column.narrowest))
+        widths[number] += more
+        spare -= more
+    for number in sorted(range(len(part)), key=lambda number: not part[number].is_text):
+        less = max(0, min(-spare, widths[number] - LEAST))
+        widths[number] -= less
+        spare += less
+    return widths
+
+
+def _width(texts: Iterable[str]) -> int:
+    return max((cell_len(line) for text in texts for line in text.splitlines()), default=0)
+
+
+def as_rich(table: Table) -> Fitted:
+    """For a terminal."""
+    return Fitted(table)
 
 
 def as_markdown(table: Table) -> str:
     """A GitHub table; the best row is bold."""
-    lines = [table.columns, ["---", *("---:" for _ in table.columns[1:])]]
+    lines = [list(map(escape_markdown, table.columns)), ["---", *("---:" for _ in table.columns[1:])]]
     for row in table.rows:
-        cells = [" ".join(cell.translate(_ESCAPED).split()) for cell in row.cells]
+        cells = list(map(escape_markdown, row.cells))
         lines.append([f"**{cell}**" for cell in cells] if row.best else cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def _with_deviation(row: dict, key: str) -> str:
-    """A number, and behind it its standard deviation over a protocol's repeats where there is one."""
-    text = _COLUMNS[key][1]
-    value, deviation = text(row.get(key)), text(row.get(f"{key}_sd"))
-    return value if deviation == MISSING else f"{value} ± {deviation}"
+def escape_markdown(text: str) -> str:
+    """`text` in one line in which nothing is markup, of Markdown or of HTML."""
+    return " ".join(text.translate(_ESCAPED).split())
 
 
-def _formatted(value: object, text: Callable[[float], str]) -> str:
-    """`text(value)`, or a dash for what is missing, no number, or beyond anything a network can have."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return MISSING
-    return text(value) if abs(value) < LIMIT else MISSING
+def _with_deviation(rows: Sequence[dict], key: str) -> list[str]:
+    """Numbers, and behind each its standard deviation over a protocol's repeats where there is one."""
+    text = _COLUMNS[key][1].beside([row.get(key) for row in rows])
+    pairs = [(text(row.get(key)), text(row.get(f"{key}_sd"))) for row in rows]
+    return [value if deviation == MISSING else f"{value} ± {deviation}" for value, deviation in pairs]

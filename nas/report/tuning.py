@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from nas.report.inline import inline_svg
+from nas.report.numbers import percent
 from nas.report.page import templates
-from nas.report.style import FILLS, INK, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH, svg
-from nas.report.table import Table, percent
+from nas.report.style import FILLS, INK, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH, log_ticks, svg
+from nas.report.table import Table
 from nas.system.files import write_text
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 COLOURS = LinearSegmentedColormap.from_list("mAP", ["#d9e8f5", "#56a0d3", "#0b3c6e"])
+LINE_COLOURS = LinearSegmentedColormap.from_list("mAP of a line", ["#7b93a8", "#a8847a", "#d55e00"])
+"""Of lines, which have to be seen on white and on a dark page alike."""
 EVERY, BEST = SERIES_COLOURS[:2]
 MOST_PARAMETERS = 10
 """The most important ones are drawn: an architecture alone may have dozens."""
@@ -85,7 +88,7 @@ def contour(study: Study, names: Sequence[str]) -> Figure | None:
     lines, areas, points, *_ = axes.collections
     lines.set_alpha(0.3)
     areas.set_cmap(COLOURS)
-    points.set(facecolor="white", edgecolor=INK, linewidth=0.8)
+    points.set(facecolor="white", edgecolor="black", linewidth=0.8)
     best = shown.best_trial.params
     x, y = (_place(best[axis.get_label_text()], axis.get_ticklabels()) for axis in (axes.xaxis, axes.yaxis))
     axes.plot(x, y, "*", color=BEST, markersize=13, markeredgecolor="white", zorder=4)
@@ -94,14 +97,14 @@ def contour(study: Study, names: Sequence[str]) -> Figure | None:
 
 
 def parallel(study: Study, names: Sequence[str]) -> Figure | None:
-    """A line for each complete trial from its mAP (%) through its parameters; the darker, the better."""
+    """A line for each complete trial from its mAP (%) through its parameters; the more orange, the better."""
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
     if not names:
         return None
     axes: Any = plot_parallel_coordinate(in_plot_units(study), params=list(names), target_name="mAP (%)")
     axes.figure.set_size_inches(WIDTH, 4.2)
-    axes.collections[0].set(cmap=COLOURS, linewidth=1.3)
+    axes.collections[0].set(cmap=LINE_COLOURS, linewidth=1.3)
     labels = [name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}" for name in sorted(names)]
     axes.set_xticks(range(len(names) + 1), ["mAP (%)", *labels], rotation=20, ha="right", color=INK)
     for each in axes.figure.axes:
@@ -242,12 +245,9 @@ def _place(value: Any, ticks: Sequence[Text]) -> float:
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """0.001 on a logarithmic axis, not 10^-3: the house style has no formulas."""
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(NullLocator())
+            log_ticks(axis)
 
 
 def finding(found: dict[str, Any]) -> str:

@@ -137,6 +137,7 @@ def _entry(folder: Path, role: str, metrics: dict, row: dict) -> Entry:
         cameras=None,
         average_precision=queries.average_precision[order],
         first_match_rank=queries.first_match_rank[order],
+        found=(),
     )
     found = float(np.nanmean(queries.average_precision))
     if "repeats" not in row and abs(found - row["mAP"]) > 1e-6:

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
 from nas.models.network import Network
+from nas.report.metrics import read_metrics
 from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
-from nas.system.files import read_object
+from nas.system.at_work import AtWork
+from nas.system.config import differences, portable
+from nas.system.files import blamed_on
+from nas.system.handover import hand_over
 from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
 
+RUN = "a run's networks"
+FOLDERS = ("features", "queries", "strips", "plots")
+"""What an evaluation leaves beside `metrics.json`."""
+SIDE = ".evaluate"
 
-def evaluate(run: Run) -> dict[str, Any]:
-    """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`."""
-    networks, recipe = trained(run), run.recipe
-    data = recipe.load()
+
+def evaluate(
+    run: Run, overwrite: bool = False, out: Path | None = None, trained_in: Run | None = None
+) -> dict[str, Any]:
+    """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`.
+
+    The results go into the run's folder, or into `out`, when all of them are there. trained_in: another run, whose
+    networks are measured instead. Raises ValueError as `check_results` does.
+    """
+    networks, recipe = trained(trained_in or run), run.recipe
+    data, folder = recipe.load(), out or run.folder
+    further = check_rules(run, overwrite, out)
     run.note_recipe()
-    stage = Stage(run.folder, "evaluate", "", recipe.machine)
-    return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage)
+
+    def measured(side: Path) -> dict[str, Any]:
+        stage = Stage(side, "evaluate", "", recipe.machine)
+        return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
+
+    return _in_place(folder, measured)
+
+
+def check_rules(run: Run, overwrite: bool = False, out: Path | None = None) -> dict[str, Any]:
+    """What an evaluation of the run notes in `metrics.json` beside its results. Raises ValueError as `check_results`
+    does."""
+    recipe, folder = run.recipe, out or run.folder
+    subject = RUN if folder == run.folder else f"the run {run.folder}"
+    rules = {name: portable(getattr(recipe, name)) for name in ("data", "images", "evaluation")}
+    if not overwrite:
+        check_results(folder, subject, rules, recipe.evaluation)
+    return {"rules": rules} if subject == RUN else {"subject": subject, "rules": rules}
 
 
 def trained(run: Run) -> list[EvaluatedNetwork]:
@@ -44,24 +78,78 @@ class Measurable(Protocol):
     """What is no run's, and how it is measured."""
 
     @property
+    def evaluation(self) -> Any: ...
+
+    @property
     def title(self) -> str: ...
 
-    def measured(self, folder: Path) -> dict[str, Any]:
-        """Measures it into `folder`; what `metrics.json` holds."""
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What decides the numbers: `evaluation`, and whatever else does."""
+        ...
+
+    def measured(self, folder: Path, **further: object) -> dict[str, Any]:
+        """Measures it into `folder`; what `metrics.json` holds, in which `further` is, too."""
         ...
 
 
 def evaluate_other(other: Measurable, folder: Path, overwrite: bool = False) -> dict[str, Any]:
     """Measures what is no run's; see `Task.measure` for what is written into `folder`.
 
-    Raises ValueError when the network or the features cannot be had or do not fit, and when `folder` holds the results
-    of another subject or of other weights, unless they may be replaced.
+    Raises ValueError when the network or the features cannot be had or do not fit, and as `check_results` does.
     """
+    rules = {name: portable(value) for name, value in other.rules.items()}
+    if not overwrite:
+        check_results(folder, other.title, rules, other.evaluation)
+    return _in_place(folder, lambda side: other.measured(side, subject=other.title, rules=rules))
+
+
+def check_results(folder: Path, subject: str, rules: Mapping[str, Any], evaluation: Any) -> None:
+    """Raises ValueError when `folder` holds results of another subject, of another content, or by other rules. What an
+    evaluation only draws may differ, and rows may be added. `evaluation` is the one that `rules` hold as plain data."""
     path = folder / "metrics.json"
-    before = read_object(path).get("subject", "a run's networks") if path.exists() else other.title
-    if before != other.title and not overwrite:
+    if not path.exists():
+        return
+    held = read_metrics(path)
+    if (before := held.get("subject", RUN)) != subject:
         raise ValueError(
-            f"{folder} holds the results of {before}, not of {other.title}: give --out another folder, "
+            f"{folder} holds the results of {before}, not of {subject}: give --out another folder, "
             "or --overwrite to replace them"
         )
-    return other.measured(folder)
+    with blamed_on(path):
+        changed = _changed(held, rules, evaluation)
+    if changed:
+        raise ValueError(
+            f"{folder} holds results that were measured otherwise ({'; '.join(changed[:5])}): give --out another "
+            "folder, or `nas evaluate ... --overwrite` to replace them"
+        )
+
+
+def _changed(held: Mapping[str, Any], rules: Mapping[str, Any], evaluation: Any) -> list[str]:
+    """As `nas.system.config.differences`. Of results of earlier versions only the protocol is known."""
+    before, now = held.get("rules"), dict(rules)
+    if before is None:
+        flat = {**rules.get("images", {}), **rules["evaluation"]}
+        known = {name: value for name, value in held.get("protocol", {}).items() if name in flat}
+        if "rerank" in flat:
+            known["rerank"] = any("rerank" in row for row in held["rows"])
+        before, now = {"evaluation": known}, {"evaluation": {name: flat[name] for name in known}}
+    old = before["evaluation"]
+    for field in fields(evaluation):
+        shown, adds = not field.metadata.get("measures", True), field.metadata.get("adds") and not old.get(field.name)
+        if shown or adds or not old.get(field.metadata.get("part_of", ""), True):
+            now["evaluation"] = {**now["evaluation"], field.name: old.get(field.name)}
+    return differences(before, now)
+
+
+def _in_place(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What `measure` leaves in a folder beside takes the place of earlier results at the end, as a whole."""
+    side = folder / SIDE
+    with AtWork(folder, "evaluate"):
+        shutil.rmtree(side, ignore_errors=True)
+        try:
+            metrics = measure(side)
+            hand_over(side, folder, FOLDERS, gate="metrics.json")
+        finally:
+            shutil.rmtree(side, ignore_errors=True)
+    return metrics

@@ -94,7 +94,7 @@ def _plane(run: Run) -> Figure:
 
 
 def _first_runs(results: Results, folder: Path) -> list[tuple[Mapping[str, Any], Path]]:
-    return [(result, folder / result["runs"][0]["folder"]) for result in results if result["runs"]]
+    return [(result, folder / result["runs"][0]["trained_in"]) for result in results if result["runs"]]
 
 
 FIGURES: Mapping[str, Draw] = {"weights": weights, "label_noise": label_noise, "augmented_tsne": augmented_tsne}

@@ -7,6 +7,8 @@ from pathlib import Path
 from nas.report import cells as draw
 from nas.report.page import write_report
 from nas.run import Run
+from nas.system.at_work import AtWork
+from nas.system.progress import timed
 
 
 def draw_architecture(run: Run) -> list[Path]:
@@ -22,4 +24,5 @@ def architecture(run: Run) -> dict:
 
 def report(run: Run) -> Path:
     """Writes `report.html` from what the run's folder holds."""
-    return write_report(run.folder)
+    with timed("report", run.folder), AtWork(run.folder, "evaluate"):  # which empties its folders of pictures first
+        return write_report(run.folder)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from nas.data.source import Source
-from nas.recipe import Recipe
-from nas.report.table import MISSING, Row, Table, as_markdown, millions, multiply_adds, percent
-from nas.run import DECIDES, RESULTS, Run
+from nas.report.numbers import MISSING, millions, multiply_adds, percent
+from nas.report.table import Row, Table, as_markdown
+from nas.run import RESULTS, Run
+from nas.stages.evaluate import evaluate
+from nas.stages.report import report
 from nas.stages.run import run_all
+from nas.stages.table_plan import Step, Training, plan
 from nas.stages.teach import teach
 from nas.study.published import Published
-from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
 
 FORMAT = 1
@@ -28,57 +29,102 @@ COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
 
 
 def reproduce(
-    rows: Sequence[Published], folder: Path, num_seeds: int = 1, overwrite: bool = False
+    rows: Sequence[Published],
+    folder: Path,
+    num_seeds: int = 1,
+    overwrite: bool = False,
+    say: Callable[[str], object] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Runs the rows, of equal recipes one, and trains each teacher once; gives the results.
+    """Runs the rows as `nas.stages.table_plan.plan` says; gives the results.
 
-    `folder/table.json` and `table.md` hold them after each run. Raises ValueError when no row's data set is there.
+    `folder/table.json` and `table.md` hold them after each run. `say` is told in a line what there is to do, before it
+    begins. Raises ValueError when no row's data set is there.
     """
-    if num_seeds < 1:
-        raise ValueError(f"seeds must be at least 1, not {num_seeds}")
-    absent = _absent({row.recipe.data for row in rows})
-    if all(row.recipe.data in absent for row in rows):
-        raise ValueError(next(iter(absent.values())))
-    runs: dict[Recipe, str] = {}
-    for row in rows:
-        runs.setdefault(row.recipe, _folder_name(row.name))
-    results: list[dict[str, Any]] = [
-        {
+    not_run = why_not_run(rows)
+    if len(not_run) == len(rows):
+        raise ValueError(next(iter(not_run.values())))
+    steps = plan([row for row in rows if row.name not in not_run], folder, num_seeds)
+    say(work_line(steps, folder))
+    results: dict[str, dict[str, Any]] = {
+        row.name: {
             "name": row.name,
             "paper": dict(row.paper),
             "data": type(row.recipe.data).__name__,
-            "not_run": absent.get(row.recipe.data),
+            "not_run": not_run.get(row.name),
+            "same_as": row.same_as or None,
             "runs": [],
         }
         for row in rows
-    ]
-    for number in range(num_seeds):
-        for row, result in zip(rows, results, strict=True):
-            if row.recipe.data in absent:
-                continue
-            recipe = replace(row.recipe, seed=row.recipe.seed + number)
-            run = Run(folder / f"{runs[row.recipe]}-seed{recipe.seed}", runs[row.recipe], _taught(recipe, folder))
-            is_first = row is next(each for each in rows if each.recipe == row.recipe)
-            metrics = run_all(run, overwrite and is_first)
-            measured = next(each for each in metrics["rows"] if each["role"] == row.role)
-            result["runs"].append({"folder": run.folder.name, "seed": recipe.seed, "data": metrics["data"], **measured})
-            write_json(folder / "table.json", {"format": FORMAT, "rows": results})
-            write_text(folder / "table.md", as_markdown(paper_against_measured(results)))
-    return results
+    }
+    done: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        metrics = _metrics(step, folder, overwrite, done)
+        measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
+        results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured})
+        _write(list(results.values()), notes(steps), folder)
+    return list(results.values())
+
+
+def why_not_run(rows: Sequence[Published]) -> dict[str, str]:
+    """By their names the rows that cannot be run, and why."""
+    absent = _absent({row.recipe.data for row in rows})
+    same = {row.name: f"it is the same as {row.same_as!r} as it was asked for" for row in rows if row.same_as}
+    return {row.name: absent[row.recipe.data] for row in rows if row.recipe.data in absent} | same
+
+
+def work_line(steps: Sequence[Step], folder: Path) -> str:
+    """How much there is to train and to measure, and what of it is finished, in one line."""
+    students = {step.student.folder: RESULTS["retrain"] for step in steps if step.student}
+    teachers = {step.teacher.folder: RESULTS["teach"] for step in steps if step.teacher}
+    finished = [sum((folder / name / file).exists() for name, file in each.items()) for each in (students, teachers)]
+    done = f" ({finished[0]} and {finished[1]} are finished)" if any(finished) else ""
+    trainings, taught = _counted(len(students), "training"), _counted(len(teachers), "teacher")
+    return f"{trainings} and {taught} to train{done}, {_counted(len(steps), 'row')} to measure, in {folder}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def plan_facts(steps: Sequence[Step]) -> dict[str, Any]:
+    """The plan as plain data."""
+    return {
+        "trainings": len({step.student.folder for step in steps if step.student}),
+        "teachers": len({step.teacher.folder for step in steps if step.teacher}),
+        "steps": [{"name": step.row.name} | _facts(step) for step in steps],
+    }
+
+
+def notes(steps: Sequence[Step]) -> list[str]:
+    """What a reader of the table should know of how its networks were trained."""
+    said = []
+    taught = [step for step in steps if step.student and step.teacher]
+    if any(step.teacher and step.teacher.recipe.seed != step.recipe.seed for step in taught):
+        said.append(
+            "The teacher is the same for all seeds of a student, trained with the first of them; rows about a teacher "
+            "have one for each seed."
+        )
+    if any(step.student and step.student.folder != step.folder for step in steps):
+        said.append("Rows that differ in the test images alone measure one network.")
+    return said
 
 
 def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     """Percent; of several seeds the mean and the lowest and highest."""
     columns = [f"{label} {whose}" for label in METRICS.values() for whose in ("paper", "measured")]
+    costs = [
+        text.column([result["runs"][0].get(key) if result["runs"] else None for result in results])
+        for key, text in COSTS.items()
+    ]
     rows = []
-    for result in results:
+    for result, *cost in zip(results, *costs, strict=True):
         cells = [
             cell
             for metric in METRICS
             for cell in (percent(result["paper"].get(metric)), _over_seeds(result["runs"], metric))
         ]
-        costs = [text(result["runs"][0].get(key)) if result["runs"] else MISSING for key, text in COSTS.items()]
-        rows.append(Row((result["name"] + (" (no data)" if result["not_run"] else ""), *cells, *costs)))
+        reason = f" (same as {result['same_as']})" if result["same_as"] else " (no data)" if result["not_run"] else ""
+        rows.append(Row((result["name"] + reason, *cells, *cost)))
     return Table(("network", *columns, "parameters", "MACs"), tuple(rows))
 
 
@@ -93,18 +139,51 @@ def _absent(sources: Iterable[Source]) -> dict[Source, str]:
     return reasons
 
 
-def _taught(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with its teacher trained: rows with the same teacher share one."""
-    if recipe.teacher is None or recipe.teacher.weights is not None:
-        return recipe
-    kind = fingerprint(*(getattr(recipe, name) for name in DECIDES["teach"]))[:8]
-    run = Run(folder / f"teacher-{kind}", "teacher", recipe)
+def _metrics(step: Step, folder: Path, overwrite: bool, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the step's networks are worth; `done` has the metrics of each folder that this call has measured."""
+    if step.folder in done:
+        return done[step.folder]
+    weights = _teacher_weights(step, folder)
+    trained_in = _run(step.student, weights, folder) if step.student else None
+    if trained_in and trained_in.folder.name not in done:
+        done[trained_in.folder.name] = run_all(trained_in, overwrite)
+    if step.folder not in done:
+        run = _run(Training(name=step.name, folder=step.folder, recipe=step.recipe), weights, folder)
+        done[step.folder] = evaluate(run, trained_in=trained_in)
+        report(run)
+    return done[step.folder]
+
+
+def _teacher_weights(step: Step, folder: Path) -> Path | None:
+    """Those of the step's teacher, once it is trained."""
+    if step.teacher is None:
+        return None
+    run = Run(folder / step.teacher.folder, step.teacher.name, step.teacher.recipe)
     teach(run)
-    return replace(recipe, teacher=replace(recipe.teacher, weights=run.folder / RESULTS["teach"]))
+    return run.folder / RESULTS["teach"]
 
 
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower().replace("+", " plus ")).strip("-")
+def _run(training: Training, weights: Path | None, folder: Path) -> Run:
+    """The run of `training`, under the teacher of the step's own if there is one."""
+    recipe = training.recipe
+    if weights is not None and recipe.teacher is not None:
+        recipe = replace(recipe, teacher=replace(recipe.teacher, weights=weights))
+    return Run(folder / training.folder, training.name, recipe)
+
+
+def _facts(step: Step) -> dict[str, Any]:
+    return {
+        "folder": step.folder,
+        "trained_in": step.student.folder if step.student else step.folder,
+        "teacher": step.teacher and step.teacher.folder,
+        "seed": step.recipe.seed,
+    }
+
+
+def _write(results: Sequence[Mapping[str, Any]], notes: Sequence[str], folder: Path) -> None:
+    write_json(folder / "table.json", {"format": FORMAT, "rows": results, "notes": notes})
+    table = as_markdown(paper_against_measured(results))
+    write_text(folder / "table.md", "\n\n".join([table.rstrip("\n"), *notes]) + "\n")
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]], metric: str) -> str:

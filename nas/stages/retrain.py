@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from nas.recipe import Recipe
 from nas.run import Run
+from nas.stages.again import Overwrite, started
 from nas.stages.teacher import run_teacher, teacher_path
 from nas.stages.train_and_save import train_and_save
 from nas.system.files import digest
@@ -14,10 +14,13 @@ from nas.training.build import build_network
 from students.space import StudentSpace
 
 
-def retrain(run: Run, overwrite: bool = False) -> None:
+def retrain(run: Run, overwrite: Overwrite = False) -> None:
     """Trains the student into `student.safetensors` and, if the recipe has one, its baseline from the labels alone."""
-    if not overwrite:
-        run.check(*retrained_stages(run.recipe))
+    with started(run, run.stages("retrain"), overwrite) as run:
+        _retrain(run)
+
+
+def _retrain(run: Run) -> None:
     architecture, recipe = run.architecture(), run.final_recipe()
     data = recipe.load()
     space = recipe.retrained.with_ids(len(data.identities))
@@ -27,7 +30,6 @@ def retrain(run: Run, overwrite: bool = False) -> None:
     settings = [] if recipe == run.recipe else [recipe.loss, recipe.retrain]
     stage = run.begin(
         "retrain",
-        overwrite,
         len(data.identities),
         architecture.hash if architecture else None,
         digest(weights) if weights else None,
@@ -37,17 +39,12 @@ def retrain(run: Run, overwrite: bool = False) -> None:
         network = build_network(space, architecture, data.identities, recipe.retrain, recipe.seed)
         train_and_save(run, stage, network, data, recipe.retrain, recipe.loss, run_teacher(run, data, stage))
     if recipe.baseline is not None:
-        _train_baseline(run, overwrite, recipe.baseline.with_ids(len(data.identities)), data)
+        _train_baseline(run, recipe.baseline.with_ids(len(data.identities)), data)
 
 
-def retrained_stages(recipe: Recipe) -> list[str]:
-    """The stages that `nas retrain` does."""
-    return ["retrain"] if recipe.baseline is None else ["retrain", "baseline"]
-
-
-def _train_baseline(run: Run, overwrite: bool, space: StudentSpace, data: Any) -> None:
+def _train_baseline(run: Run, space: StudentSpace, data: Any) -> None:
     recipe = run.recipe
-    stage = run.begin("baseline", overwrite, len(data.identities))
+    stage = run.begin("baseline", len(data.identities))
     if stage is not None:
         training = replace(recipe.retrain, pretrained="")
         network = build_network(space, None, data.identities, training, recipe.seed)

@@ -13,6 +13,7 @@ import torch
 
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
+from nas.stages.again import Overwrite, started
 from nas.stages.search_entry import student_cost
 from nas.stages.search_result import FORMAT, FOUND, SHOWN, student_key
 from nas.stages.teacher import run_teacher, teacher_path
@@ -29,17 +30,23 @@ from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
 
-def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
+def search(run: Run, overwrite: Overwrite = False, num_workers: int = 1) -> None:
     """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front).
 
     Further workers are processes of their own, which share the trials with this one; a script that wants some calls
     this below `if __name__ == "__main__":`, see `nas.system.processes`.
     """
+    with started(run, ["search"], overwrite) as run:
+        _search(run, num_workers)
+
+
+def _search(run: Run, num_workers: int) -> None:
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
     check_search(recipe)
-    if num_workers < 1 or (num_workers > 1 and not isinstance(recipe.strategy, DiscreteSearch)):
+    shared = isinstance(recipe.strategy, DiscreteSearch)
+    if num_workers < 1 or (num_workers > 1 and not shared):
         raise ValueError(
             f"--workers must be 1, or more for a strategy that tries whole architectures, not {num_workers} "
             f"with {type(recipe.strategy).__name__}"
@@ -47,7 +54,7 @@ def search(run: Run, overwrite: bool = False, num_workers: int = 1) -> None:
     data = recipe.load()
     space = searched_space(recipe, len(data.identities))
     weights = teacher_path(run)
-    stage = run.begin("search", overwrite, len(data.identities), digest(weights) if weights else None)
+    stage = run.begin("search", len(data.identities), digest(weights) if weights else None, shared=shared)
     if stage is None:
         return
     torch.manual_seed(recipe.seed)

@@ -10,6 +10,7 @@ import torch
 
 from nas.models.network import Network
 from nas.run import Run
+from nas.stages.again import Overwrite, started
 from nas.stages.teacher import asked_maps, rehearse
 from nas.stages.train_and_save import save_result, train_and_save
 from nas.system.files import digest
@@ -19,11 +20,16 @@ from teachers.ensemble import Ensemble, EnsembleNet
 from teachers.teacher import check_identities
 
 
-def teach(run: Run, overwrite: bool = False) -> None:
+def teach(run: Run, overwrite: Overwrite = False) -> None:
     """Trains the recipe's teacher into `teacher.safetensors`, or joins its members there.
 
     Goes on where a killed process stopped.
     """
+    with started(run, ["teach"], overwrite) as run:
+        _teach(run)
+
+
+def _teach(run: Run) -> None:
     recipe = run.recipe
     if recipe.teacher is None:
         raise ValueError(f"the recipe {run.name!r} has no teacher")
@@ -35,7 +41,7 @@ def teach(run: Run, overwrite: bool = False) -> None:
     if not teacher.members and (maps := asked_maps(recipe)):
         with torch.device("meta"):
             rehearse(recipe, space.student(), len(data.identities), maps)
-    stage = run.begin("teach", overwrite, *(digest(_existing(path)) for path in teacher.members))
+    stage = run.begin("teach", *(digest(_existing(path)) for path in teacher.members))
     if stage is None:
         return
     if teacher.members:

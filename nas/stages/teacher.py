@@ -59,6 +59,6 @@ def teacher_path(run: Run) -> Path | None:
     if not path.is_file():
         raise ValueError(
             f"the teacher's weights {path} do not exist: `nas teach {run.name} --out {run.folder}` trains "
-            "them, --teacher.weights takes those of an earlier run"
+            "them, --teacher.weights RUN/teacher.safetensors takes those of an earlier run"
         )
     return path

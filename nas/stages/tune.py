@@ -7,6 +7,7 @@ student alone: nothing is searched, and no baseline is trained.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,16 +20,19 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nas.errors import NonFiniteLoss
+from nas.ranges import Name, OpenShare, Positive, Ranged
 from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
 from nas.stages.teacher import run_teacher
+from nas.study.progress import TrialProgress
 from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, lock, open_storage, retry, unreachable
+from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.config import apply_overrides, portable
+from nas.system.locks import locked
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 
@@ -36,6 +40,8 @@ DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "eva
 """The fields of a recipe that a trial's value depends on."""
 TRIALS = 20
 POLL_S = 1.0
+TELL_S = 5.0
+"""Between looks at which trials have ended."""
 
 
 class Measures(Protocol):
@@ -49,16 +55,17 @@ class Measures(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
+class Tuning(Ranged):
     """What decides a study beside its recipe."""
 
-    space: str
+    space: Name
     sampler: Literal["grid", "tpe", "nsga2"] = "tpe"
     pruner: Literal["none", "median", "hyperband"] = "none"
-    held_out: float = 0.2
+    held_out: OpenShare = 0.2
     """Share of the training identities that proposals are measured on."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sampler == "nsga2" and self.pruner != "none":
             raise ValueError(
                 f"--pruner {self.pruner} needs one objective, and nsga2 has two (mAP, MACs): "
@@ -71,7 +78,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(Ranged):
     """Where a study is: its results' folder, the storage that its workers share, and its name there."""
 
     folder: Path
@@ -79,7 +86,7 @@ class Place:
     """A database's address, or a file; empty: `study.db` in the folder."""
     study: str = ""
     """Empty: the folder's name."""
-    grace_s: float = 60.0
+    grace_s: Positive = 60.0
     """Seconds without a sign of life after which a trial's worker is taken for dead, and its work done again."""
 
     @property
@@ -115,13 +122,34 @@ class Tuner:
             if not self.queue.num_open:
                 return
             measures = prepare(self.run)
-            while self.queue.num_open:
-                self.queue.release_lost()
-                trial = self.queue.claim()
+            while retry(lambda: self.queue.num_open):
+                retry(self.queue.release_lost)
+                trial = retry(self.queue.claim)
                 if trial is None:  # the others are at work; one of them may die
+                    retry(self.queue.fill)  # what the storage was not there for when a trial was lost
                     time.sleep(min(POLL_S, self.place.grace_s / 4))
                 else:
                     self._try(trial, measures)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """While inside, each trial that ends is said in a line, whoever worked at it."""
+        progress, over = TrialProgress(self.study, len(self.queue.places), self.place.folder), threading.Event()
+
+        def watch() -> None:
+            while not over.wait(TELL_S):
+                with suppress(*UNREACHABLE):  # who works at the trials will say so
+                    progress.tell()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        with self._reached():
+            progress.tell()
 
     def _check(self) -> None:
         """Raises ValueError for what cannot be tuned."""
@@ -159,15 +187,15 @@ class Tuner:
             self._tell(trial, state, None if score.pruned else values)
 
     def _measured(self, trial: Trial, measures: Measures) -> Score:
-        proposal = self.space.propose(self.recipe, trial, measures.num_ids)
-        trial.set_user_attr("changes", proposal.overrides)
-        if proposal.architecture:
-            trial.set_user_attr("architecture", proposal.architecture.to_dict())
+        proposal = retry(lambda: self.space.propose(self.recipe, trial, measures.num_ids))
+        retry(lambda: trial.set_user_attr("changes", proposal.overrides))
+        if architecture := proposal.architecture:
+            retry(lambda: trial.set_user_attr("architecture", architecture.to_dict()))
         file = self.recipe.architecture
         folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
         score = measures(
             apply_overrides(self.recipe, proposal.overrides),
-            proposal.architecture or (read_architecture(file) if file else None),
+            architecture or (read_architecture(file) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )
@@ -235,7 +263,7 @@ def taught(run: Run) -> Trainer:
     """What trains proposals, once the run's teacher is trained; of several processes in its folder one trains it."""
     teacher = run.recipe.teacher
     if teacher is not None and teacher.weights is None:
-        with lock(run.folder / "teach.lock"):
+        with locked(run.folder / "teach.lock"):
             teach(run)
     recipe = run.recipe
     data = recipe.load()

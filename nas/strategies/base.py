@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 from torch import Tensor, nn
 
 from nas.losses.base import Losses
+from nas.ranges import Ranged
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -161,21 +162,34 @@ class SearchResult:
         return self.ranked[0][1]
 
 
-def check_minutes(minutes: float | None) -> None:
-    """Raises ValueError for a budget of no time."""
-    if minutes is not None and minutes <= 0:
-        raise ValueError(f"minutes must be above 0, or None for no limit, not {minutes}")
-
-
-class Strategy(ABC):
+class Strategy(Ranged, ABC):
     """A way to search: a frozen dataclass of its constants, and one method."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     epochs: int
     minutes: float | None
+    by_trials: ClassVar[bool] = False
+    """Whether `epochs` are those of each of its `trials`, not of the whole search."""
 
-    def check(self, space: SearchSpace) -> None:  # noqa: B027 - most can decide everything
+    @property
+    def budget(self) -> str:
+        """In words."""
+        epochs = f"{self.epochs} epochs"
+        return f"{getattr(self, 'trials', 0)} trials of {epochs}" if self.by_trials else epochs
+
+    def counts_like(self, other: Strategy) -> bool:
+        """Whether epochs mean the same to both."""
+        return self.by_trials == other.by_trials
+
+    def with_budget_of(self, other: Strategy) -> Self:
+        """The same in the place of `other`: with its minutes and, where they mean the same, its epochs and trials."""
+        counts = ("epochs", "trials") if self.counts_like(other) else ()
+        shared = [name for name in (*counts, "minutes") if hasattr(self, name) and hasattr(other, name)]
+        budget: dict[str, Any] = {name: getattr(other, name) for name in shared}
+        return replace(self, **budget)
+
+    def check(self, space: SearchSpace) -> None:
         """Raises ValueError naming what this strategy cannot decide in `space`. Nothing is allocated."""
 
     def small(self) -> Self:

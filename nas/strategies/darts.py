@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 import torch
 
-from nas.strategies.base import Loop, Objective, SearchResult, Stage, Strategy, check_minutes
+from nas.ranges import AboveOne, Count, CountOrZero, NonNegative, Positive
+from nas.strategies.base import Loop, Objective, SearchResult, Stage, Strategy
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
 from nas.strategies.health import health
@@ -29,62 +30,52 @@ class DARTS(Strategy):
     weights on a training batch, then the alphas on a validation batch (Algorithm 1).
     """
 
-    epochs: int = 200
-    minutes: float | None = None
+    epochs: Count = 200
+    minutes: Positive | None = None
     """The search ends with the epoch in which it has taken that long. Rates and temperatures are those of `epochs`."""
     order: Literal[1, 2] = 1
     """2: the gradient of the validation loss through one weight step (DARTS, Eq. 7)."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
-    warmup_epochs: int = 0
+    warmup_epochs: CountOrZero = 0
     """Epochs at the start in which the alphas rest."""
-    clip: float | None = 5.0
+    clip: Positive | None = 5.0
     """Largest norm of the weights' gradient."""
-    max_skips: int | None = None
+    max_skips: CountOrZero | None = None
     """Most identities in a derived cell of each kind."""
-    collapse_skips: int | None = None
+    collapse_skips: Count | None = None
     """Stop when an epoch's predicted cell of any kind has this many identities (DARTS+ stops at 2)."""
-    eigenvalue_every: int = 0
+    eigenvalue_every: CountOrZero = 0
     """Epochs between measurements of the largest eigenvalue of the validation loss's Hessian by the alphas; 0: none."""
-    eigenvalue_growth: float | None = None
+    eigenvalue_growth: AboveOne | None = None
     """Stop when that eigenvalue's mean grows by this factor from one window to the next, and derive from the alphas of
     before (RobustDARTS: 1.3)."""
-    eigenvalue_window: int = 5
+    eigenvalue_window: Count = 5
     """Measurements in a window (RobustDARTS)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
     """What `cost_weight` is for: multiply-adds, or the time for one image as measured on this machine."""
-    cost_weight: float = 0.0
+    cost_weight: NonNegative = 0.0
     """Weight in the alphas' loss of the expected cost of one image, for each 10^9 multiply-adds or each ms."""
-    target_multiply_adds: float | None = None
+    target_multiply_adds: Positive | None = None
     """With it, `cost_weight` is the weight of their relative distance from this."""
-    target_latency_ms: float | None = None
+    target_latency_ms: Positive | None = None
     """The same for the time."""
     latency_table: Path | None = None
     """Where the times of the candidates are read from, or written to if no file is there, so that several runs share
     them; None: each run measures its own."""
-    num_ranked: int = 20
+    num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
     """The exact mixed operation that keeps less for the backward pass."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or not 0 <= self.num_resting < self.epochs:
-            raise ValueError(
-                f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and {self.num_resting}"
-            )
+        super().__post_init__()
+        if self.num_resting >= self.epochs:
+            raise self.out_of_range("warmup_epochs", f"be below epochs, {self.epochs}")
         if self.order == 2 and not isinstance(self.weights, SGD):
             raise ValueError("order=2 differentiates through a step of SGD: use SGD for the weights, or order=1")
-        if self.eigenvalue_every < 0 or self.eigenvalue_window < 1:
-            raise ValueError(
-                "eigenvalue_every must be at least 0 and eigenvalue_window at least 1, not "
-                f"{self.eigenvalue_every} and {self.eigenvalue_window}"
-            )
-        if self.eigenvalue_growth is not None and (self.eigenvalue_growth <= 1 or not self.eigenvalue_every):
-            raise ValueError(
-                "eigenvalue_growth must be above 1 and needs eigenvalue_every >= 1, not "
-                f"{self.eigenvalue_growth} and {self.eigenvalue_every}"
-            )
-        check_minutes(self.minutes)
+        if self.eigenvalue_growth is not None and not self.eigenvalue_every:
+            raise self.out_of_range("eigenvalue_every", "be at least 1 where eigenvalue_growth is given")
         self._check_cost()
 
     def _check_cost(self) -> None:
@@ -96,11 +87,8 @@ class DARTS(Strategy):
         for name, cost in needed.items():
             if getattr(self, name) is not None and self.cost != cost:
                 raise ValueError(f"{name} needs cost={cost!r}, not {self.cost!r}")
-        if self.cost_weight < 0 or (self._target is not None and not (self._target > 0 and self.cost_weight)):
-            raise ValueError(
-                f"cost_weight must be at least 0, and target_{self.cost} above 0 with a cost_weight "
-                f"above 0, not {self.cost_weight} and {self._target}"
-            )
+        if self._target is not None and not self.cost_weight:
+            raise self.out_of_range("cost_weight", f"be above 0 where target_{self.cost} is given")
         if self.cost == "latency_ms" and not self.cost_weight:
             raise ValueError("cost='latency_ms' needs a cost_weight above 0: without it no time is measured")
 

@@ -7,12 +7,13 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
-from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy, check_minutes
+from nas.ranges import Count, Positive, TwoOrMore
+from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy
 from nas.strategies.board import Board, Proposer, Trial, known
 from nas.strategies.halving import Halving
 from search_spaces.architecture import Architecture
@@ -30,32 +31,27 @@ class DiscreteSearch(Strategy):
     its score and takes no time. Several processes with the same journal share the trials; alone, the seed decides all.
     """
 
-    epochs: int = 10
+    by_trials: ClassVar[bool] = True
+    epochs: Count = 10
     """Epochs that each trial trains."""
-    trials: int = 100
+    trials: Count = 100
     """The most architectures to try."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """No trial begins after the trials took that long together."""
     pruning: Literal["none", "halving", "hyperband"] = "none"
     """Whether a trial that is poor on its way stops early. Its value of then is what the strategy learns from."""
-    factor: int = 3
+    factor: TwoOrMore = 3
     """Of successive halving: one of so many trials goes on."""
-    num_ranked: int = 20
+    num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.trials, self.num_ranked) < 1:
-            raise ValueError(
-                "epochs, trials and num_ranked must be at least 1, not "
-                f"{self.epochs}, {self.trials} and {self.num_ranked}"
-            )
-        check_minutes(self.minutes)
+        super().__post_init__()
         if self.pruning != "none" and self.epochs < 2:
             raise ValueError(
                 f"--strategy.pruning {self.pruning} stops trials after their first epoch or later, and "
                 "each has one: give --strategy.epochs 2 or more"
             )
-        self._halving()
 
     @abstractmethod
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:

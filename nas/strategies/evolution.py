@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.ranges import Count
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
@@ -23,17 +24,15 @@ class Evolution(DiscreteSearch):
     Population and sample are for some hundred trials, and a quarter competes, as in the paper: 100 and 25, for 20,000.
     """
 
-    population: int = 20
+    population: Count = 20
     """The first of them are drawn by chance."""
-    sample: int = 5
+    sample: Count = 5
     """How many compete to be the parent; drawn without one coming up twice."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.sample <= self.population:
-            raise ValueError(
-                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
-            )
+        if self.sample > self.population:
+            raise self.out_of_range("sample", f"be at most the population, {self.population}")
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Generations:
         return Generations(space, rng, self.population, self.sample)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nas.ranges import Positive
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
 from search_spaces.relaxed import Supernet
@@ -22,9 +23,9 @@ class GDAS(DARTS):
     """
 
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3))
-    first_tau: float = 10.0
+    first_tau: Positive = 10.0
     """The Gumbel-softmax's temperature in the first epoch; it falls linearly."""
-    last_tau: float = 0.1
+    last_tau: Positive = 0.1
     """The same in the last epoch."""
 
     def __post_init__(self) -> None:
@@ -34,8 +35,6 @@ class GDAS(DARTS):
                 "GDAS draws another network in each forward pass, so second derivatives mean nothing: use "
                 "order=1 and eigenvalue_every=0, or DARTS"
             )
-        if min(self.first_tau, self.last_tau) <= 0:
-            raise ValueError(f"first_tau and last_tau must be above 0, not {self.first_tau} and {self.last_tau}")
 
     def supernet(self, space: SearchSpace) -> DrawnSupernet:
         return DrawnSupernet.of(space, folded=self.folded)

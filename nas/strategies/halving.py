@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from nas.ranges import Count, Ranged, TwoOrMore
+
 
 @dataclass(frozen=True, kw_only=True)
-class Halving:
+class Halving(Ranged):
     """After `factor`, `factor`^2 ... epochs a trial goes on if it is among the best `1 / factor` that came so far.
 
     Nobody waits for anybody: the first one to get there goes on (the stopping form of ASHA, as in Ray and Optuna).
@@ -16,13 +18,9 @@ class Halving:
     """
 
     kind: Literal["halving", "hyperband"] = "halving"
-    factor: int = 3
-    epochs: int
+    factor: TwoOrMore = 3
+    epochs: Count
     """That a trial trains in full."""
-
-    def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ValueError(f"the factor of successive halving must be at least 2, not {self.factor}")
 
     @property
     def all_rungs(self) -> list[int]:

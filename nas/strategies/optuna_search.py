@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nas.ranges import TwoOrMore
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
@@ -28,15 +29,8 @@ class OptunaSearch(DiscreteSearch):
     """
 
     sampler: Literal["tpe", "gp", "nsga2"] = "tpe"
-    population: int = 20
+    population: TwoOrMore = 20
     """Of NSGA-II."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampler not in ("tpe", "gp", "nsga2"):
-            raise ValueError(f"the sampler must be tpe, gp or nsga2, not {self.sampler!r}")
-        if self.population < 2:
-            raise ValueError(f"NSGA-II needs a population of at least 2, not {self.population}")
 
     def check(self, space: SearchSpace) -> None:
         if find_spec("optuna") is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.ranges import Count, CountOrZero
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
 from search_spaces.pick import Edges, Make
@@ -24,17 +25,12 @@ class PCDARTS(DARTS):
     the weights' SGD is DARTS's here.
     """
 
-    epochs: int = 50
+    epochs: Count = 50
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3))
-    warmup_epochs: int | None = None  # type: ignore[assignment] # read by num_resting alone
+    warmup_epochs: CountOrZero | None = None  # type: ignore[assignment] # read by num_resting alone
     """Epochs at the start in which the alphas rest; None: 3 of 10 (the paper: 15 of 50)."""
-    num_parts: int = 4
+    num_parts: Count = 4
     """K: the candidates see the first 1/K of the channels, the rest passes by."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_parts < 1:
-            raise ValueError(f"num_parts must be at least 1, not {self.num_parts}")
 
     @property
     def num_resting(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.ranges import Positive, ShareBelowOne
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture, Value
@@ -22,15 +23,10 @@ class Reinforce(DiscreteSearch):
     is plain ascent, not Adam.
     """
 
-    lr: float = 0.2
+    lr: Positive = 0.2
     """Of the logits, for each spread that a reward is above the baseline."""
-    memory: float = 0.9
+    memory: ShareBelowOne = 0.9
     """Share of the old baseline that each trial keeps; the rest is its own reward."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.lr <= 0 or not 0 <= self.memory < 1:
-            raise ValueError(f"lr must be above 0 and memory in [0, 1), not {self.lr} and {self.memory}")
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Learner:
         return Learner(space, Policy(rng), self.lr, self.memory)

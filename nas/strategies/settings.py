@@ -8,10 +8,11 @@ from typing import Literal
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.losses.base import Loss
+from nas.ranges import Name, Ranged, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class Search(Ranged):
     """The two halves of a search. The defaults are KDAS-ReID's (section 4.2.1)."""
 
     sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
@@ -22,15 +23,11 @@ class Search:
     """What the alphas minimise; None: what the weights do (the paper)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
     """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
-    parameters: str | None = None
+    parameters: Name | None = None
     """What is searched together with the architecture, by the name that `nas tune --parameters` takes:
     distillation, fast_reid, vrkd."""
-    num_measured_ids: int | None = None
+    num_measured_ids: TwoOrMore | None = None
     """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
-
-    def __post_init__(self) -> None:
-        if self.num_measured_ids is not None and self.num_measured_ids < 2:
-            raise ValueError(f"at least 2 identities must be measured on, not {self.num_measured_ids}")
 
     def small(self) -> Search:
         """The same with small batches."""

@@ -14,8 +14,9 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
+from nas.ranges import Count, CountOrZero, Positive
 from nas.strategies.autograd import learning_paused
-from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy, check_minutes
+from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy
 from nas.strategies.board import Trial, known
 from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
@@ -34,45 +35,37 @@ class SinglePath(Strategy):
     one fifth; parents compete as in regularised evolution, where the paper crosses the ten best.
     """
 
-    epochs: int = 120
+    epochs: Count = 120
     """In which the supernet is trained."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
-    clip: float | None = 5.0
+    clip: Positive | None = 5.0
     """Largest norm of the weights' gradient."""
     fair: bool = False
     """A step takes as many paths as the widest decision has answers, and each answer equally often (strict fairness,
     Chu et al. 2021). Where a node keeps some of its inputs, these are drawn by chance for each path."""
-    trials: int = 200
+    trials: Count = 200
     """Architectures that evolution scores."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """No trial begins after the search has taken that long, but for the first, and none is retrained; the weights train
     all their epochs."""
-    population: int = 20
-    sample: int = 5
+    population: Count = 20
+    sample: Count = 5
     """How many of the population compete to be the parent."""
-    recalibration: int = 10
+    recalibration: Count = 10
     """Training batches from which a path's BatchNorms take their statistics."""
-    num_retrained: int = 0
+    num_retrained: CountOrZero = 0
     """Architectures, from the best to the worst tried, that are trained from scratch at the end for Kendall's tau
     between their scores with shared and with own weights."""
-    retrained_epochs: int = 10
-    num_ranked: int = 20
+    retrained_epochs: Count = 10
+    num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
 
     def __post_init__(self) -> None:
-        check_minutes(self.minutes)
-        counts = ("epochs", "trials", "recalibration", "retrained_epochs", "num_ranked")
-        if wrong := [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
-            raise ValueError(f"{', '.join(counts)} must be at least 1, not {', '.join(wrong)}")
-        if not 1 <= self.sample <= self.population:
-            raise ValueError(
-                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
-            )
-        if self.num_retrained != 0 and not 2 <= self.num_retrained <= self.trials:
-            raise ValueError(
-                "num_retrained must be 0, or from 2 to trials to have a rank correlation, not "
-                f"{self.num_retrained} with {self.trials} trials"
-            )
+        super().__post_init__()
+        if self.sample > self.population:
+            raise self.out_of_range("sample", f"be at most the population, {self.population}")
+        if self.num_retrained == 1 or self.num_retrained > self.trials:
+            raise self.out_of_range("num_retrained", f"be 0, or from 2 to trials, {self.trials}, to be ranked")
 
     def small(self) -> Self:
         return replace(self, epochs=2, trials=3, recalibration=2)

@@ -63,6 +63,7 @@ class JointSpace(SearchSpace):
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown name, and for settings that the recipe does not have."""
+        super().__post_init__()
         if Space.named(self.parameters, self.recipe).has_architecture:
             raise ValueError(
                 f"--search.parameters {self.parameters} asks for an architecture, which the search does anyway: "

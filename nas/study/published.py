@@ -18,3 +18,5 @@ class Published:
     """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `mAP`); empty where the paper has a curve alone."""
     role: str = "student"
     """Which of the run's networks the row is about."""
+    same_as: str = ""
+    """The name of an earlier row that it would be equal to, although the paper's are not: it is not run."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,12 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.report.numbers import MISSING, general, multiply_adds, percent, setting
 from nas.report.pareto import front
-from nas.report.table import MISSING, Row, Table, general, multiply_adds, percent
+from nas.report.table import Row, Table
 from nas.report.tuning import write_tuning_report
 from nas.study.overrides import write_overrides
+from nas.system.csv_text import csv_text
 from nas.system.files import write_json, write_text
 from search_spaces.architecture import Architecture
 
@@ -115,26 +115,22 @@ def importances(study: Study) -> dict[str, float]:
 def trial_table(found: dict[str, Any]) -> Table:
     """A row for each trial, in the order of the ranks; an architecture as its hash."""
     rows = found["trials"]
-    with_cost = len(found["objectives"]) > 1
+    columns = {
+        "rank": [str(place) if row["state"] == "complete" else MISSING for place, row in enumerate(rows, 1)],
+        "trial": [str(row["trial"]) for row in rows],
+        "state": [row["state"] for row in rows],
+        "mAP": percent.column([row["mAP"] for row in rows]),
+        "MACs": multiply_adds.column([row["multiply_adds"] for row in rows]),
+        "minutes": general.column([row["minutes"] for row in rows]),
+    }
+    if len(found["objectives"]) == 1:
+        del columns["MACs"]
     asked = _asked(rows)
-    columns = ("rank", "trial", "state", "mAP", *["MACs"] * with_cost, "minutes", *asked)
+    cells = zip(*columns.values(), *(_cells(rows, key) for key in asked), strict=True)
     return Table(
-        columns=columns,
-        rows=tuple(
-            Row(
-                (
-                    str(place) if row["state"] == "complete" else MISSING,
-                    str(row["trial"]),
-                    row["state"],
-                    percent(row["mAP"]),
-                    *[multiply_adds(row["multiply_adds"])] * with_cost,
-                    general(row["minutes"]),
-                    *(_cell(row, key) for key in asked),
-                ),
-                best=row["best"],
-            )
-            for place, row in enumerate(rows, 1)
-        ),
+        columns=(*columns, *asked),
+        rows=tuple(Row(each, best=row["best"]) for row, each in zip(rows, cells, strict=True)),
+        text=("state",),
     )
 
 
@@ -151,20 +147,19 @@ def _is_decision(row: dict, key: str) -> bool:
     return key in decisions or key.partition("<")[0].removesuffix(".inputs") in decisions
 
 
-def _cell(row: dict, key: str) -> str:
+def _cells(rows: Sequence[dict], key: str) -> list[str]:
+    """A parameter's column."""
     if key == "architecture":
-        return Architecture.from_dict(row["architecture"]).hash if row["architecture"] else MISSING
-    value = row["params"].get(key)
-    return MISSING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        found = [row["architecture"] for row in rows]
+        return [Architecture.from_dict(each).hash if each else MISSING for each in found]
+    values = [row["params"].get(key) for row in rows]
+    write = setting.beside(value for value in values if isinstance(value, float))
+    return [MISSING if value is None else write(value) if isinstance(value, float) else str(value) for value in values]
 
 
 def as_csv(rows: Sequence[dict]) -> str:
     """The trials as a table with a column for each parameter."""
     columns = ["trial", "state", "best", "mAP", "multiply_adds", "parameters", "minutes", "worker", "why"]
     params = list(dict.fromkeys(key for row in rows for key in row["params"]))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, *params])
-    for row in rows:
-        writer.writerow([*(row[column] for column in columns), *(row["params"].get(key) for key in params)])
-    return file.getvalue()
+    cells = [[*(row[column] for column in columns), *(row["params"].get(key) for key in params)] for row in rows]
+    return csv_text([[*columns, *params], *cells])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,10 +18,12 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from nas.errors import first_line, without_secrets
 from nas.system.config import differences
+from nas.system.locks import locked
 
 NAME = "study.db"
 LOCK = ".flock"
@@ -34,11 +37,6 @@ UNREACHABLE = (SQLAlchemyError, StorageInternalError)
 
 T = TypeVar("T")
 Direction = Literal["minimize", "maximize"]
-
-
-def hide_password(address: str) -> str:
-    """The address as messages may show it: without its password."""
-    return make_url(address).render_as_string(hide_password=True) if "://" in address else address
 
 
 def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
@@ -55,26 +53,13 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
         Path(address).parent.mkdir(parents=True, exist_ok=True)
         kernel_lock: Any = KernelLock(Path(f"{address}{LOCK}"))  # the class that Optuna names for it is private
         return JournalStorage(JournalFileBackend(address, kernel_lock))
-    except ArgumentError:
-        raise ValueError(
-            "a storage is a file, or an address like postgresql://user:password@host/database; the one given is neither"
-        ) from None
     except ImportError as error:
         raise ValueError(
-            f"the driver of {hide_password(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
+            f"the driver of {without_secrets(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
             "comes with pip install 'nas-reid[tune]'"
         ) from None
     except (*UNREACHABLE, OSError) as error:
         raise unreachable(address, error) from None
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Of several processes on one file system, one at a time is inside; `path` is the lock's file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class KernelLock:
@@ -85,7 +70,7 @@ class KernelLock:
         self.stack = ExitStack()
 
     def acquire(self) -> bool:
-        self.stack.enter_context(lock(self.path))
+        self.stack.enter_context(locked(self.path))
         return True
 
     def release(self) -> None:
@@ -93,16 +78,22 @@ class KernelLock:
 
 
 def _sqlite(path: str) -> RDBStorage:
-    """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row."""
-    with lock(Path(f"{path}{LOCK}")):  # two at once would make the same tables
-        waits = {"timeout": 60, "isolation_level": None}
-        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": waits})
+    """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row.
+
+    The path goes to SQLite as it is: in an address `?`, `#` and `%` would mean something.
+    """
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+
+    with locked(Path(f"{path}{LOCK}")):  # two at once would make the same tables
+        storage = RDBStorage("sqlite:///of-connect", engine_kwargs={"creator": connect})
     event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
 
 
 def _database(address: str) -> RDBStorage:
-    url = make_url(address)
+    url = _url(address)
     if url.drivername == "postgresql":
         url = url.set(drivername=DRIVER)
     waits = {"connect_timeout": 10} if url.drivername == DRIVER else {}
@@ -110,24 +101,52 @@ def _database(address: str) -> RDBStorage:
     return retry(lambda: RDBStorage(text, engine_kwargs=engine), MAKING_S)
 
 
+def _url(address: str) -> URL:
+    """Raises ValueError, which does not quote what may hold a password."""
+    try:
+        return make_url(address)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "a storage is a file, or an address like postgresql://user:password@host:5432/database; the one given is "
+            "neither. In a password, @ is written %40, / is %2F and : is %3A"
+        ) from None
+
+
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
-    reason = str(error.__cause__ or error).strip().partition("\n")[0]
+    reason = first_line(error.__cause__ or error)
+    for secret in _secrets(address):
+        reason = reason.replace(secret, "***")
     return ValueError(
-        f"the study's storage {hide_password(address)} cannot be reached: {reason}. What was told to it is "
+        f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
         "there, and the same command goes on: start the database, or take a file with --storage FILE"
     )
 
 
+def _secrets(address: str) -> list[str]:
+    """The passwords in an address."""
+    if "://" not in address:
+        return []
+    url = _url(address)
+    asked = [text for name, text in url.query.items() if "password" in name and isinstance(text, str)]
+    return [secret for secret in (url.password, *asked) if secret]
+
+
 def retry(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
-    """What `call` returns, tried again for some time while its storage is away."""
+    """What `call` returns, tried again for some time while its storage is away, which a warning says."""
     end, pause = time.monotonic() + seconds, 0.5
     while True:
         try:
             return call()
-        except UNREACHABLE:
+        except UNREACHABLE as error:
             if time.monotonic() > end:
                 raise
+            if seconds == PATIENCE_S:
+                warnings.warn(
+                    f"the study's storage is away, and asked again for up to {seconds / 60:.0f} minutes: "
+                    f"{first_line(error.__cause__ or error)}",
+                    stacklevel=2,
+                )
         time.sleep(pause)
         pause = min(2 * pause, 30.0)
 
@@ -153,7 +172,7 @@ def join_study(
         study.set_user_attr("facts", dict(facts))
     elif changes := differences(held, dict(facts)):
         raise ValueError(
-            f"the study {name!r} in {hide_password(address)} is of the recipe {held['recipe']!r} in the space "
+            f"the study {name!r} in {without_secrets(address)} is of the recipe {held['recipe']!r} in the space "
             f"{held['space']!r}"
             f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
             "another folder, or --study another name"

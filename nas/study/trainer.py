@@ -40,7 +40,7 @@ class Trainer:
         """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""
         shutil.rmtree(folder, ignore_errors=True)
         task, training = recipe.task, recipe.retrain
-        stage = Stage(folder, "retrain", "", recipe.machine)
+        stage = Stage(folder, "retrain", "", recipe.machine, tells=False)
         space = recipe.retrained.with_ids(self.num_ids)
         network = build_network(space, architecture, self.data.identities, training, recipe.seed)
         batches = task.batches(self.data, self.part, training, recipe.seed, stage)

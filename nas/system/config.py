@@ -20,6 +20,9 @@ from nas.system.version1 import with_version1_names
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
 
+OF_TEST = {"of_test": True}
+"""Metadata of a field that decides what is measured on, and nothing of what is trained."""
+
 
 def encode(value: object) -> Any:
     """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
@@ -102,6 +105,16 @@ def portable(value: object) -> Any:
     """`encode` without the folders that paths stand in and without fields that have no effect: the same on a machine
     that keeps its data elsewhere and has another amount of memory."""
     return _encoded(value, lambda path: path.name, lambda field: field.metadata.get("effect", True))
+
+
+def training_key(*values: object) -> str:
+    """A text that is the same for configurations that train the same: they differ in fields without effect, or of the
+    test split, alone."""
+
+    def is_trained_on(field: dataclasses.Field) -> bool:
+        return field.metadata.get("effect", True) and not field.metadata.get("of_test", False)
+
+    return json.dumps([_encoded(value, str, is_trained_on) for value in values], sort_keys=True)
 
 
 def fingerprint(*values: object) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nas.errors import noted_command
+
 
 def environment(processor: str) -> dict[str, Any]:
     """Where and with what a run was made, on a machine with this `processor`."""
     return {
-        "command": shlex.join(["nas", *sys.argv[1:]]),
+        "command": noted_command(),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from io import FileIO
 from pathlib import Path
 
 from nas.errors import SaveError
-from nas.system.files import parse_object
+from nas.system.files import parse_object, sealed
+from nas.system.locks import try_lock, wait_for_lock, warn_of_no_locks
 
 
 class FileJournal:
@@ -30,7 +30,7 @@ class FileJournal:
     def lock(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b", buffering=0) as self._file:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            wait_for_lock(self._file.fileno(), self.path)
             yield
         self._file = None
 
@@ -51,7 +51,7 @@ class FileJournal:
 
     def add(self, line: dict) -> None:
         assert self._file, "write inside `with lock()`"
-        text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        text = sealed(json.dumps(line, ensure_ascii=False).encode()) + b"\n"
         if self._file.write(text) < len(text):
             raise SaveError(f"could not write all of a line to {self.path}: is the disk full? The same command goes on")
         os.fsync(self._file.fileno())
@@ -62,12 +62,15 @@ class FileJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            taken = try_lock(lock)
+        except OSError as error:
+            warn_of_no_locks(path, error)
+            taken = True
+        if taken:
+            self._taken[number] = lock
+        else:
             os.close(lock)
-            return False
-        self._taken[number] = lock
-        return True
+        return taken
 
     def release(self, number: int) -> None:
         os.close(self._taken.pop(number))

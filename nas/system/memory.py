@@ -1,6 +1,6 @@
 """How much memory this process may still take."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import psutil
@@ -15,6 +15,15 @@ def spare_bytes(root: Path = Path("/")) -> int:
     Control groups (Linux, versions 1 and 2) limit containers and batch jobs. root: where `proc` and `sys` lie.
     """
     return max(0, min([psutil.virtual_memory().available, *_under_limits(root)]))
+
+
+def check_memory(path: Path, claimed: Iterable[int]) -> None:
+    """Raises ValueError when what is in a file, so many bytes each, does not fit into the memory that is free."""
+    if (needed := sum(claimed)) > (spare := spare_bytes()):
+        raise ValueError(
+            f"{path} must hold arrays that fit into memory: they take {needed / 2**30:.1f} GiB, this machine has "
+            f"{spare / 2**30:.1f} free"
+        )
 
 
 def _under_limits(root: Path) -> Iterator[int]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from nas.errors import exit_status
+from nas.errors import exit_status, open_streams
+from nas.system.locks import check_can_share
+
+SPAWN = get_context("spawn")
 
 STOP_S = 10.0
 """How long an interrupted worker has to give back its trial."""
@@ -27,22 +35,23 @@ def worker_processes(
 
     target: a function at the top of a module; what it returns is the process's exit status. arguments: can be pickled.
     Each process writes what it says into `workers/` of the folder, and reads nothing. Says which of them died. The
-    others do their work, so that this is no error. A script that calls this must do so below
-    `if __name__ == "__main__":`, as new processes import it.
+    others do their work, so that this is no error. When what is inside fails, or this process is killed, they are told
+    to stop. A script that calls this must do so below `if __name__ == "__main__":`, as new processes import it.
     """
-    spawn = get_context("spawn")
+    check_can_share()
     logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
     logs[0].parent.mkdir(parents=True, exist_ok=True)
     name = f"{target.__module__}:{target.__qualname__}"
+    processes: list[BaseProcess] = []
     with ExitStack() as stack:
-        processes = []
+        stack.callback(lambda: [_ended(process) for process in processes])
+        line = stack.enter_context(lifeline())
         for log in logs:
             log.write_text("")
-            process = spawn.Process(target=_work, args=(name, tuple(arguments), log))
-            with _safe_path():
+            process = SPAWN.Process(target=_work, args=(name, tuple(arguments), log, line))
+            with safe_path():
                 process.start()
             processes.append(process)
-            stack.callback(_ended, process)
         yield
         for process in processes:
             process.join()
@@ -52,21 +61,53 @@ def worker_processes(
             print(f"nas: a worker ended with status {process.exitcode} ({log}): {said}", file=sys.stderr)
 
 
+@contextmanager
+def lifeline() -> Iterator[Connection]:
+    """For new processes to hold on to, see `end_with`: it is cut when the inside is left, or this process is dead."""
+    theirs, ours = SPAWN.Pipe(duplex=False)
+    with theirs, ours:
+        yield theirs
+
+
+def end_with(line: Connection, patience_s: float = 0.0) -> None:
+    """Has this process stop, as by SIGTERM, when its parent is dead or cuts the line; when it has not after so many
+    seconds, it ends at once. The way of every system: Linux alone could have the kernel send the signal."""
+
+    def watch() -> None:
+        wait([line])
+        if callable(signal.getsignal(signal.SIGTERM)):  # else another signal came before
+            _interrupt()
+        time.sleep(patience_s)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _interrupt() -> None:
+    """SIGTERM for the main thread, which wakes it where the system can."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+    else:
+        interrupt_main(signal.SIGTERM)
+
+
 def threads_of(num_workers: int, threads: int) -> int:
     """For each of so many processes: `threads` if they are given, else its share of the processor."""
     return threads or max(1, (os.cpu_count() or 1) // num_workers)
 
 
-def _work(name: str, arguments: tuple, log: Path) -> None:
+def _work(name: str, arguments: tuple, log: Path, line: Connection) -> None:
     """In the new process: the target is imported only here, so that the log has what goes wrong with it, too."""
+    open_streams()
     with log.open("w") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
+    end_with(line, STOP_S)
     sys.exit(exit_status(lambda: resolve_name(name)(*arguments)))
 
 
 @contextmanager
-def _safe_path() -> Iterator[None]:
+def safe_path() -> Iterator[None]:
     """A Python that is started inside does not look for modules in the working folder, as `python -c` does."""
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
@@ -80,8 +121,8 @@ def _safe_path() -> Iterator[None]:
 
 
 def _ended(process: BaseProcess) -> None:
-    """Waits for a worker that was told to stop, and stops it when it takes too long."""
+    """Waits for a worker that was told to stop, and ends it when it takes too long."""
     process.join(STOP_S)
     if process.is_alive():
-        process.terminate()
+        process.kill()
         process.join()

@@ -17,6 +17,12 @@ from nas.training.train import Batches
 R = TypeVar("R", bound="TaskRecipe")
 
 
+ONLY_SHOWN = {"measures": False}
+"""Metadata of an evaluation's field that changes no number, but how fast they come or what is drawn."""
+ADDS = {"adds": True}
+"""Metadata of an evaluation's field that adds rows when it is switched on, and changes none."""
+
+
 class TaskRecipe(Protocol):
     """What a task reads of a recipe (`nas.recipe.Recipe`), which is a frozen dataclass."""
 
@@ -113,8 +119,9 @@ class Task(Protocol):
         stage: Stage,
         **further: Any,
     ) -> dict[str, Any]:
-        """Measures networks on the test part: writes `metrics.json`, files and pictures into the stage's folder.
-        `further` goes into `metrics.json` as it is, which is returned."""
+        """Measures networks on the test part: writes `metrics.json`, and beside it files and pictures into `features/`,
+        `queries/`, `strips/` and `plots/` of the stage's folder, as far as it has such. `further` goes into
+        `metrics.json` as it is, which is returned."""
         ...
 
     def example(self, recipe: TaskRecipe, num_ids: int) -> Any:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from nas.ranges import NonNegative, Processes, ProcessesOrZero, Ranged
+
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
@@ -17,19 +19,19 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Ranged):
     """Where a run computes. None of it changes what is computed, rounding aside."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
+    devices: Processes = 1
     """Processes that share each batch's work by data parallelism; each draws its own batches."""
     precision: Literal["32", "bf16"] = "32"
     """bf16: autocast, weights stay in 32 bits."""
     teacher_precision: Literal["32", "bf16"] = "32"
     """Of the teacher's forward pass, while others learn from it."""
-    threads: int = 0
+    threads: ProcessesOrZero = 0
     """CPU threads; 0: torch's choice. The same number gives the same bits."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: NonNegative = 5.0
 
     @cache  # noqa: B019 - a process has few machines, and keeps them to its end
     def fabric(self) -> Fabric:

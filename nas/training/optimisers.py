@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nas.ranges import CountOrZero, NonNegative, Positive, Ranged, ShareBelowOne
 
-class Rate(ABC):
+
+class Rate(Ranged, ABC):
     """How the learning rate changes over a training: a factor on the optimiser's `lr`."""
 
     @abstractmethod
@@ -31,9 +33,9 @@ class ConstantLR(Rate):
 class CosineLR(Rate):
     """A linear rise over `warmup_epochs`, then half a cosine from 1 down to `final`."""
 
-    final: float = 0.01
-    warmup_epochs: int = 0
-    warmup_start: float = 0.1
+    final: NonNegative = 0.01
+    warmup_epochs: CountOrZero = 0
+    warmup_start: NonNegative = 0.1
 
     def factor(self, epoch: float, num_epochs: int) -> float:
         if epoch < self.warmup_epochs:
@@ -46,10 +48,10 @@ class CosineLR(Rate):
 class MultiStepLR(Rate):
     """A linear rise over `warmup_epochs`, then 1, times `gamma` from each of the epochs `milestones` on."""
 
-    milestones: tuple[int, ...]
-    gamma: float = 0.1
-    warmup_epochs: int = 0
-    warmup_start: float = 0.1
+    milestones: tuple[CountOrZero, ...]
+    gamma: NonNegative = 0.1
+    warmup_epochs: CountOrZero = 0
+    warmup_start: NonNegative = 0.1
 
     def factor(self, epoch: float, num_epochs: int) -> float:
         if epoch < self.warmup_epochs:
@@ -63,11 +65,11 @@ def _warming(start: float, epoch: float, num_epochs: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimiser(ABC):
+class Optimiser(Ranged, ABC):
     """An optimiser's constants and its learning rate over time."""
 
-    lr: float
-    weight_decay: float = 5e-4
+    lr: Positive
+    weight_decay: NonNegative = 5e-4
     rate: Rate = field(default_factory=ConstantLR)
 
     @abstractmethod
@@ -81,7 +83,7 @@ class Optimiser(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(Optimiser):
-    momentum: float = 0.9
+    momentum: ShareBelowOne = 0.9
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
         return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
@@ -89,7 +91,7 @@ class SGD(Optimiser):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimiser):
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)

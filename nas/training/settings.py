@@ -6,30 +6,27 @@ from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
+from nas.ranges import Count, CountOrZero, Positive, Ranged
 from nas.training.optimisers import Adam, CosineLR, Optimiser
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Ranged):
     """How one network is trained. The defaults are KDAS-ReID's training configuration (section 4.2.2).
 
     The paper names a "starting learning rate" without saying how it falls: here by half a cosine.
     """
 
-    epochs: int = 200
+    epochs: Count = 200
     optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineLR(final=0.01)))
     sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
     augment: Augment | SceneAugment = field(default_factory=Augment)
-    clip: float | None = None
+    clip: Positive | None = None
     """Largest norm of the gradient."""
     pretrained: str = ""
     """Weights the backbone starts from: none, `imagenet` (torchvision's, downloaded), or a checkpoint's path."""
-    validate_every: int = 0
+    validate_every: CountOrZero = 0
     """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept. 0: never."""
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
 
     def small(self) -> Training:
         """Two epochs of small batches, from scratch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
+from nas.system.at_work import AtWork
 from nas.system.journal import FileJournal
+from nas.system.progress import timed
 from nas.system.weights import load_state, save_state
 from nas.training.machine import Machine
 from nas.training.monitor import Monitor
@@ -27,7 +29,9 @@ class Stage:
     """One stage (`teach`, `search`, `retrain`, `baseline`) in a run's folder.
 
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
-    one is refused. `quiet`: it shows no bar, as it is part of a stage that has one.
+    one is refused. `quiet`: it shows nothing, as it is part of a stage that does. `tells`: it says a line for each
+    epoch, unless it is quiet. `restart`: the flags that start it again, for messages. `at_work` keeps other processes
+    out as long as the stage is there, or until `release`.
     """
 
     def __init__(
@@ -38,6 +42,9 @@ class Stage:
         machine: Machine,
         fabric: Fabric | None = None,
         quiet: bool = False,
+        tells: bool = True,
+        restart: str = "--overwrite",
+        at_work: AtWork | None = None,
     ):
         self.folder = folder
         self.name = name
@@ -45,6 +52,9 @@ class Stage:
         self.fingerprint = fingerprint
         self.machine = machine
         self.quiet = quiet
+        self.tells = tells
+        self.restart = restart
+        self.at_work = at_work
         self.fabric = fabric or machine.fabric()
         self.state = self._restore()
         self.seconds = self.state["seconds"] if self.state else 0.0
@@ -56,14 +66,19 @@ class Stage:
         if not isinstance(state, dict) or not {"fingerprint", "seconds", "parts"} <= state.keys():
             raise ValueError(
                 f"{self.checkpoint} must be a checkpoint of this stage, and is none: give --out another folder, or "
-                "--overwrite to start this stage again"
+                f"{self.restart} to start this stage again"
             )
         if state["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"{self.checkpoint} belongs to another recipe, architecture, teacher or data set: give --out "
-                "another folder, or --overwrite to start this stage again"
+                f"another folder, or {self.restart} to start this stage again"
             )
         return state
+
+    def release(self) -> None:
+        """Lets other processes work at this stage."""
+        if self.at_work:
+            self.at_work.release()
 
     def prepare(self, net: N) -> N:
         """The network on this machine, channels last."""
@@ -84,6 +99,10 @@ class Stage:
         return [
             piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)
         ]
+
+    def timed(self, what: str) -> AbstractContextManager:
+        """Of several processes the first says that `what` begins, and how long it took."""
+        return timed(what, self.folder) if self.fabric.is_global_zero else nullcontext()
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, Any]) -> Loop:
         """Epochs and steps from where the last checkpoint left `parts` (modules, optimisers)."""
@@ -107,7 +126,9 @@ class Loop:
         self.history: list[dict] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self._monitor = Monitor(stage.folder, stage.name, first=stage.fabric.is_global_zero, quiet=stage.quiet)
+        self._monitor = Monitor(
+            stage.folder, stage.name, first=stage.fabric.is_global_zero, quiet=stage.quiet, tells=stage.tells
+        )
         if stage.state is not None:
             self._load(stage.state)
         self._since = self._saved = time.monotonic()
@@ -156,8 +177,10 @@ class Loop:
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts = {}, {}
         self.save()
-        self._monitor.show(self.epoch * self.num_steps, self._shown)
+        done = self.epoch * self.num_steps
+        self._monitor.show(done, self._shown)
         self._monitor.publish(self.history)
+        self._monitor.tell(self.history[-1], self.epoch, self.num_epochs, done)
 
     def stop(self, why: str) -> None:
         """Ends the loop after this epoch."""
@@ -208,9 +231,11 @@ class Loop:
         return means
 
     def _shown(self) -> Mapping[str, float]:
-        """The numbers beside the bar: the losses so far, or what the last trial was worth."""
+        """The numbers beside the bar: the losses so far and the last mAP, or what the last trial was worth."""
         last = self.history[-1] if self.history else {}
-        return self._means() or {key: last[key] for key in ("score", "best") if key in last}
+        measured = [line["mAP"] for line in self.history if "mAP" in line][-1:]
+        told = self._means() or {key: last[key] for key in ("score", "best") if key in last}
+        return told | dict.fromkeys(["mAP"] * len(measured), *measured)
 
     def _check_weights(self) -> None:
         """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss."""

@@ -89,17 +89,17 @@ class TestOneConfigurationForEachStage:
     def folder(self, toy, tmp_path) -> Path:
         folder = tmp_path / "run"
         for stage, result in RESULTS.items():
-            Run(folder, "toy", toy).begin(stage, False)
+            Run(folder, "toy", toy).begin(stage)
             (folder / result).write_text(stage)
         return folder
 
     def test_each_has_its_own(self, toy, folder):
         longer = replace(toy, teacher=replace(toy.teacher, training=replace(toy.teacher.training, epochs=9)))
-        Run(folder, "toy", longer).begin("retrain", False)
+        Run(folder, "toy", longer).begin("retrain")
         held = json.loads((folder / "config.json").read_text())
         assert held["stages"]["teach"]["teacher"]["training"]["epochs"] == toy.teacher.training.epochs
         with pytest.raises(ValueError, match=r"teach.*epochs: 2, now 9.*nas teach \.\.\. --overwrite"):
-            Run(folder, "toy", longer).begin("teach", False)
+            Run(folder, "toy", longer).begin("teach")
         Run(folder, "toy", toy).check(*RESULTS)
 
     @pytest.mark.parametrize("change", ["retrain", "baseline"])

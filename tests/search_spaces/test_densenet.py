@@ -111,10 +111,10 @@ def test_named_maps_halve_with_the_stages():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"blocks": (6, 12, 24)}, "blocks must be four"),
+        ({"blocks": (6, 12, 24)}, "blocks must have 4 items"),
         ({"blocks": (6, 0, 24, 16)}, "each at least 1"),
         ({"growth": 0}, "growth must be at least 1"),
-        ({"last_stride": 3}, "last_stride must be 1 or 2"),
+        ({"last_stride": 3}, "last_stride must be one of 1, 2"),
     ],
 )
 def test_impossible_constants_are_refused(wrong, message):

@@ -32,8 +32,3 @@ def test_another_width_makes_that_network():
 def test_a_supernet_cannot_keep_all_widths():
     with pytest.raises(ValueError, match="cannot keep all of width = "):
         Supernet.of(SPACE)
-
-
-def test_no_width_is_refused():
-    with pytest.raises(ValueError, match="a width must be above 0"):
-        MobileNetV2(other_widths=(0.0,))

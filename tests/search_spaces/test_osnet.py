@@ -132,8 +132,3 @@ def test_instance_norm_stands_where_it_is_asked_for(where):
         expected = F.instance_norm(x + block.conv3(y), weight=norm.weight, bias=norm.bias)
     torch.testing.assert_close(block(x), F.relu(expected))
     assert sum(isinstance(m, torch.nn.InstanceNorm2d) for m in block.modules()) == 1
-
-
-def test_an_impossible_width_is_refused():
-    with pytest.raises(ValueError, match="width must be above 0, not 0"):
-        OSNet(width=0)

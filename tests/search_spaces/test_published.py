@@ -165,10 +165,10 @@ def test_skipped_blocks_are_gone():
     ("wrong", "message"),
     [
         (lambda: ResNet(depth=20), "depth must be one of"),
-        (lambda: ResNet(last_stride=3), "last_stride must be 1 or 2"),
+        (lambda: ResNet(last_stride=3), "last_stride must be one of 1, 2"),
         (lambda: ResNet(width=0.001), "width must leave a channel"),
         (lambda: MobileNetV2(width=0), "above 0"),
-        (lambda: MobileNetV2(last_stride=4), "last_stride must be 1 or 2"),
+        (lambda: MobileNetV2(last_stride=4), "last_stride must be one of 1, 2"),
         (lambda: Cells(reductions=(9,)), "places from 1 to 8"),
         (lambda: Cells(cells=0), "at least 1"),
     ],

@@ -83,7 +83,8 @@ def test_a_supernet_takes_a_single_image_of_an_odd_size(folded, autocast):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"), [({"width": 0}, "width must be above 0"), ({"last_stride": 3}, "last_stride must be 1 or 2")]
+    ("wrong", "message"),
+    [({"width": 0}, "width must be above 0"), ({"last_stride": 3}, "must be one of 1, 2")],
 )
 def test_impossible_constants_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

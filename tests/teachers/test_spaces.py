@@ -19,7 +19,6 @@ from search_spaces.shallow_cnn import ShallowCNN
 from students.ksl import KSL
 from students.reid import ReID
 from teachers.directional import Directional
-from teachers.ensemble import Ensemble
 
 TINY = Directional(backbone=ResNet(width=1 / 16, last_stride=1), num_ids=5, embedding_dim=8)
 
@@ -94,11 +93,6 @@ def test_a_network_without_branches_is_trained_by_its_own_loss(images):
     out = ReID(backbone=ShallowCNN(widths=(1 / 16,)), num_ids=3, embedding_dim=4).student()(images)
     batch = Batch(images, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert BranchesLoss(each=VRKDLoss())(out, batch, 2.0) == VRKDLoss()(out, batch, 2.0)
-
-
-def test_an_ensemble_needs_members():
-    with pytest.raises(ValueError, match="at least one member"):
-        Ensemble(members=())
 
 
 class TestEnsembleOfFiles:

@@ -23,9 +23,9 @@ DRAWN = "drawn"
 
 class Seen(NamedTuple):
     """What an image turned out to be: the SHA-256 of its file (where it is no file: of its pixels), Pillow's names of
-    format and mode as stored, (width, height) as read, its orientation tag, whether it was turned as that says, and the
-    bits that its largest value needs where it has 16 per channel. Or the reason why it cannot be decoded, and nothing
-    else."""
+    format and mode as stored, (width, height) as read, its orientation tag, whether it was turned as that says, the
+    bits that its largest value needs where it has 16 per channel, and whether it has further frames. Or the reason why
+    it cannot be decoded, and nothing else."""
 
     digest: bytes = b""
     format: str = ""
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     orientation: int = 1
     is_turned: bool = False
     bits: int = 0
+    has_frames: bool = False
     reason: str = ""
 
 
@@ -139,8 +140,8 @@ def seen_file(file: File) -> Seen:
         return Seen(reason="no image format that Pillow knows, or the beginning of the file is damaged")
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly every type
         return Seen(reason=reason_of(error))
-    is_turned = file.upright and orientation != 1
-    return Seen(sha256(content).digest(), *stored, rgb.size, orientation, is_turned, rgb.info.get("bits", 0))
+    is_turned, bits = file.upright and orientation != 1, rgb.info.get("bits", 0)
+    return Seen(sha256(content).digest(), *stored, rgb.size, orientation, is_turned, bits, "frames" in rgb.info)
 
 
 def seen_drawn(images: ImageSource, i: int) -> Seen:

@@ -12,7 +12,16 @@ from PIL import Image
 
 from nas.data.base import ReIDData
 from nas.data.check.look import DRAWN, Looked, Place
-from nas.data.checks import LEFT_OUT, NOT_TURNED, TOO_DARK, Counted, count_differences, listing, too_dark
+from nas.data.checks import (
+    FIRST_FRAME,
+    LEFT_OUT,
+    NOT_TURNED,
+    TOO_DARK,
+    Counted,
+    count_differences,
+    listing,
+    too_dark,
+)
 
 MODES = {
     "1": "black and white, read as RGB with three equal channels",
@@ -52,7 +61,7 @@ def problems(looked: Looked[ReIDData], published: Mapping[str, int], strict: boo
     found = [
         empty_splits(data), unreadable(looked), shared_identities(data), different_counts(data, published, strict),
         unmatched(looked), left_out(looked), *duplicates(looked), single_images(data), few_bits(looked), *modes(looked),
-        *orientations(looked), extensions(looked), junk_in_training(looked), drawn(looked),
+        *orientations(looked), several_frames(looked), extensions(looked), junk_in_training(looked), drawn(looked),
     ]  # fmt: skip
     return by_severity(found)
 
@@ -173,6 +182,11 @@ def orientations(looked: Looked) -> Iterator[Problem]:
             if seen.orientation != 1 and seen.is_turned is is_turned
         )
         yield Problem(severity="note", kind="orientation", message=message, items=tuple(items))
+
+
+def several_frames(looked: Looked) -> Problem:
+    items = tuple(looked.name(place) for place, seen in looked.everything() if seen.has_frames)
+    return Problem(severity="note", kind="several_frames", message=FIRST_FRAME, items=items)
 
 
 def extensions(looked: Looked) -> Problem:

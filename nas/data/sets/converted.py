@@ -1,6 +1,5 @@
 """A cache folder for what is converted from a user's files: nothing is ever written beside those files."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -8,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nas.errors import SaveError
-from nas.system.files import read_json, write_json
+from nas.system.files import read_object, write_json
+from nas.system.locks import locked
 
 MANIFEST = "manifest.json"
 
@@ -27,9 +27,7 @@ def converted(folder: Path, sources: Sequence[Path], version: int, convert: Call
     """
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not up_to_date(folder, sources, version):
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
@@ -51,17 +49,16 @@ def converted(folder: Path, sources: Sequence[Path], version: int, convert: Call
 def up_to_date(folder: Path, sources: Sequence[Path], version: int) -> bool:
     """Whether `folder` holds, whole, what this version made of `sources`. Their digests are compared only where size
     or time tell nothing certain: a copy of a file has another time."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    manifest = read_json(folder / MANIFEST)
-    if manifest["version"] != version or manifest["files"] != files_in(folder):
-        return False
-    if len(manifest["sources"]) != len(sources):
-        return False
-    return all(
-        description(source).items() <= seen.items() or digest(source) == seen["sha256"]
-        for source, seen in zip(sources, manifest["sources"], strict=True)
-    )
+    try:
+        manifest = read_object(folder / MANIFEST)
+        converted = {key: manifest[key] for key in ("version", "files")}
+        seen = dict(zip(map(str, sources), manifest["sources"], strict=True))
+        return converted == {"version": version, "files": files_in(folder)} and all(
+            description(source).items() <= seen[str(source)].items() or digest(source) == seen[str(source)]["sha256"]
+            for source in sources
+        )
+    except (AttributeError, LookupError, OSError, TypeError, ValueError):
+        return False  # there is none, or it is damaged, another tool's or another version's
 
 
 def description(source: Path) -> dict[str, str | int]:

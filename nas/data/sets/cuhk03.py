@@ -38,11 +38,6 @@ class CUHK03(DataSource):
     boxes: Literal["labeled", "detected"] = "detected"
     cache: Path | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.boxes not in NUM_IMAGES:
-            raise ValueError(f"CUHK03's boxes must be labeled or detected, not {self.boxes!r}")
-
     def listed(self) -> ReIDData:
         root = inner(self.root, "CUHK03-NP", "cuhk03-np")
         folder = root / self.boxes

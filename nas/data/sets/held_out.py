@@ -9,6 +9,7 @@ import numpy as np
 
 from nas.data.base import ReIDData, Split
 from nas.data.source import DataSource
+from nas.ranges import OpenShare, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +20,8 @@ class HeldOut(DataSource):
     """
 
     source: DataSource
-    share: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"the share of identities held out must be in (0, 1), not {self.share}")
+    share: OpenShare = 0.2
+    seed: Seed = 0
 
     def listed(self) -> ReIDData:
         return held_out(self.source.listed(), self.share, np.random.default_rng(self.seed))

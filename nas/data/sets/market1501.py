@@ -1,6 +1,6 @@
 """Market-1501: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from nas.data.base import UNKNOWN, ReIDData, Split
 from nas.data.images import Files
 from nas.data.sets.folders import images_in, inner, market_layout
 from nas.data.source import DataSource
+from nas.system.config import OF_TEST
 
 FOLDER = "Market-1501-v15.09.15"
 
@@ -28,7 +29,7 @@ class Market1501(DataSource):
     """
 
     root: Path
-    distractors: Path | None = None
+    distractors: Path | None = field(default=None, metadata=OF_TEST)
 
     def listed(self) -> ReIDData:
         data = market_layout(inner(self.root, FOLDER), "Market-1501", "0002_c1s1_000451_03.jpg")

@@ -1,15 +1,12 @@
-"""MATLAB's files of the formats 5 to 7.2, read strictly: nothing in them is run."""
+"""What data sets take out of MATLAB's files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
-from nas.data.sets.mat_check import check_mat
-from nas.errors import first_line
+from nas.system.matlab import read_matlab
 
 
 def read_mat(file: Path, *names: str, what: str = "a MATLAB file") -> dict[str, np.ndarray]:
@@ -17,17 +14,11 @@ def read_mat(file: Path, *names: str, what: str = "a MATLAB file") -> dict[str, 
 
     Raises ValueError naming the file.
     """
-    try:
-        content = file.read_bytes()
-        there = check_mat(content, names)
-        found = loadmat(BytesIO(content), variable_names=[name for name in names if name in there])
-    except NotImplementedError as error:
-        raise ValueError(f'{file} must be {what} of format 7 or lower; save it again with "-v7"') from error
-    except Exception as error:  # for a damaged file SciPy raises nearly every type
-        raise ValueError(f"{file} must be {what}, and cannot be read as such: {first_line(error)}") from error
-    if not any(name in found for name in names):
-        raise ValueError(f"{file} must have the entry {' or '.join(names)}; it has {ascii(there)[1:-1] or 'none'}")
-    return {name: found[name] for name in names if name in found}
+    content = read_matlab(file, names, what)
+    if not any(name in content for name in names):
+        there = ascii([*content])[1:-1] or "none"
+        raise ValueError(f"{file} must have the entry {' or '.join(names)}; it has {there}")
+    return {name: content[name] for name in names if name in content}
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """The embedded data set: synthetic pedestrians, so that everything can be tried without any download."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from nas.data.synthetic.pedestrian_scene import PedestrianCamera
 from nas.data.synthetic.source import Synthetic
+from nas.ranges import Pixels, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,6 @@ class Pedestrians(Synthetic):
     """
 
     camera: ClassVar = PedestrianCamera
-    least_width: ClassVar = 8
 
-    height: int = 128
-    width: int = 64
+    height: Pixels = 128
+    width: Annotated[int, Range(least=8, most=8_192)] = 64

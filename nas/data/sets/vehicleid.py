@@ -1,6 +1,6 @@
 """VehicleID: Liu et al., "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles", CVPR 2016."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,6 +11,8 @@ from nas.data.images import Files
 from nas.data.sets.folders import check_there, inner
 from nas.data.sets.lists import check_listed, parsed_lines
 from nas.data.source import DataSource
+from nas.ranges import Count, Seed
+from nas.system.config import OF_TEST
 
 SIZES = (800, 1600, 2400)
 TRAIN = "train_test_split/train_list.txt"
@@ -37,19 +39,10 @@ class VehicleID(DataSource):
     subject: ClassVar = "vehicles"
 
     root: Path
-    test_size: Literal[800, 1600, 2400] = 800
-    repeats: int = 10
-    single: Literal["gallery", "query"] = "gallery"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.test_size not in SIZES:
-            raise ValueError(f"VehicleID's test_size must be one of {', '.join(map(str, SIZES))}, not {self.test_size}")
-        if self.repeats < 1 or self.seed < 0:
-            raise ValueError(f"VehicleID needs repeats >= 1 and seed >= 0, not {self.repeats} and {self.seed}")
-        if self.single not in ("gallery", "query"):
-            raise ValueError(f"VehicleID's single must be gallery or query, not {self.single!r}")
+    test_size: Literal[800, 1600, 2400] = field(default=800, metadata=OF_TEST)
+    repeats: Count = field(default=10, metadata=OF_TEST)
+    single: Literal["gallery", "query"] = field(default="gallery", metadata=OF_TEST)
+    seed: Seed = field(default=0, metadata=OF_TEST)
 
     def listed(self) -> ReIDData:
         root = inner(self.root, "VehicleID_V1.0")

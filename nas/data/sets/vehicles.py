@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from nas.data.synthetic.source import Synthetic
 from nas.data.synthetic.vehicle_scene import VehicleCamera
+from nas.ranges import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,5 +23,5 @@ class Vehicles(Synthetic):
     subject: ClassVar = "vehicles"
     camera: ClassVar = VehicleCamera
 
-    height: int = 96
-    width: int = 128
+    height: Pixels = 96
+    width: Pixels = 128

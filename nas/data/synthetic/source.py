@@ -1,6 +1,6 @@
 """What the synthetic data sets share: their fields, their splits, and an image source that draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -10,6 +10,8 @@ from PIL import Image
 from nas.data.base import ReIDData, Split
 from nas.data.source import DataSource
 from nas.data.synthetic.camera import Camera
+from nas.ranges import Count, Pixels, Seed, TwoOrMore
+from nas.system.config import OF_TEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +25,16 @@ class Synthetic(DataSource):
     """
 
     camera: ClassVar[type[Camera]]
-    least_width: ClassVar[int] = 16
 
-    num_train_ids: int = 64
-    num_test_ids: int = 32
-    num_cameras: int = 4
-    images_per_id: int = 16
-    height: int
-    width: int
-    seed: int = 0
+    num_train_ids: Count = 64
+    num_test_ids: Count = field(default=32, metadata=OF_TEST)
+    num_cameras: TwoOrMore = 4
+    images_per_id: Count = 16
+    height: Pixels
+    width: Pixels
+    seed: Seed = 0
 
     def listed(self) -> ReIDData:
-        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_id": 1, "height": 16, "seed": 0}
-        for field, minimum in (least | {"width": self.least_width}).items():
-            if getattr(self, field) < minimum:
-                raise ValueError(f"{type(self).__name__} needs {field} >= {minimum}; got {getattr(self, field)}")
         test_images = max(self.images_per_id, 2 * self.num_cameras)
         test = self._split("test", self.num_test_ids, test_images)
         of_identity = np.arange(len(test)) % test_images

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Literal
 
 VERSION = "3.0"
 
@@ -17,11 +17,6 @@ MultiTrial = Literal["Random", "GridSearch", "RegularizedEvolution", "TPE", "Pol
 
 BY_CONTROLLER = ("ENAS", "PolicyBasedRL")
 """A network proposes, which learns by reinforcement."""
-
-
-def check_algorithm(algorithm: str, known: object) -> None:
-    if algorithm not in get_args(known):
-        raise ValueError(f"the algorithm must be one of {', '.join(get_args(known))}, not {algorithm!r}")
 
 
 def check_installed(algorithm: str) -> None:

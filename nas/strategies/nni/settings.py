@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nas.ranges import Count, CountOrZero, Positive
 from nas.strategies.nni.install import MultiTrial, OneShot
 from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser
 
@@ -13,21 +14,21 @@ class OneShotSettings:
     """Of a search in one of NNI's supernets."""
 
     algorithm: OneShot = "DARTS"
-    epochs: int = 200
-    minutes: float | None = None
+    epochs: Count = 200
+    minutes: Positive | None = None
     """The search ends with the epoch in which it has taken that long."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     """NNI's own are lr 3e-4 and weight decay 1e-3."""
-    warmup_epochs: int = 0
+    warmup_epochs: CountOrZero = 0
     """Epochs at the start in which the alphas, or the controller, rest."""
-    clip: float | None = 5.0
+    clip: Positive | None = 5.0
     """Largest norm of the weights' gradient."""
-    num_candidates: int = 20
+    num_candidates: Count = 20
     """Of RandomOneShot and ENAS."""
-    recalibration: int = 10
+    recalibration: Count = 10
     """Training batches from which a candidate's BatchNorms take their statistics."""
-    num_ranked: int = 20
+    num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
 
     @property
@@ -40,7 +41,7 @@ class MultiTrialSettings:
     """Of a search of NNI's that tries one architecture after the other."""
 
     algorithm: MultiTrial = "Random"
-    population: int = 20
+    population: Count = 20
     """Of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
-    sample: int = 5
+    sample: Count = 5
     """How many of the population compete to be a parent; NNI's own is 25."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nas.strategies.base import Objective, SearchResult, Stage, Strategy, check_minutes
+from nas.strategies.base import Objective, SearchResult, Stage, Strategy
 from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
-from nas.strategies.nni.install import MultiTrial, OneShot, check_algorithm, check_installed, quiet
+from nas.strategies.nni.install import check_installed, quiet
 from nas.strategies.nni.settings import MultiTrialSettings, OneShotSettings
 from search_spaces.space import SearchSpace
 
@@ -27,18 +27,9 @@ class NNIOneShot(OneShotSettings, Strategy):
     """
 
     def __post_init__(self) -> None:
-        check_algorithm(self.algorithm, OneShot)
-        check_minutes(self.minutes)
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"epochs must be at least 1 and warmup_epochs less than that, not {self.epochs} and "
-                f"{self.warmup_epochs}"
-            )
-        if min(self.num_candidates, self.recalibration, self.num_ranked) < 1:
-            raise ValueError(
-                "num_candidates, recalibration and num_ranked must be at least 1, not "
-                f"{self.num_candidates}, {self.recalibration} and {self.num_ranked}"
-            )
+        super().__post_init__()
+        if self.warmup_epochs >= self.epochs:
+            raise self.out_of_range("warmup_epochs", f"be below epochs, {self.epochs}")
 
     def check(self, space: SearchSpace) -> None:
         check_installed(self.algorithm)
@@ -64,11 +55,8 @@ class NNIMultiTrial(MultiTrialSettings, DiscreteSearch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_algorithm(self.algorithm, MultiTrial)
-        if not 1 <= self.sample <= self.population:
-            raise ValueError(
-                f"sample must be from 1 to population, not {self.sample} with a population of {self.population}"
-            )
+        if self.sample > self.population:
+            raise self.out_of_range("sample", f"be at most the population, {self.population}")
 
     def check(self, space: SearchSpace) -> None:
         super().check(space)

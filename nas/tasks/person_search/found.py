@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.data.scene_cache import SceneCache
 from nas.data.scenes import SearchQueries
 from nas.metrics.detection import Detection, evaluate_detection
 from nas.metrics.person_search import Boxes, PersonSearch, evaluate_person_search
-from nas.system.files import write_whole
+from nas.system.weights import save_tensors
 from nas.tasks.person_search.feed import scenes_of
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.training.stage import Stage
@@ -44,8 +43,8 @@ class Found:
         """Writes safetensors."""
         arrays = {"frames": self.frames, "boxes": self.boxes, "scores": self.scores}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors |= {"features": self.features.cpu().contiguous(), "queries": self.queries.cpu().contiguous()}
-        return write_whole(path, lambda temporary: save_file(tensors, temporary))
+        tensors |= {"features": self.features, "queries": self.queries}
+        return save_tensors(path, tensors, {})
 
     def search(self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation) -> PersonSearch:
         """How well the queries are found; see `evaluate_person_search` for what raises ValueError."""

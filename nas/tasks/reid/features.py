@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.data.augment import normalise
 from nas.data.base import Split
 from nas.data.cache import Cache
-from nas.errors import first_line
 from nas.metrics.rerank import Rerank
-from nas.metrics.retrieval import Retrieval, evaluate_retrieval
-from nas.system.files import blamed_on, write_whole
-from nas.system.memory import spare_bytes
-from nas.system.weights import load_state, load_weights
+from nas.metrics.retrieval import Retrieval, evaluate_retrieval, whole_numbers
+from nas.system.weights import save_tensors
+from nas.tasks.reid.feature_files import FEATURES, read_arrays
 from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
-
-FEATURE_FILES = (".npz", ".mat", ".pt", ".pth")
-"""Endings of files that can hold nothing but features, beside `.safetensors`."""
-NEEDED = ("query", "gallery", "query_ids", "gallery_ids")
-CAMERAS = ("query_cameras", "gallery_cameras")
-NAMES = {
-    f"{side}_{short}" if short else side: (f"{side}_{theirs}", f"{side[0]}{theirs[0]}")
-    for side in ("query", "gallery")
-    for short, theirs in (("", "f"), ("ids", "label"), ("cameras", "cam"))
-}
-"""What public evaluation scripts call the arrays: layumi's Person_reID_baseline_pytorch `query_f`, `query_label` and
-`query_cam`, deep-sort's `qf` and `ql`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,36 +52,30 @@ class Features:
 
     @classmethod
     def load(cls, path: Path) -> Features:
-        """Reads a file of arrays by the names of the fields or by those of `NAMES`; the cameras may be left out.
+        """Reads a file of arrays by the names of the fields or those of `feature_files.NAMES`; cameras may be left out.
 
         It may be `.safetensors`, `.npz`, MATLAB's `.mat` (up to version 7), or what torch wrote as `.pt` or `.pth`.
 
-        Raises ValueError naming the file when it is missing or damaged, lacks an array or holds another kind of it.
+        Raises ValueError naming the file when it is missing or damaged, and the array that it lacks, that is of another
+        kind or would not fit into memory.
         """
-        arrays = _renamed(_arrays(path))
-        if missing := [name for name in NEEDED if name not in arrays]:
-            raise ValueError(
-                f"{path} must hold the arrays {', '.join(NEEDED)} (and {', '.join(CAMERAS)}); it lacks "
-                f"{', '.join(missing)} and holds {', '.join(sorted(arrays)) or 'nothing'}"
-            )
-        for name in (*NEEDED, *CAMERAS):
-            if name in arrays and arrays[name].is_floating_point() != (name in NEEDED[:2]):
-                kind = "floating-point numbers" if name in NEEDED[:2] else "whole numbers"
-                raise ValueError(f"{path}: {name} must hold {kind}, not {arrays[name].dtype}")
-            if name in arrays and name not in NEEDED[:2] and arrays[name].ndim != 1:
-                raise ValueError(f"{path}: {name} must be a row of numbers, not of shape {list(arrays[name].shape)}")
+        arrays = read_arrays(path)
+        for name, array in arrays.items():
+            if array.is_floating_point() != (name in FEATURES):
+                kind = "floating-point numbers" if name in FEATURES else "whole numbers"
+                raise ValueError(f"{path}: {name} must hold {kind}, not {array.dtype}")
+            if name not in FEATURES and array.ndim != 1:
+                raise ValueError(f"{path}: {name} must be a row of numbers, not of shape {list(array.shape)}")
         return cls(
             **{
-                name: arrays[name].float() if name in NEEDED[:2] else arrays[name].long()
-                for name in (*NEEDED, *CAMERAS)
-                if name in arrays
+                name: array.float() if name in FEATURES else whole_numbers(array, f"{path}: {name}")
+                for name, array in arrays.items()
             }
         )
 
     def save(self, path: Path) -> Path:
         """Writes safetensors that `load` reads."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in vars(self).items() if tensor is not None}
-        return write_whole(path, lambda temporary: save_file(tensors, temporary))
+        return save_tensors(path, {name: tensor for name, tensor in vars(self).items() if tensor is not None}, {})
 
     @property
     def has_cameras(self) -> bool:
@@ -121,11 +100,10 @@ class Features:
             }
         )
 
-    def evaluate(self, how: Evaluation, rerank: Rerank | None = None) -> Retrieval:
+    def evaluate(self, how: Evaluation, rerank: Rerank | None = None, num_nearest: int = 0) -> Retrieval:
         """How well they retrieve; see `evaluate_retrieval` for what raises ValueError."""
-        return evaluate_retrieval(
-            *self.retrieval_arguments, distance=how.distance, ap=how.ap, same_camera=how.same_camera, rerank=rerank
-        )
+        rules: dict[str, Any] = {"distance": how.distance, "ap": how.ap, "same_camera": how.same_camera}
+        return evaluate_retrieval(*self.retrieval_arguments, **rules, rerank=rerank, num_nearest=num_nearest)
 
 
 def extract(
@@ -176,57 +154,3 @@ def _ahead(cache: Cache, starts: range, batch_size: int) -> Iterator[Tensor]:
             if len(waiting) > 1:
                 yield waiting.popleft().result()
         yield from (batch.result() for batch in waiting)
-
-
-def _renamed(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The arrays by the names of `Features`. Of scripts' files rows of labels may be `[1, N]` or real."""
-    known = {theirs: name for name, other in NAMES.items() for theirs in other if name not in arrays}
-    renamed = {}
-    for theirs, array in arrays.items():
-        name = known.get(theirs, theirs)
-        if name != theirs and name not in NEEDED[:2]:
-            array = array.flatten()
-            array = array.long() if array.is_floating_point() and torch.equal(array, array.round()) else array
-        renamed[name] = array
-    return renamed
-
-
-def _arrays(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_weights(path)[0]
-    if not path.is_file():
-        raise ValueError(f"the features file {path} does not exist")
-    if path.suffix == ".npz":
-        return _of_numpy(path)
-    found = _of_matlab(path) if path.suffix == ".mat" else load_state(path)
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path} must hold arrays by name, not a {type(found).__name__}")
-    with blamed_on(path):
-        return {str(name): torch.as_tensor(value) for name, value in found.items() if isinstance(value, Tensor | list)}
-
-
-def _of_numpy(path: Path) -> dict[str, Tensor]:
-    try:
-        with ZipFile(path) as packed:
-            claimed = sum(part.file_size for part in packed.infolist())
-        if claimed > spare_bytes():
-            raise ValueError(f"they take {claimed / 2**30:.1f} GiB, this machine has {spare_bytes() / 2**30:.1f} free")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
-    except MemoryError as error:
-        raise ValueError(f"{path} must hold arrays that fit into memory: {first_line(error)}") from None
-    except (BadZipFile, ValueError, TypeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} must be an .npz file of plain number arrays: {first_line(error)}") from None
-
-
-def _of_matlab(path: Path) -> dict[str, Tensor]:
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path, variable_names=[*NAMES, *(name for theirs in NAMES.values() for name in theirs)])
-        arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-        return {name: torch.from_numpy(each.astype(each.dtype.newbyteorder("="))) for name, each in arrays.items()}
-    except NotImplementedError:
-        raise ValueError(f"{path} is of MATLAB's version 7.3: save it with -v7, or as .npz") from None
-    except Exception as error:  # scipy's reader raises whatever a damaged file makes it stumble over
-        raise ValueError(f"{path} must be a .mat file of plain number arrays: {first_line(error)}") from error

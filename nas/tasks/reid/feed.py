@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import torch
 from rich.console import Console
@@ -11,12 +12,19 @@ from rich.progress import Progress
 from nas.data.base import Split
 from nas.data.cache import ImageCache
 from nas.data.images import Images
+from nas.system.progress import timed
+
+MANY = 2000
+"""Images from which on it is said that they are decoded, and how long it took."""
 
 
 def cached(split: Split, images: Images) -> ImageCache:
     """The split's images at their size, in memory as far as they fit; a bar on a terminal while they are decoded."""
-    num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    is_shared = torch.distributed.is_initialized()
+    num_processes = torch.distributed.get_world_size() if is_shared else 1
+    is_first = not is_shared or torch.distributed.get_rank() == 0
+    said = timed(f"decoding {len(split)} images") if is_first and len(split) >= MANY else nullcontext()
+    with said, Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("decoding images")
         return ImageCache(
             split,

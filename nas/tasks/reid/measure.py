@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from nas.data.base import ReIDData
+from nas.data.base import ReIDData, Split
 from nas.data.images import Images
 from nas.metrics.retrieval import Retrieval
 from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
 from nas.report.metrics import FORMAT
-from nas.report.query_results import Queries
+from nas.report.query_results import Found, Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.reid.features import Features, extract
@@ -29,6 +29,8 @@ from search_spaces.cost.latency import latency
 
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
+NUM_FOUND = 10
+"""Gallery images that the file of single queries names for each."""
 TIMED = ((1, 2, 5), (128, 1, 3))
 """Batch sizes, and how many passes of each warm up and count: a pass of 128 images is an average already."""
 
@@ -47,18 +49,22 @@ def measure(
     for the last one `strips/` of queries from the worst to the best, and `plots/`.
     """
     query, gallery = cached(data.query, images), cached(data.gallery, images)
-    names = tuple(data.query.images.name(i) for i in range(len(data.query)))
+    names = (_names(data.query), _names(data.gallery))
     found: list[tuple[dict, Retrieval]] = []
     for network in networks:
         stage.prepare(network.net)
-        features = extract(network.net, query, gallery, stage, how, progress=True)
+        with stage.timed(f"{network.role}: features of {len(query) + len(gallery)} images"):
+            features = extract(network.net, query, gallery, stage, how, progress=True)
         features.save(stage.folder / "features" / f"{network.role}.safetensors")
-        spent = price(network.net, images, stage)
-        results = judged(features, network.role, network.name, how, data.partitions)
+        with stage.timed(f"{network.role}: cost and latency"):
+            spent = price(network.net, images, stage)
+        with stage.timed(f"{network.role}: ranking of {len(gallery)} images for {len(query)} queries"):
+            results = judged(features, network.role, network.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
     plain = results[0][1]
-    draw_strips(stage.folder / "strips", data, features, plain, how)
-    draw_plots(stage.folder / "plots", features, how)
+    with stage.timed("pictures of queries and features"):
+        draw_strips(stage.folder / "strips", data, features, plain, how)
+        draw_plots(stage.folder / "plots", features, how)
     sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 
@@ -70,7 +76,7 @@ def judged(
     parts = [features, *(features.partition(*part) for part in partitions[1 : how.repeats])]
     found = []
     for rerank in (None, how.reranking) if how.rerank else (None,):
-        results = [part.evaluate(how, rerank) for part in parts]
+        results = [part.evaluate(how, rerank, NUM_FOUND) for part in parts]
         row: dict[str, Any] = {"name": name, "role": role, "queries": f"queries/{role}.csv"}
         if rerank is not None:
             row = {
@@ -118,19 +124,42 @@ def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
 
 
 def write_queries(
-    folder: Path, results: Sequence[tuple[dict, Retrieval]], names: tuple[str, ...], features: Features
+    folder: Path,
+    results: Sequence[tuple[dict, Retrieval]],
+    names: tuple[Sequence[str], Sequence[str]],
+    features: Features,
 ) -> Sequence[tuple[dict, Retrieval]]:
-    """Writes what each query found where the rows say; gives the results back."""
+    """Writes what each query found where the rows say; gives the results back. `names`: of queries and gallery."""
+    query_names, gallery_names = names
     ids, cameras = features.query_ids.numpy(), features.query_cameras
     for row, result in results:
         Queries(
-            names=names,
+            names=tuple(query_names),
             ids=ids,
             cameras=None if cameras is None else cameras.numpy(),
             average_precision=result.average_precision,
             first_match_rank=result.first_match_rank,
+            found=_found(result, gallery_names, features),
         ).save(folder / row["queries"])
     return results
+
+
+def _found(result: Retrieval, names: Sequence[str], features: Features) -> tuple[tuple[Found, ...], ...]:
+    """The gallery images nearest to each query."""
+    ids, cameras = features.gallery_ids.tolist(), features.gallery_cameras
+    of_camera = [None] * len(ids) if cameras is None else cameras.tolist()
+    return tuple(
+        tuple(
+            Found(name=names[i], identity=ids[i], camera=of_camera[i], distance=round(distance, 6))
+            for i, distance in zip(nearest, distances, strict=True)
+            if i >= 0
+        )
+        for nearest, distances in zip(result.nearest.tolist(), result.nearest_distance.tolist(), strict=True)
+    )
+
+
+def _names(split: Split) -> list[str]:
+    return [split.images.name(i) for i in range(len(split))]
 
 
 def write_metrics(

@@ -139,8 +139,17 @@ class ReIDTask:
         return HeldOut(source=source, share=share, seed=seed)
 
     def small(self, recipe: R) -> R:
-        kind, height, width = SMALL[cast(DataSource, recipe.data).subject]
-        data = kind(num_train_ids=8, num_test_ids=4, num_cameras=2, images_per_id=6, height=height, width=width)
+        source = cast(DataSource, recipe.data)
+        kind, height, width = SMALL[source.subject]
+        data = kind(
+            num_train_ids=8,
+            num_test_ids=4,
+            num_cameras=2,
+            images_per_id=6,
+            height=height,
+            width=width,
+            label_noise=source.label_noise,
+        )
         return replace(recipe, data=data, images=Images(height=height, width=width))
 
 

@@ -40,9 +40,3 @@ def test_files_are_those_of_the_data_set(tmp_path: Path):
 def test_batches_must_fit_the_images():
     with pytest.raises(ValueError, match="batch_size=8 .* set batch_size to at most 5"):
         BENCHES["loader"](**SIZE | {"batch": 8})
-
-
-@pytest.mark.parametrize("count", SIZE)
-def test_counts_below_one_are_named(count: str):
-    with pytest.raises(ValueError, match=f"{count} must be 1 or more, got 0"):
-        BENCHES["loader"](**SIZE | {count: 0})

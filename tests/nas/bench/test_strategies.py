@@ -130,5 +130,5 @@ def test_wrong_questions_are_named(folder, tmp_path):
     with pytest.raises(ValueError, match="no strategy 'evolutoin'.*evolution"):
         strategies(folder, only=("evolutoin",))
     for count in ("seeds", "trials", "processes"):
-        with pytest.raises(ValueError, match=f"{count} must be 1 or more, got 0"):
+        with pytest.raises(ValueError, match=f"{count} must be at least 1, not 0"):
             strategies(folder, **{count: 0})

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.arguments import is_other, parse_network_args, parse_recipe_args, pop_options, spell_out
+from nas.cli.arguments import is_other, parse_network_args, parse_recipe_args, pop_options, spell_out, strategy_named
 from nas.data.sets.vehicles import Vehicles
 from nas.losses.kd import KDLoss
+from nas.strategies import STRATEGIES
+from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.gdas import GDAS
 from nas.study.overrides import write_overrides
 from runs.recipes.demo import toy
@@ -120,3 +122,46 @@ def test_what_exists_as_a_folder_is_a_run(tmp_path, monkeypatch):
         assert not is_other(name)
     for name in ("runs/11-30T02:00:00/net.onnx", "f.mat", "f.pt", "timm:x", "resnet50"):
         assert is_other(name)
+
+
+@pytest.mark.parametrize("before", STRATEGIES)
+def test_a_strategy_takes_over_the_budget_as_far_as_it_means_the_same(before):
+    """In whatever order strategies replace each other."""
+    old = STRATEGIES[before]
+    budget = {"epochs": 3, "minutes": 7.0} | ({"trials": 5} if hasattr(old, "trials") else {})
+    for name, new in STRATEGIES.items():
+        alike = isinstance(old, DiscreteSearch) == isinstance(new, DiscreteSearch)
+        taken = {
+            field: value for field, value in budget.items() if hasattr(new, field) and (alike or field == "minutes")
+        }
+        assert strategy_named(name, replace(old, **budget)) == replace(new, **taken)
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "said"),
+    [
+        (
+            "darts",
+            "random",
+            "random searches for 100 trials of 10 epochs, its own budget, as 200 epochs of DARTS count",
+        ),
+        ("evolution", "nni:DARTS", "nni:DARTS searches for 200 epochs, its own budget, as 100 trials of 10 epochs of"),
+        ("gdas", "nni:DARTS", ""),
+    ],
+)
+def test_a_budget_of_its_own_is_told_of(before, name, said, capsys):
+    parse_recipe_args(replace(toy(), strategy=STRATEGIES[before]), ["--strategy", name], "nas", "")
+    told = capsys.readouterr().err
+    assert said in told and bool(told) == bool(said)
+    assert ("--strategy.trials" in told) == (name == "random")
+
+
+@pytest.mark.parametrize("flags", [["--strategy.epochs", "4"], ["--strategy.minutes", "1"], ["--small"]])
+def test_a_budget_that_is_given_is_not_told_of(flags, capsys):
+    parse_recipe_args(toy(), ["--strategy", "random", *flags], "nas", "")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_strategy_where_the_recipe_has_none_says_its_budget(capsys):
+    recipe, _ = parse_recipe_args(replace(toy(), strategy=None), ["--strategy", "gdas"], "nas", "")
+    assert recipe.strategy == GDAS() and "gdas searches for 200 epochs, its own budget" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import torch
 
 import runs.recipes
 from nas.cli.find_recipe import _recipes_of, recipe_named, recipes
+from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.hints import HintLoss
@@ -182,6 +183,33 @@ class TestOwnRecipe:
         with pytest.raises(ValueError, match="'.*:wrong' must return a nas.recipe.Recipe, not int"):
             recipe_named(f"{path}:wrong")
 
+    def test_any_name_of_a_folder_will_do(self, path):
+        odd = path.rename(path.parent / "it's 50 %: a.py, or\nb: it's.py")
+        assert recipe_named(f"{odd}:mine")[0] == "mine"
+
+    @pytest.mark.parametrize("content", [b"x = 1\0", b"a folder"])
+    def test_what_cannot_be_read_is_one_line(self, tmp_path, content):
+        path = tmp_path / "own.py"
+        path.mkdir() if content == b"a folder" else path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"the recipe file .*own\.py (is no file|cannot be read: .*null bytes)"):
+            recipe_named(f"{path}:mine")
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            ("raise KeyError(3)", "nas: own.py, line 1: KeyError: 3"),
+            ("import sys; sys.exit(0)", "nas: own.py, line 1: it ends the program"),
+            ("def mine(", "nas: own.py, line 1: SyntaxError: '(' was never closed"),
+            ("from nas.data.images import Images; Images(height=8)", "nas: own.py, line 1: images must be at least"),
+        ],
+    )
+    def test_one_that_raises_is_named_by_the_program(self, tmp_path, monkeypatch, capsys, body, said):
+        monkeypatch.chdir(tmp_path)
+        Path("own.py").write_text(f"{body}\n")
+        assert main(["cost", "own.py:mine"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith(said) and not any("nas/cli" in line for line in lines)
+
     def test_unknown_name_of_the_toolkit(self):
         with pytest.raises(ValueError, match=r"the toolkit has no recipe 'kdsa'; did you mean .*'kdas'"):
             recipe_named("kdsa")
@@ -198,7 +226,7 @@ class TestOwnRecipe:
     "make, message",
     [
         (lambda: Training(epochs=0), "epochs must be at least 1"),
-        (lambda: Images(height=8), "images must be at least 16x16, not 8x128"),
+        (lambda: Images(height=8), "Images.height must be at least 16, not 8"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
@@ -247,5 +275,5 @@ def test_weights_that_do_not_exist_are_named_before_work():
     recipe = RECIPES["kdas"].small()
     absent = replace(recipe.retrain, pretrained="nowhere.pth")
     for wrong in (replace(recipe, retrain=absent), replace(recipe, teacher=replace(recipe.teacher, training=absent))):
-        with pytest.raises(ValueError, match=r"the pretrained weights nowhere.pth do not exist"):
+        with pytest.raises(ValueError, match=r"the file of pretrained weights nowhere.pth does not exist"):
             wrong.load()

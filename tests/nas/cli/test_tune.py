@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -21,6 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nas.cli.main import main
+from nas.cli.tune import to_this_machine
 from nas.study.storage import open_storage
 
 OWN = '''
@@ -279,16 +281,43 @@ def database():
     shutil.rmtree(folder)
 
 
+def asked(app, **headers) -> tuple[str, bytes]:
+    """The status and body of what a WSGI application answers."""
+    environ = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(environ)
+    del environ["HTTP_HOST"]
+    said = []
+    body = b"".join(app(environ | headers, lambda status, *_: said.append(status)))
+    return said[0], body
+
+
 class TestDashboard:
     def test_is_for_this_machine_alone(self, tmp_path, monkeypatch, capfd):
         served = []
-        monkeypatch.setattr("optuna_dashboard.run_server", lambda storage, **where: served.append((storage, where)))
-        optuna.create_study(study_name="s", storage=open_storage(str(tmp_path / "study.db")))
+        monkeypatch.setattr("bottle.run", lambda app, **where: served.append((app, where)))
+        optuna.create_study(study_name="of the test", storage=open_storage(str(tmp_path / "study.db")))
         for place in (tmp_path, tmp_path / "study.db"):
             assert nas("tune", "--dashboard", place, "--port", 8123) == 0
         assert [where for _, where in served] == [{"host": "127.0.0.1", "port": 8123}] * 2
-        assert optuna.get_all_study_names(served[0][0]) == ["s"]
         assert "http://127.0.0.1:8123/" in capfd.readouterr().out
+        status, body = asked(served[0][0], HTTP_HOST="localhost:8123")
+        assert status == "200 OK" and b"of the test" in body
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"HTTP_HOST": "evil.example:8123"},
+            {"HTTP_HOST": "127.0.0.1:8124"},
+            {"HTTP_HOST": "127.0.0.1:8123", "HTTP_ORIGIN": "http://evil.example"},
+            {},
+        ],
+    )
+    def test_a_page_of_a_stranger_has_no_answer(self, headers):
+        def app(environ, start_response):
+            raise AssertionError("it was asked")
+
+        status, body = asked(to_this_machine(app, 8123), **headers)
+        assert status == "403 Forbidden" and b"http://127.0.0.1:8123/" in body
 
     def test_of_nothing(self, tmp_path, capfd):
         assert nas("tune", "--dashboard", tmp_path) == 2

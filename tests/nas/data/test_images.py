@@ -154,7 +154,23 @@ class TestDepth:
         ImageCache(split_of(tmp_path / "night.png"), 16, 8)
 
 
+class TestFrames:
+    @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+    def test_the_first_of_several_is_read_and_that_is_said(self, tmp_path: Path, name: str):
+        first, second = (Image.new("RGB", (8, 16), colour) for colour in ("black", "white"))
+        first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
+        with pytest.warns(UserWarning, match=rf"^1 images with several frames .* the first is read.*{name}$"):
+            assert not ImageCache(split_of(tmp_path / name), 16, 8).get(np.array([0])).any()
+        first.save(tmp_path / name)
+        ImageCache(split_of(tmp_path / name), 16, 8)
+
+
 class TestUnreadable:
+    def test_more_pixels_than_any_crop_has_are_named(self, tmp_path: Path):
+        Image.new("1", (8193, 8193)).save(tmp_path / "bomb.png")
+        with pytest.raises(ValueError, match=r"cannot read the image .*bomb\.png: it has 8193x8193 pixels"):
+            Files((tmp_path / "bomb.png",)).read(0)
+
     def test_all_are_found(self, tmp_path: Path):
         data = ImageList(file=with_bad_files(tmp_path)).load()
         failures = check_readable(data.train)

@@ -109,11 +109,6 @@ class TestTripletLossesJoin:
             assert ["h" in ask(net, BATCH, epoch) for epoch in range(5)] == [False] * 3 + [True] * 2
 
 
-def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match=r"at least 0 \(0 leaves the part out\), not pa=-1, h=-0.5"):
-        KSLLoss(pa=-1, h=-0.5)
-
-
 def test_it_survives_a_configuration_file():
     loss = KSLLoss(each=KDLoss(temperature=Linear(start=4.0, end=1.0)), ep=0.5, triplet_from=7)
     assert decode(encode(loss), Loss) == loss

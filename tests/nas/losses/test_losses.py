@@ -94,8 +94,6 @@ class TestKD:
         assert set(losses) == {"total", "identity", "triplet"}
 
     def test_what_cannot_be_is_refused_before_training(self):
-        with pytest.raises(ValueError, match=r"alpha must be a share in \[0, 1\], not 1.5"):
-            KDLoss(alpha=1.5)
         with pytest.raises(ValueError, match="needs a temperature above 0 in every epoch"):
             KDLoss(temperature=Linear(start=5.0, end=0.0))
         KDLoss(temperature=Linear(start=5.0, end=1.0))
@@ -128,8 +126,6 @@ class TestVRKD:
         assert losses["total"] == losses["identity"] and set(losses) == {"total", "identity", "triplet"}
 
     def test_what_cannot_be_is_refused_before_training(self):
-        with pytest.raises(ValueError, match=r"distill_weight \(lambda\) must be at least 0, not -1"):
-            VRKDLoss(distill_weight=-1)
         with pytest.raises(ValueError, match="needs a temperature above 0 in every epoch"):
             VRKDLoss(temperature=Linear(start=2.0, end=0.0))
         assert VRKDLoss(temperature=Linear(start=2.0, end=1.0)).temperature.at(0, 2) == 2.0

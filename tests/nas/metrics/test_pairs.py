@@ -140,3 +140,16 @@ def test_camera_pairs_are_those_of_evaluating_each_alone(same_camera, ap):
 def test_camera_pairs_need_cameras():
     with pytest.raises(ValueError, match="needs the cameras"):
         camera_pairs(*exact_data(0)[:4], None, None)
+
+
+def test_every_identity_below_0_is_junk():
+    query, gallery, query_ids, gallery_ids, *cameras = exact_data(1)
+    query_ids[:5], cameras[1][gallery_ids == -1] = -1, 7  # a camera that sees nothing but junk
+    ids = (query_ids, gallery_ids)
+    many = [each.where(each != -1, -1 - torch.arange(len(each)) % 2) for each in ids]
+    found, expected = (pair_distances(query, gallery, *each, *cameras) for each in (many, ids))
+    assert found.right.tolist() == expected.right.tolist() and found.wrong.tolist() == expected.wrong.tolist()
+    assert (
+        camera_pairs(query, gallery, *many, *cameras).records()
+        == camera_pairs(query, gallery, *ids, *cameras).records()
+    )

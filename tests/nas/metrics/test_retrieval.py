@@ -189,6 +189,20 @@ def test_ranked_gallery_of_nothing_but_junk_is_empty():
     assert ranked_gallery(torch.eye(2), torch.eye(2), ids, ids, k=2, same_camera="keep").tolist() == [[-1, -1]] * 2
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("rerank", [None, Rerank(k1=5, k2=2)])
+def test_the_nearest_are_the_ranked_gallery_with_their_distances(distance, rerank):
+    data = random_data(2)
+    query, gallery = (part.double() for part in data[:2])
+    found = evaluate_retrieval(*data, distance=distance, rerank=rerank, num_nearest=70, block=4)
+    np.testing.assert_array_equal(found.nearest, ranked_gallery(*data, k=70, distance=distance, rerank=rerank))
+    assert ((found.nearest < 0) == np.isnan(found.nearest_distance)).all()
+    exact = torch.cdist(query, gallery) if distance == "euclidean" else 1 - query @ gallery.T / 16
+    for near, far, own in zip(found.nearest, found.nearest_distance, exact.numpy(), strict=True):
+        far = far[near >= 0]
+        assert (np.diff(far) >= 0).all() if rerank else np.allclose(far, own[near[near >= 0]], atol=1e-6)
+
+
 def test_the_summary_names_its_definitions_and_is_json():
     summary = evaluate_retrieval(*random_data(0), ap="trapezoid", distance="euclidean", same_camera="keep").summary()
     assert json.loads(json.dumps(summary)) == summary
@@ -202,6 +216,30 @@ def test_rank_is_the_cmc():
     for k in (0, 6):
         with pytest.raises(ValueError, match=r"k must be in 1\.\.max_rank=5"):
             found.rank(k)
+
+
+@pytest.mark.parametrize("rerank", [None, Rerank(k1=5)])
+def test_every_identity_below_0_is_junk(rerank):
+    query, gallery, query_ids, gallery_ids, *cameras = random_data(1)
+    query_ids[:5] = -1
+    many = [ids.where(ids != -1, -1 - torch.arange(len(ids)) % 3) for ids in (query_ids, gallery_ids)]
+    found, expected = (
+        evaluate_retrieval(query, gallery, *ids, *cameras, rerank=rerank) for ids in (many, (query_ids, gallery_ids))
+    )
+    assert (many[1] < -1).any()
+    np.testing.assert_array_equal(found.average_precision, expected.average_precision)
+    ranked = ranked_gallery(query, gallery, *many, *cameras, rerank=rerank, k=61)
+    assert not (many[1][ranked[ranked >= 0]] < 0).any()
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint64, torch.int32, torch.float64])
+def test_whole_numbers_of_every_type_are_the_same_identities(kind):
+    query, gallery, query_ids, gallery_ids, *cameras = random_data(2)
+    ids = [ids.clamp(min=0) for ids in (query_ids, gallery_ids)]
+    found, expected = (
+        evaluate_retrieval(query, gallery, *(each.to(k) for each in ids), *cameras) for k in (kind, torch.int64)
+    )
+    assert found.mAP == expected.mAP
 
 
 def broken(place, value):
@@ -224,6 +262,10 @@ def broken(place, value):
         (broken(5, torch.ones(60)), {}, "gallery_cameras must hold"),
         (broken(2, torch.full((23,), math.nan)), {}, "query_ids must be whole numbers, got nan"),
         (broken(4, torch.full((23,), 1.5)), {}, "query_cameras must be whole numbers, got 1.5"),
+        (broken(2, torch.ones(23, dtype=torch.bool)), {}, "query_ids must be whole numbers, got torch.bool"),
+        (broken(3, torch.full((61,), 1e20)), {}, "gallery_ids must be whole numbers, got 1.0.*e.20"),
+        (broken(3, torch.full((61,), 2**63 + 5, dtype=torch.uint64)), {}, "gallery_ids must .* 9223372036854775813"),
+        (broken(4, torch.full((23,), -1)), {}, "query_cameras must be 0 or more.* got -1.*--keep-same-camera"),
         (broken(4, None), {}, 'same_camera="keep"'),
         (broken(5, None), {}, "--keep-same-camera"),
         (broken(2, torch.full((23,), 99)), {}, "no query has a match"),

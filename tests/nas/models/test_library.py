@@ -1,6 +1,7 @@
 """Networks of others as feature networks: what they give is what their libraries compute before the last layer."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ class TestCheckpoints:
         torch.save(made("resnet34").state_dict(), tmp_path / "weights.pth")
         with pytest.raises(ValueError, match=r"weights.pth has a tensor 'layer1.2.bn1.bias'"):
             classifier_features("resnet18", str(tmp_path / "weights.pth"))
-        with pytest.raises(ValueError, match="nowhere.pth do not exist"):
+        with pytest.raises(ValueError, match="nowhere.pth does not exist"):
             load_checkpoint(made("resnet18"), tmp_path / "nowhere.pth")
 
 
@@ -169,6 +170,44 @@ class TestOnnx:
         path = flat_onnx(tmp_path / "net.onnx", "FLOAT", as_type=TensorProto.INT64)
         with pytest.raises(ValueError, match=r"net.onnx must have an output of features .* tensor\(int64\)"):
             OnnxNet(path, 32, 16)
+
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [
+            ([1, -1], r"one row of features \[D\] for each image: for 2 images .* is \[1, "),
+            ([-1, 3], r"one row of features \[D\] for each image: for 2 images .* is \[1024, 3\]"),
+            ([7, -1], r"cannot be run by onnxruntime: "),
+        ],
+    )
+    def test_what_gives_no_row_for_each_image_is_refused_when_it_is_opened(self, tmp_path, capfd, shape, message):
+        path = reshaping_onnx(tmp_path / "net.onnx", shape)
+        with pytest.raises(ValueError, match=rf"net\.onnx.*{message}"):
+            OnnxNet(path, 32, 16)
+        assert capfd.readouterr().err == "", "onnxruntime writes nothing of its own"
+
+    def test_features_that_are_no_numbers_are_refused_when_it_is_opened(self, tmp_path):
+        path = reshaping_onnx(tmp_path / "net.onnx", [-1, 3 * 32 * 16], "Log")
+        with pytest.raises(ValueError, match=r"net\.onnx must give finite features"):
+            OnnxNet(path, 32, 16)
+
+    def test_another_size_is_said(self, tmp_path):
+        with pytest.raises(ValueError, match="set --images.height 32 and --images.width 16"):
+            OnnxNet(onnx_file(tmp_path / "net.onnx"), 32, 32)
+
+
+def reshaping_onnx(path: Path, shape: list[int], *steps: str) -> Path:
+    """The pixels in another shape, behind operations."""
+    names = ["image", *steps]
+    nodes = [helper.make_node(step, [name], [step]) for name, step in pairwise(names)]
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("Reshape", [names[-1], "shape"], ["feature"])],
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 16])],
+        [helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["any", "dim"])],
+        [numpy_helper.from_array(np.array(shape), "shape")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
 
 
 def flat_onnx(path: Path, kind: str, as_type: int | None = None) -> Path:

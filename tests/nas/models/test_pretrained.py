@@ -1,10 +1,13 @@
 """Torchvision's weights go by name into our networks, and what fits of them into other architectures."""
 
 import argparse
+import os
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -75,7 +78,7 @@ def test_the_first_tensor_that_differs_is_named(tmp_path, theirs):
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"pretrained weights .*none\.pth do not exist: give the path"):
+    with pytest.raises(ValueError, match=r"pretrained weights .*none\.pth does not exist: give the path"):
         read_checkpoint(tmp_path / "none.pth")
     (tmp_path / "page.pth").write_text("<html>404</html>")
     with pytest.raises(ValueError, match=r"page\.pth is damaged"):
@@ -150,6 +153,67 @@ class TestOtherTrainers:
         self.check(odd(tmp_path / "w.pth", {**beside, key: self.named("module.")}))
         self.check(odd(tmp_path / "deep.pth", {"checkpoint": {**beside, key: self.named("")}}))
         self.check(odd(tmp_path / "wrapped.pth", {"model": {**beside, key: self.named("")}}))
+
+    def test_the_mean_of_several_states_has_a_counter_beside_it(self, tmp_path):
+        self.check(odd(tmp_path / "swa.pth", self.named("module.") | {"n_averaged": torch.tensor(3)}))
+
+    @pytest.mark.parametrize("prefix", ["backbone.", "model.module.backbone.", "encoder.net."])
+    def test_a_backbone_inside_another_network_is_found(self, tmp_path, capsys, prefix):
+        space = OSNet(width=1 / 8)
+        weights, net = space.student().state_dict(), space.student()
+        state = {prefix + name: tensor for name, tensor in weights.items()} | {
+            f"{prefix[:6]}neck.weight": torch.ones(3)
+        }
+        load_pretrained(net, space, str(odd(tmp_path / "w.pth", state)))
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
+        assert (
+            f"w.pth': {len(weights)} tensors behind '{prefix.removeprefix('model.module.')}'" in capsys.readouterr().err
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda t: t * torch.nan, "must hold finite numbers"),
+            (lambda t: t / 0, "must hold finite numbers"),
+            (lambda t: t.int(), "must hold plain real numbers, not torch.int32"),
+            (lambda t: t > 0, "must hold plain real numbers, not torch.bool"),
+            (lambda t: t.cfloat(), "must hold plain real numbers, not torch.complex64"),
+            (lambda t: t.to_sparse(), "must hold plain real numbers, not torch.float32 .torch.sparse"),
+            (lambda t: t.to("meta"), "must hold plain real numbers"),
+        ],
+    )
+    def test_a_tensor_that_holds_no_finite_real_numbers_is_named(self, tmp_path, change, message):
+        space = OSNet(width=1 / 8)
+        state = space.student().state_dict()
+        name = next(name for name in state if name.endswith("conv.weight"))
+        with pytest.raises(ValueError, match=rf"w\.pth.*{name}.*{message}"):
+            load_pretrained(space.student(), space, str(odd(tmp_path / "w.pth", state | {name: change(state[name])})))
+
+    def test_long_lists_and_names_are_cut(self, tmp_path):
+        state = {f"{i}{'k' * 10_000}": {"w": torch.ones(2, 2)} for i in range(2000)}
+        with pytest.raises(ValueError, match=r"and 1,990 more") as error:
+            read_checkpoint(odd(tmp_path / "w.pth", state))
+        assert len(str(error.value)) < 2000
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+    @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+    def test_what_is_no_file_is_told_and_not_waited_for(self, tmp_path, kind, suffix):
+        path = tmp_path / f"w.{suffix}"
+        {"folder": path.mkdir, "pipe": partial(os.mkfifo, path), "device": partial(path.symlink_to, "/dev/zero")}[
+            kind
+        ]()
+        with pytest.raises(ValueError, match=rf"w\.{suffix} (cannot be read: Is a directory|is no file, but a pipe)"):
+            read_checkpoint(path)
+
+    def test_few_bytes_that_stand_for_many_are_refused(self, tmp_path):
+        with (
+            ZipFile(odd(tmp_path / "w.pth", {"w": torch.zeros(2**20)})) as plain,
+            ZipFile(tmp_path / "bomb.pth", "w", ZIP_DEFLATED) as packed,
+        ):
+            for name in plain.namelist():
+                packed.writestr(name, plain.read(name))
+        with pytest.raises(ValueError, match=r"bomb\.pth must not be packed"):
+            read_checkpoint(tmp_path / "bomb.pth")
 
     def test_of_several_networks_the_keys_are_listed(self, tmp_path):
         path = odd(tmp_path / "gan.pth", {"generator": self.named(""), "critic": self.named("")})

@@ -120,6 +120,15 @@ def test_decisions_outside_cells_are_a_table(tmp_path):
     assert "k5e6" in svg_text(draw.draw(architecture, tmp_path)[0])
 
 
+def test_long_names_and_names_that_become_alike_have_files_of_their_own(tmp_path):
+    decisions = {
+        f"{name}.normal.2": ["sep3@0", "skip@1"] for name in ("\N{GRINNING FACE}a" * 200, "a/b", "a?b", "\x1b[31m")
+    }
+    paths = draw.draw({"decisions": decisions}, tmp_path)
+    assert len({*paths}) == 8 and all(path.parent == tmp_path and path.exists() for path in paths)
+    assert "\x1b" not in draw.as_text({"decisions": decisions})
+
+
 def test_as_text_lists_every_node():
     lines = draw.as_text(ARCHITECTURE).splitlines()
     assert "  node 2 = sep conv 3x3(c_{k-2}) + identity(c_{k-1})" in lines

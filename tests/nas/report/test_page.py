@@ -1,5 +1,7 @@
 """The report: whole, self-contained, escaped, and without what the run has not done."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -27,7 +29,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.ids, self.links, self.words, self.open = [], [], [], [], []
+        self.tags, self.ids, self.links, self.words, self.open, self.handlers, self.policy = [], [], [], [], [], [], ""
         self.feed(html)
         self.close()
         assert self.open == []
@@ -42,6 +44,9 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.ids += [value for name, value in attrs if name == "id"]
         self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if ("http-equiv", "Content-Security-Policy") in attrs:
+            self.policy = dict(attrs)["content"]
 
     def handle_endtag(self, tag):
         if tag not in self.VOID:
@@ -90,6 +95,68 @@ def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folde
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"@import|url\((?!#)", path.read_text(encoding="utf-8"))
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">{}</svg>'
+FOREIGN = {
+    "a script": "<script>alert(1)</script>",
+    "a handler": '<rect onload="alert(1)" width="9" height="9"/>',
+    "a link that runs": '<a xlink:href="javascript:alert(1)"><text>a</text></a>',
+    "an image of the network": '<image href="http://127.0.0.1/a.png" width="9" height="9"/>',
+    "a page inside": '<foreignObject><iframe xmlns="http://www.w3.org/1999/xhtml" src="http://127.0.0.1"/></foreignObject>',
+    "a style sheet": '<style>@import "http://127.0.0.1/a.css"; text { fill: url(http://127.0.0.1) }</style>',
+    "text that closes": "<text>&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;</text>",
+}
+
+
+@pytest.mark.parametrize("name", ["tsne", "distances", "cameras"])
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
+def test_nothing_of_a_picture_in_the_folder_runs_or_loads(tmp_path, foreign, name):
+    path = tmp_path / "plots" / f"{name}.svg"
+    path.parent.mkdir()
+    path.write_text(SVG.format(foreign))
+    page = read(tmp_path)
+    assert not {"script", "rect", "a", "image", "iframe", "foreignobject", "text"} & set(page.tags)
+    assert page.handlers == [] and [link[:25] for link in page.links] == ["data:image/svg+xml;base64"]
+    assert page.tags.count("style") == 1 and "127.0.0.1" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "must be an SVG, and cannot be read"),
+        (b"\xff\xfe\x00", "must be an SVG, and cannot be read"),
+        (SVG.format("</svg><script>alert(1)</script><svg>").encode(), "must be an SVG, and cannot be read"),
+        (b"<html><svg></svg></html>", "is XML of another kind"),
+        (SVG.format("&undefined;").encode(), "must be an SVG, and cannot be read"),
+        (SVG.format("").replace("0 0 9 9", "0 0 nan 9").encode(), "a width and a height above 0"),
+        (SVG.format("").replace("0 0 9 9", "0; 0").encode(), "is not as this version"),
+        (b'<!DOCTYPE s [<!ENTITY a SYSTEM "/etc/passwd">]>' + SVG.format("&a;").encode(), "must be an SVG"),
+    ],
+)
+def test_a_picture_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "plots" / "tsne.svg"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*{message}"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_a_strip_is_a_png_and_nothing_else(tmp_path, content):
+    (tmp_path / "strips").mkdir()
+    (tmp_path / "strips" / "00.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"00\.png must be a PNG, and cannot be read"):
+        write_report(tmp_path)
+
+
+def test_a_page_may_run_and_load_nothing_and_takes_its_own_style_sheet_alone(tmp_path):
+    path = write_report(tmp_path)
+    policy = dict(rule.split(maxsplit=1) for rule in Page(path.read_text()).policy.split("; "))
+    assert policy["default-src"] == "'none'" and policy["img-src"] == "data:" and "script-src" not in policy
+    style = re.search("<style>(.*?)</style>", path.read_text(encoding="utf-8"), re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy["style-src-elem"] == f"'sha256-{digest}'"
 
 
 def test_findings_of_unfinished_runs():

@@ -2,12 +2,13 @@
 
 import math
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from nas.report.pareto import front, pareto
-from nas.report.style import png, svg
+from nas.report.style import PAPER, png, svg
 
 HOSTILE = "<script>$x^{</script>&_"
 
@@ -71,7 +72,7 @@ def test_points_on_the_front_are_connected_and_filled():
     (axes,) = pareto(data).axes
     line, *markers = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [[1000, 50], [2000, 60]])
-    assert [marker.get_markerfacecolor() == "white" for marker in markers] == [False, False, True]
+    assert [marker.get_markerfacecolor() == PAPER for marker in markers] == [False, False, True]
 
 
 def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
@@ -87,8 +88,32 @@ def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
 
 def test_names_are_shown_as_they_are_and_long_ones_cut():
     data = rows(2)
-    data[0]["name"], data[1]["name"] = HOSTILE, "n" * 90
+    data[0]["name"], data[1]["name"] = HOSTILE, "n" * 120
     assert HOSTILE in names(pareto(data)) and "nnn…" in names(pareto(data)) and "<script" not in svg(pareto(data))
+
+
+def test_names_that_begin_alike_stay_different():
+    data = rows(2)
+    data[0]["name"], data[1]["name"] = (
+        f"student (8 kdas cells, C=32), {end}" for end in ("retrained", "from the search")
+    )
+    assert len(set(legend_names(pareto(data)))) == 2
+
+
+@pytest.mark.parametrize("costs", [[5e6], [1e8, 1.01e8], [1e7, 2e7, 9e7], [1e3, 1e12]])
+@pytest.mark.parametrize("mAP", [0.0, 0.5, 1.0])
+def test_ticks_are_apart_inside_and_no_percentage_is_above_100(costs, mAP):
+    figure = pareto([{"name": str(cost), "mAP": mAP, "multiply_adds": cost} for cost in costs])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    left, right = axes.get_xlim()
+    ticks = [
+        tick.label1.get_window_extent() for tick in axes.xaxis.get_major_ticks() if left <= tick.get_loc() <= right
+    ]
+    assert ticks and all(one.x1 < other.x0 for one, other in pairwise(ticks))
+    low, high = axes.get_ylim()
+    shown = [place for place in axes.get_yticks() if low <= place <= high]
+    assert min(shown) >= 0 and max(shown) <= 100 and low <= 100 * mAP <= high
 
 
 def test_the_same_data_give_the_same_bytes():

@@ -1,6 +1,7 @@
 """The curves: SVG that names what it shows, whatever the numbers are."""
 
 import math
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -81,6 +82,20 @@ def test_names_are_shown_as_they_are():
     curves = {HOSTILE: [0.5, 0.6], "_hidden": [0.4, math.nan]}
     svg = plots.cmc(curves)
     assert HOSTILE in text(svg) and "_hidden" in text(svg) and "<script" not in svg
+
+
+@pytest.mark.parametrize(
+    ("num_gallery", "ranks"), [(1, ["1"]), (4, ["1", "2", "3", "4"]), (29, ["1", "5", "10", "15", "20", "25"])]
+)
+def test_a_cmc_ends_with_the_gallery_and_begins_with_the_first_rank(num_gallery, ranks):
+    words = plots.cmc({"network": [1.0] * 50}, num_gallery)
+    shown = [word for word in re.findall(r">(\d+)</text>", words) if int(word) <= 50]
+    assert shown == ranks
+
+
+def test_one_epoch_is_a_whole_number():
+    shown = re.findall(r">([^<]+)</text>", plots.training([{"epoch": 7, "loss": {"total": 1.0}}]))
+    assert shown[0] == "7" and "epoch" in shown[1]
 
 
 def test_nothing_to_draw_is_no_picture():

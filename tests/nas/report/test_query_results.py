@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.report.query_results import Queries
+from nas.report.query_results import COLUMNS, Found, Queries
 
 
 def queries(**changed) -> Queries:
@@ -17,13 +17,29 @@ def queries(**changed) -> Queries:
     return Queries(**fields | changed)
 
 
+FOUND = (
+    (
+        Found(name="=1+1.jpg", identity=-1, camera=None, distance=0.25),
+        Found(name="b", identity=3, camera=1, distance=1.0),
+    ),
+    (Found(name="\r'c", identity=4, camera=0, distance=1e-7),),
+)
+
+
 @pytest.mark.parametrize("cameras", [np.array([1, 2]), None])
-def test_round_trip(tmp_path, cameras):
-    one = queries(cameras=cameras)
+@pytest.mark.parametrize("found", [FOUND, ()])
+def test_round_trip(tmp_path, cameras, found):
+    one = queries(cameras=cameras, found=found, names=("=a, b.jpg", 'ü "c".png'))
     two = Queries.load(one.save(tmp_path / "queries" / "student.csv"))
-    assert one.names == two.names
+    assert one.names == two.names and one.found == two.found
     for name in ("ids", "cameras", "average_precision", "first_match_rank"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    path = tmp_path / "student.csv"
+    path.write_text(",".join(COLUMNS) + "\n-a.jpg,3,,0.5,2\n")
+    assert Queries.load(path).names == ("-a.jpg",) and Queries.load(path).found == ()
 
 
 def test_names_may_hold_any_bytes(tmp_path):

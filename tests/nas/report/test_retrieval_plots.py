@@ -8,8 +8,9 @@ import pytest
 
 from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.pairs import PairDistances
+from nas.report.inline import THEME
 from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
-from nas.report.style import png, svg
+from nas.report.style import contrast, png, svg
 
 
 def text(figure):
@@ -36,7 +37,7 @@ def test_chosen_identities_are_seen_by_most_cameras_then_most_often():
     gallery = {1: [0, 0, 0, 0, 0], 2: [0, 1], 3: [0, 1, 2], 4: [0, 1, 1], 0: [0, 1, 2, 3], -1: [0, 1, 2, 3], 7: [0, 1]}
     ids = np.concatenate([[identity] * len(cameras) for identity, cameras in gallery.items()])
     cameras = np.concatenate(list(gallery.values()))
-    query_ids = np.array([7, 4, 3, 2, 1, 1])
+    query_ids = np.array([7, 4, 3, 2, 1, 1, -1])
     assert chosen_identities(query_ids, ids, cameras, 4).tolist() == [3, 4, 2, 7]
     assert chosen_identities(query_ids, ids, None, 3).tolist() == [1, 3, 4]
     assert len(chosen_identities(query_ids, ids, cameras, 99)) == 5
@@ -100,7 +101,7 @@ def test_histogram_of_one_distance_is_a_picture_too():
 @pytest.mark.parametrize(("shape", "numbered"), [((1, 2), True), ((4, 3), True), ((20, 20), True), ((30, 2), False)])
 def test_camera_table_numbers_its_cells_and_leaves_empty_ones(shape, numbered):
     figure = camera_table(camera_pairs(*shape))
-    for axes in figure.axes:
+    for axes in figure.axes[:2]:
         assert [label.get_text() for label in axes.texts] == ["50"] * (shape[0] * shape[1] - 1) * numbered
         assert all(
             axes.get_window_extent().padded(1).contains(*axes.transData.transform(label.get_position()))
@@ -108,6 +109,32 @@ def test_camera_table_numbers_its_cells_and_leaves_empty_ones(shape, numbered):
         )
     shown = text(figure)
     assert "rank-1 (%)" in shown and str(200 + shape[0] - 1) in shown and str(300 + shape[1] - 1) in shown
+
+
+def test_the_best_share_is_the_brightest_and_the_worst_the_darkest_whatever_else_there_is():
+    best, worst = (camera_table(camera_pairs(1, 2, value=value)).axes[0].images[0] for value in (1.0, 0.0))
+    assert best.get_clim() == worst.get_clim() == (0, 100)
+    assert sum(best.to_rgba(100.0)[:3]) > sum(worst.to_rgba(0.0)[:3])
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 21))
+def test_a_number_can_be_read_on_its_cell(share):
+    axes = camera_table(camera_pairs(1, 2, value=share)).axes[0]
+    cell = axes.images[0].to_rgba(100 * share)[:3]
+    assert contrast(axes.texts[0].get_color(), cell) >= 4.5
+    assert axes.texts[0].get_color() not in THEME, "the page would change it, and not the cell"
+
+
+@pytest.mark.parametrize("num_cameras", [2, 13, 24, 40, 120])
+def test_numbers_of_cameras_do_not_touch(num_cameras):
+    figure = camera_table(camera_pairs(num_cameras, num_cameras))
+    figure.draw_without_rendering()
+    across, down = (
+        [label.get_window_extent() for label in labels]
+        for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels())
+    )
+    assert all(one.x1 <= other.x0 for one, other in pairwise(across))
+    assert all(one.y0 >= other.y1 for one, other in pairwise(down))
 
 
 def test_camera_table_without_any_query_is_empty():

@@ -26,16 +26,24 @@ def test_marks_differ_without_colour(monkeypatch):
 
 def test_every_image_and_caption_has_its_place():
     one, ten = strip(GREY, [GREY], [True]), strip(GREY, [GREY] * 10, [False] * 10)
-    assert ten.height == one.height and ten.width - one.width == 9 * (strips.SIZE[0] + 2 * strips.FRAME + strips.GAP)
+    assert ten.height == one.height and ten.width - one.width == 9 * (96 + 2 * strips.FRAME + strips.GAP)
     long = "a caption that is much too long for one picture"
     assert strip(GREY, [GREY], [True], ["query", long]).size == one.size
     assert strip(GREY, [GREY], [True], ["query", "c3"]).tobytes() != one.tobytes()
 
 
+def test_wide_images_stand_in_wide_frames_and_fill_them():
+    car = Image.new("RGB", (128, 96), "#808080")
+    sheet = strip(car, [car], [True])
+    assert sheet.width / sheet.height > strip(GREY, [GREY], [True]).width / strip(GREY, [GREY], [True]).height
+    (grey,) = (number for number, colour in sheet.getcolors(maxcolors=1 << 24) if colour == (128, 128, 128))
+    assert grey > 0.97 * (2 * strips.AREA - strips.MARK**2), "no bands above and below"
+
+
 def test_any_image_will_do_and_none_found_is_fine():
     odd = [Image.new(mode, size) for mode, size in (("L", (1, 300)), ("RGBA", (500, 20)), ("P", (7, 7)))]
     assert strip(odd[0], odd, [True, False, True]).mode == "RGB"
-    assert strip(GREY, [], []).width > strips.SIZE[0]
+    assert strip(GREY, [], []).width > 96
 
 
 def test_lists_of_different_length_are_an_error():

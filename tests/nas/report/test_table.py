@@ -1,13 +1,12 @@
 """The table of results in its three forms."""
 
 import io
-import math
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from nas.report import table
-from nas.report.table import as_markdown, as_rich, result_table
+from nas.report.table import Row, Table, as_markdown, as_rich, result_table, terminal
 
 METRICS = {
     "rows": [
@@ -26,36 +25,71 @@ def test_cells_are_formatted_and_gaps_dashed():
     assert [row.best for row in result.rows] == [False, True]
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "expected"),
-    [
-        (table.percent, 1, "100.0"),
-        (table.percent, 0.0, "0.0"),
-        (table.millions, 411_000, "0.41 M"),
-        (table.millions, 632_000_000, "632 M"),
-        (table.millions, 2_880, "2.9 k"),
-        (table.multiply_adds, 94_321, "94 k"),
-        (table.multiply_adds, 94_000_000, "94 M"),
-        (table.milliseconds, 0.21449, "0.214"),
-        (table.milliseconds, 1234.5, "1234"),
-        (table.general, -12.345678, "-12.346"),
-    ],
-)
-def test_formats(text, value, expected):
-    assert text(value) == expected
-
-
-@pytest.mark.parametrize("text", [table.percent, table.millions, table.multiply_adds, table.milliseconds])
-def test_what_is_no_measurement_is_a_dash(text):
-    for value in (None, math.nan, math.inf, 10**400, "0.5", True, [1]):
-        assert text(value) == table.MISSING
-
-
 def test_terminal_shows_every_cell_and_marks_the_best():
     console = Console(file=io.StringIO(), width=120)
     console.print(as_rich(result_table(METRICS)))
     shown = console.file.getvalue()
     assert "[red]st|ud*ent ★" in shown and "23.51 M" in shown and "teacher ★" not in shown
+
+
+SIZES = {"parameters": 46_510, "multiply_adds": 5_546_000, "ms_per_image_1": 2.573, "ms_per_image_128": 0.0804}
+LONG = {
+    "rows": [
+        {"name": "teacher (ResNet-18 x0.0625) 漢字漢字漢字", "mAP": 0.181, "rank1": 1.0, "rank5": 0.125, "rank10": 1.0,
+         "mINP": 0.1, "best": True, **SIZES},
+        {"name": "name_without_a_blank_that_goes_on_and_on", "mAP": 1.0, "rank1": 0.0, "rank5": 0.0, "rank10": 0.0,
+         "mINP": 0.1, **{key: 100 * value for key, value in SIZES.items()}},
+    ]
+}  # fmt: skip
+WIDE = Table(
+    columns=("state", *(f"a.parameter_of_number_{n}" for n in range(7)), "all that was decided"),
+    rows=(Row(("1", *("0.12345678" for _ in range(7)), "3 sep3, 2 skip, 1 none and a word or two more")),),
+    text=("all that was decided",),
+)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("table", [result_table(LONG), WIDE], ids=["results", "trials"])
+def test_a_terminal_of_any_width_shows_heads_between_words_and_whole_numbers(table, width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(as_rich(table))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    words = console.file.getvalue().split()
+    assert "…" not in console.file.getvalue() and set(" ".join(table.columns).split()) <= set(words)
+    for row in table.rows:
+        assert all(
+            any(cell in line for line in lines) for cell in row.cells[1:] if cell[0].isdigit() and "," not in cell
+        )
+
+
+def test_each_part_of_a_table_has_the_names_and_a_column_that_says_more_stays_with_its_own():
+    columns = ("network", "mAP", "queries", "identities", "rank-1", "queries", "identities")
+    table = Table(columns, (Row(("student", *["12.3–45.6"] * 6)),), attached=("queries", "identities"))
+    console = Console(file=io.StringIO(), width=60)
+    console.print(as_rich(table))
+    heads = [line.replace("┃", " ").split() for line in console.file.getvalue().splitlines() if "┃" in line]
+    assert heads == [["network", *columns[1:4]], ["network", *columns[4:]]]
+    assert console.file.getvalue().count("student") == 2
+
+
+def test_a_column_has_one_unit_and_as_many_decimals_in_each_row():
+    first, second = (row.cells[6:] for row in result_table(LONG).rows)
+    assert first == ("0.047 M", "5.5 M", "2.6", "0.080")
+    assert second == ("4.651 M", "554.6 M", "257.3", "8.040")
+
+
+def test_no_name_steers_the_terminal():
+    console = Console(file=io.StringIO(), width=60)
+    console.print(as_rich(result_table({"rows": [{"name": "a\x1b[31mb\x07", "mAP": 0.5}]})))
+    assert "\x1b" not in console.file.getvalue() and "\x07" not in console.file.getvalue()
+
+
+def test_a_file_is_as_wide_as_its_table_unless_columns_says_how_wide(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal().width >= 1000
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal().width == 72
 
 
 def test_markdown_keeps_its_columns_whatever_the_name():

@@ -97,6 +97,10 @@ class TestNetworks:
             assert found.mAP == row["mAP"] == np.nanmean(queries.average_precision)
             assert (queries.first_match_rank == 1).mean() == row["rank1"]
             assert queries.names[0].startswith("pedestrians/test") and queries.cameras.tolist() == [0, 1] * 4
+            for i, images in enumerate(queries.found):
+                assert len(images) == 10 and all(image.name.startswith("pedestrians/test") for image in images)
+                first = queries.first_match_rank[i]
+                assert [image.identity for image in images].index(queries.ids[i]) + 1 == first or first > 10
 
     def test_another_subjects_folder_is_kept(self, folder, capfd):
         before = (folder / "metrics.json").read_bytes()
@@ -255,7 +259,7 @@ class TestRepeats:
         assert row["mAP"] == pytest.approx(np.mean(each)) and row["mAP_sd"] == pytest.approx(np.std(each, ddof=1))
         assert row["repeats"] == 2 and each[0] != each[1]
         once = replace(other, evaluation=Evaluation(repeats=1))
-        assert evaluate_other(once, tmp_path)["rows"][0]["mAP"] == each[0]
+        assert evaluate_other(once, tmp_path, overwrite=True)["rows"][0]["mAP"] == each[0]
 
 
 class TestFeatures:
@@ -319,3 +323,71 @@ class TestFeatures:
             == 0
         )
         assert "tsne_ids must be identities of the gallery, but it has no image of 8, 9" in capfd.readouterr().err
+
+
+class TestOtherRules:
+    """Results by other rules, or of another content, take no other's place without a word."""
+
+    @pytest.fixture
+    def features(self, tmp_path):
+        return saved(tmp_path, "features.npz", **self.arrays(0))
+
+    @pytest.fixture
+    def evaluated(self, features, tmp_path, capfd):
+        assert nas("evaluate", features, "--out", tmp_path / "out") == 0
+        capfd.readouterr()
+        return tmp_path / "out"
+
+    def arrays(self, seed):
+        rng = np.random.default_rng(seed)
+        return {
+            "query": rng.normal(size=(4, 8)).astype(np.float32),
+            "query_ids": np.array([1, 1, 2, 2]),
+            "gallery": rng.normal(size=(9, 8)).astype(np.float32),
+            "gallery_ids": np.array([1, 2, 3] * 3),
+            "query_cameras": np.array([1, 2, 1, 2]),
+            "gallery_cameras": np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]),
+        }
+
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            (["--distance", "euclidean"], "evaluation.distance: 'cosine', now 'euclidean'"),
+            (["--ap", "trapezoid"], "evaluation.ap: 'plain', now 'trapezoid'"),
+            (["--keep-same-camera"], "evaluation.same_camera: 'remove', now 'keep'"),
+        ],
+    )
+    def test_they_are_refused_and_named(self, features, evaluated, flags, said, capfd):
+        before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+        assert nas("evaluate", features, *flags, "--out", evaluated) == 2
+        told = capfd.readouterr().err
+        assert said in told and "--out" in told and "--overwrite" in told
+        assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
+        assert nas("evaluate", features, *flags, "--out", evaluated, "--overwrite") == 0
+
+    def test_so_is_another_content(self, features, evaluated, tmp_path, capfd):
+        saved(tmp_path, "features.npz", **self.arrays(1))
+        assert nas("evaluate", features, "--out", evaluated) == 2
+        assert "content: " in capfd.readouterr().err
+
+    def test_rows_may_be_added_and_not_lost(self, features, evaluated, capfd):
+        assert nas("evaluate", features, "--rerank", "--out", evaluated) == 0
+        assert nas("evaluate", features, "--rerank", "--evaluation.reranking.k1", 5, "--out", evaluated) == 2
+        assert "reranking.k1: 20, now 5" in capfd.readouterr().err
+        assert nas("evaluate", features, "--out", evaluated) == 2
+        assert "rerank: True, now False" in capfd.readouterr().err
+
+    def test_results_of_earlier_versions_are_held_by_their_protocol(self, features, evaluated, capfd):
+        metrics = metrics_of(evaluated)
+        del metrics["rules"]
+        (evaluated / "metrics.json").write_text(json.dumps(metrics))
+        assert nas("evaluate", features, "--distance", "euclidean", "--out", evaluated) == 2
+        assert "distance: 'cosine', now 'euclidean'" in capfd.readouterr().err
+        assert nas("evaluate", features, "--rerank", "--out", evaluated) == 0
+
+    @pytest.mark.parametrize("name", ["write_queries", "draw_plots", "write_metrics"])
+    def test_an_interrupted_evaluation_changes_nothing(self, features, evaluated, monkeypatch, name):
+        before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+        monkeypatch.setattr(f"nas.tasks.reid.others.{name}", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert nas("evaluate", features, "--distance", "euclidean", "--overwrite", "--out", evaluated) == 130
+        assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before

@@ -11,9 +11,13 @@ import nas.stages.reproduce
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
 from nas.data.sets.market1501 import Market1501
+from nas.run import DECIDES, Run
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import paper_against_measured, reproduce
+from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce
+from nas.stages.table_plan import folder_name, plan
 from nas.study.published import Published
+from nas.system.config import fingerprint
+from nas.system.files import write_text
 from runs.tables import PAPERS, PICTURES
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
@@ -32,7 +36,7 @@ MEASURED = {"student": 0.25, "teacher": 0.75}
 def test_rows_of_a_table_are_sound(table):
     rows = TABLES[table]
     names = [row.name for row in rows]
-    assert len(set(names)) == len({nas.stages.reproduce._folder_name(name) for name in names}) == len(names) > 1
+    assert len(set(names)) == len({folder_name(name) for name in names}) == len(names) > 1
     assert all(set(row.paper) <= {"rank1", "mAP"} for row in rows)
     assert all(0.1 < value < 1 for row in rows for value in row.paper.values())
     assert all(row.recipe.teacher for row in rows if row.role == "teacher")
@@ -46,25 +50,28 @@ def test_rows_of_a_table_are_sound(table):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What is trained: the stages are replaced by ones that note their run."""
+    """What is trained and measured: the stages are replaced by ones that note their run."""
     made = []
 
-    def run_all(run, overwrite):
-        made.append((run.folder.name, run.recipe.seed, overwrite))
+    def metrics(run):
+        values = {role: value + 0.01 * run.recipe.seed for role, value in MEASURED.items()}
         return {
             "data": "drawn",
-            "rows": [
-                {"role": role, "rank1": value, "mAP": value + 0.01 * run.recipe.seed}
-                for role, value in MEASURED.items()
-            ],
+            "rows": [{"role": role, "rank1": MEASURED[role], "mAP": values[role]} for role in values],
         }
 
+    def run_all(run, overwrite):
+        made.append(("train", run.folder.name, run.recipe.teacher and run.recipe.teacher.weights, overwrite))
+        return metrics(run)
+
+    def evaluate(run, trained_in):
+        made.append(("measure", run.folder.name, trained_in and trained_in.folder.name))
+        return metrics(run)
+
     monkeypatch.setattr(nas.stages.reproduce, "run_all", run_all)
-
-    def teach(run):
-        made.append((run.folder.name.partition("-")[0], run.recipe.seed))
-
-    monkeypatch.setattr(nas.stages.reproduce, "teach", teach)
+    monkeypatch.setattr(nas.stages.reproduce, "evaluate", evaluate)
+    monkeypatch.setattr(nas.stages.reproduce, "report", lambda run: None)
+    monkeypatch.setattr(nas.stages.reproduce, "teach", lambda run: made.append(("teach", run.folder.name)))
     return made
 
 
@@ -72,33 +79,105 @@ def rows_of(*recipes):
     return [Published(name=f"Row {number}", recipe=recipe, paper={"mAP": 0.5}) for number, recipe in enumerate(recipes)]
 
 
-def test_each_recipe_runs_once_and_results_land_one_by_one(tmp_path, calls):
+def test_networks_are_trained_once_and_results_land_one_by_one(tmp_path, calls):
     rows = [*rows_of(ALONE, RECIPE), Published(name="Teacher", recipe=RECIPE, role="teacher", paper={"rank1": 0.9})]
     results = reproduce(rows, tmp_path, num_seeds=2)
-    assert calls == [
-        ("row-0-seed0", 0, False),
-        ("teacher", 0),
-        ("row-1-seed0", 0, False),
-        ("teacher", 0),
-        ("row-1-seed0", 0, False),
-        ("row-0-seed1", 1, False),
-        ("teacher", 1),
-        ("row-1-seed1", 1, False),
-        ("teacher", 1),
-        ("row-1-seed1", 1, False),
+    first, second = dict.fromkeys(call[1] for call in calls if call[0] == "teach")
+    weights = tmp_path / first / "teacher.safetensors"
+    assert [call for call in calls if call[0] != "teach"] == [
+        ("train", "row-0-seed0", None, False),
+        ("train", "row-1-seed0", weights, False),
+        ("measure", "teacher-seed0", None),
+        ("train", "row-0-seed1", None, False),
+        ("train", "row-1-seed1", weights, False),
+        ("measure", "teacher-seed1", None),
+    ]
+    assert [[run["teacher"] for run in result["runs"]] for result in results] == [
+        [None] * 2,
+        [first] * 2,
+        [first, second],
     ]
     assert [[run["rank1"] for run in result["runs"]] for result in results] == [[0.25] * 2, [0.25] * 2, [0.75] * 2]
-    assert json.loads((tmp_path / "table.json").read_text())["rows"] == results
+    held = json.loads((tmp_path / "table.json").read_text())
+    assert held["rows"] == results and "same for all seeds" in held["notes"][0]
     table = paper_against_measured(results)
     assert table.columns[:5] == ("network", "rank-1 paper", "rank-1 measured", "mAP paper", "mAP measured")
     assert table.rows[0].cells[:5] == ("Row 0", "–", "25.0 (25.0 to 25.0)", "50.0", "25.5 (25.0 to 26.0)")
-    assert "Teacher | 90.0 | 75.0" in (tmp_path / "table.md").read_text()
+    written = (tmp_path / "table.md").read_text()
+    assert "Teacher | 90.0 | 75.0" in written and held["notes"][0] in written
+
+
+TESTED = [replace(RECIPE, data=replace(RECIPE.data, num_test_ids=number)) for number in (4, 5)]
+
+
+def test_what_differs_in_the_test_images_alone_is_trained_once(tmp_path, calls):
+    kept = replace(RECIPE, evaluation=replace(RECIPE.evaluation, same_camera="keep"))
+    results = reproduce(rows_of(*TESTED, kept), tmp_path)
+    assert [call[:2] for call in calls if call[0] == "train"] == [("train", "row-0-seed0")]
+    assert [call for call in calls if call[0] == "measure"] == [
+        ("measure", "row-1-seed0", "row-0-seed0"),
+        ("measure", "row-2-seed0", "row-0-seed0"),
+    ]
+    assert len({result["runs"][0]["teacher"] for result in results}) == 1
+    assert "alone measure one network" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize("changed", [{"seed": 7}, {"num_train_ids": 9}, {"label_noise": 0.1}, {"images_per_id": 7}])
+def test_what_touches_the_training_images_is_trained_anew(tmp_path, changed):
+    steps = plan(rows_of(RECIPE, replace(RECIPE, data=replace(RECIPE.data, **changed))), tmp_path)
+    assert len({step.student.folder for step in steps}) == len({step.teacher.folder for step in steps}) == 2
+
+
+@pytest.mark.parametrize(("table", "trainings", "teachers"), [("table1", 18, 6), ("table2", 6, 0), ("table3", 20, 4)])
+def test_vrkd_trains_a_network_for_each_data_set(tmp_path, table, trainings, teachers):
+    facts = plan_facts(plan(TABLES["vrkd", table], tmp_path))
+    assert (facts["trainings"], facts["teachers"], len(facts["steps"])) == (
+        trainings,
+        teachers,
+        len(TABLES["vrkd", table]),
+    )
+
+
+def test_the_plan_is_shown_without_data_and_trains_nothing(tmp_path, capsys):
+    command = ["reproduce", "vrkd", "table3", "--rows", "ResNet-18,", "--data", "nowhere", "--seeds", "3", "--plan"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("12 trainings and 2 teachers to train, 24 rows to measure, in ")
+    assert out.count("not run now: 2 rows, ") == 4 and "nowhere" in out
+    assert not list(tmp_path.iterdir())
+
+
+def begun(folder, recipe, weights):
+    """A run as earlier versions left it."""
+    taught = replace(recipe, teacher=replace(recipe.teacher, weights=weights))
+    run = Run(folder, folder.name, taught)
+    run.note_recipe()
+    write_text(folder / "student.safetensors", "")
+
+
+def test_runs_that_are_there_go_on_as_they_are(tmp_path):
+    """Earlier versions trained a student and a teacher for each test size and seed; all of them still count."""
+    rows, seeds = rows_of(*TESTED), (0, 1)
+    for number, recipe in enumerate(TESTED):
+        for seed in seeds:
+            of_seed = replace(recipe, seed=seed)
+            teacher = tmp_path / f"teacher-{fingerprint(*(getattr(of_seed, name) for name in DECIDES['teach']))[:8]}"
+            begun(tmp_path / f"row-{number}-seed{seed}", of_seed, teacher / "teacher.safetensors")
+    steps = plan(rows, tmp_path, len(seeds))
+    assert [step.student.folder for step in steps] == [step.folder for step in steps]
+    assert [Run.open(tmp_path / step.folder).recipe.teacher.weights.parent.name for step in steps] == [
+        step.teacher.folder for step in steps
+    ]
+    assert len({step.teacher.folder for step in steps}) == 4
+    alone = plan(rows, tmp_path / "other")
+    begun(tmp_path / "other" / "row-1-seed0", TESTED[1], tmp_path / "other" / alone[0].teacher.folder / "t.safetensors")
+    assert {step.student.folder for step in plan(rows, tmp_path / "other")} == {"row-1-seed0"}
 
 
 def test_starting_again_does_so_once_for_a_recipe(tmp_path, calls):
-    rows = [*rows_of(RECIPE), Published(name="Teacher", recipe=RECIPE, role="teacher")]
+    rows = rows_of(RECIPE, TESTED[1], RECIPE)
     reproduce(rows, tmp_path, overwrite=True)
-    assert [call[2] for call in calls if call[0] != "teacher"] == [True, False]
+    assert [call[3] for call in calls if call[0] == "train"] == [True]
 
 
 def test_rows_without_data_are_left_out_and_said(tmp_path, calls):
@@ -116,7 +195,27 @@ def test_through_the_command(tmp_path, calls, capsys):
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in said["rows"]] == ["T = 5, alpha = 0.1", "T = 5, alpha = 0.3", "T = 5, alpha = 0.5"]
-    assert len({call for call in calls if call[0] == "teacher"}) == 1
+    assert len({call for call in calls if call[0] == "teach"}) == 1
+    assert main(arguments[:-1]) == 0
+    assert capsys.readouterr().out.startswith("3 trainings and 1 teacher to train, 3 rows to measure, in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["ksl", "figure6", "--small", "--rows", "AUX"], [f"AUX, {share / 10}" for share in range(6)]),
+        (["ksl", "table3", "--small", "--rows", "MobileNetV2, alone"], ["MobileNetV2, alone, ImageNet, Duke"]),
+        (["fast_reid", "table2", "--small", "--rows", "= 0.1", "--loss.alpha", "0.5"], None),
+        (["fast_reid", "table2", "--small", "--rows", "T = 5", "--loss.alpha", "0.5"], ["T = 5, alpha = 0.1"]),
+    ],
+)
+def test_a_row_that_the_command_line_makes_equal_to_another_is_not_run(tmp_path, calls, arguments, left, capsys):
+    assert main(["reproduce", *arguments, "--out", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    run = [row["name"] for row in rows if row["runs"]]
+    assert run == (left or [row["name"] for row in rows])
+    assert all(row["same_as"] == run[0] and row["same_as"] in row["not_run"] for row in rows if not row["runs"])
+    assert all(f"(same as {run[0]})" in line.cells[0] for line in paper_against_measured(rows).rows[len(run) :])
 
 
 @pytest.mark.parametrize(

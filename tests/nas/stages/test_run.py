@@ -225,7 +225,7 @@ def copied(recipes: Path, name: str, folder: Path) -> Path:
     from nas.run import Run
 
     _, recipe = recipe_named(f"{recipes}:{name}")
-    Run(folder, name, recipe).begin("search", False)
+    Run(folder, name, recipe).begin("search")
     return folder
 
 

@@ -107,12 +107,6 @@ def test_second_derivatives_of_a_draw_are_refused(wrong):
         GDAS(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"first_tau": 0.0}, {"last_tau": -1.0}])
-def test_tau_is_above_zero(wrong):
-    with pytest.raises(ValueError, match="must be above 0"):
-        GDAS(**wrong)
-
-
 def test_a_draw_that_no_alpha_reaches_moves_none(tmp_path):
     """NAS-Bench-201's cell may draw `none` on every edge: the loss is the same whatever the alphas."""
     strategy = GDAS(epochs=1)

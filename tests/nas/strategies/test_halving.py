@@ -39,8 +39,3 @@ def test_hyperband_deals_trials_to_brackets():
     assert not hyperband.stops(16, 1, [(16, 0.0), (0, 1.0)]), "the last bracket stops nobody"
     assert not hyperband.stops(9, 3, [(9, 0.5), (0, 1.0)]), "brackets are compared with their own kind alone"
     assert hyperband.stops(10, 3, [(9, 0.7), (10, 0.5)])
-
-
-def test_a_factor_of_one_is_refused():
-    with pytest.raises(ValueError, match="at least 2, not 1"):
-        Halving(epochs=9, factor=1)

@@ -147,8 +147,3 @@ def test_a_narrowed_space_differs_in_its_channels_alone():
     assert narrowed(ReID(backbone=CELLS, num_ids=5), 2) == ReID(
         backbone=Cells(channels=2, cells=2, reductions=(2,)), num_ids=5
     )
-
-
-def test_parts_are_at_least_one():
-    with pytest.raises(ValueError, match="num_parts must be at least 1, not 0"):
-        PCDARTS(num_parts=0)

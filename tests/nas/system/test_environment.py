@@ -1,6 +1,7 @@
 """The note of where a run was made: nothing that it cannot find out ends a run."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,17 @@ def test_the_commit_is_what_git_says(tmp_path, monkeypatch):
     folder = git(tmp_path / "bin", 0o755, "echo abc1234")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     assert environment("a chip")["commit"] == "abc1234"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--storage", "postgresql://user:SECRET@host/study"],
+        ["--storage=postgresql://user:SECRET@host/study"],
+        ["--storage=postgresql://host/study?password=SECRET"],
+    ],
+)
+def test_no_password_is_noted(monkeypatch, words):
+    monkeypatch.setattr(sys, "argv", ["nas", "tune", "toy", *words])
+    noted = environment("a chip")["command"]
+    assert "--storage" in noted and "host" in noted and "***" in noted and "SECRET" not in noted

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -52,14 +53,14 @@ class TestWhole:
         reader = threading.Thread(target=read)
         reader.start()
         for i in range(60):
-            write_whole(path, lambda temporary, i=i: temporary.write_text(texts[i % 2]))
+            write_whole(path, lambda file, i=i: file.write(texts[i % 2].encode()))
         done.set()
         reader.join()
         assert seen <= set(texts) and path.read_text() == texts[1]
 
     def test_a_writer_that_fails_leaves_the_old_file_alone(self, tmp_path):
-        def half(temporary):
-            temporary.write_text("half")
+        def half(file):
+            file.write(b"half")
             raise OSError("the cable came off")
 
         path = write_json(tmp_path / "x.json", {"old": 1})
@@ -68,14 +69,54 @@ class TestWhole:
         assert read_json(path) == {"old": 1} and [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
     def test_what_a_killed_process_left_is_cleared_away(self, tmp_path):
-        with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-            dead.wait()
-        left, living = tmp_path / f".x.json.{dead.pid}.tmp", tmp_path / f".x.json.{os.getppid()}.tmp"
-        another = tmp_path / f".y.json.{dead.pid}.tmp"
-        for path in (left, living, another):
-            path.write_text("half")
+        """Whatever it was writing in the folder; not what is being written, and no file of others."""
+        code = (
+            "import os, sys; from pathlib import Path; from nas.system.files import write_whole;"
+            "write_whole(Path(sys.argv[1]), lambda file: os.kill(os.getpid(), 9))"
+        )
+        subprocess.run([sys.executable, "-c", code, tmp_path / "y.json"], check=False)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+        (tmp_path / ".x.json.4711.tmp").write_text("half, by version 0.1")
+        (tmp_path / ".mine.tmp").write_text("of others")
+
+        def write_another(file):
+            write_json(tmp_path / "z.json", 1)
+            file.write(b"2")
+
+        write_whole(tmp_path / "x.json", write_another)
+        assert {p.name for p in tmp_path.iterdir()} == {"x.json", "z.json", ".mine.tmp"}
+
+    def test_a_link_is_replaced_and_what_it_points_at_left_alone(self, tmp_path):
+        (tmp_path / "precious").write_text("old")
+        (tmp_path / "x.json").symlink_to("precious")
         write_json(tmp_path / "x.json", 1)
-        assert {p.name for p in tmp_path.iterdir()} == {"x.json", living.name, another.name}
+        assert not (tmp_path / "x.json").is_symlink() and (tmp_path / "precious").read_text() == "old"
+
+    def test_permissions_are_those_of_the_old_file_or_what_the_umask_leaves(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            path = write_json(tmp_path / "x.json", 1)
+            assert path.stat().st_mode & 0o777 == 0o640
+            for mode in (0o600, 0o666):
+                path.chmod(mode)
+                assert write_json(path, 2).stat().st_mode & 0o777 == mode
+            weights = save_weights(tmp_path / "x.safetensors", nn.Linear(1, 1), {})
+            assert weights.stat().st_mode & 0o777 == 0o640
+        finally:
+            os.umask(before)
+
+    @pytest.mark.parametrize(
+        "place", ["file/x.json", "folder", "x" * 256], ids=["below a file", "a folder", "too long"]
+    )
+    def test_where_nothing_can_be_written_the_file_is_named(self, tmp_path, place):
+        (tmp_path / "file").write_text("")
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(SaveError, match=rf"could not write \S*{place}: .*can be written$"):
+            write_json(tmp_path / place, 1)
+        assert {p.name for p in tmp_path.iterdir()} == {"file", "folder"}
+
+    def test_a_name_may_be_as_long_as_the_file_system_allows(self, tmp_path):
+        assert read_json(write_json(tmp_path / ("x" * 255), 1)) == 1
 
     def test_folders_are_made(self, tmp_path):
         assert read_json(write_json(tmp_path / "a/b/c.json", ["é"])) == ["é"]
@@ -128,6 +169,69 @@ class TestReading:
         assert json.loads((tmp_path / "x.json").read_bytes()) == {"mAP": 0.5, "name": "größe"}
 
 
+NET = nn.Linear(3, 2)
+STATE = {"fingerprint": "f", "parts": {"net": NET.state_dict()}, "history": [{"epoch": 0, "loss": 0.25}]}
+DATA = {"space": "cells", "decisions": {"a.0": ["sep3@0"], "width": 0.5}, "none": None}
+KINDS = {
+    "x.ckpt": (lambda path: save_state(path, STATE), load_state),
+    "x.safetensors": (lambda path: save_weights(path, NET, {"space": "cells"}), load_weights),
+    "x.json": (lambda path: write_json(path, DATA), read_json),
+}
+
+
+class TestChecksums:
+    @pytest.mark.parametrize("name", KINDS)
+    def test_a_flipped_bit_is_refused_or_changes_nothing(self, tmp_path, name):
+        write, read = KINDS[name]
+        path = write(tmp_path / name)
+        content, whole = path.read_bytes(), repr(read(path))
+        refused = []
+        for bit in np.random.default_rng(0).choice(8 * len(content), 200, replace=False):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(flipped)
+            try:
+                assert repr(read(path)) == whole
+            except ValueError as error:
+                refused.append(str(error))
+        assert len(refused) > 150
+        assert all(str(path) in said and "\n" not in said for said in refused)
+
+    def test_a_checkpoint_of_an_earlier_version_opens_and_is_compared_with_torchs_own_sums(self, tmp_path):
+        path, state = tmp_path / "x.ckpt", {"a": torch.ones(99)}
+        torch.save(state, path)
+        assert torch.equal(load_state(path)["a"], state["a"])
+        place = path.read_bytes().index(state["a"].numpy().tobytes())
+        path.write_bytes(path.read_bytes()[:place] + b"\1" + path.read_bytes()[place + 1 :])
+        with pytest.raises(ValueError, match=r"x\.ckpt is damaged.*make it again"):
+            load_state(path)
+
+    def test_without_torchs_own_sums_a_file_opens(self, tmp_path):
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save({"a": 1}, tmp_path / "x.ckpt")
+        finally:
+            torch.serialization.set_crc32_options(True)
+        assert load_state(tmp_path / "x.ckpt") == {"a": 1}
+
+    def test_what_was_written_anew_has_no_checksum(self, tmp_path):
+        path = write_json(tmp_path / "x.json", DATA)
+        path.write_text(json.dumps(DATA | {"width": 1}))
+        assert read_json(path) == DATA | {"width": 1}
+
+    def test_what_was_changed_in_place_is_refused_with_a_way_on(self, tmp_path):
+        path = write_json(tmp_path / "x.json", DATA)
+        path.write_text(path.read_text().replace("0.5", "0.7"))
+        with pytest.raises(ValueError, match=r"x\.json is not what was written .*on purpose, take the blanks"):
+            read_json(path)
+        path.write_text("".join(line.rstrip() + "\n" for line in path.read_text().splitlines()))
+        assert read_json(path)["decisions"]["width"] == 0.7
+
+    def test_the_same_content_is_the_same_file(self, tmp_path):
+        for write, _ in KINDS.values():
+            assert write(tmp_path / "a").read_bytes() == write(tmp_path / "b").read_bytes()
+
+
 class TestLoadInto:
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
 
@@ -167,6 +271,14 @@ class TestJson:
     def test_a_folder_is_no_file(self, tmp_path):
         with pytest.raises(ValueError, match="cannot be read: Is a directory"):
             read_json(tmp_path)
+
+    @pytest.mark.parametrize("text", ['{"a": "\\ud800"}', '["\\uDFFFa"]', '{"\\udc00\\ud800": 1}'])
+    def test_half_a_character_is_named(self, tmp_path, text):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ValueError, match=r"a\.json must hold whole characters"):
+            read_json(tmp_path / "a.json")
+        (tmp_path / "a.json").write_text('"\\ud83d\\ude00"')
+        assert read_json(tmp_path / "a.json") == "\N{GRINNING FACE}"
 
     def test_nesting_of_real_files_is_fine(self, tmp_path):
         (tmp_path / "x.json").write_text("[" * 99 + "]" * 99)

@@ -1,12 +1,15 @@
 """Workers: what they are given, where their words go, how they end, and what they do not see."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nas.errors import NonFiniteLoss
@@ -85,6 +88,60 @@ def test_one_that_does_not_stop_is_stopped(tmp_path, monkeypatch):
         since = time.monotonic()
         raise KeyboardInterrupt
     assert time.monotonic() - since < 30
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from nas.errors import exit_status
+from nas.system.processes import worker_processes
+
+folder = Path(sys.argv[1])
+
+def work():
+    (folder / f"{os.getpid()}.works").touch()
+    try:
+        time.sleep(60)
+    finally:
+        (folder / f"{os.getpid()}.gave back").touch()
+
+def main():
+    with worker_processes(work, (), 2, folder):
+        time.sleep(60)
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
+"""
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """A process with two workers, and the numbers of these."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while len(works := list(tmp_path.glob("*.works"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield process, [int(path.stem) for path in works]
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_give_back_their_trials_and_end_when_their_parent_does(tmp_path, parent, number):
+    process, workers = parent
+    process.send_signal(number)
+    said, status = process.communicate()[1], process.returncode
+    if number == signal.SIGKILL:
+        assert status == -number
+    else:
+        assert status == 128 + number
+        assert said == "nas: stopped; the same command goes on from the last checkpoint\n"
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(worker).wait(20)
+        assert (tmp_path / f"{worker}.gave back").exists()
 
 
 def test_modules_of_the_working_folder_are_not_seen(tmp_path):

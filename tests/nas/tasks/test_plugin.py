@@ -1,6 +1,7 @@
 """A user's data set with a task of its own, through every stage by the real commands: nothing there knows crops."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import torch
+from torch import nn
 
 from nas.data.batches import Batch
 from nas.data.images import Images
@@ -26,7 +28,8 @@ from nas.strategies.evolution import Evolution
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.resnet import ResNet
-from students.reid import ReID
+from students.reid import ReID, ReIDOutput
+from students.space import StudentModule, StudentSpace
 from teachers.temperature import Linear
 
 
@@ -88,6 +91,29 @@ class Answer(torch.nn.Module):
         return self.net(images).embedding
 
 
+class Flat(StudentModule):
+    def __init__(self, num_ids):
+        super().__init__()
+        self.embed, self.classify = nn.Linear(3 * 16 * 16, 8), nn.Linear(8, num_ids)
+
+    def forward(self, images):
+        embedding = self.embed(images.flatten(1))
+        return ReIDOutput(self.classify(embedding), embedding, embedding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flats(StudentSpace):
+    """A space of its own, of networks that are no re-ID networks."""
+
+    num_ids: int | None = None
+
+    def build(self, pick, c_in=3):
+        return Flat(self.num_ids)
+
+    def with_ids(self, num_ids):
+        return replace(self, num_ids=num_ids)
+
+
 class InTurn:
     def __init__(self, part, seed):
         self.part, self.seed = part, seed
@@ -129,7 +155,7 @@ def checkers() -> Recipe:
         teacher=TeacherRecipe(net=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8), training=TRAINING),
         space=ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), embedding_dim=8),
         student=None,
-        baseline=ReID(backbone=ResNet(depth=18, width=0.125), embedding_dim=8),
+        baseline=Flats(),
         loss=KDASLoss(temperature=Linear(start=2.0, end=0.0)),
         strategy=DARTS(epochs=2),
         retrain=TRAINING,
@@ -159,7 +185,8 @@ def nas(tmp_path, monkeypatch, capsys):
 def test_every_stage(nas):
     metrics = nas("run", "own.py:checkers", "--out", "run")["metrics"]
     assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
-    assert metrics["data"] == "checkers" and all(0 <= row["mAP"] <= 1 for row in metrics["rows"])
+    assert metrics["data"] == "checkers" and metrics["rows"][1]["name"] == "baseline (Flats)"
+    assert all(0 <= row["mAP"] <= 1 for row in metrics["rows"])
     history = [json.loads(line) for line in Path("run/retrain.history.jsonl").read_text().splitlines()]
     assert all("mAP" in line for line in history), "it is validated by the task's value"
     assert "checkers" in Path("run/report.html").read_text()
@@ -178,3 +205,21 @@ def test_it_is_tuned_on_what_it_holds_out(nas):
     pytest.importorskip("optuna")
     found = nas("tune", "own.py:checkers", "--parameters", "distillation", "--trials", "2", "--small", "--out", "study")
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken", "said"),
+    [
+        ('return SimpleNamespace(name="checkers"', 'return SimpleNamespace(nam="checkers"[9]', "IndexError: "),
+        ("return Flat(self.num_ids)", "return Flat(self.num_idss)", "AttributeError: .*num_idss"),
+        ("self.embed(images.flatten(1))", "self.embed(images)", "RuntimeError: .*mat1 and mat2"),
+        ("if len(data.identities) < 2:", "if data.identities:", "patterns must be at least two"),
+    ],
+)
+def test_what_a_class_of_ones_own_raises_is_said_to_be_its_file_s(tmp_path, monkeypatch, capsys, whole, broken, said):
+    monkeypatch.chdir(tmp_path)
+    assert whole in OWN
+    Path("own.py").write_text(OWN.replace(whole, broken))
+    assert main(["run", "own.py:checkers", "--teacher", "None", "--strategy", "None", "--out", "run"]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert re.match(rf"nas: own\.py, line \d+: {said}", last) and not any("/nas/stages/" in line for line in lines)

@@ -233,10 +233,11 @@ def test_tensorboard_shows_every_epoch_once_after_a_resume(tmp_path, fabric, who
     assert losses == pytest.approx({line["epoch"]: line["loss"]["part"] for line in whole["history"]})
 
 
-def test_quiet_where_no_terminal_is(tmp_path, fabric, capfd):
+def test_a_line_for_each_epoch_where_no_terminal_is(tmp_path, fabric, capfd):
     training = Training(tmp_path, fabric)
     training.run()
-    assert capfd.readouterr() == ("", "")
+    out, err = capfd.readouterr()
+    assert out == "" and [line.partition("  ")[0] for line in err.splitlines()] == [f"retrain {n}/3" for n in (1, 2, 3)]
 
 
 def test_a_bar_on_a_terminal(tmp_path, fabric, capfd, monkeypatch):

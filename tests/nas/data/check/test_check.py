@@ -178,6 +178,14 @@ def test_values_of_fewer_than_16_bits_are_a_warning(tree: Path, bits: int, warne
         assert problem(found, "few_bits").items == (f"{name}.png ({bits} bits)",)
 
 
+def test_images_of_several_frames_are_noted(tree: Path):
+    name = "query/0001_c1s1_1_00"
+    (tree / f"{name}.jpg").unlink()
+    COLOUR.save(tree / f"{name}.webp", save_all=True, append_images=[COLOUR.rotate(180)])
+    found = checked(tree)
+    assert found.ok and problem(found, "several_frames").items == (f"{name}.webp",)
+
+
 @pytest.mark.parametrize(("name", "what"), [("csv", "are turned as that says"), ("market", "as they are stored")])
 def test_orientation_tags_are_noted_with_what_becomes_of_them(tree: Path, name: str, what: str):
     file = tree / "query" / "0001_c1s1_1_00.jpg"

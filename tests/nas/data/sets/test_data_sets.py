@@ -174,6 +174,14 @@ class TestLoad:
         with pytest.raises(ValueError, match="query split needs at least one image"):
             ImageList(file=file).load()
 
+    def test_a_query_of_an_unknown_camera_is_named(self, monkeypatch):
+        data = Pedestrians(num_train_ids=2, num_test_ids=2, images_per_id=4, height=32, width=16).listed()
+        cameras = np.where(np.arange(len(data.query)) == 1, -1, data.query.cameras)
+        without = replace(data, query=replace(data.query, cameras=cameras))
+        monkeypatch.setattr(Pedestrians, "listed", lambda _: without)
+        with pytest.raises(ValueError, match=f"query needs a known camera.*{data.query.images.name(1)}"):
+            Pedestrians().load()
+
     def test_label_noise_is_a_share(self):
         with pytest.raises(ValueError, match=r"share in \[0, 1\), not 1"):
             Pedestrians(label_noise=1)

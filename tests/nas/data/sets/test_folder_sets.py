@@ -287,6 +287,51 @@ class TestCUHK03:
         Path(source.load().query.images.name(2)).unlink()
         assert len(source.load().query) == 4 and len(conversions) == 2
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda manifest: b"{",
+            lambda manifest: b"[]",
+            lambda manifest: b"[" * 10_000,
+            lambda manifest: json.dumps({"manifest_version": 3}).encode(),
+            lambda manifest: json.dumps(manifest | {"version": [1]}).encode(),
+            lambda manifest: json.dumps(manifest | {"files": 3}).encode(),
+            lambda manifest: json.dumps(manifest | {"sources": {"a": 1, "b": 2}}).encode(),
+            lambda manifest: json.dumps(manifest | {"sources": [{}, {}]}).encode(),
+            lambda manifest: json.dumps(manifest | {"sources": None}).encode(),
+        ],
+    )
+    def test_a_manifest_that_is_none_of_ours_is_written_again(self, source: CUHK03, conversions: list, change):
+        path = Path(source.load().query.images.name(0)).parents[1] / "manifest.json"
+        before = path.read_bytes()
+        path.write_bytes(change(json.loads(before)))
+        assert len(source.load().query) == 4 and len(conversions) == 2 and path.read_bytes() == before
+
+    @pytest.mark.parametrize("kind", ["external", "virtual", "claimed", "link", "soft link", "numbers", "group"])
+    def test_what_is_not_in_the_file_itself_is_not_read(self, source: CUHK03, tmp_path: Path, kind: str):
+        (secret := tmp_path / "secret").write_bytes(b"s" * 300)
+        h5py.File(tmp_path / "other.h5", "w").create_dataset("x", data=np.zeros((3, 9, 12), np.uint8)).file.close()
+        with h5py.File(source.root / "cuhk-03.mat", "r+") as mat:
+            boxes, cells = mat["detected"], mat["#refs#/detected0"]
+            if kind == "external":
+                cells[0, 0] = mat.create_dataset("a", (3, 10, 10), "u1", external=[(str(secret), 0, 300)]).ref
+            elif kind == "virtual":
+                layout = h5py.VirtualLayout((3, 9, 12), "u1")
+                layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (3, 9, 12))
+                cells[0, 0] = mat.create_virtual_dataset("a", layout).ref
+            elif kind == "claimed":
+                cells[0, 0] = mat.create_dataset("a", (3, 200_000, 200_000), "u1").ref
+            else:
+                del boxes, mat["detected"]
+                mat["detected"] = {
+                    "link": h5py.ExternalLink(str(tmp_path / "other.h5"), "/x"),
+                    "soft link": h5py.SoftLink("/nowhere"),
+                    "numbers": np.arange(2.0),
+                    "group": mat["#refs#"],
+                }[kind]
+        with pytest.raises(ValueError, match=r"cuhk-03\.mat (must h|has no image)"):
+            source.load()
+
     def test_cache_goes_where_the_user_keeps_caches(self, source: CUHK03, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(source.cache))
         name = Path(CUHK03(root=source.root).load().query.images.name(0))
@@ -308,7 +353,7 @@ class TestCUHK03:
             source.load()
         with pytest.raises(ValueError, match='needs the folder detected/.* or cuhk-03.mat.*"cuhk-03.mat" is missing'):
             CUHK03(root=tmp_path / "cache").load()
-        with pytest.raises(ValueError, match="labeled or detected, not 'drawn'"):
+        with pytest.raises(ValueError, match="boxes must be one of labeled, detected, not 'drawn'"):
             CUHK03(root=tmp_path, boxes="drawn")
 
     @pytest.mark.parametrize("name", ["cuhk-03.mat", CONFIG])

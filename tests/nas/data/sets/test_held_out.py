@@ -70,9 +70,3 @@ def test_a_source_that_a_recipe_can_hold():
     first, again, other = source.load(), source.load(), HeldOut(source=source.source, seed=2).load()
     assert len(first.identities) == 8 and first.identities == again.identities != other.identities
     assert not names(first.gallery) & names(source.source.load().gallery)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
-def test_a_share_that_is_none(share):
-    with pytest.raises(ValueError, match=r"share of identities held out must be in \(0, 1\)"):
-        HeldOut(source=Pedestrians(), share=share)

@@ -50,15 +50,6 @@ class TestDrawing:
         with pytest.raises(IndexError, match="image 6 of 6"):
             images.read(6)
 
-    def test_negative_seed_is_an_error(self, drawn: type[Synthetic]):
-        with pytest.raises(ValueError, match=f"{drawn.__name__} needs seed >= 0; got -1"):
-            drawn(seed=-1).load()
-
-    @pytest.mark.parametrize("field", ["num_train_ids", "num_cameras", "height", "width"])
-    def test_too_few_is_an_error(self, drawn: type[Synthetic], field: str):
-        with pytest.raises(ValueError, match=f"{drawn.__name__} needs {field} >= .*; got 0"):
-            drawn(**{field: 0}).load()
-
 
 @every_set
 class TestSplits:

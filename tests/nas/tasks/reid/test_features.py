@@ -117,15 +117,31 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            ({"gallery_ids": None}, "lacks gallery_ids and holds gallery, query, query_ids"),
+            ({"gallery_ids": None}, "lacks gallery_ids and holds 'gallery', 'query', 'query_ids'"),
             ({"query_ids": np.array([1.0, 2.0])}, "query_ids must hold whole numbers, not torch.float64"),
             ({"query_ids": np.array([[1, 2]])}, r"query_ids must be a row of numbers, not of shape \[1, 2\]"),
             ({"gallery": np.eye(3, dtype=np.int64)}, "gallery must hold floating-point numbers"),
+            ({"query": np.eye(2, 3, dtype=np.complex64)}, "query must hold plain real numbers, not .*complex64"),
+            ({"query_ids": np.array([True, False])}, "query_ids must be whole numbers, got torch.bool"),
+            (
+                {"gallery_ids": np.array([1, 2**63 + 1, 3], dtype=np.uint64)},
+                "gallery_ids must be .*9223372036854775809",
+            ),
+            ({"query_cameras": np.array([0.5, 1.0])}, "query_cameras must hold whole numbers, not torch.float64"),
         ],
     )
     def test_wrong_arrays_are_named(self, tmp_path, name, changed, message):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=rf"{name}\b.*{message}"):
             Features.load(saved(tmp_path, name, **changed))
+
+    @pytest.mark.parametrize("kind", ["U", "S", "O"])
+    def test_texts_are_named(self, tmp_path, kind):
+        with pytest.raises(ValueError, match=r"features\.npz.*(gallery_ids must hold plain|Object arrays)"):
+            Features.load(saved(tmp_path, "features.npz", gallery_ids=np.array(["a", "b", "c"], dtype=kind)))
+
+    def test_other_arrays_are_not_looked_at(self, tmp_path):
+        path = saved(tmp_path, "features.npz", names=np.array(["a", "b"]), notes=np.array([{}], dtype=object))
+        assert len(Features.load(path).query) == 2
 
     @pytest.mark.parametrize(
         ("changed", "message"),
@@ -186,6 +202,14 @@ class TestOtherScripts:
         scipy.io.savemat(tmp_path / "result.mat", self.written(names, lambda row: np.array([row], dtype=kind)))
         self.check(Features.load(tmp_path / "result.mat"))
 
+    @pytest.mark.parametrize("wrong", [1.5, np.nan, 1e20])
+    def test_mat_with_labels_that_are_no_whole_numbers(self, tmp_path, wrong):
+        arrays = self.written(("{side}_f", "{side}_label", "{side}_cam"), lambda row: np.array([row], dtype=float))
+        arrays["query_label"][0, 1] = wrong
+        scipy.io.savemat(tmp_path / "result.mat", arrays)
+        with pytest.raises(ValueError, match=r"result\.mat: query_ids must hold whole numbers"):
+            Features.load(tmp_path / "result.mat")
+
     @pytest.mark.parametrize("names", [("{s}f", "{s}l", "{s}c"), ("{side}", "{side}_ids", "{side}_cameras")])
     @pytest.mark.parametrize("suffix", ["pt", "pth", "npz"])
     def test_other_files(self, tmp_path, names, suffix):
@@ -216,10 +240,10 @@ class TestOtherScripts:
         with pytest.raises(ValueError, match=r"list\.pt must hold arrays by name, not a list"):
             Features.load(tmp_path / "list.pt")
         torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "net.pt")
-        with pytest.raises(ValueError, match=r"net\.pt must hold the arrays query.* holds conv1.weight"):
+        with pytest.raises(ValueError, match=r"net\.pt must hold the arrays query.* holds 'conv1.weight'"):
             Features.load(tmp_path / "net.pt")
         torch.save({"query": ["a"]}, tmp_path / "text.pt")
-        with pytest.raises(ValueError, match=r"text\.pt is not as"):
+        with pytest.raises(ValueError, match=r"text\.pt.*gallery"):
             Features.load(tmp_path / "text.pt")
 
     def test_arrays_that_claim_terabytes(self, tmp_path):
@@ -230,7 +254,21 @@ class TestOtherScripts:
         with pytest.raises(ValueError, match=r"claims\.npz must"):
             Features.load(tmp_path / "claims.npz")
 
+    @pytest.mark.parametrize("suffix", ["mat", "pt"])
+    def test_few_bytes_that_stand_for_many(self, tmp_path, suffix, monkeypatch):
+        monkeypatch.setattr("nas.system.memory.spare_bytes", lambda: 2**20)
+        arrays = {name: np.zeros((2**9, 2**10), dtype=np.float32) for name in ("query", "gallery")}
+        arrays |= {name: np.zeros((1, 2**9)) for name in ("query_ids", "gallery_ids")}
+        path = tmp_path / f"bomb.{suffix}"
+        if suffix == "mat":
+            scipy.io.savemat(path, arrays, do_compression=True)
+        else:
+            torch.save({name: torch.zeros(1).expand(array.shape) for name, array in arrays.items()}, path)
+        assert path.stat().st_size < 2**16
+        with pytest.raises(ValueError, match=rf"bomb\.{suffix} must hold arrays that fit into memory: they take"):
+            Features.load(path)
+
     def test_arrays_that_do_not_fit_into_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("nas.tasks.reid.features.spare_bytes", lambda: 10)
+        monkeypatch.setattr("nas.system.memory.spare_bytes", lambda: 10)
         with pytest.raises(ValueError, match=r"features\.npz must .* they take .* GiB"):
             Features.load(saved(tmp_path, "features.npz"))

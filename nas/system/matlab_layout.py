@@ -90,7 +90,7 @@ class Elements:
         return place
 
 
-def check_mat(content: bytes, names: Collection[str]) -> list[str]:
+def check_layout(content: bytes, names: Collection[str]) -> list[str]:
     """Goes through the variables of these names. The names of all that are there.
 
     Raises ValueError where elements do not fit into each other, NotImplementedError for format 7.3, which is HDF5.

@@ -1,0 +1,101 @@
+"""Command lines read by tyro. What a field cannot be is one line that names its flag, as for any other error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from nas.errors import first_line
+from nas.ranges import WORDS, OutOfRange
+
+OPTIONS = "options"
+"""The field whose own fields are flags without its name in front."""
+READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, Path: Path}
+
+
+def parse(kind: Any, arguments: Sequence[str], **how: Any) -> Any:
+    """`tyro.cli`, with `how` it reads. Raises OutOfRange with the flag of a value that cannot be read, or that its
+    field cannot have, and ValueError with the part's where several fields do not fit each other."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(kind, args=arguments, registry=_registry(), **how)
+    except SystemExit as stop:
+        _raise_refusal(stop)
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def by_flag(place: str = "") -> Iterator[None]:
+    """Calls the field that is out of its range by its flag; the object stands at `place` of the command line."""
+    try:
+        yield
+    except OutOfRange as error:
+        raise OutOfRange(flag(error.within(place).place), error.must, error.value) from None
+
+
+def flag(place: str) -> str:
+    """`--search.num-ids` for `options.search.num_ids`."""
+    return "--" + place.removeprefix(OPTIONS).removeprefix(".").replace("_", "-")
+
+
+def _raise_refusal(stop: SystemExit) -> None:
+    """Raises what made tyro stop, if it was a value. Of tyro's own error around it only `arg` is read, as it says where
+    the value stands: the argument, or the dotted name of the object that refused its fields."""
+    error = stop.__context__
+    where: Any = ""
+    if error and hasattr(error, "arg"):
+        where, error = error.arg, error.__context__
+    if not isinstance(error, ValueError):
+        return
+    if not isinstance(where, str):
+        where = where.lowered.name_or_flags[0]
+        raise (
+            OutOfRange(where, error.must, error.value)
+            if isinstance(error, OutOfRange)
+            else ValueError(f"{where}: {first_line(error)}")
+        )
+    with by_flag(where):
+        raise error if isinstance(error, OutOfRange) or not where else ValueError(f"{flag(where)}: {error}")
+
+
+def _registry() -> ConstructorRegistry:
+    registry = ConstructorRegistry()
+    registry.primitive_rule(_number_or_path)
+    return registry
+
+
+def _number_or_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How numbers and paths are read, or None where they may be left out: with our words for what is none."""
+    options: Sequence[Any] = get_args(info.type) if info.type_origin in (Union, UnionType) else (info.type,)
+    kinds = [get_args(option)[0] if get_origin(option) is Annotated else option for option in options]
+    optional, kind = kinds[1:] == [type(None)], kinds[0]
+    if kind not in READERS or (len(kinds) > 1 and not optional):
+        return None
+
+    def read(words: list[str]) -> Any:
+        if optional and words[0] == "None":
+            return None
+        try:
+            if words[0]:
+                return READERS[kind](words[0])
+        except ValueError:
+            pass
+        raise OutOfRange("", f"be {WORDS[kind]}{', or None' * optional}", words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|" * optional + ("PATH" if kind is Path else kind.__name__.upper()),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
+    )

@@ -1,0 +1,121 @@
+"""What `nas reproduce` has to do for the rows of a table: which runs train, under which teacher, what is measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nas.recipe import Recipe
+from nas.run import DECIDES, RESULTS
+from nas.study.published import Published
+from nas.system.config import fingerprint, training_key
+from nas.system.run_config import read_config
+
+TRAINED = tuple(field.name for field in fields(Recipe) if field.name not in ("evaluation", "machine"))
+"""The fields of a recipe that what it trains depends on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A run in a folder of the table's, and the recipe that it trains."""
+
+    name: str
+    folder: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A row with one seed: where its networks are trained, under which teacher, and where they are measured."""
+
+    row: Published
+    recipe: Recipe
+    name: str
+    folder: str
+    student: Training | None
+    """None: the row is about its teacher."""
+    teacher: Training | None
+    """None: it has none, or one that was trained elsewhere."""
+
+
+def plan(rows: Sequence[Published], folder: Path, num_seeds: int = 1) -> list[Step]:
+    """The rows seed by seed. What differs in the test images alone is trained once, and measured as often as asked.
+
+    A teacher is trained once, with the first seed, for the students of all seeds; a row about a teacher has one of each
+    seed. What an earlier call has begun otherwise in `folder` goes on as it is. Raises ValueError for no seeds.
+    """
+    if num_seeds < 1:
+        raise ValueError(f"seeds must be at least 1, not {num_seeds}")
+    return [_step(row, rows, number, folder) for number in range(num_seeds) for row in rows]
+
+
+def _step(row: Published, rows: Sequence[Published], number: int, folder: Path) -> Step:
+    own = _training(row, rows, number)
+    alike = [own, *(_training(each, rows, number) for each in rows if _is_trained_alike(each, row))]
+    begun = [training for training in alike if _has_begun(folder / training.folder)]
+    student = None if row.role == "teacher" else [*begun, *alike[1:]][0]
+    teacher = _teacher(student or own, row, rows, folder)
+    return Step(row=row, recipe=own.recipe, name=own.name, folder=own.folder, student=student, teacher=teacher)
+
+
+def _training(row: Published, rows: Sequence[Published], number: int) -> Training:
+    """The run of the row's own; equal rows share one, that of the first."""
+    first = next(each for each in rows if each.role == row.role and each.recipe == row.recipe)
+    name, recipe = folder_name(first.name), replace(row.recipe, seed=row.recipe.seed + number)
+    return Training(name=name, folder=f"{name}-seed{recipe.seed}", recipe=recipe)
+
+
+def _is_trained_alike(one: Published, other: Published) -> bool:
+    """Whether two rows about students differ in nothing that is trained."""
+    return one.role == other.role and _key(one.recipe, TRAINED) == _key(other.recipe, TRAINED)
+
+
+@cache
+def _key(recipe: Recipe, names: tuple[str, ...]) -> str:
+    return training_key(*(getattr(recipe, name) for name in names))
+
+
+def _teacher(training: Training, row: Published, rows: Sequence[Published], folder: Path) -> Training | None:
+    """That of the first seed, for a row about the teacher that of its own. Of rows that share one the first names it,
+    or the first whose teacher is there already. A run that an earlier version began under a teacher of its own, of the
+    same seed and test images, keeps it."""
+    teacher = training.recipe.teacher
+    if teacher is None or teacher.weights is not None:
+        return None
+    own = _teacher_folder(training.recipe)
+    if row.role != "teacher" and _held_teacher(folder / training.folder) == own:
+        return Training(name="teacher", folder=own, recipe=training.recipe)
+    seed = training.recipe.seed if row.role == "teacher" else row.recipe.seed
+    key = _key(replace(training.recipe, seed=seed), DECIDES["teach"])
+    of_seed = [replace(each.recipe, seed=seed) for each in rows]
+    alike = {_teacher_folder(recipe): recipe for recipe in of_seed if _key(recipe, DECIDES["teach"]) == key}
+    chosen = next((name for name in alike if (folder / name).exists()), next(iter(alike)))
+    return Training(name="teacher", folder=chosen, recipe=alike[chosen])
+
+
+def _teacher_folder(recipe: Recipe) -> str:
+    return f"teacher-{fingerprint(*(getattr(recipe, name) for name in DECIDES['teach']))[:8]}"
+
+
+def _held_teacher(folder: Path) -> str:
+    """The folder of the teacher that the run in `folder` was begun under; empty where there is none."""
+    if not _has_begun(folder):
+        return ""
+    teacher: Mapping[str, Any] = read_config(folder)["config"].get("teacher") or {}
+    return Path(teacher.get("weights") or "").parent.name
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether a network of a student is trained here, or has been."""
+    return any(
+        (folder / name).exists() for name in (RESULTS["search"], RESULTS["retrain"], "search.ckpt", "retrain.ckpt")
+    )
+
+
+def folder_name(name: str) -> str:
+    """Of the runs of a row."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower().replace("+", " plus ")).strip("-")

@@ -1,0 +1,77 @@
+"""What a command says while it works: lines on standard error, and in `log.txt` of the folder that it works in."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import BinaryIO
+
+from nas.errors import SaveError, noted_command
+
+LOG = "log.txt"
+LONGEST = 100
+"""Columns that a line has at most, but for names of files."""
+
+_begun: set[Path] = set()
+"""The folders whose log has the line with this command."""
+
+
+def begin_command() -> None:
+    """From here on another command speaks: each log that it writes into gets a line with its date and its words."""
+    _begun.clear()
+
+
+def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:
+    """Says a line on standard error, if it is to be `shown` there, and in the folder's log.
+
+    Only the process that was started by hand writes into the log: the standard error of a worker is a file of its own.
+    Raises SaveError when the log cannot be written.
+    """
+    if shown:
+        print(line, file=sys.stderr, flush=True)
+    if folder is not None and parent_process() is None:
+        _write(line, folder / LOG)
+
+
+@contextmanager
+def timed(what: str, folder: Path | None = None) -> Iterator[None]:
+    """Says that `what` begins, and behind it how long it took."""
+    since = time.monotonic()
+    tell(f"{what}: begun", folder)
+    yield
+    tell(f"{what}: {time.monotonic() - since:.1f} s", folder)
+
+
+def clock(seconds: float) -> str:
+    """`3:10`, or `2:03:10` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _write(line: str, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if path.parent not in _begun:
+                line = f"{_torn_end(file)}{_command_line()}\n{line}"
+            file.write(f"{line}\n".encode(errors="backslashreplace"))
+    except OSError as error:
+        raise SaveError(f"could not write {path}: {error.strerror or error}; the same command goes on") from error
+    _begun.add(path.parent)
+
+
+def _torn_end(file: BinaryIO) -> str:
+    """The end that a killed process may have left the last line without."""
+    size = file.seek(0, 2)
+    file.seek(max(size - 1, 0))
+    return "" if file.read(1) in (b"", b"\n") else "\n"
+
+
+def _command_line() -> str:
+    return f"== {datetime.now():%Y-%m-%d %H:%M:%S}  {' '.join(noted_command().splitlines())}"

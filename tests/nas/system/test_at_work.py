@@ -1,0 +1,124 @@
+"""Of several processes one works at a time, and the next one is told of it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.system import locks
+from nas.system.at_work import AtWork
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from nas.system.at_work import AtWork
+held = AtWork(Path(sys.argv[1]), "evaluate", "shared" in sys.argv)
+print("at work", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Starts another process that is at work in the folder."""
+    processes = []
+
+    def start(*words: str) -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        command = [sys.executable, "-c", HOLDER, str(tmp_path), *words]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout.readline() == "at work\n"
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_the_message_says_who_is_at_work_and_a_dead_ones_place_is_free(tmp_path, other):
+    process = other("--storage=postgresql://u:SECRET@h/d")
+    said = rf"another process does this \(evaluate\) in {tmp_path}: `nas .*`, process {process.pid} on \S+ since 20"
+    with pytest.raises(ValueError, match=said) as error:
+        AtWork(tmp_path, "evaluate")
+    assert "SECRET" not in str(error.value)
+    with AtWork(tmp_path, "retrain"):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with AtWork(tmp_path, "evaluate"):
+        assert json.loads((tmp_path / ".evaluate.lock").read_text())["pid"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_share_what_is_shared(tmp_path, other):
+    other("shared")
+    with AtWork(tmp_path, "evaluate", shared=True):
+        pass
+    assert (tmp_path / ".evaluate.lock").exists()
+    with pytest.raises(ValueError, match="another process"):
+        AtWork(tmp_path, "evaluate")
+
+
+def test_who_is_at_work_may_begin_again_or_let_others_share(tmp_path):
+    with AtWork(tmp_path, "search") as held:
+        with AtWork(tmp_path, "search"):
+            pass
+        held.share()
+        with AtWork(tmp_path, "search", shared=True):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path):
+    with AtWork(tmp_path / "a/b", "evaluate"):
+        pass
+    with AtWork(tmp_path / "c/d", "evaluate"):
+        (tmp_path / "c/d/x").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["c"] and (tmp_path / "c/d/x").exists()
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
+def test_the_further_processes_of_one_command_are_no_others(tmp_path, monkeypatch, other, name):
+    other()
+    monkeypatch.setenv(name, "1")
+    with AtWork(tmp_path, "evaluate"):
+        pass
+
+
+def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    with pytest.warns(UserWarning, match=r"cannot be locked \(this system has no locks.*let no other command work in"):
+        AtWork(tmp_path, "evaluate")
+    with pytest.warns(UserWarning, match="cannot be locked"), locks.locked(tmp_path / "x.lock"):
+        pass
+    with pytest.raises(ValueError, match="leave --workers out"):
+        locks.check_can_share()
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def flock(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.warns(UserWarning, match=r"cannot be locked \(No locks available\)"):
+        AtWork(tmp_path, "evaluate")
+
+
+def test_no_module_needs_what_windows_lacks():
+    """Each imports the locks from one place, which does without."""
+    root = Path(__file__).parents[3]
+    code = "import sys; sys.modules['fcntl'] = None; import nas.system.locks, nas.system.files, nas.errors"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    needing = [
+        path.relative_to(root).as_posix()
+        for folder in ("nas", "runs", "search_spaces", "students", "teachers")
+        for path in (root / folder).rglob("*.py")
+        if any(f"import {name}\n" in path.read_text() for name in ("fcntl", "resource", "pwd", "grp", "termios"))
+    ]
+    assert needing == ["nas/system/locks.py"]

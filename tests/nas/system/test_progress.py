@@ -1,0 +1,46 @@
+"""What a command says while it works, and what stays of it in the log."""
+
+import re
+
+import pytest
+
+from nas.errors import SaveError
+from nas.system.progress import LOG, begin_command, clock, tell, timed
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["nas", "teach", "a b"])
+    begin_command()
+
+
+def test_the_log_marks_each_command_and_goes_on_behind_a_torn_line(tmp_path, capfd):
+    folder = tmp_path / "run"
+    tell("one", folder)
+    tell("two", folder, shown=False)
+    (folder / LOG).write_text((folder / LOG).read_text() + "tor")
+    begin_command()
+    tell("three \udcff", folder)
+    lines = (folder / LOG).read_text().splitlines()
+    assert lines[1:4] + lines[5:] == ["one", "two", "tor", "three \\udcff"]
+    for line in (lines[0], lines[4]):
+        assert re.fullmatch(r"== \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  nas teach 'a b'", line)
+    assert capfd.readouterr().err.splitlines()[0] == "one" and len(lines) == 6
+
+
+def test_what_takes_long_is_said_before_and_behind(tmp_path, capfd):
+    with timed("report", tmp_path):
+        assert capfd.readouterr().err == "report: begun\n"
+    assert re.fullmatch(r"report: \d+\.\d s\n", capfd.readouterr().err)
+    assert len((tmp_path / LOG).read_text().splitlines()) == 3
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / LOG).mkdir()
+    with pytest.raises(SaveError, match=r"could not write .*log.txt: Is a directory; the same command goes on"):
+        tell("a", tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (190, "3:10"), (3599.6, "1:00:00"), (187390, "52:03:10")])
+def test_times_are_read_as_a_clock(seconds, text):
+    assert clock(seconds) == text

@@ -1,0 +1,162 @@
+"""Every number of every configuration says what it may be, and nothing else gets in: by Python, a flag or a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import math
+import pkgutil
+import types
+import typing
+from itertools import filterfalse
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+import nas.cli
+from nas.bench import BENCHES
+from nas.cli.find_recipe import recipe_named, recipes
+from nas.cli.main import main
+from nas.ranges import NotEmpty, OutOfRange, Range, Ranged, annotations, broken
+from nas.recipe import Recipe, import_classes
+
+OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
+NUMBERS = (int, float)
+
+
+def with_subclasses(cls):
+    return {cls, *(deeper for each in cls.__subclasses__() for deeper in with_subclasses(each))}
+
+
+def parts_of(hint):
+    """An annotation and all that it is made of."""
+    return [hint, *(deeper for part in typing.get_args(hint) for deeper in parts_of(part))]
+
+
+def held_by(cls):
+    """The dataclasses that the fields of a dataclass can hold."""
+    kinds = {part for hint in annotations(cls).values() for part in parts_of(hint) if inspect.isclass(part)}
+    return {each for kind in kinds - {object} for each in with_subclasses(kind) if dataclasses.is_dataclass(each)}
+
+
+def configurations():
+    """What can stand in a recipe, and the options of every command."""
+    import_classes()
+    for module in pkgutil.iter_modules(nas.cli.__path__, "nas.cli."):
+        importlib.import_module(module.name)
+    found, new = set(), {Recipe, *filter(dataclasses.is_dataclass, with_subclasses(Ranged))}
+    while new:
+        found |= new
+        new = {each for cls in new for each in held_by(cls)} - found
+    own = [cls for cls in found if cls.__module__.startswith(OURS)]
+    return sorted(filterfalse(inspect.isabstract, own), key=lambda cls: (cls.__module__, cls.__name__))
+
+
+CONFIGURATIONS = configurations()
+PARAMETERS = {name: typing.get_type_hints(bench, include_extras=True) for name, bench in BENCHES.items()}
+FIELDS = [
+    pytest.param(cls, name, id=f"{cls.__module__}.{cls.__name__}.{name}")
+    for cls in CONFIGURATIONS
+    for name in annotations(cls)
+]
+
+
+def numbers_in(hint, conditions=()):
+    """The numbers in an annotation, each with the conditions that stand at it."""
+    if hint in NUMBERS:
+        yield conditions
+    elif typing.get_origin(hint) is Annotated:
+        yield from numbers_in(typing.get_args(hint)[0], typing.get_args(hint)[1:])
+    elif typing.get_origin(hint) is not Literal:
+        for part in typing.get_args(hint):
+            yield from numbers_in(part)
+
+
+def just_outside(kind, bounds):
+    """The numbers that a range excludes next to those that it has, and what is no number for it."""
+    steps = (lambda end, way: int(end) + way) if kind is int else (lambda end, way: math.nextafter(end, way * math.inf))
+    ends = [(bounds.least, -1), (bounds.most, 1)]
+    outside = [steps(end, way) for end, way in ends if math.isfinite(end)]
+    outside += [end for end in (bounds.above, bounds.below) if math.isfinite(end)]
+    return [*outside, "1", True, math.nan, *((1.0,) if kind is int else (math.inf, -math.inf))]
+
+
+def wrong_values(hint):
+    """What a field of this annotation must refuse, for every reason that it gives."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        conditions = [value for part in parts[1:] for value in [part] if isinstance(part, Range | NotEmpty)]
+        number = [value for each in conditions if isinstance(each, Range) for value in just_outside(parts[0], each)]
+        empty = [(typing.get_origin(parts[0]) or parts[0])() for each in conditions if isinstance(each, NotEmpty)]
+        return number + empty + wrong_values(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        return [value for part in parts for value in wrong_values(part) if all(broken(value, each) for each in parts)]
+    if origin is tuple:
+        items = [parts[0]] if parts[1:] == (...,) else list(parts)
+        right = tuple(map(example, items))
+        return [
+            (*right[:place], value, *right[place + 1 :])
+            for place, item in enumerate(items)
+            for value in wrong_values(item)
+        ]
+    if origin is Literal:
+        return ["none of these", None]
+    return {bool: [1, "yes"], str: [1], Path: ["text"]}.get(hint, [])
+
+
+def example(hint):
+    """A value that a field of this annotation takes, as far as its own annotation says."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        bounds = next((part for part in parts[1:] if isinstance(part, Range)), None)
+        inside = [parts[0](number) for number in (1, 20, 0.5) if bounds and not bounds.broken(parts[0](number))]
+        return inside[0] if inside else example(parts[0])
+    if origin in (typing.Union, types.UnionType, Literal):
+        return parts[0] if origin is Literal else example(parts[0])
+    if origin is tuple:
+        return (example(parts[0]),) if parts[1:] == (...,) else tuple(map(example, parts))
+    if inspect.isclass(hint) and issubclass(hint, Ranged):
+        return object.__new__(next(cls for cls in with_subclasses(hint) if not inspect.isabstract(cls)))
+    return {int: 1, float: 1.0, bool: True, str: "text", Path: Path("path")}.get(hint)
+
+
+def unchecked(cls):
+    """An object of a configuration, each field with its default or an example."""
+    made = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        missing = field.default is field.default_factory is dataclasses.MISSING
+        given = example(annotations(cls)[field.name]) if missing else default_of(field)
+        object.__setattr__(made, field.name, given)
+    return made
+
+
+def default_of(field):
+    return field.default if field.default is not dataclasses.MISSING else field.default_factory()
+
+
+@pytest.mark.parametrize(("cls", "name"), FIELDS)
+def test_every_number_has_a_range_and_every_field_refuses_what_is_just_outside(cls, name):
+    hint = annotations(cls)[name]
+    for conditions in numbers_in(hint):
+        assert any(isinstance(condition, Range) for condition in conditions), "a number without a range"
+    for value in wrong_values(hint):
+        made = unchecked(cls)
+        object.__setattr__(made, name, value)
+        with pytest.raises(OutOfRange, match=rf"^{cls.__name__}\.{name} must "):
+            made.__post_init__()
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_every_number_of_a_bench_has_a_range(bench, capsys):
+    for name, hint in PARAMETERS[bench].items():
+        for value in wrong_values(hint)[:1] if name != "return" and any(numbers_in(hint)) else ():
+            flag = "--" + name.replace("_", "-")
+            assert main(["bench", bench, flag, str(value), *(["--tables", "x"] if bench == "strategies" else [])]) == 2
+            assert capsys.readouterr().err.startswith(f"nas: {flag} must be at least ")
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_of_the_toolkit_is_within_its_ranges(name):
+    assert isinstance(recipe_named(name)[1], Recipe)
