@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import resolve_name
@@ -42,9 +43,9 @@ def worker_processes(
     logs = [folder / "workers" / f"{number}.log" for number in range(num_workers)]
     logs[0].parent.mkdir(parents=True, exist_ok=True)
     name = f"{target.__module__}:{target.__qualname__}"
-    processes: list[BaseProcess] = []
+    processes: list[SpawnProcess] = []
     with ExitStack() as stack:
-        stack.callback(lambda: [_ended(process) for process in processes])
+        stack.callback(_end, processes)
         line = stack.enter_context(lifeline())
         for log in logs:
             log.write_text("")
@@ -86,7 +87,7 @@ def end_with(line: Connection, patience_s: float = 0.0) -> None:
 def _interrupt() -> None:
     """SIGTERM for the main thread, which wakes it where the system can."""
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         interrupt_main(signal.SIGTERM)
 
@@ -120,9 +121,10 @@ def safe_path() -> Iterator[None]:
             os.environ[SAFE_PATH] = before
 
 
-def _ended(process: BaseProcess) -> None:
-    """Waits for a worker that was told to stop, and ends it when it takes too long."""
-    process.join(STOP_S)
-    if process.is_alive():
-        process.kill()
-        process.join()
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """Waits for workers that were told to stop, and ends those that take too long."""
+    for process in processes:
+        process.join(STOP_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
