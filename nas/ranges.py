@@ -6,7 +6,8 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from pathlib import Path
@@ -36,6 +37,15 @@ class OutOfRange(ValueError):
     def within(self, place: str) -> OutOfRange:
         """The same of the field in an object that stands at `place`."""
         return OutOfRange(f"{place}.{self.field}".strip("."), self.must, self.value)
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Calls a field that is out of its range by where its object stands: at `place`."""
+    try:
+        yield
+    except OutOfRange as error:
+        raise error.within(place) from None
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Ranged:
 
     def __post_init__(self) -> None:
         """Raises OutOfRange, a ValueError, naming the first field that cannot have its value."""
-        for name, hint in annotations(type(self)).items():
+        for name, hint in field_hints(type(self)).items():
             if must := broken(getattr(self, name), hint):
                 raise self.out_of_range(name, must)
 
@@ -127,13 +137,13 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
 
 @cache
-def annotations(cls: type[Any]) -> dict[str, Any]:
+def field_hints(cls: type[Any]) -> dict[str, Any]:
     """The fields of a dataclass with their annotations, ranges included."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
-def broken(value: object, hint: Any) -> str:
+def broken(value: Any, hint: Any) -> str:
     """What must hold of `value` by the annotation `hint` and does not, such as "be at least 1"; empty where all does.
 
     Of objects only their class is looked at: they have seen to their own fields.

@@ -14,7 +14,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from nas.errors import first_line
-from nas.ranges import WORDS, OutOfRange
+from nas.ranges import WORDS, OutOfRange, placed
 
 OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""
@@ -38,9 +38,10 @@ def parse(kind: Any, arguments: Sequence[str], **how: Any) -> Any:
 def by_flag(place: str = "") -> Iterator[None]:
     """Calls the field that is out of its range by its flag; the object stands at `place` of the command line."""
     try:
-        yield
+        with placed(place):
+            yield
     except OutOfRange as error:
-        raise OutOfRange(flag(error.within(place).place), error.must, error.value) from None
+        raise OutOfRange(flag(error.place), error.must, error.value) from None
 
 
 def flag(place: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from nas.cli.arguments import OUT, SHORT, Options, parse_recipe_args
+from nas.cli.arguments import OUT, Options, parse_recipe_args
+from nas.cli.arguments import SHORT as SHORT_OF_RECIPES
 from nas.cli.find_recipe import recipe_named
 from nas.cli.parse import parse
 from nas.errors import without_secrets
@@ -37,7 +38,7 @@ address) on others.
 
 Example: {EXAMPLE}
 `nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
-EPOCHS = {"--epochs": ("--retrain.epochs",)}
+SHORT = {**SHORT_OF_RECIPES, "--epochs": ("--retrain.epochs",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--space" in [word.partition("=")[0] for word in rest]:
         raise ValueError("--space is --parameters now: give that flag instead; --space.FIELD sets a field of the space")
     about = f"tune it\n\nExample: {EXAMPLE}"
-    recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT | EPOCHS)
+    recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT)
     return _tune(name, recipe, options, [subject, *rest])
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from nas.errors import near_misses
+from nas.ranges import placed
 from nas.system.version1 import with_version1_names
 
 WITHOUT_EFFECT = {"effect": False}
@@ -65,7 +66,7 @@ def decode(data: Any, annotation: Any, where: str = "config") -> Any:
             return tuple(decode(value, kind, where) for value, kind in zip(data, items, strict=True))
         if origin is typing.Literal and data in typing.get_args(option):
             return data
-        if option is Path and isinstance(data, str):
+        if option is Path and isinstance(data, str) and data:
             return Path(data)
         if option is float and isinstance(data, int | float) and not isinstance(data, bool):
             return float(data)
@@ -92,7 +93,9 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in required if name not in data]:
         raise ValueError(f"{where}: {cls.__name__} must have {', '.join(missing)}; it has {', '.join(data)}")
-    return cls(**{name: decode(data[name], hints[name], f"{where}.{name}") for name in names if name in data})
+    fields = {name: decode(data[name], hints[name], f"{where}.{name}") for name in names if name in data}
+    with placed(where):
+        return cls(**fields)
 
 
 def _with_subclasses(cls: type[Any]) -> Iterator[type]:
@@ -162,7 +165,8 @@ def _override(value: Any, path: Sequence[str], data: Any, where: str) -> Any:
         if rest
         else decode(data, typing.get_type_hints(type(value))[name], place)
     )
-    return dataclasses.replace(value, **{name: inner})
+    with placed(where):
+        return dataclasses.replace(value, **{name: inner})
 
 
 def import_all(package: ModuleType) -> None:

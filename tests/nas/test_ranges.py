@@ -7,6 +7,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+import re
 import types
 import typing
 from itertools import filterfalse
@@ -17,10 +18,13 @@ import pytest
 
 import nas.cli
 from nas.bench import BENCHES
+from nas.cli.arguments import parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
-from nas.ranges import NotEmpty, OutOfRange, Range, Ranged, annotations, broken
+from nas.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
 from nas.recipe import Recipe, import_classes
+from nas.system.config import apply_overrides, decode, encode
+from runs.recipes.demo import toy
 
 OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
 NUMBERS = (int, float)
@@ -37,7 +41,7 @@ def parts_of(hint):
 
 def held_by(cls):
     """The dataclasses that the fields of a dataclass can hold."""
-    kinds = {part for hint in annotations(cls).values() for part in parts_of(hint) if inspect.isclass(part)}
+    kinds = {part for hint in field_hints(cls).values() for part in parts_of(hint) if inspect.isclass(part)}
     return {each for kind in kinds - {object} for each in with_subclasses(kind) if dataclasses.is_dataclass(each)}
 
 
@@ -59,7 +63,7 @@ PARAMETERS = {name: typing.get_type_hints(bench, include_extras=True) for name, 
 FIELDS = [
     pytest.param(cls, name, id=f"{cls.__module__}.{cls.__name__}.{name}")
     for cls in CONFIGURATIONS
-    for name in annotations(cls)
+    for name in field_hints(cls)
 ]
 
 
@@ -127,7 +131,7 @@ def unchecked(cls):
     made = object.__new__(cls)
     for field in dataclasses.fields(cls):
         missing = field.default is field.default_factory is dataclasses.MISSING
-        given = example(annotations(cls)[field.name]) if missing else default_of(field)
+        given = example(field_hints(cls)[field.name]) if missing else default_of(field)
         object.__setattr__(made, field.name, given)
     return made
 
@@ -138,7 +142,7 @@ def default_of(field):
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS)
 def test_every_number_has_a_range_and_every_field_refuses_what_is_just_outside(cls, name):
-    hint = annotations(cls)[name]
+    hint = field_hints(cls)[name]
     for conditions in numbers_in(hint):
         assert any(isinstance(condition, Range) for condition in conditions), "a number without a range"
     for value in wrong_values(hint):
@@ -160,3 +164,44 @@ def test_every_number_of_a_bench_has_a_range(bench, capsys):
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_of_the_toolkit_is_within_its_ranges(name):
     assert isinstance(recipe_named(name)[1], Recipe)
+
+
+class TestPlaces:
+    """The line names what the user can change: the class, the flag, or the file's field."""
+
+    @pytest.mark.parametrize(
+        ("flags", "says"),
+        [
+            (["--retrain.sampling.num-ids", "0"], "--retrain.sampling.num-ids must be at least 1, not 0"),
+            (["--retrain.sampling.num-ids=1.5"], "--retrain.sampling.num-ids must be a whole number, not '1.5'"),
+            (
+                ["--search.sampling.num-batches", "0"],
+                "--search.sampling.num-batches must be at least 1, or None, not 0",
+            ),
+            (["--seed", "-1"], "--seed must be at least 0, not -1"),
+            (["--repeats", "0"], "--repeats must be at least 1, not 0"),
+            (["--strategy.minutes", "nan"], "--strategy.minutes must be a finite number, or None, not nan"),
+            (["--architecture="], "--architecture must be a path, or None, not ''"),
+            (["--space.backbone.channels", "1000000000"], "--space.backbone.channels must be at most 65,536, not"),
+            (["--strategy.warmup-epochs", "2"], "--strategy.warmup-epochs must be below epochs, 2, not 2"),
+            (["--strategy.alphas.betas", "0.9", "1"], "--strategy.alphas.betas must each be below 1, not (0.9, 1.0)"),
+        ],
+    )
+    def test_a_flag(self, flags, says):
+        with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
+            parse_recipe_args(toy(), flags, "nas run toy", "")
+
+    def test_an_option_of_a_command(self, capsys):
+        assert main(["search", "toy", "--workers", "0"]) == 2
+        assert capsys.readouterr().err == "nas: --workers must be at least 1, not 0\n"
+
+    @pytest.mark.parametrize(("field", "wrong"), [("retrain.epochs", 0), ("loss.margin", math.nan), ("seed", -1)])
+    def test_a_field_of_a_file(self, field, wrong):
+        with pytest.raises(OutOfRange, match=rf"^recipe\.{field} must be "):
+            apply_overrides(toy(), {field: wrong})
+
+    def test_a_configuration(self):
+        data = encode(toy())
+        data["retrain"]["sampling"]["num_ids"] = 0
+        with pytest.raises(OutOfRange, match=r"^config\.retrain\.sampling\.num_ids must be at least 1, not 0$"):
+            decode(data, Recipe)

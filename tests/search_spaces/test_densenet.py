@@ -112,7 +112,7 @@ def test_named_maps_halve_with_the_stages():
     ("wrong", "message"),
     [
         ({"blocks": (6, 12, 24)}, "blocks must have 4 items"),
-        ({"blocks": (6, 0, 24, 16)}, "each at least 1"),
+        ({"blocks": (6, 0, 24, 16)}, "each be at least 1"),
         ({"growth": 0}, "growth must be at least 1"),
         ({"last_stride": 3}, "last_stride must be one of 1, 2"),
     ],

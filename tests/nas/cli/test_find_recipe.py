@@ -21,7 +21,6 @@ from nas.losses.hints import HintLoss
 from nas.losses.kd import KDLoss
 from nas.losses.ksl import KSLLoss
 from nas.recipe import Recipe
-from nas.tasks.reid.settings import Evaluation
 from nas.training.settings import Training
 from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
@@ -232,12 +231,6 @@ class TestOwnRecipe:
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize("field", ["repeats", "batch_size", "num_strips"])
-def test_an_evaluation_that_cannot_be_is_refused(field):
-    with pytest.raises(ValueError, match="repeats >= 1, batch_size >= 1 and num_strips >= 0"):
-        Evaluation(**{field: -1})
 
 
 def test_branches_need_a_loss_that_trains_them_whatever_is_around_both():
