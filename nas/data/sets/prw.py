@@ -36,6 +36,7 @@ class PRW(SceneSource):
     root: the folder PRW-v16.04.20, or the one that contains it.
     """
 
+    title: ClassVar[str] = "PRW"
     PUBLISHED: ClassVar[dict[str, int]] = {
         "train_frames": 5_704, "train_boxes": 18_048, "train_identities": 483, "test_frames": 6_112,
         "test_boxes": 25_062, "test_identities": 544, "shared_identities": 94, "queries": 2_057,
@@ -47,7 +48,7 @@ class PRW(SceneSource):
     def listed(self) -> SceneData:
         root, queries = inner(self.root, "PRW-v16.04.20", "PRW"), self._query_file()
         for name in needed(queries):
-            check_there(root / name, type(self).__name__, needed(queries))
+            check_there(root / name, self.title, needed(queries))
         names = {part: names_in(root / f"frame_{part}.mat", f"img_index_{part}") for part in ("train", "test")}
         if both := sorted(set(names["train"]) & set(names["test"])):
             raise ValueError(f"{root}: a frame is either in training or in the test, but both have {listing(both)}")
@@ -55,7 +56,7 @@ class PRW(SceneSource):
         test, flat_test = split_of(root, names["test"])
         flat = flat_train + flat_test
         return SceneData(
-            name=type(self).__name__,
+            name=self.title,
             train=train,
             test=test,
             queries=queries_in(root / queries, names["test"]),
@@ -73,6 +74,7 @@ class PRWMini(PRW):
     root: the folder PRW-v16.04.20, or the one that contains it.
     """
 
+    title: ClassVar[str] = "PRW-mini"
     PUBLISHED: ClassVar[dict[str, int]] = PRW.PUBLISHED | {"queries": 30, "query_identities": 30}
 
     def _query_file(self) -> str:

@@ -23,7 +23,7 @@ def rows_of(file: Path, columns: Sequence[str]) -> Rows:
     Raises ValueError naming the file, and the line where one is wrong.
     """
     if not file.is_file():
-        raise ValueError(f'the CSV file "{file}" does not exist')
+        raise ValueError(f'the CSV file "{file}" {"is a folder" if file.is_dir() else "does not exist"}')
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             first = next((line for line in text if line.strip()), "")
