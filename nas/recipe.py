@@ -44,7 +44,8 @@ class TeacherRecipe(Ranged):
     weights: Path | None = None
     """A `teacher.safetensors`, or a `student.safetensors`; None: the one in the run's folder."""
     members: tuple[Path, ...] = ()
-    """Several such files, which `nas teach` joins into an ensemble instead of training `net`."""
+    """Several such files, which `nas teach` joins instead of training `net`: networks for crops into an ensemble; of
+    those for person search the first one is heard as a detector, and the last one that has a table gives it."""
     loss: Loss = field(default_factory=KDASLoss)
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
 

@@ -22,8 +22,10 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"{out} exists: give --out another file, or --overwrite to replace it")
     made = table.made()
     made.save(out)
-    said = f"{len(made.identities)} identities, for a student with embedding_dim={made.net.out_channels}"
-    say({"table": str(out), "of": said}, options.json)
+    number, dim = made.net.identities.table.shape
+    if not options.json:
+        print(f"{number} identities, for a student with embedding_dim={dim}: --teacher.weights {out}")
+    say({"table": str(out), "identities": number, "embedding_dim": dim}, options.json)
     return 0
 
 

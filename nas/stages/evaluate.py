@@ -18,6 +18,7 @@ from nas.system.files import blamed_on
 from nas.system.handover import hand_over
 from nas.tasks.base import EvaluatedNetwork
 from nas.training.stage import Stage
+from students.space import check_task
 
 RUN = "a run's networks"
 FOLDERS = ("features", "queries", "strips", "plots")
@@ -66,6 +67,8 @@ def trained(run: Run) -> list[EvaluatedNetwork]:
         "student": run.folder / RESULTS["retrain"],
     }
     found = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
+    for role, network in found.items():
+        check_task(f"the {role} {paths[role]} ({network.title})", network.space.task, run.recipe.data.task)
     networks = {role: network for role, network in found.items() if network.space.answers_images}
     if not networks:
         raise ValueError(

@@ -27,6 +27,7 @@ from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.stage import Stage
+from students.space import check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,9 @@ class OtherNetwork(Ranged):
         if path.suffix == ".onnx":
             return OnnxNet(path, self.images.height, self.images.width)
         if path.suffix == ".safetensors":
-            return Network.load(path).net
+            network = Network.load(path)
+            check_task(f"{path} ({network.title})", network.space.task, self.data.task)
+            return network.net
         if not self.weights:
             warnings.warn(
                 f"the weights of {self.subject} are random: give a checkpoint as --weights, or imagenet", stacklevel=2
