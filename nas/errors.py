@@ -110,7 +110,8 @@ def users_place(error: BaseException) -> str:
 
 def users_traceback(error: BaseException) -> str:
     """The traceback of `error` from where a file of the user's own begins, without the toolkit's frames."""
-    whole = part = traceback.TracebackException.from_exception(error)
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
     while part:
         first = next((i for i, frame in enumerate(part.stack) if _is_users(frame.filename)), len(part.stack))
         shown = [
