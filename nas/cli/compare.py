@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from nas.cli.files import Files, say
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich
 from nas.stages.compare import compare
@@ -53,16 +53,16 @@ def main(arguments: Sequence[str]) -> int:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     out = given.out or default_folder(given.runs)
+    files = Files(out)
     comparison = compare(
         given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples, seed=given.seed, out=out
     )
-    if given.json:
-        print(json.dumps(comparison, indent=2))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)
-    for table in (accuracy_table(comparison), difference_table(comparison)):
-        console.print(as_rich(table))
-    print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
+    if not given.json:
+        console = Console(width=None if sys.stdout.isatty() else WIDEST)
+        for table in (accuracy_table(comparison), difference_table(comparison)):
+            console.print(as_rich(table))
+        print("".join(f"{line}\n" for line in [*seed_lines(comparison["seeds"]), *comparison["notes"]]), end="")
+    say(comparison, files.written(), given.json)
     return 0
 
 

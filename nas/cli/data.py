@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import io
-import json
 import os
 import sys
 import typing
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nas.cli.files import say
 from nas.data.base import ReIDData
 from nas.data.check.check import Checked, SplitFacts, Spread, check
 from nas.data.check.look import image_folders
@@ -74,10 +74,12 @@ def main(arguments: list[str]) -> int:
     picture = io.BytesIO()
     contact_sheet(data, np.random.default_rng(options.sheet_seed)).save(picture, "png")
     write_bytes(sheet, picture.getvalue())
+    files = [("contact sheet", sheet)]
     if options.json:
-        print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
+        say(checked.to_dict() | {"sheet": str(sheet)}, files, as_json=True)
     else:
-        say(checked, sheet, Console(width=None if sys.stdout.isatty() else 160))
+        show(checked, Console(width=None if sys.stdout.isatty() else 160))
+        say({}, files, as_json=False)
     return 0 if checked.ok else 1
 
 
@@ -126,7 +128,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def say(checked: Checked, sheet: Path, console: Console) -> None:
+def show(checked: Checked, console: Console) -> None:
     """Tables, problems and the verdict."""
 
     def line(text: str, colour: str = "", start: str = "") -> None:
@@ -140,7 +142,6 @@ def say(checked: Checked, sheet: Path, console: Console) -> None:
     for problem in checked.problems:
         line(str(problem), COLOURS[problem.severity], f"{problem.severity}: ")
     line(counts_line(checked))
-    line(f"contact sheet: {sheet}")
     line(verdict(checked))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import tyro
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
+from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.run import Run
 from nas.stages.search_entry import entry_run
@@ -40,7 +40,7 @@ def run_command(
     options: type[Given] = Options,  # type: ignore[assignment] # without it, `work` takes Options
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
-    said of it."""
+    said of it. Texts in it, and what `pictures` lists, are paths."""
     subject, *rest = arguments
     command = COMMANDS[word]
     takes_run = command.subject == "RUN" or (command.subject != "RECIPE" and Path(subject).is_dir())
@@ -52,13 +52,8 @@ def run_command(
     run = Run(folder, name, recipe)
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
-    say(work(run, given), given.json)
+    files = Files(run.folder)
+    said = work(run, given)
+    texts = [value for value in said.values() if isinstance(value, str)]
+    say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
-
-
-def say(said: dict[str, Any], as_json: bool) -> None:
-    """Everything as JSON, or for people a line for each text; what else there is they have been shown."""
-    if as_json:
-        print(json.dumps(said, indent=2))
-    else:
-        print("\n".join(f"{key}: {value}" for key, value in said.items() if isinstance(value, str)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args, spell_out
+from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.recipe import Recipe
 from nas.report.table import as_rich
@@ -120,6 +120,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
+    files = Files(place.folder)
     with nullcontext() if options.work_only else tuner.telling():
         _work(tuner, options, arguments)
     if options.work_only:
@@ -136,11 +137,9 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         "tuned": str(place.folder / "tuned.json"),
         "report": str(place.folder / "tuning.html"),
     }
-    if options.json:
-        print(json.dumps(said | found, indent=2))
-    else:
+    if not options.json:
         Console(width=None if sys.stdout.isatty() else WIDEST).print(as_rich(trial_table(found)))
-        print("\n".join(f"{key}: {value}" for key, value in said.items()))
+    say(said | found, files.written(), options.json)
     return 0
 
 
