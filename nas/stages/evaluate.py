@@ -145,7 +145,8 @@ def _in_place(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[s
     side = folder / SIDE
     try:
         with locked(folder / f"{SIDE}.lock"):
-            shutil.rmtree(side, ignore_errors=True)
+            shutil.rmtree(side, ignore_errors=True)  # of a killed evaluation
+            side.mkdir()
             try:
                 metrics = measure(side)
                 hand_over(side, folder, FOLDERS, gate="metrics.json")
