@@ -49,6 +49,11 @@ def run_command(
     subject, *rest = arguments
     command = COMMANDS[word]
     takes_run = command.subject == "RUN" or (command.subject != "RECIPE" and Path(subject).is_dir())
+    if not takes_run and (Path(subject) / "config.json").is_file():
+        raise ValueError(
+            f"`nas {word}` takes a recipe, and {subject} is the folder of a run: `nas {word} "
+            f"{Run.open(Path(subject)).name} --out {subject}` works in it"
+        )
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"

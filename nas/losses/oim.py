@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from nas.losses.base import Loss, Losses
+from nas.ranges import NonNegative
 from students.losses import box_regression, cross_entropy, objectness, oim
 from students.scenes import TABLE, SearchOutput
 from teachers.temperature import Constant, Temperature
@@ -17,7 +18,7 @@ from teachers.temperature import Constant, Temperature
 class OIMLoss(Loss):
     """`L_rpn + L_rcn + weight * L_oim` (kd_person_search, Eq. 3): a detector's losses, and online instance matching."""
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
     """Of the identities (lambda_oim); the paper takes 0.1 with a fixed table."""
     fixed_table: bool = False
     """KD_reid: the identities' table is the teacher's from the first step on, and is never updated."""
