@@ -20,7 +20,17 @@ from students.identity_table import IdentityTable, Matching
 from students.losses import at_least_float32
 from students.reid import check_names
 from students.rpn import RPN, Anchors, Proposals
-from students.scenes import BACKGROUND, TABLE, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
+from students.scenes import (
+    BACKGROUND,
+    DETECTOR,
+    TABLE,
+    CountedAnswer,
+    Detections,
+    Regions,
+    SceneAnswer,
+    Scenes,
+    SearchOutput,
+)
 from students.space import StudentModule, StudentSpace, check_num_ids
 
 Cells = Annotated[int, Range(least=1, most=64)]
@@ -73,7 +83,7 @@ class DetectorSays(NamedTuple):
     anchors: Tensor
     """`[A, 4]`."""
     maps: Mapping[str, Tensor]
-    """`[B, C, H, W]` by name: those that were asked for."""
+    """`[B, C, H, W]` by name: those that were asked for; and its identity table `[P, D]` as `TABLE`, if it was."""
     base: Tensor
     """`[B, C, H, W]`: the map that regions are cut from."""
     head: Callable[[Tensor, Sequence[Tensor]], Regions]
@@ -140,14 +150,17 @@ class PersonSearchNet(StudentModule):
         return self._describe(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
 
     def teach(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays | TableSays:
-        """What it says of scenes, with the `maps` that are asked for. Raises ValueError when it lacks one."""
-        if tuple(maps) == (TABLE,):
-            return TableSays({TABLE: self.complete_table()})
+        """What it says of scenes, with the `maps` that are asked for, of which `TABLE` is one; without `DETECTOR` and
+        other maps there is no forward pass. Raises ValueError when it lacks one."""
+        told = {TABLE: self.complete_table()} if TABLE in maps else {}
+        if set(maps) == {TABLE}:
+            return TableSays(told)
         found = self.maps(scenes.tensors)
-        check_names("teacher", maps, found)
+        asked = [name for name in maps if name not in (TABLE, DETECTOR)]
+        check_names("teacher", asked, found)
         base = found[self.where.base[-1]]
         objectness, deltas, anchors = self.rpn(base)
-        return DetectorSays(objectness, deltas, anchors, {name: found[name] for name in maps}, base, self.head)
+        return DetectorSays(objectness, deltas, anchors, told | {name: found[name] for name in asked}, base, self.head)
 
     def complete_table(self) -> Tensor:
         """The identity table `[P, D]`. Raises ValueError naming the rows that nobody has filled."""
