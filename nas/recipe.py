@@ -19,7 +19,6 @@ from nas.losses.base import Loss
 from nas.losses.kdas import KDASLoss
 from nas.models.network import import_spaces
 from nas.models.pretrained import check_there
-from nas.ranges import Ranged, Seed
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
@@ -32,6 +31,7 @@ from nas.training.machine import Machine
 from nas.training.memory import check_memory
 from nas.training.settings import Training
 from search_spaces.cell import Cells
+from search_spaces.ranges import Ranged, Seed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 from students.space import StudentSpace

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from nas.ranges import CountOrZero, Positive, Ranged, ShareBelowOne
+from search_spaces.ranges import CountOrZero, Positive, Ranged, ShareBelowOne
 from students.losses import at_least_float32, without_autocast
 from students.scenes import UNKNOWN
 

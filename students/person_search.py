@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from nas.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.space import SearchSpace, Staged
 from students import regions
 from students.cut import ConvHead, Cut, cut, make_constant, norms_of, passed

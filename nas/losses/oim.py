@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nas.losses.base import Loss, Losses, check_stays_above_zero
-from nas.ranges import NonNegative, Ranged, Share
+from search_spaces.ranges import NonNegative, Ranged, Share
 from students.losses import box_regression, cross_entropy, objectness, oim
 from students.scenes import DETECTOR, TABLE, SearchOutput
 from teachers.signals import bounded_regression, soft_detection

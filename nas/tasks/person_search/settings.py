@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nas.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
+from search_spaces.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
 
 
 @dataclass(frozen=True, kw_only=True)
