@@ -92,6 +92,10 @@ class Hinted(StudentSpace):
         return f"{self.main.title} with hints"
 
     @property
+    def task(self) -> str:
+        return self.main.task
+
+    @property
     def has_branches(self) -> bool:
         return self.main.has_branches
 

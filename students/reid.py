@@ -87,6 +87,10 @@ class ReIDNet(ReIDModule):
 class ReIDSpace(StudentSpace):
     """A family of re-ID networks: each answers images `[B, 3, H, W]` with a `ReIDOutput`."""
 
+    @property
+    def task(self) -> str:
+        return "reid"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReID(ReIDSpace):

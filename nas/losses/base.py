@@ -32,6 +32,11 @@ class Loss(Ranged, ABC):
         unweighted. `batch.teacher` is what the teacher says (a `TeacherOutput`), or None where nobody teaches."""
 
     @property
+    def task(self) -> str:
+        """What networks it trains, as `StudentSpace.task`. Empty: any."""
+        return ""
+
+    @property
     def teacher_maps(self) -> tuple[str, ...]:
         """The teacher's maps that it needs."""
         return ()
@@ -64,6 +69,10 @@ class WrappedLoss(Loss):
     @property
     def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
+
+    @property
+    def task(self) -> str:
+        return self.each.task
 
     def at(self, epoch: int, num_epochs: int) -> Self:
         return replace(self, each=self.each.at(epoch, num_epochs))

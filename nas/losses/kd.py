@@ -27,6 +27,10 @@ class KDLoss(Loss):
     margin: NonNegative = 0.3
     label_smoothing: ShareBelowOne = 0.0
 
+    @property
+    def task(self) -> str:
+        return "reid"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_stays_above_zero(self.temperature)

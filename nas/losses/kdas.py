@@ -26,6 +26,10 @@ class KDASLoss(Loss):
     label_smoothing: ShareBelowOne = 0.0
     """Of the cross-entropy, where there is no teacher."""
 
+    @property
+    def task(self) -> str:
+        return "reid"
+
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""
         if batch.teacher is None:

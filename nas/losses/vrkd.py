@@ -31,6 +31,10 @@ class VRKDLoss(Loss):
     triplet_weight: NonNegative = 0.0
     margin: NonNegative = 0.3
 
+    @property
+    def task(self) -> str:
+        return "reid"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_stays_above_zero(self.temperature)
