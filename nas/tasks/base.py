@@ -21,6 +21,8 @@ ONLY_SHOWN = {"measures": False}
 """Metadata of an evaluation's field that changes no number, but how fast they come or what is drawn."""
 ADDS = {"adds": True}
 """Metadata of an evaluation's field that adds rows when it is switched on, and changes none."""
+FOLDERS = ("features", "queries", "strips", "sheets", "plots")
+"""What evaluations leave beside `metrics.json`, whatever the task: the next one removes them first."""
 
 
 class TaskRecipe(Protocol):
@@ -119,9 +121,9 @@ class Task(Protocol):
         stage: Stage,
         **further: Any,
     ) -> dict[str, Any]:
-        """Measures networks on the test part: writes `metrics.json`, and beside it files and pictures into `features/`,
-        `queries/`, `strips/` and `plots/` of the stage's folder, as far as it has such. `further` goes into
-        `metrics.json` as it is, which is returned."""
+        """Measures networks on the test part: writes `metrics.json` into the stage's folder, and beside it files and
+        pictures into `FOLDERS`, as far as it has such. `further` goes into `metrics.json` as it is, which is
+        returned."""
         ...
 
     def example(self, recipe: TaskRecipe, num_ids: int) -> Any:
