@@ -47,6 +47,19 @@ class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+OUT_OF_MEMORY = (
+    "the memory is not enough: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id or "
+    "batch-size), or the network's channels or width"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy, or torch on a CPU or GPU could not have the memory it asked for."""
+    said = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
 def first_line(error: BaseException) -> str:
     """What a library says of an error in its first line, without terminal codes; its type where it says nothing."""
     said = [line for line in CONTROL.sub("", str(error)).splitlines() if line.strip()]
@@ -136,6 +149,11 @@ def exit_status(work: Callable[[], int | None]) -> int:
     except (ValueError, SaveError, NonFiniteLoss) as error:
         own = users_place(error) if isinstance(error, ValueError) else ""
         _say(f"{own}: {' '.join(str(error).split())}" if own else str(error))
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"nas: {OUT_OF_MEMORY} ({first_line(error)})", file=sys.stderr)
         return 2
     except BrokenPipeError:
         _drop_output()  # who reads has gone, as `| head` does

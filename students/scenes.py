@@ -11,6 +11,8 @@ from torch import Tensor
 
 TABLE = "table"
 """What a teacher is asked for its identity table by, beside the names of its maps."""
+DETECTOR = "detector"
+"""Likewise for what it says of anchors and regions."""
 UNKNOWN = -1
 """The label of a person without identity."""
 BACKGROUND = -2

@@ -121,8 +121,10 @@ def soft_detection(
     temperature: float,
     background_weight: float = 1.5,
     squared: bool = False,
+    sampled: Tensor | None = None,
 ) -> Tensor:
-    """What a detector's classes say: `-sum_c w_c P_t log P_s`, mean over the boxes (Chen et al. 2017, Eq. 3).
+    """What a detector's classes say: `-sum_c w_c P_t log P_s`, mean over the `sampled [N]` boxes (Chen et al. 2017,
+    Eq. 3); None: all are.
 
     Logits `[N, 2]` of background and person, or `[N]` of a person alone, which is the same with 0 for the background.
     P = softmax(z / T), `w_c` is `background_weight` for the background, else 1. No boxes: 0. `squared` multiplies by
@@ -136,7 +138,8 @@ def soft_detection(
     student, teacher = (_two_classes(at_least_float32(z)) / temperature for z in (student_logits, teacher_logits))
     weights = student.new_tensor([background_weight, 1.0])
     each = -(weights * F.softmax(teacher.detach(), dim=1) * F.log_softmax(student, dim=1)).sum(dim=1)
-    return each.sum() / max(len(each), 1) * (temperature**2 if squared else 1.0)
+    sampled = torch.ones_like(each, dtype=torch.bool) if sampled is None else sampled
+    return (each * sampled).sum() / sampled.sum().clamp_min(1) * (temperature**2 if squared else 1.0)
 
 
 def bounded_regression(

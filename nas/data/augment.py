@@ -75,17 +75,13 @@ class Augment(Ranged):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneAugment:
+class SceneAugment(Ranged):
     """Random mirroring of frames, with their boxes.
 
     flip: probability of mirroring left to right.
     """
 
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability in [0, 1], not {self.flip}")
+    flip: Share = 0.5
 
     def small(self) -> "SceneAugment":
         return self

@@ -137,6 +137,10 @@ class Switched(Ranged):
     def num_ids(self) -> int:
         return self.then.num_ids
 
+    @property
+    def batch_size(self) -> int:
+        return self.then.batch_size
+
     def small(self) -> "Switched":
         return Switched(first=self.first.small(), then=self.then.small(), at=min(self.at, 1))
 

@@ -4,7 +4,7 @@ from nas.losses.base import Loss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
-from nas.losses.oim import OIMLoss
+from nas.losses.oim import DetectorKD, OIMLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 
 LOSSES: dict[str, Loss] = {
@@ -14,4 +14,6 @@ LOSSES: dict[str, Loss] = {
     "branches": BranchesLoss(),
     "ksl": KSLLoss(),
     "oim": OIMLoss(),
+    "kd_reid": OIMLoss(weight=0.1, fixed_table=True),
+    "kd_det": OIMLoss(detector=DetectorKD()),
 }

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, WrappedLoss
 from nas.losses.kd import KDLoss
 from nas.ranges import Name, NonNegative
 from students.hinted import answering
-from students.reid import ReIDOutput, check_names
+from students.reid import check_names
 from students.space import StudentSpace
 from teachers.signals import attention_transfer, hint
 
@@ -32,7 +31,7 @@ class HintLoss(WrappedLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.teacher_maps:
+        if not self._own_maps:
             raise ValueError(
                 "HintLoss needs hints (maps of the teacher) or attention (pairs of maps, student and "
                 f"teacher); without them take its each, {type(self.each).__name__}, alone"
@@ -40,12 +39,16 @@ class HintLoss(WrappedLoss):
 
     @property
     def teacher_maps(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.hints, *(teacher for _, teacher in self.attention)]))
+        return tuple(dict.fromkeys([*self.each.teacher_maps, *self._own_maps]))
+
+    @property
+    def _own_maps(self) -> list[str]:
+        return [*self.hints, *(teacher for _, teacher in self.attention)]
 
     def check(self, space: StudentSpace, num_epochs: int) -> None:
         self.each.check(space, num_epochs)
 
-    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+    def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
         """What `each` gives, with a teacher `hint` and `attention`. Raises ValueError naming maps that do not exist."""
         losses = self.each(out, batch, temperature)
         if batch.teacher is None:
@@ -57,7 +60,7 @@ class HintLoss(WrappedLoss):
             [*map(answering, self.hints), *(student for student, _ in self.attention)],
             own,
         )
-        check_names("teacher", self.teacher_maps, told)
+        check_names("teacher", self._own_maps, told)
         if self.hints:
             parts["hint"] = sum(hint(own[answering(name)], told[name]) for name in self.hints)
         if self.attention:

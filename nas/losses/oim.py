@@ -7,36 +7,92 @@ from typing import Any
 
 import torch
 
-from nas.losses.base import Loss, Losses
+from nas.losses.base import Loss, Losses, check_stays_above_zero
+from nas.ranges import NonNegative, Ranged, Share
 from students.losses import box_regression, cross_entropy, objectness, oim
-from students.scenes import TABLE, SearchOutput
+from students.scenes import DETECTOR, TABLE, SearchOutput
+from teachers.signals import bounded_regression, soft_detection
 from teachers.temperature import Constant, Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class OIMLoss(Loss):
-    """`L_rpn + L_rcn + weight * L_oim` (kd_person_search, Eq. 3): a detector's losses, and online instance matching."""
+class DetectorKD(Ranged):
+    """KD_det (Chen et al. 2017): what a detector says of the anchors and regions that the student is trained on.
 
-    weight: float = 1.0
+    Classes are trained on `mu * CE + (1 - mu) * L_soft`, boxes on `smooth L1 + gamma * L_bounded`: see `soft_detection`
+    and `bounded_regression`. Deviation: the bound counts persons alone, over the number of all boxes, as the smooth L1.
+    """
+
+    mu: Share = 0.5
+    """How much of what classes are trained on is the labels; the rest is the teacher."""
+    gamma: NonNegative = 0.5
+    background_weight: NonNegative = 1.5
+    """How much the teacher's background counts; a person counts 1."""
+    margin: NonNegative = 0.0
+    """By how much the squared error of a box must be below the teacher's to count no more."""
+    squared: bool = False
+    """Whether the soft part is multiplied by T^2, without which a high temperature leaves it hardly any gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OIMLoss(Loss):
+    """`L_rpn + L_rcn + weight * L_oim` (kd_person_search, Eq. 3): a detector's losses, and online instance matching.
+
+    `HintLoss(each=OIMLoss(detector=DetectorKD()), hints=(...), hint_weight=0.5)` is all of Eq. 3.
+    """
+
+    weight: NonNegative = 1.0
     """Of the identities (lambda_oim); the paper takes 0.1 with a fixed table."""
     fixed_table: bool = False
     """KD_reid: the identities' table is the teacher's from the first step on, and is never updated."""
+    detector: DetectorKD | None = None
+    """KD_det: the teacher's detector is heard, too."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=10.0))
+    """Of the detector's classes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.detector:
+            check_stays_above_zero(self.temperature)
 
     @property
     def teacher_maps(self) -> tuple[str, ...]:
-        return (TABLE,) * self.fixed_table
+        return (TABLE,) * self.fixed_table + (DETECTOR,) * bool(self.detector)
 
     def __call__(self, out: SearchOutput, batch: Any, temperature: float) -> Losses:
-        """Scalars `total`, `rpn_class`, `rpn_box`, `class`, `box` and, of a network that has identities, `oim`."""
+        """Scalars `total`, `rpn_class`, `rpn_box`, `class`, `box`; of a network that has identities `oim`; and of a
+        detector that teaches `rpn_soft`, `rpn_bounded`, `soft`, `bounded`."""
         parts = {
             "rpn_class": objectness(out.objectness, out.anchor_labels, out.sampled),
             "rpn_box": box_regression(out.deltas, out.anchor_targets, out.anchor_labels, out.sampled),
             "class": cross_entropy(out.class_logits, out.roi_labels),
             "box": box_regression(out.box_deltas, out.roi_targets, out.roi_labels),
         }
-        total = torch.stack([*parts.values()]).sum()
+        weights = dict.fromkeys(parts, 1.0)
         if out.id_logits.shape[1]:
-            parts["oim"] = oim(out.id_logits, out.roi_ids)
-            total = total + self.weight * parts["oim"]
-        return {"total": total, **parts}
+            parts["oim"], weights["oim"] = oim(out.id_logits, out.roi_ids), self.weight
+        if self.detector and batch.teacher is not None:
+            how = self.detector
+            parts |= _told(how, out, batch.teacher, temperature)
+            weights |= {
+                **dict.fromkeys(("rpn_class", "class"), how.mu),
+                **dict.fromkeys(("rpn_soft", "soft"), 1 - how.mu),
+                **dict.fromkeys(("rpn_bounded", "bounded"), how.gamma),
+            }
+        return {"total": torch.stack([weights[name] * part for name, part in parts.items()]).sum(), **parts}
+
+
+def _told(how: DetectorKD, out: SearchOutput, said: Any, temperature: float) -> dict[str, torch.Tensor]:
+    """What a detector that `said` something of a batch adds to the student's losses, unweighted."""
+    regions, soft = said.regions(out.rois), (temperature, how.background_weight, how.squared)
+    anchors = (out.objectness.flatten(), said.objectness.flatten())
+    return {
+        "rpn_soft": soft_detection(*anchors, *soft, out.sampled.flatten()),
+        "rpn_bounded": bounded_regression(
+            out.deltas, said.deltas, out.anchor_targets, out.anchor_labels, out.sampled, how.margin
+        ),
+        "soft": soft_detection(out.class_logits, regions.class_logits, *soft),
+        "bounded": bounded_regression(
+            out.box_deltas, regions.box_deltas, out.roi_targets, out.roi_labels, margin=how.margin
+        ),
+    }

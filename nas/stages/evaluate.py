@@ -144,7 +144,8 @@ def _in_place(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[s
     """What `measure` leaves in a folder beside takes the place of earlier results at the end, as a whole."""
     side = folder / SIDE
     with AtWork(folder, "evaluate"):
-        shutil.rmtree(side, ignore_errors=True)
+        shutil.rmtree(side, ignore_errors=True)  # of a killed evaluation
+        side.mkdir()
         try:
             metrics = measure(side)
             hand_over(side, folder, FOLDERS, gate="metrics.json")

@@ -1,0 +1,136 @@
+"""Person search through the stages, at a toy's size: what a run leaves, what a kill leaves, what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nas.cli.main import main
+from nas.data.images import Images
+from nas.data.sampling import ClassBalanced
+from nas.losses.oim import OIMLoss
+from nas.tasks.person_search.task import PersonSearchTask
+from nas.training.build import build_network
+from nas.training.machine import Machine
+from nas.training.stage import Stage
+from nas.training.train import train
+from runs.recipes.person_search import toy_street
+from teachers.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A finished run of `toy_street`: teacher, student with the teacher's table, baseline without."""
+    folder = tmp_path_factory.mktemp("street") / "run"
+    assert main(["run", "toy_street", "--out", str(folder), "--json"]) == 0
+    return folder
+
+
+def test_search_and_detection_are_measured(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
+    numbers = ("mAP", "rank1", "rank5", "rank10", "detection_AP", "detection_recall")
+    assert all(0 <= row[number] <= 1 for row in metrics["rows"] for number in numbers)
+    assert metrics["protocol"]["num_queries"] == 18 and metrics["protocol"]["num_frames"] == 6
+
+
+def test_the_students_table_is_the_teachers_to_the_bit(folder):
+    teacher, student, baseline = (
+        load_file(folder / f"{name}.safetensors") for name in ("teacher", "student", "baseline")
+    )
+    assert torch.equal(teacher["identities.table"], student["identities.table"])
+    assert student["identities.fixed"] and not teacher["identities.fixed"] and not baseline["identities.fixed"]
+    assert not torch.equal(teacher["identities.table"], baseline["identities.table"])
+
+
+def test_a_fixed_table_costs_nothing(folder):
+    rows = {row["role"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
+    for cost in ("multiply_adds", "parameters"):
+        assert rows["student"][cost] == rows["baseline"][cost]
+
+
+def test_pictures_are_frames(folder):
+    assert sorted(path.name for path in (folder / "strips").iterdir()) == [f"{n:02d}.png" for n in range(10)]
+    assert (folder / "sheets" / "00.png").exists()
+    assert (folder / "report.html").read_text().count("<img") >= 10
+
+
+class Stopped(Exception):
+    """The process ends here."""
+
+
+class Trained:
+    """The student of `toy_street` on its data, in a folder of its own, saved after every step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe, self.task = toy_street(), PersonSearchTask()
+        self.data = self.recipe.load()
+        self.stage = Stage(folder, "retrain", "", Machine(device="cpu", checkpoint_minutes=0.0))
+        how = self.recipe.retrain
+        self.batches = self.task.batches(self.data, self.task.train_part(self.data, self.recipe), how, 0, self.stage)
+        space = self.recipe.space.with_ids(len(self.data.identities))
+        self.net = build_network(space, None, self.data.identities, how, 0).net
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def run(self, stop_at: int | None = None, teacher: Teacher | None = None) -> dict[str, torch.Tensor]:
+        """The network's tensors at the end; `stop_at`: the step that is not done any more, of all epochs."""
+        how = replace(self.recipe.retrain, validate_every=0)
+        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), how, self.stage, teacher)
+        return self.net.state_dict()
+
+
+class StoppedBatches:
+    def __init__(self, batches, stop_at: int | None) -> None:
+        self.batches, self.stop_at = batches, stop_at
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __call__(self, epoch: int, start: int = 0):
+        for step, batch in enumerate(self.batches(epoch, start), start=start):
+            if self.stop_at == len(self) * epoch + step:
+                raise Stopped
+            yield batch
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_a_stopped_training_goes_on_to_the_bit(tmp_path, stop_at):
+    whole = Trained(tmp_path / "whole").run()
+    with pytest.raises(Stopped):
+        Trained(tmp_path / "stopped").run(stop_at)
+    resumed = Trained(tmp_path / "stopped").run()
+    assert whole.keys() == resumed.keys() >= {"identities.table", "identities.queue", "identities.pointer"}
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert whole["identities.pointer"] != 0 or whole["identities.queue_filled"].all()
+
+
+REFUSED = {
+    "crops' images": (lambda recipe: replace(recipe, images=Images()), "SceneSize as images, not Images"),
+    "crops' batches": (
+        lambda recipe: replace(recipe, retrain=replace(recipe.retrain, sampling=ClassBalanced())),
+        "not ClassBalanced",
+    ),
+    "few frames": (
+        lambda recipe: replace(
+            recipe, retrain=replace(recipe.retrain, sampling=replace(recipe.retrain.sampling, batch_size=99))
+        ),
+        "a batch has 99 frames, Street has 12",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_recipe_of_scenes_is_refused_before_work(change, message):
+    with pytest.raises(ValueError, match=message):
+        change(toy_street()).load()
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("toy_street", "market1501"), ("toy", "street")])
+def test_a_data_set_of_another_task_is_refused(tmp_path, capsys, recipe, name):
+    assert main(["teach", recipe, "--on", name, "--out", str(tmp_path / "run")]) == 2
+    assert f"{name} is a data set for" in (said := capsys.readouterr().err) and said.count("\n") == 1
