@@ -39,6 +39,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
+def searches_frames(metrics: Mapping[str, Any]) -> bool:
+    """Whether they are of person search, where persons are found in whole frames, and not of crops."""
+    return "num_frames" in (metrics.get("protocol") or {})
+
+
 def _check_row(row: Mapping[str, Any]) -> None:
     for key, value in row.items():
         if key in TEXTS and not isinstance(value, str):

@@ -14,7 +14,7 @@ import numpy as np
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.comparison import COSTS, DETECTED, as_page
-from nas.report.metrics import read_metrics
+from nas.report.metrics import read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
@@ -41,8 +41,7 @@ class Entry:
 
     @property
     def is_search(self) -> bool:
-        """Whether whole frames are searched, not crops."""
-        return "num_frames" in self.metrics["protocol"]
+        return searches_frames(self.metrics)
 
     @property
     def rules(self) -> dict[str, Any]:
