@@ -150,11 +150,6 @@ def exit_status(work: Callable[[], int | None]) -> int:
         own = users_place(error) if isinstance(error, ValueError) else ""
         _say(f"{own}: {' '.join(str(error).split())}" if own else str(error))
         return 2
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print(f"nas: {OUT_OF_MEMORY} ({first_line(error)})", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         _drop_output()  # who reads has gone, as `| head` does
         return 141
@@ -166,10 +161,13 @@ def exit_status(work: Callable[[], int | None]) -> int:
         _drop_output()
         return 2
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            _say(f"{OUT_OF_MEMORY} ({first_line(error)})")
+            return 2
         if own := users_place(error):
             _say(f"{own}: {_in_short(error)}", behind=users_traceback(error))
             return 2
-        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        if isinstance(error, Exception):
             _say(f"{_in_short(error)}: {BUG}")
         raise
 

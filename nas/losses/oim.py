@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,14 +85,17 @@ class OIMLoss(Loss):
 
 def _told(how: DetectorKD, out: SearchOutput, said: Any, temperature: float) -> dict[str, torch.Tensor]:
     """What a detector that `said` something of a batch adds to the student's losses, unweighted."""
-    regions, soft = said.regions(out.rois), (temperature, how.background_weight, how.squared)
+    regions = said.regions(out.rois)
+    soft = partial(
+        soft_detection, temperature=temperature, background_weight=how.background_weight, squared=how.squared
+    )
     anchors = (out.objectness.flatten(), said.objectness.flatten())
     return {
-        "rpn_soft": soft_detection(*anchors, *soft, out.sampled.flatten()),
+        "rpn_soft": soft(*anchors, sampled=out.sampled.flatten()),
         "rpn_bounded": bounded_regression(
             out.deltas, said.deltas, out.anchor_targets, out.anchor_labels, out.sampled, how.margin
         ),
-        "soft": soft_detection(out.class_logits, regions.class_logits, *soft),
+        "soft": soft(out.class_logits, regions.class_logits),
         "bounded": bounded_regression(
             out.box_deltas, regions.box_deltas, out.roi_targets, out.roi_labels, margin=how.margin
         ),

@@ -14,7 +14,7 @@ NUMBERS = (
     *("mAP", "mINP", "rank1", "rank5", "rank10", "repeats", "parameters", "multiply_adds"),
     *("ms_per_image_1", "ms_per_image_128", "detection_AP", "detection_recall"),
 )
-"""What a row has of these is a text or a number; a task of one's own may write others beside them."""
+"""What a row has of these is a text or a number, or null for none; a task of one's own may write others beside them."""
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -46,6 +46,8 @@ def searches_frames(metrics: Mapping[str, Any]) -> bool:
 
 def _check_row(row: Mapping[str, Any]) -> None:
     for key, value in row.items():
+        if value is None:
+            continue
         if key in TEXTS and not isinstance(value, str):
             raise ValueError(f"{key} of a row must be a text, not {value!r}")
         if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
