@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -79,6 +79,20 @@ class EvaluatedNetwork:
     @property
     def name(self) -> str:
         return f"{self.role} ({self.title})"
+
+
+@runtime_checkable
+class FindsPersons(Protocol):
+    """A deployed network that finds any number of persons in an image, so that an ONNX file of it takes one image at a
+    time and gives a row for each of them."""
+
+    out_channels: int
+    """Length of a person's feature; 0 of a detector alone."""
+
+    def finder(self, least_score: float | None = None) -> nn.Module:
+        """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which
+        the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own."""
+        ...
 
 
 class Task(Protocol):

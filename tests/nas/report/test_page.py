@@ -110,7 +110,7 @@ def test_a_page_of_person_search_shows_frames_and_detection(tmp_path):
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "Student (a) reaches mAP 50.0 and detection AP 80.0 with 2.14 M" in page.text
     assert "its teacher (a) 50.0 and 70.0 with" in page.text
-    assert {"strips", "sheets"} <= set(sections(page))
+    assert {"strips", "sheets"} <= set(page.ids)
     for word in ("k boxes", "the person who is looked for", "who was missed"):
         assert word in page.text
     assert "gallery" not in page.text and "mINP" not in page.text
