@@ -12,7 +12,7 @@ FORMAT = 1
 TEXTS = ("name", "role", "queries")
 NUMBERS = (
     *("mAP", "mINP", "rank1", "rank5", "rank10", "repeats", "parameters", "multiply_adds"),
-    *("ms_per_image_1", "ms_per_image_128"),
+    *("ms_per_image_1", "ms_per_image_128", "detection_AP", "detection_recall"),
 )
 """What a row has of these is a text or a number, or null for none; a task of one's own may write others beside them."""
 
@@ -37,6 +37,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
         if not isinstance(protocol, Mapping):
             raise ValueError("protocol must be an object")
     return metrics
+
+
+def searches_frames(metrics: Mapping[str, Any]) -> bool:
+    """Whether they are of person search, where persons are found in whole frames, and not of crops."""
+    return "num_frames" in (metrics.get("protocol") or {})
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

@@ -16,12 +16,10 @@ from nas.system.at_work import AtWork
 from nas.system.config import differences, portable
 from nas.system.files import blamed_on
 from nas.system.handover import hand_over
-from nas.tasks.base import EvaluatedNetwork
+from nas.tasks.base import FOLDERS, EvaluatedNetwork
 from nas.training.stage import Stage
 
 RUN = "a run's networks"
-FOLDERS = ("features", "queries", "strips", "plots")
-"""What an evaluation leaves beside `metrics.json`."""
 SIDE = ".evaluate"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from nas.tasks.base import ONLY_SHOWN
 from search_spaces.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
 
 
@@ -18,9 +19,9 @@ class SearchEvaluation(Ranged):
     """The least probability of a person with which a box counts."""
     min_iou: PositiveShare = 0.5
     """The least overlap with a true box with which a box counts as detected."""
-    batch_size: Count = 1
+    batch_size: Count = field(default=1, metadata=ONLY_SHOWN)
     """Frames in a forward pass; frames of one shape share it."""
-    num_strips: CountOrZero = 10
+    num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
     """Queries drawn with the frames that were found."""
-    num_sheets: CountOrZero = 12
+    num_sheets: CountOrZero = field(default=12, metadata=ONLY_SHOWN)
     """Frames drawn with what was detected in them, from the worst to the best."""

@@ -4,20 +4,28 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.losses.oim import OIMLoss
+from nas.models.network import Network
+from nas.report.query_results import Queries
+from nas.run import Run
+from nas.stages.evaluate import check_rules
+from nas.stages.export import as_onnx
 from nas.tasks.person_search.task import PersonSearchTask
 from nas.training.build import build_network
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from nas.training.train import train
 from runs.recipes.person_search import toy_street
+from students.scenes import Scenes
 from teachers.teacher import Teacher
 
 
@@ -56,6 +64,64 @@ def test_pictures_are_frames(folder):
     assert sorted(path.name for path in (folder / "strips").iterdir()) == [f"{n:02d}.png" for n in range(10)]
     assert (folder / "sheets" / "00.png").exists()
     assert (folder / "report.html").read_text().count("<img") >= 10
+
+
+def test_what_each_query_found_is_left(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    row = metrics["rows"][-1]
+    found = Queries.load(folder / row["queries"])
+    assert len(found.names) == len(set(found.labels)) == 18 and row["queries"] == "queries/student.csv"
+    assert np.nanmean(found.average_precision) == pytest.approx(row["mAP"])
+    assert found.cameras is not None and set(found.cameras.tolist()) <= {0, 1}
+
+
+RULES = {"same_camera": "remove", "min_score": 0.2, "min_iou": 0.4}
+
+
+def test_the_rules_of_an_evaluation_are_kept_and_what_is_drawn_is_not_among_them(folder):
+    def check(**changes: object) -> None:
+        recipe = toy_street()
+        check_rules(Run(folder, "toy_street", replace(recipe, evaluation=replace(recipe.evaluation, **changes))))
+
+    for name, value in RULES.items():
+        with pytest.raises(ValueError, match=rf"measured otherwise \(evaluation\.{name}: .*give --out another folder"):
+            check(**{name: value})
+    check(batch_size=2, num_strips=0, num_sheets=1)
+
+
+def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(folder, tmp_path, capsys):
+    for earlier in ("sheets", "plots"):
+        (tmp_path / earlier).mkdir()
+        (tmp_path / earlier / "99.png").write_bytes(b"of an earlier evaluation")
+    rules = ["--evaluation.same-camera", "remove", "--evaluation.num-strips", "0", "--evaluation.num-sheets", "1"]
+    assert main(["evaluate", str(folder), *rules, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["same_camera"] == "remove"
+    assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["00.png"] and not (tmp_path / "plots").exists()
+
+
+class TestExport:
+    def test_it_finds_whom_the_network_finds(self, folder, tmp_path):
+        """Boxes, scores and features, in the network's order; the least score is lowered so that there are some."""
+        net = Network.load(folder / "student.safetensors").net.eval()
+        net.space = replace(net.space, found=replace(net.space.found, score=0.3))
+        images, nothing = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.empty(0, 4)
+        with torch.no_grad():
+            (expected,) = net.detect(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],)))
+        session = InferenceSession(as_onnx(PersonSearchTask().deployed(net).finder(), 64, 96))
+        found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
+        assert len(expected.scores) > 1
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
+
+    def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
+        assert main(["export", str(folder), "--out", str(tmp_path / "net.onnx"), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["images"] == [1, 3, 64, 96] and said["outputs"] == ["boxes", "scores", "features"]
+        assert said["features"] == 8 and 0 <= said["largest_difference"] < 1e-4
+
+    def test_a_detector_alone_gives_no_features(self):
+        net = replace(toy_street().space, embedding_dim=None).with_ids(3).student().eval()
+        assert PersonSearchTask().deployed(net).finder().outputs == ("boxes", "scores")
 
 
 class Stopped(Exception):
