@@ -105,7 +105,7 @@ class Recipe(Ranged):
 
     def load(self) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
-        for space, loss, _ in self._trained():
+        for _, space, loss, *_ in self._trained():
             check_task(f"the network {space.title}", space.task, self.data.task)
             check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
         data = self.data.load()

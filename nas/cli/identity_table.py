@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.cli.arguments import OUT, parse_table_args
-from nas.cli.run_command import say
+from nas.cli.files import say
 from nas.data.images import Images
 from nas.run import RESULTS, Run
 
@@ -23,7 +23,9 @@ def main(arguments: list[str]) -> int:
     made = table.made()
     made.save(out)
     said = f"{len(made.identities)} identities, for a student with embedding_dim={made.net.out_channels}"
-    say({"table": str(out), "of": said}, options.json)
+    if not options.json:
+        print(f"a table of {said}")
+    say({"table": str(out), "of": said}, [("identity table", out)], options.json)
     return 0
 
 
