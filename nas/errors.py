@@ -47,6 +47,19 @@ class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+OUT_OF_MEMORY = (
+    "the memory is not enough: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id or "
+    "batch-size), or the network's channels or width"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy, or torch on a CPU or GPU could not have the memory it asked for."""
+    said = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
 def first_line(error: BaseException) -> str:
     """What a library says of an error in its first line, without terminal codes; its type where it says nothing."""
     said = [line for line in CONTROL.sub("", str(error)).splitlines() if line.strip()]
@@ -148,10 +161,13 @@ def exit_status(work: Callable[[], int | None]) -> int:
         _drop_output()
         return 2
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            _say(f"{OUT_OF_MEMORY} ({first_line(error)})")
+            return 2
         if own := users_place(error):
             _say(f"{own}: {_in_short(error)}", behind=users_traceback(error))
             return 2
-        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        if isinstance(error, Exception):
             _say(f"{_in_short(error)}: {BUG}")
         raise
 

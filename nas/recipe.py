@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import nas.data.sets
 import nas.losses
 from nas.data.images import Images
@@ -17,18 +19,19 @@ from nas.losses.base import Loss
 from nas.losses.kdas import KDASLoss
 from nas.models.network import import_spaces
 from nas.models.pretrained import check_there
-from nas.ranges import Ranged, Seed
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
 from nas.system.config import import_all
 from nas.tasks import task_of
-from nas.tasks.base import Task
+from nas.tasks.base import Task, image_size
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
+from nas.training.memory import check_memory
 from nas.training.settings import Training
 from search_spaces.cell import Cells
+from search_spaces.ranges import Ranged, Seed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 from students.space import StudentSpace, check_task
@@ -103,7 +106,7 @@ class Recipe(Ranged):
 
     def load(self) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
-        for space, loss, _ in self._trained():
+        for _, space, loss, *_ in self._trained():
             check_task(f"the network {space.title}", space.task, self.data.task)
             check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
         data = self.data.load()
@@ -113,8 +116,10 @@ class Recipe(Ranged):
         self.task.check(self, data, trainings)
         for training in trainings:
             check_there(training.pretrained)
-        for space, loss, num_epochs in self._trained():
-            space.with_ids(len(data.identities)).published()
+        for what, space, loss, how, num_epochs in self._trained():
+            with torch.device("meta"):
+                net = space.with_ids(len(data.identities)).student()
+            check_memory(what, net, how.sampling.batch_size, *image_size(self.task, self), self.machine)
             loss.check(space, num_epochs)
         if self.strategy and self.search.alpha_loss:
             self.search.alpha_loss.at(0, self.strategy.epochs)
@@ -134,15 +139,16 @@ class Recipe(Ranged):
             )
         )
 
-    def _trained(self) -> Iterator[tuple[StudentSpace, Loss, int]]:
-        """The networks of all stages, what each is trained for, and for how many epochs."""
+    def _trained(self) -> Iterator[tuple[str, StudentSpace, Loss, Training | Search, int]]:
+        """The networks of all stages, what each is trained for, on which batches, and for how many epochs."""
         if self.teacher and self.teacher.weights is None:
-            yield self.teacher.net, self.teacher.loss, self.teacher.training.epochs
+            training = self.teacher.training
+            yield "the teacher", self.teacher.net, self.teacher.loss, training, training.epochs
         if self.strategy:
-            yield self.space, self.loss, self.strategy.epochs
-        for space in (self.retrained, self.baseline):
+            yield "the search", self.space, self.loss, self.search, self.strategy.epochs
+        for what, space in (("the student", self.retrained), ("the baseline", self.baseline)):
             if space:
-                yield space, self.loss, self.retrain.epochs
+                yield what, space, self.loss, self.retrain, self.retrain.epochs
 
 
 @cache

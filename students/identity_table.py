@@ -9,19 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
+from search_spaces.ranges import CountOrZero, Positive, Ranged, ShareBelowOne
 from students.losses import at_least_float32, without_autocast
 from students.scenes import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matching:
+class Matching(Ranged):
     """Online instance matching: what features are told apart from while training."""
 
-    scale: float = 30.0
+    scale: Positive = 30.0
     """Of the cosines: one over the softmax's temperature (the authors' code: 10)."""
-    momentum: float = 0.5
+    momentum: ShareBelowOne = 0.5
     """What an identity's row keeps of itself."""
-    queue: int = 5000
+    queue: CountOrZero = 5000
     """Persons without identity that are remembered (500 for PRW); 0: none."""
     queue_first: bool = False
     """Persons without identity join the queue before the loss of their batch is taken."""

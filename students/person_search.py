@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.space import SearchSpace, Staged
 from students import regions
 from students.cut import ConvHead, Cut, cut, make_constant, norms_of, passed
@@ -23,44 +24,43 @@ from students.scenes import BACKGROUND, CountedAnswer, Detections, Regions, Scen
 from students.space import StudentSpace, check_num_ids
 from students.teaching import DetectorSays, SearchTeacher
 
+Cells = Annotated[int, Range(least=1, most=64)]
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Of the head's box deltas (Detectron); the proposals' are 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoIs:
+class RoIs(Ranged):
     """The regions that the head looks at, and those it is trained on."""
 
-    size: tuple[int, int] = (14, 14)
+    size: tuple[Cells, Cells] = (14, 14)
     """Height and width of a region's map, in pixels; (14, 7) fits people at half the cost."""
-    samples: int = 2
+    samples: Annotated[int, Range(least=1, most=8)] = 2
     """Points along each side of a bin, which are averaged."""
-    positive: float = 0.5
+    positive: PositiveShare = 0.5
     """Least IoU of a region with the person it stands for."""
-    ignored: float = 0.0
+    ignored: ShareBelowOne = 0.0
     """Regions below this are not trained on (Fast R-CNN: 0.1); those between are background."""
-    num_sampled: int = 128
+    num_sampled: Count = 128
     """Regions of an image to train on."""
-    share: float = 0.5
+    share: Share = 0.5
     """The most of them that stand for persons (Fast R-CNN: 0.25)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ignored < self.positive <= 1:
-            raise ValueError(
-                "ignored must be at least 0 and below positive, which is at most 1, not "
-                f"{self.ignored} and {self.positive}"
-            )
+        super().__post_init__()
+        if self.ignored >= self.positive:
+            raise self.out_of_range("ignored", f"be below positive ({self.positive})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(Ranged):
     """Which regions are persons at test time."""
 
-    score: float = 0.5
+    score: ShareBelowOne = 0.5
     """The probability of a person is above this."""
-    overlap: float = 0.4
+    overlap: Share = 0.4
     """Largest IoU of two persons."""
-    most: int = 300
+    most: Count = 300
     """Persons in an image."""
 
 
@@ -250,15 +250,15 @@ class PersonSearch(StudentSpace):
     """
 
     backbone: SearchSpace
-    num_ids: int | None = None
+    num_ids: Count | None = None
     """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
-    embedding_dim: int | None = 256
+    embedding_dim: Channels | None = 256
     """Length of a person's feature; None: a detector alone, as the teacher of KD_det is."""
-    stride: int = 16
+    stride: Annotated[int, Range(least=1, most=64)] = 16
     """Largest stride of the map that regions are cut from, in pixels; 8 for small scenes."""
     head_from: str | None = None
     """The stage that the head begins with; None: the first with a larger stride. OSNet, which has none: `conv4`."""
-    conv_head: int = 256
+    conv_head: Channels = 256
     """Channels of the two convolutions that are the head of a backbone without stages."""
     pool: Literal["average", "max"] = "average"
     """Over a region's map, behind the head."""

@@ -14,6 +14,8 @@ from students.losses import at_least_float32, without_autocast
 Weights = tuple[float, float, float, float]
 
 PLAIN: Weights = (1.0, 1.0, 1.0, 1.0)
+LEAST_SIDE = 1e-3
+"""Of a box that is kept, in pixels."""
 MAX_GROWTH = math.log(1000 / 16)
 """No box is decoded to more than e to this times its reference's size (as in Detectron)."""
 
@@ -157,6 +159,6 @@ def choose(boxes: Tensor, scores: Tensor, overlap: float, most: int, num_scored:
     order = scores.argsort(descending=True, stable=True)[:num_scored]
     if order.is_meta:
         return order[:most]
-    large = order[((boxes[order, 2:] - boxes[order, :2]) >= 1e-3).all(dim=1)]
+    large = order[((boxes[order, 2:] - boxes[order, :2]) >= LEAST_SIDE).all(dim=1)]
     order = large if len(large) else order[:1]
     return order[nms(boxes[order], scores[order], overlap)[:most]]

@@ -9,8 +9,8 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Count
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count
 from search_spaces.space import SearchSpace
 from students.space import StudentModule, StudentSpace, check_num_ids
 

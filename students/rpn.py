@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
+from search_spaces.ranges import Channels, Count, NotEmpty, Positive, PositiveShare, Ranged, Share
 from students import regions
 from students.losses import at_least_float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchors:
+class Anchors(Ranged):
     """The boxes that proposals start from. The defaults are for upright people in images with a short side of 600
     pixels; the papers' are 128, 256, 512 and 0.5, 1, 2."""
 
-    sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0)
+    sizes: Annotated[tuple[Positive, ...], NotEmpty()] = (32.0, 64.0, 128.0, 256.0)
     """Square roots of their areas, in pixels."""
-    ratios: tuple[float, ...] = (1.0, 2.0, 3.0)
+    ratios: Annotated[tuple[Positive, ...], NotEmpty()] = (1.0, 2.0, 3.0)
     """Height over width."""
-
-    def __post_init__(self) -> None:
-        if not (self.sizes and self.ratios) or min(*self.sizes, *self.ratios) <= 0:
-            raise ValueError(
-                f"anchors need at least one of the sizes and ratios, all above 0, not {self.sizes} and {self.ratios}"
-            )
 
     @property
     def number(self) -> int:
@@ -38,35 +33,33 @@ class Anchors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposals:
+class Proposals(Ranged):
     """How the proposal network is trained, and which of its boxes the head looks at."""
 
-    channels: int | None = None
+    channels: Channels | None = None
     """Of its 3x3 convolution; None: as many as the map has."""
-    positive: float = 0.7
+    positive: PositiveShare = 0.7
     """Least IoU of an anchor with the person it stands for; the best anchor of each person is one too."""
-    negative: float = 0.3
+    negative: PositiveShare = 0.3
     """Anchors below this IoU with all persons are background; those between are not trained on."""
-    num_sampled: int = 256
+    num_sampled: Count = 256
     """Anchors of an image to train on."""
-    share: float = 0.5
+    share: Share = 0.5
     """The most of them that stand for persons."""
-    overlap: float = 0.7
+    overlap: Share = 0.7
     """Largest IoU of two proposals."""
-    num_scored: int = 12000
+    num_scored: Count = 12000
     """Of an image's boxes, while training, those with the highest scores are looked at."""
-    num_kept: int = 2000
+    num_kept: Count = 2000
     """Proposals of an image while training."""
-    num_scored_at_test: int = 6000
-    num_kept_at_test: int = 300
+    num_scored_at_test: Count = 6000
+    num_kept_at_test: Count = 300
     """As many regions are counted in multiply-adds and times."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.negative <= self.positive <= 1:
-            raise ValueError(
-                "negative must be above 0 and at most positive, which is at most 1, not "
-                f"{self.negative} and {self.positive}"
-            )
+        super().__post_init__()
+        if self.negative > self.positive:
+            raise self.out_of_range("negative", f"be at most positive ({self.positive})")
 
 
 class AnchorTargets(NamedTuple):

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.ranges import NotEmpty
 from search_spaces.pick import Pick
+from search_spaces.ranges import NotEmpty
 from students.reid import ReIDModule, ReIDSpace
 from students.space import StudentModule, StudentSpace
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Count
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count
 from students.identity_table import IdentityTable, Matching
 from students.space import StudentSpace, check_num_ids
 from students.teaching import Detector, SearchTeacher

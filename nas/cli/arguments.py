@@ -21,7 +21,6 @@ from nas.data.sets import class_for, names_for
 from nas.errors import named
 from nas.losses import LOSSES
 from nas.models.library import is_classifier
-from nas.ranges import OutOfRange, Ranged
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
@@ -29,6 +28,7 @@ from nas.study.overrides import read_overrides
 from nas.tasks.person_search.table import TableOfCrops
 from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
+from search_spaces.ranges import OutOfRange, Ranged
 
 OUT = Path("runs/out")
 OVERWRITE = "--overwrite"

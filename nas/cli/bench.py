@@ -7,9 +7,12 @@ import json
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
+from pathlib import Path
 from typing import Any
 
 from nas.bench import BENCHES
+from nas.cli.arguments import pop_options
+from nas.cli.files import Files, say
 from nas.cli.parse import by_flag, parse
 from nas.errors import near_misses
 from nas.report.numbers import setting
@@ -21,7 +24,8 @@ def main(arguments: list[str]) -> int:
     what, *rest = arguments or [""]
     if what not in BENCHES:
         raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
-    as_json = "--json" in rest
+    as_json, out = "--json" in rest, _out(what, rest)
+    files = out and Files(out)
     given = parse(
         parameters(BENCHES[what]),
         [word for word in rest if word != "--json"],
@@ -34,6 +38,8 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(measured, indent=2))
     else:
         terminal().print(as_rich(_table(measured)))
+        if files:
+            say({}, files.written(), as_json=False)
     return 0
 
 
@@ -56,3 +62,9 @@ def parameters(bench: Callable[..., Any]) -> type[Any]:
             for each in asked
         ],
     )
+
+
+def _out(what: str, arguments: list[str]) -> Path | None:
+    """The folder that the bench writes into; None for one that writes nothing."""
+    parameter = inspect.signature(BENCHES[what]).parameters.get("out")
+    return None if parameter is None else Path(pop_options(("--out",), arguments)[0].get("--out", parameter.default))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Annotated
 
 import tyro
 
+from nas.cli.files import Files, say
 from nas.cli.parse import parse
-from nas.ranges import Count, Ranged, Seed
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
+from search_spaces.ranges import Count, Ranged, Seed
 
 OUT = Path("runs/out")
 LONGEST_FOLDER = 100
@@ -52,16 +52,16 @@ def main(arguments: Sequence[str]) -> int:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     out = given.out or default_folder(given.runs)
+    files = Files(out)
     comparison = compare(
         given.runs, role=given.role, all_rows=given.all_rows, resamples=given.resamples, seed=given.seed, out=out
     )
-    if given.json:
-        print(json.dumps(comparison, indent=2))
-        return 0
-    console = terminal()
-    for table in (accuracy_table(comparison), difference_table(comparison)):
-        console.print(as_rich(table))
-    print("\n".join([*seed_lines(comparison["seeds"]), *comparison["notes"], f"comparison: {out / 'compare.md'}"]))
+    if not given.json:
+        console = terminal()
+        for table in (accuracy_table(comparison), difference_table(comparison)):
+            console.print(as_rich(table))
+        print("".join(f"{line}\n" for line in [*seed_lines(comparison["seeds"]), *comparison["notes"]]), end="")
+    say(comparison, files.written(), given.json)
     return 0
 
 

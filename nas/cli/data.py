@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import io
-import json
 import os
 import sys
 import typing
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nas.cli.files import say
 from nas.cli.parse import OPTIONS, parse
 from nas.data.base import ReIDData
 from nas.data.check.check import Checked, ImageFacts, SceneFacts, SplitFacts, Spread, check
@@ -27,12 +27,12 @@ from nas.data.check.problems import Severity
 from nas.data.scenes import SceneData
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
-from nas.ranges import Ranged, Seed
 from nas.report.contact_sheet import contact_sheet
 from nas.report.numbers import MISSING
 from nas.report.scene_sheet import scene_sheet
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.system.files import write_bytes
+from search_spaces.ranges import Ranged, Seed
 
 OUT = Path("runs/out/data-check")
 USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]
@@ -77,10 +77,12 @@ def main(arguments: list[str]) -> int:
     drawn = scene_sheet(data, rng) if isinstance(data, SceneData) else contact_sheet(data, rng)
     drawn.save(picture, "png")
     write_bytes(sheet, picture.getvalue())
+    files = [("contact sheet", sheet)]
     if options.json:
-        print(json.dumps(checked.to_dict() | {"sheet": str(sheet)}, indent=2))
+        say(checked.to_dict() | {"sheet": str(sheet)}, files, as_json=True)
     else:
-        say(checked, sheet, terminal())
+        show(checked, terminal())
+        say({}, files, as_json=False)
     return 0 if checked.ok else 1
 
 
@@ -129,7 +131,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def say(checked: Checked, sheet: Path, console: Console) -> None:
+def show(checked: Checked, console: Console) -> None:
     """Tables, problems and the verdict."""
 
     def line(text: str, colour: str = "", start: str = "") -> None:
@@ -143,7 +145,6 @@ def say(checked: Checked, sheet: Path, console: Console) -> None:
     for problem in checked.problems:
         line(str(problem), COLOURS[problem.severity], f"{problem.severity}: ")
     line(counts_line(checked))
-    line(f"contact sheet: {sheet}")
     line(verdict(checked))
 
 

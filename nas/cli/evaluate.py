@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.arguments import OUT, Options, is_other, parse_network_args
-from nas.cli.run_command import run_command, say
+from nas.cli.files import Files, say
+from nas.cli.run_command import run_command
 from nas.report.page import write_report
 from nas.report.table import as_rich, result_table, terminal
 from nas.run import Run
 from nas.stages.evaluate import evaluate, evaluate_other
+from nas.system.progress import timed
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +21,11 @@ def main(arguments: list[str]) -> int:
         return run_command("evaluate", arguments, _evaluate)
     other, options = parse_network_args(arguments[0], arguments[1:])
     folder = options.out or OUT / other.folder_name
+    files = Files(folder)
     said = show_metrics(folder, evaluate_other(other, folder, options.overwrite), options.json)
-    say(said | {"report": str(write_report(folder))}, options.json)
+    with timed("report", folder):
+        report = write_report(folder)
+    say(said | {"report": str(report)}, files.written([report]), options.json)
     return 0
 
 

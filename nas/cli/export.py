@@ -28,5 +28,6 @@ def main(arguments: list[str]) -> int:
 def _export(run: Run, options: ExportOptions) -> dict[str, Any]:
     written = export(run, options.out, options.overwrite)
     if not options.json:
-        print(f"opset {written['opset']}, features within {written['largest_difference']:.1e} of the network's")
+        said = ", ".join(written["outputs"])
+        print(f"opset {written['opset']}, {said} within {written['largest_difference']:.1e} of the network's")
     return {"run": str(run.folder)} | written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.cli.arguments import OUT, parse_table_args
-from nas.cli.run_command import say
+from nas.cli.files import say
 from nas.data.images import Images
 from nas.run import RESULTS, Run
 
@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"{out} exists: give --out another file, or --overwrite to replace it")
     made = table.made()
     made.save(out)
-    number, dim = made.net.identities.table.shape
+    number, dim = len(made.identities), made.net.out_channels
     if not options.json:
-        print(f"{number} identities, for a student with embedding_dim={dim}: --teacher.weights {out}")
-    say({"table": str(out), "identities": number, "embedding_dim": dim}, options.json)
+        print(f"a table of {number} identities, for a student with embedding_dim={dim}")
+    say({"table": str(out), "identities": number, "embedding_dim": dim}, [("identity table", out)], options.json)
     return 0
 
 

@@ -14,9 +14,9 @@ import tyro
 
 from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.arguments import Options as CommonOptions
+from nas.cli.files import Files, say
 from nas.cli.parse import parse
 from nas.errors import near_misses
-from nas.ranges import Count, Ranged
 from nas.recipe import Recipe
 from nas.report.numbers import MISSING
 from nas.report.style import svg
@@ -26,6 +26,7 @@ from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, 
 from nas.stages.table_plan import plan
 from nas.study.published import Published
 from nas.system.files import read_object, write_text
+from search_spaces.ranges import Count, Ranged
 
 USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--plan] [--out DIR] [--small]
                     [--json] [--field value ...]
@@ -70,17 +71,17 @@ def main(arguments: list[str]) -> int:
         return _show_plan(asked, folder, ours.seeds, options.json)
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
-    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
-    results = reproduce(asked, folder, ours.seeds, options.overwrite, say)
+    files = Files(folder)
+    begin = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
+    results = reproduce(asked, folder, ours.seeds, options.overwrite, begin)
     notes = read_object(folder / "table.json")["notes"]
     drawn = draw(results, folder) if draw else {}
     pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
-    if options.json:
-        said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
-        print(json.dumps(said, indent=2))
-    else:
+    if not options.json:
         terminal().print(as_rich(paper_against_measured(results)))
-        print("\n".join([*notes, f"folder: {folder}", *(f"picture: {path}" for path in pictures)]))
+        print("".join(f"{note}\n" for note in notes), end="")
+    said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
+    say(said, files.written(pictures), options.json)
     return 0
 
 

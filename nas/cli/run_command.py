@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import tyro
 from nas.cli.arguments import OVERWRITE, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
 from nas.cli.default_folder import default_folder
+from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.errors import near_misses
 from nas.run import STAGES_OF, Run
@@ -45,10 +45,15 @@ def run_command(
     options: type[Given] = Options,  # type: ignore[assignment] # without it, `work` takes Options
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
-    said of it."""
+    said of it. Texts in it, and what `pictures` lists, are paths."""
     subject, *rest = arguments
     command = COMMANDS[word]
     takes_run = command.subject == "RUN" or (command.subject != "RECIPE" and Path(subject).is_dir())
+    if not takes_run and (Path(subject) / "config.json").is_file():
+        raise ValueError(
+            f"`nas {word}` takes a recipe, and {subject} is the folder of a run: `nas {word} "
+            f"{Run.open(Path(subject)).name} --out {subject}` works in it"
+        )
     run = Run.open(Path(subject)) if takes_run else None
     name, recipe = (run.name, run.recipe) if run else recipe_named(subject)
     about = f"{command.help}\n\nExample: {command.example}"
@@ -60,7 +65,10 @@ def run_command(
     check_restarted(word, given.restarted)
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
-    say(work(run, given), given.json)
+    files = Files(run.folder)
+    said = work(run, given)
+    texts = [value for value in said.values() if isinstance(value, str)]
+    say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
 
 
@@ -71,11 +79,3 @@ def check_restarted(word: str, named: Collection[str]) -> None:
         if name not in stages:
             takes = f"takes the stages of `nas {word}`, {', '.join(stages)}" if stages else "stands alone here"
             raise ValueError(f"{OVERWRITE} {takes}, not {name!r}{near_misses(name, stages)}")
-
-
-def say(said: dict[str, Any], as_json: bool) -> None:
-    """Everything as JSON, or for people a line for each text; what else there is they have been shown."""
-    if as_json:
-        print(json.dumps(said, indent=2))
-    else:
-        print("\n".join(f"{key}: {value}" for key, value in said.items() if isinstance(value, str)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,15 +12,16 @@ import tyro
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args
 from nas.cli.arguments import SHORT as SHORT_OF_RECIPES
+from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.parse import parse
 from nas.errors import without_secrets
-from nas.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
 from nas.system.progress import tell, timed
+from search_spaces.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 
 if TYPE_CHECKING:
     from nas.stages.tune import Tuner
@@ -112,6 +112,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
+    files = Files(place.folder)
     with nullcontext() if options.work_only else tuner.telling():
         _work(tuner, options, arguments)
     if options.work_only:
@@ -128,11 +129,9 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         "tuned": str(place.folder / "tuned.json"),
         "report": str(place.folder / "tuning.html"),
     }
-    if options.json:
-        print(json.dumps(said | found, indent=2))
-    else:
+    if not options.json:
         terminal().print(as_rich(trial_table(found)))
-        print("\n".join(f"{key}: {value}" for key, value in said.items()))
+    say(said | found, files.written(), options.json)
     return 0
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.ranges import Range, Ranged, Share
+from search_spaces.ranges import Range, Ranged, Share
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,17 +75,13 @@ class Augment(Ranged):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneAugment:
+class SceneAugment(Ranged):
     """Random mirroring of frames, with their boxes.
 
     flip: probability of mirroring left to right.
     """
 
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability in [0, 1], not {self.flip}")
+    flip: Share = 0.5
 
     def small(self) -> "SceneAugment":
         return self

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nas.ranges import Count, CountOrZero, Ranged
+from search_spaces.ranges import Count, CountOrZero, Ranged
 
 
 def class_balanced(
@@ -136,6 +136,10 @@ class Switched(Ranged):
     @property
     def num_ids(self) -> int:
         return self.then.num_ids
+
+    @property
+    def batch_size(self) -> int:
+        return self.then.batch_size
 
     def small(self) -> "Switched":
         return Switched(first=self.first.small(), then=self.then.small(), at=min(self.at, 1))

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -20,29 +20,32 @@ from nas.data.images import NUM_THREADS
 from nas.data.scenes import SceneSplit
 from nas.system.config import WITHOUT_EFFECT
 from nas.system.memory import spare_bytes
+from search_spaces.ranges import NonNegative, Processes, Range, Ranged
 
 logger = logging.getLogger(__name__)
 
+Side = Annotated[int, Range(least=32, most=8_192)]
+"""Of a frame, in pixels; the least is the largest stride of the backbones."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class SceneSize:
+class SceneSize(Ranged):
     """The size that frames are brought to, the memory their decoded form may take, and who decodes them.
 
     short_side, long_side: a frame keeps its shape; its shorter side becomes the first, unless its longer one would then
         be more than the second, which it becomes instead. In pixels.
     """
 
-    short_side: int = 600
-    long_side: int = 1000
-    max_gib: float = field(default=8.0, metadata=WITHOUT_EFFECT)
-    workers: int = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
+    short_side: Side = 600
+    long_side: Side = 1000
+    max_gib: NonNegative = field(default=8.0, metadata=WITHOUT_EFFECT)
+    workers: Processes = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
     """Threads that decode frames."""
 
     def __post_init__(self) -> None:
-        if not 32 <= self.short_side <= self.long_side:
-            raise ValueError(f"frames need 32 <= short_side <= long_side, not {self.short_side} and {self.long_side}")
-        if self.max_gib < 0 or self.workers < 1:
-            raise ValueError(f"frames need max_gib >= 0 and workers >= 1, not {self.max_gib} and {self.workers}")
+        super().__post_init__()
+        if self.short_side > self.long_side:
+            raise self.out_of_range("short_side", f"be at most long_side ({self.long_side})")
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
         """The width and height that a frame of this size is brought to, each at least 1."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.data.scenes import NO_IDENTITY, SceneData, SceneSource, SceneSplit, SearchQueries
+from search_spaces.ranges import OpenShare, Seed
 
 
 def by_frame(num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -51,12 +52,8 @@ class HeldOutScenes(SceneSource):
     """
 
     source: SceneSource
-    share: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"the share of frames held out must be in (0, 1), not {self.share}")
+    share: OpenShare = 0.2
+    seed: Seed = 0
 
     def listed(self) -> SceneData:
         return held_out(self.source.listed(), self.share, np.random.default_rng(self.seed))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from nas.ranges import Ranged
+from search_spaces.ranges import Ranged
 from students.space import StudentSpace
 from teachers.temperature import Falling, Temperature
 

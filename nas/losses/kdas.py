@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
-from nas.ranges import NonNegative, ShareBelowOne
+from search_spaces.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kdas_distillation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.losses.base import Loss, Losses, check_stays_above_zero
-from nas.ranges import NonNegative, Ranged, Share
+from search_spaces.ranges import NonNegative, Ranged, Share
 from students.losses import box_regression, cross_entropy, objectness, oim
 from students.scenes import DETECTOR, TABLE, SearchOutput
 from teachers.signals import bounded_regression, soft_detection

@@ -2,31 +2,35 @@
 
 from collections.abc import Sequence
 
-from nas.report.numbers import MISSING, millions, milliseconds, multiply_adds, percent
-from nas.report.table import Row, Table, as_markdown, escape_markdown
+from nas.report.numbers import MISSING, percent
+from nas.report.table import NUMBERS, Row, Table, as_markdown, escape_markdown
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
-COSTS = {
-    "parameters": ("parameters", millions),
-    "multiply_adds": ("MACs", multiply_adds),
-    "ms_per_image_1": ("ms, batch 1", milliseconds),
-    "ms_per_image_128": ("ms, batch 128", milliseconds),
-}
+DETECTED = ("detection_AP", "detection_recall")
+COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
+IF_KNOWN = (*DETECTED, "ms_per_image_128")
+"""The columns of a table that are left out when no network has a value."""
 OVER = ("queries", "identities")
 
 
 def accuracy_table(comparison: dict) -> Table:
-    """What `compare.json` says of each network: accuracy (%), its intervals over queries and over identities, cost."""
+    """What `compare.json` says of each network: accuracy (%), its intervals over queries and over identities, what it
+    detects if it does, cost."""
     measured = [title for name in MEASURES.values() for title in (name, *OVER)]
-    costs = [text.column([row[key] for row in comparison["rows"]]) for key, (_, text) in COSTS.items()]
+    keys = [
+        key
+        for key in (*DETECTED, *COSTS)
+        if key not in IF_KNOWN or any(row.get(key) is not None for row in comparison["rows"])
+    ]
+    further = [NUMBERS[key][1].column([row.get(key) for row in comparison["rows"]]) for key in keys]
     rows = []
-    for row, *cost in zip(comparison["rows"], *costs, strict=True):
+    for row, *others in zip(comparison["rows"], *further, strict=True):
         cells = [row["name"]]
         for key in MEASURES:
             ends = [row["intervals"][key][over] for over in OVER]
             cells += [percent(row[key]), *(f"{percent(low)}{MISSING}{percent(high)}" for low, high in ends)]
-        rows.append(Row((*cells, *cost)))
-    titles = (title for title, _ in COSTS.values())
+        rows.append(Row((*cells, *others)))
+    titles = (NUMBERS[key][0] for key in keys)
     return Table(("network", *measured, *titles), tuple(rows), attached=OVER)
 
 
@@ -42,11 +46,11 @@ def difference_table(comparison: dict) -> Table:
 
 def as_page(comparison: dict, picture: str = "") -> str:
     """The comparison as Markdown; `picture` is the file of the plot of accuracy against cost."""
-    drawn, protocol = comparison["bootstrap"], comparison["protocol"]
+    drawn = comparison["bootstrap"]
     parts = [
         "# Comparison",
         f"{drawn['num_queries']} queries of {drawn['num_identities']} identities; "
-        f"{protocol['distance']} distance, {protocol['ap']} average precision, same camera: {protocol['same_camera']}. "
+        f"{_rules(comparison['protocol'])}. "
         f"Intervals ({drawn['level']:.0%}): paired percentile bootstrap, {drawn['resamples']} resamples, seed "
         f"{drawn['seed']}. They are of the choice of queries: training again with another seed moves the numbers too.",
         "## Accuracy and cost",
@@ -59,6 +63,14 @@ def as_page(comparison: dict, picture: str = "") -> str:
         *([f"![mAP against cost]({picture})"] if picture else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rules(protocol: dict) -> str:
+    if "num_frames" in protocol:
+        kind = "{num_frames} frames with {num_boxes} persons; boxes count from a score of {min_score} on"
+    else:
+        kind = "{distance} distance, {ap} average precision"
+    return f"{kind}, same camera: {{same_camera}}".format(**protocol)
 
 
 def seed_lines(seeds: Sequence[dict]) -> list[str]:

@@ -9,6 +9,12 @@ from typing import Any
 from nas.system.files import blamed_on, check_format, read_object
 
 FORMAT = 1
+TEXTS = ("name", "role", "queries")
+NUMBERS = (
+    *("mAP", "mINP", "rank1", "rank5", "rank10", "repeats", "parameters", "multiply_adds"),
+    *("ms_per_image_1", "ms_per_image_128", "detection_AP", "detection_recall"),
+)
+"""What a row has of these is a text or a number, or null for none; a task of one's own may write others beside them."""
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -22,8 +28,27 @@ def read_metrics(path: Path) -> dict[str, Any]:
         rows, curves, protocol = metrics.get("rows") or [], metrics.get("cmc") or {}, metrics.get("protocol") or {}
         if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
             raise ValueError("rows must be a list of objects")
+        for row in rows:
+            _check_row(row)
+        if not isinstance(metrics.get("data", ""), str):
+            raise ValueError(f"data must be a text, not {metrics['data']!r}")
         if not isinstance(curves, Mapping) or not all(isinstance(curve, list) for curve in curves.values()):
             raise ValueError("cmc must be an object of lists")
         if not isinstance(protocol, Mapping):
             raise ValueError("protocol must be an object")
     return metrics
+
+
+def searches_frames(metrics: Mapping[str, Any]) -> bool:
+    """Whether they are of person search, where persons are found in whole frames, and not of crops."""
+    return "num_frames" in (metrics.get("protocol") or {})
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    for key, value in row.items():
+        if value is None:
+            continue
+        if key in TEXTS and not isinstance(value, str):
+            raise ValueError(f"{key} of a row must be a text, not {value!r}")
+        if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{key} of a row must be a number, not {value!r}")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from nas.report import cells as draw
 from nas.report import numbers, plots, table
 from nas.report.inline import inline_svg, png_image, svg_image
-from nas.report.metrics import read_metrics
+from nas.report.metrics import read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.style import svg
 from nas.system.files import blamed_on, read_lines, read_object, write_text
@@ -23,6 +23,7 @@ RETRIEVAL_PLOTS = {
     "tsne": "Features of some identities in the plane",
     "cameras": "From camera to camera",
 }
+ACCURACIES = {"mAP": "mAP", "detection_AP": "detection AP"}
 MOST_RANKED = 20
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem 'sha256-{}'; "
@@ -47,8 +48,8 @@ def finding(metrics: dict, history: list[dict]) -> str:
     student, teacher = _student_and_teacher(metrics)
     if student:
         name = str(student.get("name"))
-        sentence = f"{name[:1].upper()}{name[1:]} reaches mAP {_reached(student)} parameters"
-        return f"{sentence}; its {teacher['name']} {_reached(teacher)}." if teacher else f"{sentence}."
+        sentence = f"{name[:1].upper()}{name[1:]} reaches {_reached(student, named=True)} parameters"
+        return f"{sentence}; its {teacher['name']} {_reached(teacher, named=False)}." if teacher else f"{sentence}."
     tried = sum("score" in line for line in history)
     if tried:
         architectures = "1 architecture" if tried == 1 else f"{tried} architectures"
@@ -73,6 +74,7 @@ def _content(folder: Path) -> dict:
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
             "protocol": metrics.get("protocol"),
+            "searches_frames": searches_frames(metrics),
             "result_figures": _result_figures(metrics),
         }
     with blamed_on(folder / "architecture.json"):
@@ -88,7 +90,8 @@ def _content(folder: Path) -> dict:
         **searched,
         "stages": _training_figures(folder, histories),
         "retrieval_figures": _retrieval_figures(folder),
-        "strips": _strips(folder),
+        "strips": _pictures(folder / "strips"),
+        "sheets": _pictures(folder / "sheets"),
         **listed,
         "config": {name: value for name, value in config.items() if name != "stages"},
         "environment": environment,
@@ -120,7 +123,7 @@ def _style_sheet(name: str) -> str:
 
 def _student_and_teacher(metrics: dict) -> tuple[dict | None, dict | None]:
     """The evaluated row the run is about (marked best, else called searched, else a student) and its teacher's."""
-    rows = [row for row in metrics.get("rows") or [] if numbers.percent(row.get("mAP")) != numbers.MISSING]
+    rows = [row for row in metrics.get("rows") or [] if _accuracies(row)]
     teachers = [row for row in rows if _named(row, "teacher")]
     others = [row for row in rows if row not in teachers]
     students = [row for row in others if row.get("best")]
@@ -133,8 +136,16 @@ def _named(row: dict, word: str) -> bool:
     return word in str(row.get("name", "")).lower()
 
 
-def _reached(row: dict) -> str:
-    return f"{numbers.percent(row['mAP'])} with {numbers.millions(row.get('parameters'))}"
+def _accuracies(row: dict) -> dict[str, str]:
+    """What a row says of how good its network is, by the measure's name, as far as it says it."""
+    found = {name: numbers.percent(row.get(key)) for key, name in ACCURACIES.items()}
+    return {name: text for name, text in found.items() if text != numbers.MISSING}
+
+
+def _reached(row: dict, *, named: bool) -> str:
+    """With the measures' names, or only their numbers in the same order."""
+    values = [f"{name} {text}" if named else text for name, text in _accuracies(row).items()]
+    return f"{' and '.join(values)} with {numbers.millions(row.get('parameters'))}"
 
 
 def _tiles(metrics: dict) -> list[dict]:
@@ -143,6 +154,8 @@ def _tiles(metrics: dict) -> list[dict]:
     formats = {
         "mAP": ("mAP", numbers.percent),
         "rank1": ("rank-1", numbers.percent),
+        "detection_AP": ("detection AP", numbers.percent),
+        "detection_recall": ("detection recall", numbers.percent),
         "parameters": ("parameters", numbers.millions),
         "multiply_adds": ("MACs", numbers.multiply_adds),
     }
@@ -155,13 +168,13 @@ def _tiles(metrics: dict) -> list[dict]:
 
 
 def _result_figures(metrics: dict) -> list[Markup]:
-    num_gallery = (metrics.get("protocol") or {}).get("num_gallery")
+    num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
     figures = [
         (
             "cmc",
-            "Matching rate by rank",
-            plots.cmc(metrics.get("cmc") or {}, num_gallery),
+            "Share of queries whose person is among the first k boxes" if in_frames else "Matching rate by rank",
+            plots.cmc(metrics.get("cmc") or {}, num_gallery, "k boxes" if in_frames else plots.RANK),
         ),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
@@ -175,9 +188,9 @@ def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
     return [(title, svg_image(path, title, theme)) for path, title in paths if path.is_file()]
 
 
-def _strips(folder: Path) -> list[str]:
-    """The pictures of queries and what was found, as sources of `<img>`."""
-    return [png_image(path) for path in sorted((folder / "strips").glob("*.png")) if path.is_file()]
+def _pictures(folder: Path) -> list[str]:
+    """The pictures in a folder, such as those of queries and what was found, as sources of `<img>`."""
+    return [png_image(path) for path in sorted(folder.glob("*.png")) if path.is_file()]
 
 
 def _architecture(architecture: dict | None) -> dict:

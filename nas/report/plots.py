@@ -127,14 +127,14 @@ def training(history: Sequence[dict]) -> str:
     return _panels(panels)
 
 
-def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None) -> str:
+def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None, across: str = RANK) -> str:
     """Cumulative matching characteristics: the share of queries (%) with a right match among the first k, which are
-    no more than the gallery has."""
+    no more than the gallery has. `across` says what k counts."""
     lines = [
         (name, range(1, len(values) + 1), [100 * _number(value) for value in values])
         for name, values in ((name, curve[:num_gallery]) for name, curve in curves.items())
     ]
-    return _panels([("", MATCHING_RATE, _drawable(lines))], xlabel=RANK, dashed=True)
+    return _panels([("", MATCHING_RATE, _drawable(lines))], xlabel=across, dashed=True)
 
 
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:

@@ -14,7 +14,9 @@ WIDTH = 240
 """Of a frame, px."""
 TALLEST = 1.2
 """Height of a frame in widths, at most: a taller one is made narrower."""
-PER_ROW, CAPTION = 5, 18
+PER_ROW = 5
+TEXT, CAPTION = 18, 26
+"""Size of a caption's letters and the height of its line, px: a page shows a picture smaller."""
 MISSED = "#0072b2"
 """Blue: a person nobody detected."""
 
@@ -47,10 +49,11 @@ def frame_sheet(frames: Sequence[Framed]) -> Image.Image:
 
 
 def grid(tiles: Sequence[Image.Image]) -> Image.Image:
-    """Tiles in rows of five, each in a cell of the largest one's size."""
+    """Tiles in rows of five, each in a cell of the largest one's size. Fewer leave room, so that all pictures are of
+    one width."""
     width, height = (max((getattr(tile, side) for tile in tiles), default=1) + GAP for side in ("width", "height"))
     rows = -(-len(tiles) // PER_ROW)
-    sheet = Image.new("RGB", (width * min(PER_ROW, max(1, len(tiles))) + GAP, height * max(1, rows) + GAP), PAPER)
+    sheet = Image.new("RGB", (width * PER_ROW + GAP, height * max(1, rows) + GAP), PAPER)
     for place, tile in enumerate(tiles):
         row, column = divmod(place, PER_ROW)
         sheet.paste(tile, (GAP + column * width, GAP + row * height))
@@ -70,7 +73,7 @@ def _tile(frame: Framed) -> Image.Image:
     pen = ImageDraw.Draw(tile)
     pen.rounded_rectangle((0, 0, tile.width - 1, size[1] + 2 * FRAME - 1), radius=FRAME, fill=frame.colour)
     tile.paste(inner, (FRAME, FRAME))
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=TEXT)
     words = fitted(frame.caption, font, tile.width)
     pen.text((tile.width / 2, tile.height - CAPTION / 2 + 1), words, fill=INK, font=font, anchor="mm")
     return tile

@@ -42,17 +42,20 @@ class Table:
     attached: tuple[str, ...] = ()
 
 
-_COLUMNS: dict[str, tuple[str, Measure]] = {
+NUMBERS: dict[str, tuple[str, Measure]] = {
     "mAP": ("mAP", percent),
     "rank1": ("rank-1", percent),
     "rank5": ("rank-5", percent),
     "rank10": ("rank-10", percent),
     "mINP": ("mINP", percent),
+    "detection_AP": ("detection AP", percent),
+    "detection_recall": ("recall", percent),
     "parameters": ("parameters", millions),
     "multiply_adds": ("MACs", multiply_adds),
     "ms_per_image_1": ("ms, batch 1", milliseconds),
     "ms_per_image_128": ("ms, batch 128", milliseconds),
 }
+"""The numbers of a row of `metrics.json`: head of the column, and how they are written."""
 
 
 def result_table(metrics: dict) -> Table:
@@ -61,11 +64,11 @@ def result_table(metrics: dict) -> Table:
     A row is marked as the best if it says `"best": true`.
     """
     rows = metrics.get("rows") or []
-    keys = [key for key, (_, text) in _COLUMNS.items() if any(text(row.get(key)) != MISSING for row in rows)]
+    keys = [key for key, (_, text) in NUMBERS.items() if any(text(row.get(key)) != MISSING for row in rows)]
     columns = [[str(row.get("name") or MISSING) for row in rows], *(_with_deviation(rows, key) for key in keys)]
     cells = zip(*columns, strict=True)
     return Table(
-        columns=("network", *(_COLUMNS[key][0] for key in keys)),
+        columns=("network", *(NUMBERS[key][0] for key in keys)),
         rows=tuple(Row(each, best=bool(row.get("best"))) for row, each in zip(rows, cells, strict=True)),
     )
 
@@ -185,6 +188,6 @@ def escape_markdown(text: str) -> str:
 
 def _with_deviation(rows: Sequence[dict], key: str) -> list[str]:
     """Numbers, and behind each its standard deviation over a protocol's repeats where there is one."""
-    text = _COLUMNS[key][1].beside([row.get(key) for row in rows])
+    text = NUMBERS[key][1].beside([row.get(key) for row in rows])
     pairs = [(text(row.get(key)), text(row.get(f"{key}_sd"))) for row in rows]
     return [value if deviation == MISSING else f"{value} ± {deviation}" for value, deviation in pairs]

@@ -13,8 +13,8 @@ import numpy as np
 
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
-from nas.report.comparison import as_page
-from nas.report.metrics import read_metrics
+from nas.report.comparison import COSTS, DETECTED, as_page
+from nas.report.metrics import read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
@@ -23,9 +23,10 @@ from nas.system.files import blamed_on, read_object, write_bytes, write_json, wr
 FORMAT = 1
 RERANKED = "+rerank"
 MEASURES = ("mAP", "rank1")
-COSTS = ("parameters", "multiply_adds", "ms_per_image_1", "ms_per_image_128")
 RULES = ("distance", "ap", "same_camera", "num_queries", "num_skipped", "num_gallery")
-"""What must be the same in two protocols before their numbers may be compared."""
+RULES_IN_FRAMES = ("same_camera", "min_score", "min_iou", "num_queries", "num_skipped", "num_frames", "num_boxes")
+"""What must be the same in two protocols before their numbers may be compared: of crops, and of person search."""
+SIZES = ("height", "width", "short_side", "long_side")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,21 @@ class Entry:
     row: dict[str, Any]
     metrics: dict[str, Any]
     queries: Queries
+
+    @property
+    def is_search(self) -> bool:
+        return searches_frames(self.metrics)
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """How it was measured, as far as its numbers depend on it."""
+        protocol = self.metrics["protocol"]
+        return {key: protocol.get(key) for key in (RULES_IN_FRAMES if self.is_search else RULES)}
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Which queries have a match to be found."""
+        return ~np.isnan(self.queries.average_precision)
 
 
 def compare(
@@ -117,6 +133,11 @@ def _metrics(folder: Path) -> dict[str, Any]:
     metrics = read_metrics(folder / "metrics.json")
     if lacking := [key for key in ("data", "protocol", "rows") if not metrics.get(key)]:
         raise ValueError(f"{folder}/metrics.json is not as `nas evaluate` writes it: it lacks {', '.join(lacking)}")
+    if any("detection_AP" in row and "mAP" not in row for row in metrics["rows"]):
+        raise ValueError(
+            f"{folder} has the results of a detector alone, and a comparison is of single queries, which a detector "
+            "cannot tell apart: compare networks that have an embedding"
+        )
     if not all("queries" in row for row in metrics["rows"]):
         raise ValueError(
             f"{folder} was evaluated by an earlier version, which did not keep single queries: "
@@ -129,10 +150,12 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def _entry(folder: Path, role: str, metrics: dict, row: dict) -> Entry:
     queries = Queries.load(folder / row["queries"])
-    order = sorted(range(len(queries.names)), key=queries.names.__getitem__)
+    labels = queries.labels
+    order = sorted(range(len(labels)), key=labels.__getitem__)
     ordered = replace(
         queries,
-        names=tuple(queries.names[i] for i in order),
+        names=tuple(labels[i] for i in order),
+        boxes=None,
         ids=queries.ids[order],
         cameras=None,
         average_precision=queries.average_precision[order],
@@ -150,8 +173,14 @@ def _entry(folder: Path, role: str, metrics: dict, row: dict) -> Entry:
 
 def _check_comparable(first: Entry, other: Entry) -> None:
     """Raises ValueError saying in what two evaluations differ that makes their numbers incomparable."""
-    one, two = first.metrics["protocol"], other.metrics["protocol"]
-    differ = [f"{key}: {one.get(key)}, {two.get(key)}" for key in RULES if one.get(key) != two.get(key)]
+    if first.is_search != other.is_search:
+        search, crops = (first, other) if first.is_search else (other, first)
+        raise ValueError(
+            f"{search.folder} searches whole frames and {crops.folder} ranks crops, so that their numbers have nothing "
+            "in common: compare runs of one task"
+        )
+    two = other.rules
+    differ = [f"{key}: {value}, {two[key]}" for key, value in first.rules.items() if value != two[key]]
     names, others = (_short_names(entry.queries.names) for entry in (first, other))
     if names != others:
         missing, added = sorted(set(names) - set(others)), sorted(set(others) - set(names))
@@ -164,7 +193,7 @@ def _check_comparable(first: Entry, other: Entry) -> None:
     elif changed := np.flatnonzero(first.queries.ids != other.queries.ids).tolist():
         ids = [entry.queries.ids[changed[0]] for entry in (first, other)]
         differ.append(f"identities of {len(changed)} queries, such as {names[changed[0]]}: {ids[0]}, {ids[1]}")
-    elif ((first.queries.first_match_rank > 0) != (other.queries.first_match_rank > 0)).any():
+    elif (first.answered != other.answered).any():
         differ.append("queries that have a match in the gallery")
     if differ:
         raise ValueError(
@@ -192,7 +221,7 @@ def _check_out(out: Path | None, entries: Sequence[Entry]) -> None:
 
 
 def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
-    answered = entries[0].queries.first_match_rank > 0
+    answered = entries[0].answered
     ids = entries[0].queries.ids[answered]
     values = np.array(
         [
@@ -224,7 +253,7 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
                 "role": entry.role,
                 "network": entry.row["name"],
                 **dict(zip(MEASURES, found[i].tolist(), strict=True)),
-                **{key: entry.row.get(key) for key in COSTS},
+                **{key: entry.row.get(key) for key in (*DETECTED, *COSTS)},
                 "intervals": _by_measure(i, own),
                 "difference": difference if i else None,
             }
@@ -236,10 +265,9 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
         "num_queries": len(ids),
         "num_identities": len(np.unique(ids)),
     }
-    protocol = {key: value for key, value in entries[0].metrics["protocol"].items() if key in RULES}
     return {
         "format": FORMAT,
-        "protocol": protocol,
+        "protocol": {key: value for key, value in entries[0].rules.items() if value is not None},
         "bootstrap": drawn,
         "rows": rows,
         "seeds": _seeds(entries, rows),
@@ -299,12 +327,12 @@ def _seeds(entries: Sequence[Entry], rows: Sequence[dict]) -> list[dict[str, Any
 
 def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
     """What differs without making the numbers incomparable."""
-    names = [row["name"] for row in rows]
-    sizes = ["x".join(str(entry.metrics["protocol"].get(key, "?")) for key in ("height", "width")) for entry in entries]
+    names, protocols = [row["name"] for row in rows], [entry.metrics["protocol"] for entry in entries]
+    sizes = ["x".join(str(protocol[key]) for key in SIZES if key in protocol) or "?" for protocol in protocols]
     facts = {
         "image sizes": sizes,
         "names of the data": [entry.metrics["data"] for entry in entries],
-        "uses of flip-averaging": [entry.metrics["protocol"].get("flip", False) for entry in entries],
+        "uses of flip-averaging": [protocol.get("flip", False) for protocol in protocols],
     }
     notes = [
         f"{what} differ: " + ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))

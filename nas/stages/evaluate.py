@@ -16,13 +16,11 @@ from nas.system.at_work import AtWork
 from nas.system.config import differences, portable
 from nas.system.files import blamed_on
 from nas.system.handover import hand_over
-from nas.tasks.base import EvaluatedNetwork
+from nas.tasks.base import FOLDERS, EvaluatedNetwork
 from nas.training.stage import Stage
 from students.space import check_task
 
 RUN = "a run's networks"
-FOLDERS = ("features", "queries", "strips", "plots")
-"""What an evaluation leaves beside `metrics.json`."""
 SIDE = ".evaluate"
 
 
@@ -150,7 +148,8 @@ def _in_place(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[s
     """What `measure` leaves in a folder beside takes the place of earlier results at the end, as a whole."""
     side = folder / SIDE
     with AtWork(folder, "evaluate"):
-        shutil.rmtree(side, ignore_errors=True)
+        shutil.rmtree(side, ignore_errors=True)  # of a killed evaluation
+        side.mkdir()
         try:
             metrics = measure(side)
             hand_over(side, folder, FOLDERS, gate="metrics.json")

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event
+from sqlalchemy import NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -80,14 +80,15 @@ class KernelLock:
 def _sqlite(path: str) -> RDBStorage:
     """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row.
 
-    The path goes to SQLite as it is: in an address `?`, `#` and `%` would mean something.
+    The path goes to SQLite as it is: in an address `?`, `#` and `%` would mean something. No connection stays open
+    behind its transaction, as nobody would close it.
     """
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
 
     with locked(Path(f"{path}{LOCK}")):  # two at once would make the same tables
-        storage = RDBStorage("sqlite:///of-connect", engine_kwargs={"creator": connect})
+        storage = RDBStorage("sqlite:///of-connect", engine_kwargs={"creator": connect, "poolclass": NullPool})
     event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
 

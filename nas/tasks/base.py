@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ ONLY_SHOWN = {"measures": False}
 """Metadata of an evaluation's field that changes no number, but how fast they come or what is drawn."""
 ADDS = {"adds": True}
 """Metadata of an evaluation's field that adds rows when it is switched on, and changes none."""
+FOLDERS = ("features", "queries", "strips", "sheets", "plots")
+"""What evaluations leave beside `metrics.json`, whatever the task: the next one removes them first."""
 
 
 class TaskRecipe(Protocol):
@@ -87,6 +89,20 @@ class EvaluatedNetwork:
         return f"{self.role} ({self.title})"
 
 
+@runtime_checkable
+class FindsPersons(Protocol):
+    """A deployed network that finds any number of persons in an image, so that an ONNX file of it takes one image at a
+    time and gives a row for each of them."""
+
+    out_channels: int
+    """Length of a person's feature; 0 of a detector alone."""
+
+    def finder(self, least_score: float | None = None) -> nn.Module:
+        """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which
+        the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own."""
+        ...
+
+
 class Task(Protocol):
     """What a data set is for. It has no state: what it needs it is given."""
 
@@ -131,9 +147,9 @@ class Task(Protocol):
         stage: Stage,
         **further: Any,
     ) -> dict[str, Any]:
-        """Measures networks on the test part: writes `metrics.json`, and beside it files and pictures into `features/`,
-        `queries/`, `strips/` and `plots/` of the stage's folder, as far as it has such. `further` goes into
-        `metrics.json` as it is, which is returned."""
+        """Measures networks on the test part: writes `metrics.json` into the stage's folder, and beside it files and
+        pictures into `FOLDERS`, as far as it has such. `further` goes into `metrics.json` as it is, which is
+        returned."""
         ...
 
     def example(self, recipe: TaskRecipe, num_ids: int) -> Any:

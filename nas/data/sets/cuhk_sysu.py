@@ -43,13 +43,6 @@ class CUHKSYSU(SceneSource):
     root: Path
     gallery_size: Literal[50, 100, 500, 1000, 2000, 4000] | None = 100
 
-    def __post_init__(self) -> None:
-        if self.gallery_size not in (*SIZES, None):
-            raise ValueError(
-                f"CUHK-SYSU's gallery_size must be one of {', '.join(map(str, SIZES))}, or None; "
-                f"not {self.gallery_size!r}"
-            )
-
     def listed(self) -> SceneData:
         root = inner(self.root, "dataset", "CUHK-SYSU", "cuhk_sysu")
         protocol = f"TestG{self.gallery_size or SIZES[0]}"  # each lists all matches of a query

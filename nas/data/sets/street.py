@@ -1,10 +1,14 @@
 """The embedded scenes for person search: synthetic streets, so that everything can be tried without any download."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from nas.data.scenes import SceneData, SceneSource, SearchQueries
 from nas.data.synthetic.street import StreetScenes
+from nas.system.config import OF_TEST
+from search_spaces.ranges import Count, CountOrZero, Range, Seed, TwoOrMore
+
+Side = Annotated[int, Range(least=48, most=8_192)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,26 +24,22 @@ class Street(SceneSource):
     height, width: of the scenes, in pixels. Nobody is larger than 0.6 of the height.
     """
 
-    num_train_scenes: int = 160
-    num_test_scenes: int = 96
-    num_train_ids: int = 32
-    num_test_ids: int = 32
-    num_cameras: int = 4
-    ids_per_scene: int = 3
-    most_passers_by: int = 2
-    height: int = 160
-    width: int = 240
-    seed: int = 0
+    num_train_scenes: Count = 160
+    num_test_scenes: TwoOrMore = field(default=96, metadata=OF_TEST)
+    num_train_ids: Count = 32
+    num_test_ids: Count = field(default=32, metadata=OF_TEST)
+    num_cameras: Count = 4
+    ids_per_scene: Count = 3
+    most_passers_by: CountOrZero = 2
+    height: Side = 160
+    width: Side = 240
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "num_train_scenes": 1, "num_test_scenes": 2, "num_train_ids": self.ids_per_scene,
-            "num_test_ids": self.ids_per_scene, "num_cameras": 1, "ids_per_scene": 1, "most_passers_by": 0,
-            "height": 48, "width": 48, "seed": 0,
-        }  # fmt: skip
-        for field, minimum in least.items():
-            if getattr(self, field) < minimum:
-                raise ValueError(f"Street needs {field} >= {minimum}; got {getattr(self, field)}")
+        super().__post_init__()
+        for name in ("num_train_ids", "num_test_ids"):
+            if getattr(self, name) < self.ids_per_scene:
+                raise self.out_of_range(name, f"be at least ids_per_scene ({self.ids_per_scene})")
 
     @classmethod
     def small(cls) -> "Street":

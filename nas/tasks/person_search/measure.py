@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneData
 from nas.metrics.detection import Detection
 from nas.metrics.person_search import PersonSearch
 from nas.report.metrics import FORMAT
+from nas.report.query_results import FoundBox, Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.person_search.deployed import Deployed
 from nas.tasks.person_search.feed import MULTIPLE, cached
-from nas.tasks.person_search.found import find
+from nas.tasks.person_search.found import Found, find
 from nas.tasks.person_search.pictures import draw_sheets, draw_strips
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.training.stage import Stage
@@ -50,8 +52,9 @@ def measure(
         row: dict[str, Any] = {"name": network.name, "role": network.role, **detected(detection)}
         searched = found.search(cache, data.queries, how) if found.features.shape[1] else None
         if searched is not None:
-            row |= accuracy(searched)
+            row |= {"queries": f"queries/{network.role}.csv", **accuracy(searched)}
             curves[network.name] = searched.cmc.tolist()
+            queries_of(searched, found, cache, data, how).save(stage.folder / row["queries"])
         rows.append(row | price(network.net, cache, stage))
     if searched is not None:
         draw_strips(stage.folder / "strips", cache, data, found, searched, how)
@@ -80,6 +83,41 @@ def accuracy(result: PersonSearch) -> dict[str, float]:
 def detected(result: Detection) -> dict[str, float]:
     """The detection's numbers in a table's row."""
     return {"detection_AP": result.ap, "detection_recall": result.recall}
+
+
+def queries_of(
+    result: PersonSearch, found: Found, cache: SceneCache, data: SceneData, how: SearchEvaluation
+) -> Queries:
+    """What each query found: the nearest box of each of the nearest frames."""
+    queries, cameras = data.queries, cache.split.cameras
+    kept = np.flatnonzero(found.scores >= how.min_score)
+    return Queries(
+        names=tuple(cache.split.images.name(frame) for frame in queries.frames.tolist()),
+        boxes=tuple(map(tuple, queries.boxes.tolist())),
+        ids=queries.ids,
+        cameras=None if cameras is None else cameras[queries.frames],
+        average_precision=result.average_precision,
+        first_match_rank=result.first_match_rank,
+        found=tuple(
+            tuple(_found_boxes(query, kept[best[best >= 0]], right, found, cache))
+            for query, best, right in zip(found.queries, result.best, result.right, strict=True)
+        ),
+    )
+
+
+def _found_boxes(
+    query: Tensor, places: np.ndarray, right: np.ndarray, found: Found, cache: SceneCache
+) -> Iterator[FoundBox]:
+    similar = (found.features[torch.from_numpy(places)] @ query).tolist()
+    for place, is_right, similarity in zip(places.tolist(), right.tolist(), similar, strict=False):
+        frame = int(found.frames[place])
+        yield FoundBox(
+            name=cache.split.images.name(frame),
+            box=tuple(found.boxes[place].tolist()),
+            camera=None if cache.split.cameras is None else int(cache.split.cameras[frame]),
+            right=is_right,
+            similarity=round(similarity, 6),
+        )
 
 
 def price(net: nn.Module, cache: SceneCache, stage: Stage) -> dict[str, float]:

@@ -14,12 +14,12 @@ from nas.data.images import Images
 from nas.data.scene_crops import crops_of
 from nas.data.scenes import SceneSource
 from nas.models.network import Network
-from nas.ranges import Ranged
 from nas.tasks.reid.features import features_of
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.stage import Stage
+from search_spaces.ranges import Ranged
 from teachers.person_search import IdentityTableOnly
 
 

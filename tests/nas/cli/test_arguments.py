@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.arguments import is_other, parse_network_args, parse_recipe_args, pop_options, spell_out, strategy_named
+from nas.cli.arguments import (
+    is_other,
+    parse_network_args,
+    parse_recipe_args,
+    pop_options,
+    pop_restarted,
+    spell_out,
+    strategy_named,
+)
+from nas.cli.run_command import check_restarted
 from nas.data.sets.vehicles import Vehicles
 from nas.losses.kd import KDLoss
 from nas.strategies import STRATEGIES
@@ -165,3 +174,37 @@ def test_a_budget_that_is_given_is_not_told_of(flags, capsys):
 def test_a_strategy_where_the_recipe_has_none_says_its_budget(capsys):
     recipe, _ = parse_recipe_args(replace(toy(), strategy=None), ["--strategy", "gdas"], "nas", "")
     assert recipe.strategy == GDAS() and "gdas searches for 200 epochs, its own budget" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "others"),
+    [
+        ("--overwrite", "", "--overwrite"),
+        ("--overwrite --seed 1", "", "--overwrite --seed 1"),
+        ("--seed 1 --overwrite search,retrain", "search retrain", "--seed 1 --overwrite"),
+        ("--overwrite=retrain --json", "retrain", "--overwrite --json"),
+        ("--overwrite search retrain --json", "search retrain", "--overwrite --json"),
+        ("--overwrite search --json --overwrite retrain", "search retrain", "--overwrite --json --overwrite"),
+        ("--overwrite search --overwrite search", "search", "--overwrite --overwrite"),
+    ],
+)
+def test_stages_behind_overwrite(arguments, named, others):
+    assert pop_restarted(arguments.split()) == (tuple(named.split()), others.split())
+
+
+def test_overwrite_stands_alone_or_with_stages():
+    with pytest.raises(ValueError, match="--overwrite stands alone.* or with retrain behind it"):
+        pop_restarted(["--overwrite", "--overwrite", "retrain"])
+
+
+@pytest.mark.parametrize(
+    ("word", "named", "said"),
+    [
+        ("run", "serch", "teach, search, retrain, baseline, not 'serch'; did you mean 'search'"),
+        ("retrain", "search", "takes the stages of `nas retrain`, retrain, baseline, not 'search'"),
+        ("draw", "search", "--overwrite stands alone here, not 'search'"),
+    ],
+)
+def test_a_stage_that_the_command_does_not_do_is_named(word, named, said):
+    with pytest.raises(ValueError, match=said):
+        check_restarted(word, [named])

@@ -123,7 +123,7 @@ class TestHelp:
     "arguments, message",
     [
         (["--parameters", "joy"], "there is no space 'joy'"),
-        (["--workers", "0"], "--workers and --trials must be at least 1"),
+        (["--workers", "0"], "--workers must be at least 1, not 0"),
         (["--overwrite"], "a study is not overwritten"),
         (["--parameters", "fast_reid", "--sampler", "nsga2"], "changes no network"),
         (["--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),

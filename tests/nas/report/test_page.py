@@ -97,6 +97,30 @@ def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folde
     assert not re.search(r"@import|url\((?!#)", path.read_text(encoding="utf-8"))
 
 
+def test_a_page_of_person_search_shows_frames_and_detection(tmp_path):
+    rows = [
+        {"name": f"{role} (a)", "role": role, "parameters": 2_140_000, "mAP": 0.5, "rank1": 0.6} | detected
+        for role, detected in (("teacher", {"detection_AP": 0.7}), ("student", {"detection_AP": 0.8}))
+    ]
+    metrics = {"format": 1, "protocol": {"num_frames": 3}, "rows": rows, "cmc": {"student (a)": [0.6, 0.7]}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    for folder in ("strips", "sheets"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (64, 128)).save(tmp_path / folder / "00.png")
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "Student (a) reaches mAP 50.0 and detection AP 80.0 with 2.14 M" in page.text
+    assert "its teacher (a) 50.0 and 70.0 with" in page.text
+    assert {"strips", "sheets"} <= set(page.ids)
+    for word in ("k boxes", "the person who is looked for", "who was missed"):
+        assert word in page.text
+    assert "gallery" not in page.text and "mINP" not in page.text
+
+
+def test_a_detector_alone_is_told_by_what_it_detects():
+    row = {"name": "student (a)", "parameters": 2_000_000, "detection_AP": 0.8}
+    assert finding({"rows": [row]}, []) == "Student (a) reaches detection AP 80.0 with 2.00 M parameters."
+
+
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">{}</svg>'
 FOREIGN = {
     "a script": "<script>alert(1)</script>",

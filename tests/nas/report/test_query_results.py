@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.report.query_results import COLUMNS, Found, Queries
+from nas.report.query_results import COLUMNS, Found, FoundBox, Queries
 
 
 def queries(**changed) -> Queries:
@@ -34,6 +34,22 @@ def test_round_trip(tmp_path, cameras, found):
     assert one.names == two.names and one.found == two.found
     for name in ("ids", "cameras", "average_precision", "first_match_rank"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_queries_in_frames(tmp_path):
+    """Two of one frame are told apart by their boxes."""
+    box, other = (1.0, 2.5, 1020.25, 40.0), (0.0, 0.0, 9.0, 20.0)
+    near = FoundBox(name="b.jpg", box=other, camera=None, right=True, similarity=0.0)
+    far = FoundBox(name="c.jpg", box=box, camera=2, right=False, similarity=-0.25)
+    one = queries(names=("a.jpg",) * 2, boxes=(box, other), cameras=None, found=((near, far), ()))
+    two = Queries.load(one.save(tmp_path / "student.csv"))
+    assert (two.names, two.boxes, two.found) == (one.names, one.boxes, one.found)
+    assert two.labels == ("a.jpg at 1 2.5 1020.25 40", "a.jpg at 0 0 9 20")
+    np.testing.assert_array_equal(two.average_precision, one.average_precision)
+    text = (tmp_path / "student.csv").read_text()
+    (tmp_path / "student.csv").write_text(text.replace("0 0 9 20", "0 0 9"))
+    with pytest.raises(ValueError, match="columns of numbers after the names"):
+        Queries.load(tmp_path / "student.csv")
 
 
 def test_files_of_earlier_versions_are_read(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def queries(accuracy, num=40, where="/data/query", order=None):
     )
 
 
-def evaluated(folder, by_role=None, protocol=None, seed=0, **changes):
+def evaluated(folder, by_role=None, protocol=None, seed=0, rules=PROTOCOL, **changes):
     """A folder as `nas evaluate` leaves it, with one row for each role."""
     rows = []
     for role, found in (by_role or {"student": queries(0.6)}).items():
@@ -62,7 +63,7 @@ def evaluated(folder, by_role=None, protocol=None, seed=0, **changes):
         found.save(folder / rows[-1]["queries"])
     write_json(
         folder / "metrics.json",
-        {"format": 1, "data": "Drawn", "protocol": PROTOCOL | (protocol or {}), "rows": rows, "cmc": {}} | changes,
+        {"format": 1, "data": "Drawn", "protocol": rules | (protocol or {}), "rows": rows, "cmc": {}} | changes,
     )
     write_json(folder / "config.json", {"format": 1, "recipe": "demo", "config": {"seed": seed, "space": "cells"}})
     return str(folder)
@@ -222,7 +223,8 @@ def test_the_command_writes_tables_and_pictures(pair, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["compare", *pair, "--out", str(out), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said == json.loads((out / "compare.json").read_text())
+    files = said.pop("files")
+    assert files[-1] == str(out / "compare.md") and said == json.loads((out / "compare.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == ["compare.json", "compare.md", "pareto.png", "pareto.svg"]
     page = (out / "compare.md").read_text()
     assert "| a | " in page and "## Differences in points" in page and "2.00 M" in page and "(pareto.svg)" in page
@@ -238,3 +240,47 @@ def test_the_command_writes_tables_and_pictures(pair, tmp_path, capsys):
 def test_default_folder_is_named_after_the_runs():
     assert default_folder(["runs/out/a", "elsewhere/b:teacher"]).as_posix() == "runs/out/compare-a-b-teacher"
     assert len(default_folder(["x" * 70] * 9).name) == 100
+
+
+class TestPersonSearch:
+    PROTOCOL = {"same_camera": "keep", "min_score": 0.5, "min_iou": 0.5, "num_queries": 40, "num_skipped": 1,
+                "num_frames": 9, "num_boxes": 20, "short_side": 64, "long_side": 96}  # fmt: skip
+
+    @pytest.fixture
+    def searched(self, tmp_path):
+        """A folder by its name, of queries of which two are in each frame, with what the protocol changes."""
+
+        def searched(name, accuracy=0.6, **changes):
+            found = queries(accuracy)
+            boxes = tuple((float(i), 0.0, i + 5.0, 9.0) for i in range(40))
+            found = replace(found, names=tuple(f"/data/{i // 2:02d}.png" for i in range(40)), boxes=boxes)
+            return evaluated(tmp_path / name, {"student": found}, changes, rules=self.PROTOCOL)
+
+        return searched
+
+    def test_queries_are_paired_by_frame_and_box(self, searched, tmp_path):
+        one, two = compare([searched("a"), searched("b", 0.7)], out=tmp_path / "out")["rows"]
+        assert two["difference"]["mAP"]["value"] == pytest.approx(two["mAP"] - one["mAP"]) and two["mAP"] > one["mAP"]
+        assert "9 frames with 20 persons; boxes count from a score of 0.5 on, same camera: keep" in (
+            tmp_path / "out" / "compare.md"
+        ).read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("rule", [{"min_score": 0.2}, {"same_camera": "remove"}, {"num_frames": 8}])
+    def test_other_rules_are_refused(self, searched, rule):
+        ((name, value),) = rule.items()
+        with pytest.raises(ValueError, match=f"differ in {name}: {self.PROTOCOL[name]}, {value}"):
+            compare([searched("a"), searched("b", **rule)])
+
+    def test_crops_are_something_else(self, searched, pair):
+        one = searched("search")
+        for subjects in ([one, pair[0]], [pair[0], one]):
+            with pytest.raises(ValueError, match=f"{one} searches whole frames and {pair[0]} ranks crops"):
+                compare(subjects)
+
+    def test_a_detector_alone_has_no_queries(self, searched, tmp_path):
+        one = searched("a")
+        metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+        metrics["rows"] = [{"name": "student", "role": "student", "detection_AP": 0.9, "detection_recall": 0.9}]
+        write_json(tmp_path / "a" / "metrics.json", metrics)
+        with pytest.raises(ValueError, match="results of a detector alone"):
+            compare([one, one])

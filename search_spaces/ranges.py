@@ -113,7 +113,8 @@ class Ranged:
 
     def __post_init__(self) -> None:
         """Raises OutOfRange, a ValueError, naming the first field that cannot have its value."""
-        for name, hint in field_hints(type(self)).items():
+        kind: Any = type(self)
+        for name, hint in field_hints(kind).items():
             if must := broken(getattr(self, name), hint):
                 raise self.out_of_range(name, must)
 

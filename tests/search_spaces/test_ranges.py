@@ -21,10 +21,10 @@ from nas.bench import BENCHES
 from nas.cli.arguments import parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
-from nas.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, encode
 from runs.recipes.demo import toy
+from search_spaces.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
 
 OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
 NUMBERS = (int, float)
@@ -73,7 +73,7 @@ def numbers_in(hint, conditions=()):
         yield conditions
     elif typing.get_origin(hint) is Annotated:
         yield from numbers_in(typing.get_args(hint)[0], typing.get_args(hint)[1:])
-    elif typing.get_origin(hint) is not Literal:
+    elif typing.get_origin(hint) in (tuple, typing.Union, types.UnionType):
         for part in typing.get_args(hint):
             yield from numbers_in(part)
 
@@ -176,7 +176,7 @@ class TestPlaces:
             (["--retrain.sampling.num-ids=1.5"], "--retrain.sampling.num-ids must be a whole number, not '1.5'"),
             (
                 ["--search.sampling.num-batches", "0"],
-                "--search.sampling.num-batches must be at least 1, or None, not 0",
+                "--search.sampling.num-batches must be at least 1, or None",
             ),
             (["--seed", "-1"], "--seed must be at least 0, not -1"),
             (["--repeats", "0"], "--repeats must be at least 1, not 0"),

@@ -1,0 +1,32 @@
+"""`metrics.json` of others is named, with the field that is wrong."""
+
+import json
+
+import pytest
+
+from nas.report.metrics import read_metrics
+
+ROW = {"name": "student (a)", "role": "student", "queries": "queries/student.csv", "mAP": 0.5, "own": [1]}
+METRICS = {"format": 1, "data": "a", "protocol": {}, "rows": [ROW], "cmc": {}}
+
+
+def test_what_was_written_is_read(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
+    assert read_metrics(tmp_path / "metrics.json") == METRICS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"rows": [ROW | {key: None}]} for key in ("name", "role", "queries", "mAP")),
+        *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True)),
+        *({"rows": [ROW | {"role": value}]} for value in (3, ["student"])),
+        *({"data": ["a"]}, {"rows": [3]}, {"cmc": [1]}, {"protocol": "x"}, {"format": 2}),
+    ],
+    ids=str,
+)
+def test_another_type_of_a_field_is_named(tmp_path, wrong):
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS | wrong))
+    key = "row" if "rows" in wrong else next(iter(wrong))
+    with pytest.raises(ValueError, match=rf"metrics\.json .*{key}"):
+        read_metrics(tmp_path / "metrics.json")

@@ -1,0 +1,202 @@
+"""Person search through the stages, at a toy's size: what a run leaves, what a kill leaves, what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from safetensors.torch import load_file
+
+from nas.cli.main import main
+from nas.data.images import Images
+from nas.data.sampling import ClassBalanced
+from nas.losses.oim import OIMLoss
+from nas.models.network import Network
+from nas.report.query_results import Queries
+from nas.run import Run
+from nas.stages.evaluate import check_rules
+from nas.stages.export import as_onnx
+from nas.tasks.person_search.task import PersonSearchTask
+from nas.training.build import build_network
+from nas.training.machine import Machine
+from nas.training.stage import Stage
+from nas.training.train import train
+from runs.recipes.person_search import toy_street
+from students.scenes import Scenes
+from teachers.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A finished run of `toy_street`: teacher, student with the teacher's table, baseline without."""
+    folder = tmp_path_factory.mktemp("street") / "run"
+    assert main(["run", "toy_street", "--out", str(folder), "--json"]) == 0
+    return folder
+
+
+def test_search_and_detection_are_measured(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
+    numbers = ("mAP", "rank1", "rank5", "rank10", "detection_AP", "detection_recall")
+    assert all(0 <= row[number] <= 1 for row in metrics["rows"] for number in numbers)
+    assert metrics["protocol"]["num_queries"] == 18 and metrics["protocol"]["num_frames"] == 6
+
+
+def test_the_students_table_is_the_teachers_to_the_bit(folder):
+    teacher, student, baseline = (
+        load_file(folder / f"{name}.safetensors") for name in ("teacher", "student", "baseline")
+    )
+    assert torch.equal(teacher["identities.table"], student["identities.table"])
+    assert student["identities.fixed"] and not teacher["identities.fixed"] and not baseline["identities.fixed"]
+    assert not torch.equal(teacher["identities.table"], baseline["identities.table"])
+
+
+def test_a_fixed_table_costs_nothing(folder):
+    rows = {row["role"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
+    for cost in ("multiply_adds", "parameters"):
+        assert rows["student"][cost] == rows["baseline"][cost]
+
+
+def test_pictures_are_frames(folder):
+    assert sorted(path.name for path in (folder / "strips").iterdir()) == [f"{n:02d}.png" for n in range(10)]
+    assert (folder / "sheets" / "00.png").exists()
+    assert (folder / "report.html").read_text().count("<img") >= 10
+
+
+def test_what_each_query_found_is_left(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    row = metrics["rows"][-1]
+    found = Queries.load(folder / row["queries"])
+    assert len(found.names) == len(set(found.labels)) == 18 and row["queries"] == "queries/student.csv"
+    assert np.nanmean(found.average_precision) == pytest.approx(row["mAP"])
+    assert found.cameras is not None and set(found.cameras.tolist()) <= {0, 1}
+
+
+RULES = {"same_camera": "remove", "min_score": 0.2, "min_iou": 0.4}
+
+
+def test_the_rules_of_an_evaluation_are_kept_and_what_is_drawn_is_not_among_them(folder):
+    def check(**changes: object) -> None:
+        recipe = toy_street()
+        check_rules(Run(folder, "toy_street", replace(recipe, evaluation=replace(recipe.evaluation, **changes))))
+
+    for name, value in RULES.items():
+        with pytest.raises(ValueError, match=rf"measured otherwise \(evaluation\.{name}: .*give --out another folder"):
+            check(**{name: value})
+    check(batch_size=2, num_strips=0, num_sheets=1)
+
+
+def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(folder, tmp_path, capsys):
+    for earlier in ("sheets", "plots"):
+        (tmp_path / earlier).mkdir()
+        (tmp_path / earlier / "99.png").write_bytes(b"of an earlier evaluation")
+    rules = ["--evaluation.same-camera", "remove", "--evaluation.num-strips", "0", "--evaluation.num-sheets", "1"]
+    assert main(["evaluate", str(folder), *rules, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["same_camera"] == "remove"
+    assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["00.png"] and not (tmp_path / "plots").exists()
+
+
+class TestExport:
+    def test_it_finds_whom_the_network_finds(self, folder, tmp_path):
+        """Boxes, scores and features, in the network's order; the least score is lowered so that there are some."""
+        net = Network.load(folder / "student.safetensors").net.eval()
+        net.space = replace(net.space, found=replace(net.space.found, score=0.3))
+        images, nothing = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.empty(0, 4)
+        with torch.no_grad():
+            (expected,) = net.detect(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],)))
+        session = InferenceSession(as_onnx(PersonSearchTask().deployed(net).finder(), 64, 96))
+        found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
+        assert len(expected.scores) > 1
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
+
+    def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
+        assert main(["export", str(folder), "--out", str(tmp_path / "net.onnx"), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["images"] == [1, 3, 64, 96] and said["outputs"] == ["boxes", "scores", "features"]
+        assert said["features"] == 8 and 0 <= said["largest_difference"] < 1e-4
+
+    def test_a_detector_alone_gives_no_features(self):
+        net = replace(toy_street().space, embedding_dim=None).with_ids(3).student().eval()
+        assert PersonSearchTask().deployed(net).finder().outputs == ("boxes", "scores")
+
+
+class Stopped(Exception):
+    """The process ends here."""
+
+
+class Trained:
+    """The student of `toy_street` on its data, in a folder of its own, saved after every step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe, self.task = toy_street(), PersonSearchTask()
+        self.data = self.recipe.load()
+        self.stage = Stage(folder, "retrain", "", Machine(device="cpu", checkpoint_minutes=0.0))
+        how = self.recipe.retrain
+        self.batches = self.task.batches(self.data, self.task.train_part(self.data, self.recipe), how, 0, self.stage)
+        space = self.recipe.space.with_ids(len(self.data.identities))
+        self.net = build_network(space, None, self.data.identities, how, 0).net
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def run(self, stop_at: int | None = None, teacher: Teacher | None = None) -> dict[str, torch.Tensor]:
+        """The network's tensors at the end; `stop_at`: the step that is not done any more, of all epochs."""
+        how = replace(self.recipe.retrain, validate_every=0)
+        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), how, self.stage, teacher)
+        return self.net.state_dict()
+
+
+class StoppedBatches:
+    def __init__(self, batches, stop_at: int | None) -> None:
+        self.batches, self.stop_at = batches, stop_at
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __call__(self, epoch: int, start: int = 0):
+        for step, batch in enumerate(self.batches(epoch, start), start=start):
+            if self.stop_at == len(self) * epoch + step:
+                raise Stopped
+            yield batch
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_a_stopped_training_goes_on_to_the_bit(tmp_path, stop_at):
+    whole = Trained(tmp_path / "whole").run()
+    with pytest.raises(Stopped):
+        Trained(tmp_path / "stopped").run(stop_at)
+    resumed = Trained(tmp_path / "stopped").run()
+    assert whole.keys() == resumed.keys() >= {"identities.table", "identities.queue", "identities.pointer"}
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert whole["identities.pointer"] != 0 or whole["identities.queue_filled"].all()
+
+
+REFUSED = {
+    "crops' images": (lambda recipe: replace(recipe, images=Images()), "SceneSize as images, not Images"),
+    "crops' batches": (
+        lambda recipe: replace(recipe, retrain=replace(recipe.retrain, sampling=ClassBalanced())),
+        "not ClassBalanced",
+    ),
+    "few frames": (
+        lambda recipe: replace(
+            recipe, retrain=replace(recipe.retrain, sampling=replace(recipe.retrain.sampling, batch_size=99))
+        ),
+        "a batch has 99 frames, Street has 12",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_recipe_of_scenes_is_refused_before_work(change, message):
+    with pytest.raises(ValueError, match=message):
+        change(toy_street()).load()
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("toy_street", "market1501"), ("toy", "street")])
+def test_a_data_set_of_another_task_is_refused(tmp_path, capsys, recipe, name):
+    assert main(["teach", recipe, "--on", name, "--out", str(tmp_path / "run")]) == 2
+    assert f"{name} is a data set for" in (said := capsys.readouterr().err) and said.count("\n") == 1
