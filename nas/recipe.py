@@ -19,7 +19,6 @@ from nas.losses.base import Loss
 from nas.losses.kdas import KDASLoss
 from nas.models.network import import_spaces
 from nas.models.pretrained import check_there
-from nas.ranges import Ranged, Seed
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
@@ -32,9 +31,10 @@ from nas.training.machine import Machine
 from nas.training.memory import check_memory
 from nas.training.settings import Training
 from search_spaces.cell import Cells
+from search_spaces.ranges import Ranged, Seed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
-from students.space import StudentSpace
+from students.space import StudentSpace, check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,17 @@ class Recipe(Ranged):
         """What the data set is for."""
         return task_of(self.data)
 
+    @property
+    def teacher_maps(self) -> tuple[str, ...]:
+        """What its losses need of the teacher's maps."""
+        losses = [loss for loss in (self.loss, self.search.alpha_loss) if loss]
+        return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
+
     def load(self) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
+        for _, space, loss, *_ in self._trained():
+            check_task(f"the network {space.title}", space.task, self.data.task)
+            check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
         data = self.data.load()
         trainings = [self.retrain]
         if self.teacher and not (self.teacher.weights or self.teacher.members):

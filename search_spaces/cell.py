@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Layers
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Layers
 from search_spaces.relaxed import States
 from search_spaces.space import SearchSpace
 

@@ -11,9 +11,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Layers
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Channels, Layers
 from search_spaces.space import SearchSpace
 
 BOTTLENECK = 4

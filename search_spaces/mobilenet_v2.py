@@ -9,9 +9,9 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Multiplier
 from search_spaces.space import SearchSpace
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

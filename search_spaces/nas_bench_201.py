@@ -10,10 +10,10 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.ranges import Channels, Layers, Range
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Channels, Layers, Range
 from search_spaces.space import SearchSpace
 
 EDGES = tuple((source, node) for node in range(1, 4) for source in range(node))

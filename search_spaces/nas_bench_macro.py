@@ -8,11 +8,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas.ranges import Channels
 from search_spaces import ops
 from search_spaces.architecture import Architecture
 from search_spaces.mobilenet_v2 import InvertedResidual, conv_norm_relu
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Channels
 from search_spaces.space import SearchSpace
 
 STAGES = (2, 3, 3)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Multiplier
 from search_spaces.space import SearchSpace
 
 CHANNELS = (64, 256, 384, 512)

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Pick
+from search_spaces.ranges import Multiplier
 from search_spaces.shallow_cnn import StageNet, check_widths
 from search_spaces.space import SearchSpace
 

@@ -9,9 +9,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Pick
+from search_spaces.ranges import Multiplier
 from search_spaces.space import SearchSpace
 
 LAYERS = ((5, 32), (5, 64), (3, 128), (3, 192), (3, 256))

@@ -10,9 +10,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Multiplier
 from search_spaces import ops
 from search_spaces.pick import Make, Pick
+from search_spaces.ranges import Multiplier
 from search_spaces.space import SearchSpace
 
 CHANNELS = {

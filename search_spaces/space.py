@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.ranges import Ranged
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Discrete, Fixed, Pick, Sampled
+from search_spaces.ranges import Ranged
 
 
 @runtime_checkable

@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from nas.ranges import Channels, Name, Ranged
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Name, Ranged
 from search_spaces.relaxed import runnable
 from students.space import StudentModule, StudentSpace
 
@@ -90,6 +90,10 @@ class Hinted(StudentSpace):
     @property
     def title(self) -> str:
         return f"{self.main.title} with hints"
+
+    @property
+    def task(self) -> str:
+        return self.main.task
 
     @property
     def has_branches(self) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from nas.ranges import CountOrZero, Positive, Ranged, ShareBelowOne
+from search_spaces.ranges import CountOrZero, Positive, Ranged, ShareBelowOne
 from students.losses import at_least_float32, without_autocast
 from students.scenes import UNKNOWN
 
@@ -69,6 +70,18 @@ class IdentityTable(nn.Module):
         self.table.copy_(table)
         self.filled.fill_(True)
         self.fixed.fill_(True)
+
+    def complete(self, identities: Sequence[int] | None = None) -> Tensor:
+        """The table `[P, D]`. Raises ValueError naming the `identities`, else the rows, that nobody has filled."""
+        if not self.filled.is_meta and not self.filled.all():
+            rows = (~self.filled).nonzero().flatten().tolist()
+            names = [identities[row] for row in rows[:10]] if identities else rows[:10]
+            raise ValueError(
+                f"a teacher's identity table must have every row filled; {len(rows)} of {len(self.filled)} are not, of "
+                f"the {'identities' if identities else 'labels'} {', '.join(map(str, names))}"
+                f"{', ...' * (len(rows) > 10)}: train the teacher for longer"
+            )
+        return self.table
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """`features [R, D]` of length 1 against all rows, then, in training, what they change of them.

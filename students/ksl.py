@@ -8,9 +8,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Name
 from search_spaces.architecture import Architecture
 from search_spaces.pick import Pick
+from search_spaces.ranges import Name
 from search_spaces.space import Staged
 from students.reid import ReID, ReIDModule, ReIDNet, ReIDOutput, ReIDSpace
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, NamedTuple, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from nas.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.space import SearchSpace, Staged
 from students import regions
 from students.cut import ConvHead, Cut, cut, make_constant, norms_of, passed
@@ -20,18 +20,9 @@ from students.identity_table import IdentityTable, Matching
 from students.losses import at_least_float32
 from students.reid import check_names
 from students.rpn import RPN, Anchors, Proposals
-from students.scenes import (
-    BACKGROUND,
-    DETECTOR,
-    TABLE,
-    CountedAnswer,
-    Detections,
-    Regions,
-    SceneAnswer,
-    Scenes,
-    SearchOutput,
-)
-from students.space import StudentModule, StudentSpace, check_num_ids
+from students.scenes import BACKGROUND, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
+from students.space import StudentSpace, check_num_ids
+from students.teaching import DetectorSays, SearchTeacher
 
 Cells = Annotated[int, Range(least=1, most=64)]
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -73,35 +64,7 @@ class Found(Ranged):
     """Persons in an image."""
 
 
-class DetectorSays(NamedTuple):
-    """What a detector says of scenes as a teacher."""
-
-    objectness: Tensor
-    """`[B, A]`."""
-    deltas: Tensor
-    """`[B, A, 4]`."""
-    anchors: Tensor
-    """`[A, 4]`."""
-    maps: Mapping[str, Tensor]
-    """`[B, C, H, W]` by name: those that were asked for; and its identity table `[P, D]` as `TABLE`, if it was."""
-    base: Tensor
-    """`[B, C, H, W]`: the map that regions are cut from."""
-    head: Callable[[Tensor, Sequence[Tensor]], Regions]
-
-    @torch.no_grad()
-    def regions(self, boxes: Sequence[Tensor]) -> Regions:
-        """What it says of each image's `boxes`, such as the student's: constants."""
-        return self.head(self.base, boxes)
-
-
-class TableSays(NamedTuple):
-    """What is heard of a teacher of identities: no forward pass is needed for it."""
-
-    maps: Mapping[str, Tensor]
-    """Its identity table `[P, D]`, as `TABLE`."""
-
-
-class PersonSearchNet(StudentModule):
+class PersonSearchNet(SearchTeacher):
     """Backbone's map -> proposals -> their regions of the map -> the backbone's last stages -> person, box, feature.
 
     In training it answers `Scenes` with a `SearchOutput`: all of its work is inside `forward`, as a supernet's mixing
@@ -149,31 +112,21 @@ class PersonSearchNet(StudentModule):
         """The features of each image's boxes as they are `[N_i, D]`, each of length 1, in eval mode."""
         return self._describe(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
 
-    def teach(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays | TableSays:
-        """What it says of scenes, with the `maps` that are asked for, of which `TABLE` is one; without `DETECTOR` and
-        other maps there is no forward pass. Raises ValueError when it lacks one."""
-        told = {TABLE: self.complete_table()} if TABLE in maps else {}
-        if set(maps) == {TABLE}:
-            return TableSays(told)
+    @property
+    def detector(self) -> PersonSearchNet:
+        return self
+
+    @property
+    def taught_table(self) -> IdentityTable | None:
+        return self.identities
+
+    def say(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays:
+        """What it says of scenes as a teacher, with its `maps` of these names. Raises ValueError when it lacks one."""
         found = self.maps(scenes.tensors)
-        asked = [name for name in maps if name not in (TABLE, DETECTOR)]
-        check_names("teacher", asked, found)
+        check_names("teacher", maps, found)
         base = found[self.where.base[-1]]
         objectness, deltas, anchors = self.rpn(base)
-        return DetectorSays(objectness, deltas, anchors, told | {name: found[name] for name in asked}, base, self.head)
-
-    def complete_table(self) -> Tensor:
-        """The identity table `[P, D]`. Raises ValueError naming the rows that nobody has filled."""
-        if self.identities is None:
-            raise ValueError("a teacher of identities must have a table of them, and this is a detector alone")
-        filled = self.identities.filled
-        if not filled.is_meta and not filled.all():
-            missing = (~filled).nonzero().flatten().tolist()
-            raise ValueError(
-                f"a teacher's identity table must have every row filled; {len(missing)} of {len(filled)} are not, of "
-                f"the labels {', '.join(map(str, missing[:10]))}: train the teacher for longer"
-            )
-        return self.identities.table
+        return DetectorSays(objectness, deltas, anchors, {name: found[name] for name in maps}, base, self.head)
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps by name, in their order, up to the one that regions are cut from."""
@@ -321,6 +274,10 @@ class PersonSearch(StudentSpace):
     @property
     def title(self) -> str:
         return self.backbone.title
+
+    @property
+    def task(self) -> str:
+        return "person_search"
 
     def with_ids(self, num_ids: int) -> PersonSearch:
         check_num_ids(self.num_ids, num_ids)

@@ -9,8 +9,8 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Count
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count
 from search_spaces.space import SearchSpace
 from students.space import StudentModule, StudentSpace, check_num_ids
 
@@ -86,6 +86,10 @@ class ReIDNet(ReIDModule):
 
 class ReIDSpace(StudentSpace):
     """A family of re-ID networks: each answers images `[B, 3, H, W]` with a `ReIDOutput`."""
+
+    @property
+    def task(self) -> str:
+        return "reid"
 
 
 @dataclass(frozen=True, kw_only=True)

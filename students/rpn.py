@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from nas.ranges import Channels, Count, NotEmpty, Positive, PositiveShare, Ranged, Share
+from search_spaces.ranges import Channels, Count, NotEmpty, Positive, PositiveShare, Ranged, Share
 from students import regions
 from students.losses import at_least_float32
 

@@ -38,6 +38,16 @@ class StudentSpace(SearchSpace):
         return self
 
     @property
+    def task(self) -> str:
+        """What its networks are for: the name of a task, as data sets have it. Empty: it does not say."""
+        return ""
+
+    @property
+    def answers_images(self) -> bool:
+        """Whether its networks can be measured; what can only teach cannot."""
+        return True
+
+    @property
     def has_branches(self) -> bool:
         """Whether its networks have branches that a loss must train."""
         return False
@@ -53,3 +63,10 @@ def check_num_ids(own: int | None, num_ids: int) -> None:
         raise ValueError(
             f"the network is for {own} identities, the data set has {num_ids}: leave num_ids out to take the data set's"
         )
+
+
+def check_task(what: str, own: str, task: object) -> None:
+    """Raises ValueError unless `what`, which is for the task `own`, fits a data set's; where either does not say its
+    name, it does."""
+    if own and isinstance(task, str) and own != task:
+        raise ValueError(f"{what} is for {own}, and the data set for {task}: take one for {task}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from students.person_search import PersonSearchNet
+from students.teaching import Detector
 
 
-def check_same_anchors(student: PersonSearchNet, teacher: PersonSearchNet) -> None:
+def check_same_anchors(student: Detector, teacher: Detector) -> None:
     """Raises ValueError unless both start from the same boxes: else their answers to anchors are of different ones."""
     of_student, of_teacher = ((net.rpn.boxes, net.rpn.stride) for net in (student, teacher))
     if of_student != of_teacher:

@@ -8,8 +8,8 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Count
 from search_spaces.pick import Pick
+from search_spaces.ranges import Channels, Count
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.reid import ReID, ReIDSpace

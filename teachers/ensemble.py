@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
@@ -10,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.ranges import NotEmpty
 from search_spaces.pick import Pick
+from search_spaces.ranges import NotEmpty
 from students.reid import ReIDModule, ReIDSpace
-from students.space import StudentSpace
+from students.space import StudentModule, StudentSpace
 
 
 class EnsembleNet(ReIDModule):
@@ -42,7 +43,7 @@ class EnsembleNet(ReIDModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ensemble(ReIDSpace):
+class Joined(StudentSpace):
     """Trained networks that teach together; `nas teach` joins the files that `--teacher.members` names.
 
     What member 1 decides has `1.` in front.
@@ -50,14 +51,30 @@ class Ensemble(ReIDSpace):
 
     members: Annotated[tuple[StudentSpace, ...], NotEmpty()]
 
+    def members_with_ids(self, num_ids: int) -> tuple[StudentSpace, ...]:
+        """The members for a data set of `num_ids` identities."""
+        return tuple(member.with_ids(num_ids) for member in self.members)
+
+    @abstractmethod
+    def join(self, nets: Mapping[str, nn.Module]) -> StudentModule:
+        """The members' networks, which are called by their places, as one."""
+
+    def build(self, pick: Pick, c_in: int = 3) -> StudentModule:
+        return self.join(
+            {str(place): member.build(pick.within(str(place)), c_in) for place, member in enumerate(self.members)}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(Joined, ReIDSpace):
+    """Networks for crops that teach with the mean of their logits."""
+
     @property
     def title(self) -> str:
         return f"ensemble of {', '.join(member.title for member in self.members)}"
 
     def with_ids(self, num_ids: int) -> Ensemble:
-        return replace(self, members=tuple(member.with_ids(num_ids) for member in self.members))
+        return replace(self, members=self.members_with_ids(num_ids))
 
-    def build(self, pick: Pick, c_in: int = 3) -> EnsembleNet:
-        return EnsembleNet(
-            {str(place): member.build(pick.within(str(place)), c_in) for place, member in enumerate(self.members)}
-        )
+    def join(self, nets: Mapping[str, nn.Module]) -> EnsembleNet:
+        return EnsembleNet(nets)

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from nas.ranges import NonNegative, Positive, PositiveShare, Ranged
+from search_spaces.ranges import NonNegative, Positive, PositiveShare, Ranged
 
 
 class Temperature(Ranged, ABC):

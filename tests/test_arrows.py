@@ -10,23 +10,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("search_spaces", "students", "teachers", "nas", "runs")
-GROUND = ("nas.errors", "nas.ranges", "nas.system")
+GROUND = ("nas.errors", "search_spaces.ranges", "nas.system")
 LEARNING = ("nas.losses", "nas.models", "nas.training")
 NETWORKS = ("search_spaces", "students", "teachers")
 ALLOWED = {
-    "search_spaces": ("nas.ranges",),
-    "students": ("nas.ranges", "search_spaces"),
-    "teachers": ("nas.ranges", "search_spaces", "students"),
+    "search_spaces": (),
+    "students": ("search_spaces",),
+    "teachers": ("search_spaces", "students"),
     "nas/errors.py": (),
-    "nas/ranges.py": (),
-    "nas/system": ("nas.errors", "nas.ranges"),
-    "nas/metrics": ("nas.ranges",),
+    "nas/system": ("nas.errors", "search_spaces.ranges"),
+    "nas/metrics": ("search_spaces.ranges",),
     "nas/data": GROUND,
     "nas/report": (*GROUND, "nas.data", "nas.metrics"),
     "nas/models": (*GROUND, "nas.data.augment", *NETWORKS),
     "nas/losses": (*GROUND, "nas.data", "students", "teachers"),
     "nas/training": (*GROUND, "nas.data", "nas.losses", "nas.models", *NETWORKS),
-    "nas/strategies/settings.py": ("nas.ranges", "nas.data", "nas.losses.base"),
+    "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base"),
     "nas/strategies": (*GROUND, "nas.training", "nas.losses.base", "search_spaces"),
     "nas/tasks": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, *NETWORKS),
     "nas/bench": (*GROUND, "nas.data", "nas.metrics", "nas.report", "nas.training", "nas.strategies", "search_spaces"),

@@ -21,8 +21,8 @@ from nas.data.images import NUM_THREADS, Files
 from nas.data.sampling import Shuffled
 from nas.data.sets import data_set, names_for
 from nas.data.source import DataSource
-from nas.ranges import Count, Pixels, Processes, checked
 from nas.training.machine import Machine
+from search_spaces.ranges import Count, Pixels, Processes, checked
 
 
 @checked

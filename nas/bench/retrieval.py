@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import evaluate_retrieval
-from nas.ranges import Count, checked
 from nas.training.machine import Machine
+from search_spaces.ranges import Count, checked
 
 Row = dict[str, float]
 NOISE = 2.25

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from nas.ranges import Channels, Count, Layers, Pixels, checked
 from nas.strategies.autograd import require_grad_only
 from nas.strategies.base import Losses, Objective
 from nas.strategies.bilevel import Bilevel
@@ -26,6 +25,7 @@ from nas.training.machine import Machine
 from nas.training.optimisers import step
 from nas.training.stage import Stage
 from search_spaces.cell import Cells
+from search_spaces.ranges import Channels, Count, Layers, Pixels, checked
 from search_spaces.relaxed import Supernet
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from scipy.stats import mannwhitneyu
 
 from nas.bench.tables import Memory, Table, read_tables
 from nas.errors import near_misses
-from nas.ranges import Count, Processes, checked
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
 from nas.strategies.base import Stage
 from nas.strategies.evolution import Evolution
@@ -30,6 +29,7 @@ from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
 from nas.system.files import write_bytes, write_json, write_text
 from nas.system.processes import SPAWN, end_with, lifeline, safe_path
+from search_spaces.ranges import Count, Processes, checked
 
 Row = dict[str, float]
 BASELINE = "random"

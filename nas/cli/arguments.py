@@ -9,23 +9,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from nas.cli.find_recipe import in_recipe_file
 from nas.cli.parse import OPTIONS, by_flag, parse
+from nas.data.images import Images
 from nas.data.sets import class_for, names_for
 from nas.errors import named
 from nas.losses import LOSSES
 from nas.models.library import is_classifier
-from nas.ranges import OutOfRange, Ranged
 from nas.recipe import Recipe
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.study.overrides import read_overrides
+from nas.tasks.person_search.table import TableOfCrops
 from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
+from search_spaces.ranges import OutOfRange, Ranged
 
 OUT = Path("runs/out")
 OVERWRITE = "--overwrite"
@@ -70,6 +73,7 @@ class Options(Ranged):
 
 
 Given = TypeVar("Given", bound=Options)
+Other = TypeVar("Other", OtherFeatures, OtherNetwork, TableOfCrops)
 
 
 def parse_recipe_args(
@@ -160,30 +164,54 @@ def is_other(subject: str) -> bool:
 def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork | OtherFeatures, Options]:
     """A network of others, with the data set that `--on` names, or saved features."""
     prog, about = f"nas evaluate {subject}", "measure what is no run's"
-    kind: type[OtherFeatures] | type[OtherNetwork]
-    kinds: dict[str, Any]
     if is_features(subject):
-        kind, kinds = OtherFeatures, {}
-    else:
-        asked, arguments = pop_options(("--on",), arguments)
-        if "--on" not in asked:
-            known = ", ".join(names_for("reid"))
-            raise ValueError(
-                f"a network needs a data set to be measured on: --on NAME, with {known} for NAME; "
-                "`--on NAME --help` lists its fields"
-            )
-        kind, kinds = OtherNetwork, {"data": class_for("reid", asked["--on"], "a network of others")}
-        prog += f" --on {asked['--on']}"
-    fields = [field for field in dataclasses.fields(kind) if field.name != "subject"]
-    kinds = {field.name: typing.get_type_hints(kind)[field.name] for field in fields} | kinds
+        return _parse_other(OtherFeatures, {"subject": subject}, {}, arguments, prog, about)
+    kind, prog, arguments = parse_on("reid", "a network of others", "to be measured on", prog, arguments)
+    return _parse_other(OtherNetwork, {"subject": subject}, {"data": kind}, arguments, prog, about)
+
+
+def parse_table_args(subject: Path, images: Images, arguments: list[str], prog: str) -> tuple[TableOfCrops, Options]:
+    """The network for crops in the file `subject`, with the data set that `--on` names. `images`: what crops are
+    brought to, where the command line does not say."""
+    about = "make a network for crops a teacher of person search"
+    kind, prog, arguments = parse_on("person_search", "an identity table", "whose persons it has", prog, arguments)
+    given = {"subject": subject}
+    return _parse_other(TableOfCrops, given, {"data": kind}, arguments, prog, about, {"images": images})
+
+
+def parse_on(task: str, what: str, why: str, prog: str, arguments: list[str]) -> tuple[type[Any], str, list[str]]:
+    """The class of data sets for `task` that `--on` names, the program's name with it, and the other arguments."""
+    asked, arguments = pop_options(("--on",), arguments)
+    if "--on" not in asked:
+        raise ValueError(
+            f"{what} needs a data set {why}: --on NAME, with {', '.join(names_for(task))} for NAME; "
+            "`--on NAME --help` lists its fields"
+        )
+    return class_for(task, asked["--on"], what), f"{prog} --on {asked['--on']}", arguments
+
+
+def _parse_other(
+    kind: type[Other],
+    given: dict[str, Any],
+    kinds: dict[str, Any],
+    arguments: list[str],
+    prog: str,
+    about: str,
+    standard: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Other, Options]:
+    """An object of `kind` with the fields `given`, the others as the command line says: of the classes in `kinds`, with
+    the defaults in `standard`, else its own."""
+    fields = [field for field in dataclasses.fields(kind) if field.name not in given]
+    hints = typing.get_type_hints(kind)
     values = {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
         for field in fields
-        if field.name != "data"
+        if field.name not in kinds
     }
-    given, options = _parse(kinds, values, arguments, prog, about, Options)
+    kinds = {field.name: hints[field.name] for field in fields} | kinds
+    said, options = _parse(kinds, {**values, **standard}, arguments, prog, about, Options)
     with by_flag():
-        return kind(subject=subject, **given), options
+        return kind(**given, **said), options
 
 
 def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

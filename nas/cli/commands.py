@@ -1,4 +1,7 @@
-"""The words of the program, what each works on and what it does. The code of `nas WORD` is `main` in `WORD.py`."""
+"""The words of the program, what each works on and what it does.
+
+The code of `nas WORD` is `main` in `WORD.py`, with `_` for each `-`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "teach": Command("RECIPE", "train the teacher", "nas teach kdas --data.root data", True),
+    "identity-table": Command(
+        "RUN|FILE",
+        "make a network for crops a teacher of person search",
+        "nas identity-table runs/out/kdas-seed0 --on prw --data.root data --out table.safetensors",
+        True,
+    ),
     "search": Command(
         "RECIPE|RUN",
         "search an architecture",

@@ -11,10 +11,10 @@ import tyro
 
 from nas.cli.files import Files, say
 from nas.cli.parse import parse
-from nas.ranges import Count, Ranged, Seed
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
+from search_spaces.ranges import Count, Ranged, Seed
 
 OUT = Path("runs/out")
 LONGEST_FOLDER = 100

@@ -18,7 +18,6 @@ from nas.cli.find_recipe import in_recipe_file, recipe_named, recipes
 from nas.cli.parse import parse
 from nas.errors import near_misses
 from nas.models.network import FeatureNet
-from nas.ranges import CountOrZero, Ranged
 from nas.recipe import Recipe
 from nas.report.numbers import percent
 from nas.report.table import Row, Table, as_rich, terminal
@@ -26,6 +25,7 @@ from nas.run import Run, read_architecture
 from nas.tasks.base import image_size
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import Cost, cost, thop_cost
+from search_spaces.ranges import CountOrZero, Ranged
 from students.named import STUDENTS
 from students.reid import ReID, ReIDNet, ReIDSpace
 from students.space import StudentSpace

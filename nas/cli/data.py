@@ -27,12 +27,12 @@ from nas.data.check.problems import Severity
 from nas.data.scenes import SceneData
 from nas.data.sets import SETS, class_named, data_set
 from nas.errors import near_misses
-from nas.ranges import Ranged, Seed
 from nas.report.contact_sheet import contact_sheet
 from nas.report.numbers import MISSING
 from nas.report.scene_sheet import scene_sheet
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.system.files import write_bytes
+from search_spaces.ranges import Ranged, Seed
 
 OUT = Path("runs/out/data-check")
 USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]

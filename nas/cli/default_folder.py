@@ -21,10 +21,10 @@ from nas.system.config import encode
 CHANGED = ("strategy", "loss", "data", "teacher", "baseline", "space", "student", "architecture", "search", "retrain")
 """The fields of a recipe whose changes are in the name, in this order."""
 LONGEST = 80
-KINDS: dict[type, str] = {type(loss): name for name, loss in LOSSES.items()} | {
+KINDS: dict[type, str] = {type(loss): name for name, loss in reversed(LOSSES.items())} | {
     kind: name for name, kind in SETS.items()
 }
-"""What the command line calls classes that it has one name for."""
+"""What the command line calls classes; of several names the first."""
 
 
 def default_folder(name: str, recipe: Recipe, changed: Recipe, options: Options) -> Path:

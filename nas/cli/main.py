@@ -34,7 +34,7 @@ def _main(arguments: list[str]) -> int:
     if COMMANDS[word].sets_fields and (not rest or rest[0].startswith("-")):
         print(_usage(word))
         return 0 if rest and rest[0] in ("-h", "--help") else 2
-    return resolve_name(f"nas.cli.{word}:main")(rest)
+    return resolve_name(f"nas.cli.{word.replace('-', '_')}:main")(rest)
 
 
 def _version() -> str:
@@ -45,7 +45,7 @@ def _version() -> str:
 
 
 def _overview() -> str:
-    lines = [f"  nas {word:<10}{command.subject:<12}{command.help}" for word, command in COMMANDS.items()]
+    lines = [f"  nas {word:<15}{command.subject:<12}{command.help}" for word, command in COMMANDS.items()]
     return "\n".join(
         [
             "Finds small, fast re-identification networks.",

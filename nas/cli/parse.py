@@ -14,7 +14,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from nas.errors import first_line
-from nas.ranges import WORDS, OutOfRange, placed
+from search_spaces.ranges import WORDS, OutOfRange, placed
 
 OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""

@@ -17,7 +17,6 @@ from nas.cli.arguments import Options as CommonOptions
 from nas.cli.files import Files, say
 from nas.cli.parse import parse
 from nas.errors import near_misses
-from nas.ranges import Count, Ranged
 from nas.recipe import Recipe
 from nas.report.numbers import MISSING
 from nas.report.style import svg
@@ -27,6 +26,7 @@ from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, 
 from nas.stages.table_plan import plan
 from nas.study.published import Published
 from nas.system.files import read_object, write_text
+from search_spaces.ranges import Count, Ranged
 
 USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--plan] [--out DIR] [--small]
                     [--json] [--field value ...]

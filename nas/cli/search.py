@@ -10,10 +10,10 @@ import tyro
 from nas.cli.arguments import Options
 from nas.cli.draw import show_architecture
 from nas.cli.run_command import run_command
-from nas.ranges import Processes
 from nas.run import Run
 from nas.stages.search import search
 from nas.stages.search_result import BEST, FOUND
+from search_spaces.ranges import Processes
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import tyro
 
 from nas.cli.parse import parse
-from nas.ranges import Count, Ranged
 from nas.report.numbers import general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
 from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import parse_edge
+from search_spaces.ranges import Count, Ranged
 
 STRATEGIES = {
     "DARTS": "darts",

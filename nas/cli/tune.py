@@ -16,12 +16,12 @@ from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.parse import parse
 from nas.errors import without_secrets
-from nas.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
 from nas.system.processes import threads_of, worker_processes
 from nas.system.progress import tell, timed
+from search_spaces.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 
 if TYPE_CHECKING:
     from nas.stages.tune import Tuner

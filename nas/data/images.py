@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from PIL import ExifTags, Image
 
-from nas.ranges import NonNegative, Pixels, Processes, Ranged
 from nas.system.config import WITHOUT_EFFECT
+from search_spaces.ranges import NonNegative, Pixels, Processes, Ranged
 
 NUM_THREADS = 8  # decoding waits for the disk and runs outside Python's lock, so more threads than cores pay off
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nas.ranges import Count, CountOrZero, Ranged
+from search_spaces.ranges import Count, CountOrZero, Ranged
 
 
 def class_balanced(

@@ -18,9 +18,9 @@ from nas.data.cache import SHARE
 from nas.data.checks import Flaws, listing
 from nas.data.images import NUM_THREADS
 from nas.data.scenes import SceneSplit
-from nas.ranges import NonNegative, Processes, Range, Ranged
 from nas.system.config import WITHOUT_EFFECT
 from nas.system.memory import spare_bytes
+from search_spaces.ranges import NonNegative, Processes, Range, Ranged
 
 logger = logging.getLogger(__name__)
 

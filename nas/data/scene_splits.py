@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.data.scenes import NO_IDENTITY, SceneData, SceneSource, SceneSplit, SearchQueries
-from nas.ranges import OpenShare, Seed
+from search_spaces.ranges import OpenShare, Seed
 
 
 def by_frame(num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

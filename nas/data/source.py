@@ -13,7 +13,7 @@ from nas.data.checks import (
     warn_of_left_out,
     without_unreadable,
 )
-from nas.ranges import Ranged, ShareBelowOne
+from search_spaces.ranges import Ranged, ShareBelowOne
 
 
 class Source(Ranged, ABC):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from nas.ranges import Ranged
+from search_spaces.ranges import Ranged
 from students.space import StudentSpace
 from teachers.temperature import Falling, Temperature
 
@@ -30,6 +30,11 @@ class Loss(Ranged, ABC):
     def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
         """Of what the network says of a batch, scalars: `total`, which is minimised, and the parts it is made of,
         unweighted. `batch.teacher` is what the teacher says (a `TeacherOutput`), or None where nobody teaches."""
+
+    @property
+    def task(self) -> str:
+        """What networks it trains, as `StudentSpace.task`. Empty: any."""
+        return ""
 
     @property
     def teacher_maps(self) -> tuple[str, ...]:
@@ -64,6 +69,10 @@ class WrappedLoss(Loss):
     @property
     def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
+
+    @property
+    def task(self) -> str:
+        return self.each.task
 
     def at(self, epoch: int, num_epochs: int) -> Self:
         return replace(self, each=self.each.at(epoch, num_epochs))

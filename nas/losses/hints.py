@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.losses.base import Loss, Losses, WrappedLoss
 from nas.losses.kd import KDLoss
-from nas.ranges import Name, NonNegative
+from search_spaces.ranges import Name, NonNegative
 from students.hinted import answering
 from students.reid import check_names
 from students.space import StudentSpace

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, check_stays_above_zero
-from nas.ranges import NonNegative, Share, ShareBelowOne
+from search_spaces.ranges import NonNegative, Share, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kd
@@ -26,6 +26,10 @@ class KDLoss(Loss):
     triplet_weight: NonNegative = 1.0
     margin: NonNegative = 0.3
     label_smoothing: ShareBelowOne = 0.0
+
+    @property
+    def task(self) -> str:
+        return "reid"
 
     def __post_init__(self) -> None:
         super().__post_init__()

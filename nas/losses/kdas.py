@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
-from nas.ranges import NonNegative, ShareBelowOne
+from search_spaces.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kdas_distillation
@@ -25,6 +25,10 @@ class KDASLoss(Loss):
     """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
     label_smoothing: ShareBelowOne = 0.0
     """Of the cross-entropy, where there is no teacher."""
+
+    @property
+    def task(self) -> str:
+        return "reid"
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""

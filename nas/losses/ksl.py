@@ -12,7 +12,7 @@ from nas.losses.base import Losses, WrappedLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
-from nas.ranges import CountOrZero, NonNegative
+from search_spaces.ranges import CountOrZero, NonNegative
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
 

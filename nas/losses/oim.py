@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas.losses.base import Loss, Losses, check_stays_above_zero
-from nas.ranges import NonNegative, Ranged, Share
+from search_spaces.ranges import NonNegative, Ranged, Share
 from students.losses import box_regression, cross_entropy, objectness, oim
 from students.scenes import DETECTOR, TABLE, SearchOutput
 from teachers.signals import bounded_regression, soft_detection
@@ -57,6 +58,10 @@ class OIMLoss(Loss):
             check_stays_above_zero(self.temperature)
 
     @property
+    def task(self) -> str:
+        return "person_search"
+
+    @property
     def teacher_maps(self) -> tuple[str, ...]:
         return (TABLE,) * self.fixed_table + (DETECTOR,) * bool(self.detector)
 
@@ -83,20 +88,16 @@ class OIMLoss(Loss):
         return {"total": torch.stack([weights[name] * part for name, part in parts.items()]).sum(), **parts}
 
 
-def _told(how: DetectorKD, out: SearchOutput, said: Any, temperature: float) -> dict[str, torch.Tensor]:
+def _told(how: DetectorKD, out: SearchOutput, said: Any, temperature: float) -> dict[str, Tensor]:
     """What a detector that `said` something of a batch adds to the student's losses, unweighted."""
     regions = said.regions(out.rois)
     soft = partial(
         soft_detection, temperature=temperature, background_weight=how.background_weight, squared=how.squared
     )
-    anchors = (out.objectness.flatten(), said.objectness.flatten())
+    bounded = partial(bounded_regression, margin=how.margin)
     return {
-        "rpn_soft": soft(*anchors, sampled=out.sampled.flatten()),
-        "rpn_bounded": bounded_regression(
-            out.deltas, said.deltas, out.anchor_targets, out.anchor_labels, out.sampled, how.margin
-        ),
+        "rpn_soft": soft(out.objectness.flatten(), said.objectness.flatten(), sampled=out.sampled.flatten()),
+        "rpn_bounded": bounded(out.deltas, said.deltas, out.anchor_targets, out.anchor_labels, out.sampled),
         "soft": soft(out.class_logits, regions.class_logits),
-        "bounded": bounded_regression(
-            out.box_deltas, regions.box_deltas, out.roi_targets, out.roi_labels, margin=how.margin
-        ),
+        "bounded": bounded(out.box_deltas, regions.box_deltas, out.roi_targets, out.roi_labels),
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, WrappedLoss, check_stays_above_zero
-from nas.ranges import NonNegative, ShareBelowOne
+from search_spaces.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import vrkd
@@ -30,6 +30,10 @@ class VRKDLoss(Loss):
     label_smoothing: ShareBelowOne = 0.0
     triplet_weight: NonNegative = 0.0
     margin: NonNegative = 0.3
+
+    @property
+    def task(self) -> str:
+        return "reid"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nas.metrics.distance import Distance, distances, nearest, unit
-from nas.ranges import Count, Ranged, Share
+from search_spaces.ranges import Count, Ranged, Share
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from nas.errors import near_misses
 from nas.models.library import classifier_features
-from nas.ranges import Name
 from search_spaces.pick import Pick
+from search_spaces.ranges import Name
 from search_spaces.space import SearchSpace
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.models.network import Network
+from students.space import check_task
 from teachers.teacher import check_identities
 
 
-def load_teacher(path: Path, identities: tuple[int, ...], data: str) -> Network:
-    """The network in `path`, to teach on the data set named `data`.
+def load_teacher(path: Path, identities: tuple[int, ...], data: str, task: object) -> Network:
+    """The network in `path`, to teach on the data set named `data`, which is for `task`.
 
-    Raises ValueError when the file is missing or damaged, or knows other identities than `identities`, in their order.
+    Raises ValueError when the file is missing or damaged, is for another task, or knows other identities than
+    `identities`, in their order.
     """
     network = Network.load(path)
-    check_identities("the teacher", network.identities, identities, data)
+    check_task(f"the teacher {path} ({network.title})", network.space.task, task)
+    check_identities(f"the teacher {path}", network.identities, identities, data)
     return network

@@ -63,7 +63,8 @@ def trained(run: Run) -> list[EvaluatedNetwork]:
         "baseline": run.folder / RESULTS["baseline"],
         "student": run.folder / RESULTS["retrain"],
     }
-    networks = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
+    found = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
+    networks = {role: network for role, network in found.items() if network.space.answers_images}
     if not networks:
         raise ValueError(
             f"{run.folder} has no student.safetensors and no teacher.safetensors yet: `nas retrain "

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from nas.models.network import Network
+from nas.models.teacher import load_teacher
+from nas.recipe import Recipe
 from nas.run import Run
 from nas.stages.again import Overwrite, started
-from nas.stages.teacher import asked_maps, rehearse
+from nas.stages.teacher import rehearse
 from nas.stages.train_and_save import save_result, train_and_save
 from nas.system.files import digest
 from nas.training.build import build_network
 from search_spaces.architecture import Architecture
-from teachers.ensemble import Ensemble, EnsembleNet
-from teachers.teacher import check_identities
+from teachers.join import joined
 
 
 def teach(run: Run, overwrite: Overwrite = False) -> None:
@@ -38,31 +39,32 @@ def _teach(run: Run) -> None:
     data = recipe.load()
     teacher = recipe.teacher
     space = teacher.net.with_ids(len(data.identities))
-    if not teacher.members and (maps := asked_maps(recipe)):
+    whole = join([_existing(path) for path in teacher.members], recipe, data) if teacher.members else None
+    if recipe.teacher_maps:
         with torch.device("meta"):
-            rehearse(recipe, space.student(), len(data.identities), maps)
-    stage = run.begin("teach", *(digest(_existing(path)) for path in teacher.members))
+            network = whole or Network(space.student(), space, None, data.identities).inference()
+        rehearse(recipe, network, "the recipe's teacher")
+    stage = run.begin("teach", *map(digest, teacher.members))
     if stage is None:
         return
-    if teacher.members:
-        save_result(run, stage, join(teacher.members, data))
+    if whole:
+        save_result(run, stage, whole)
         return
     network = build_network(space, None, data.identities, teacher.training, recipe.seed)
     train_and_save(run, stage, network, data, teacher.training, teacher.loss)
 
 
-def join(paths: Sequence[Path], data: Any) -> Network:
-    """The networks in `paths` as one. Raises ValueError naming the file that knows other identities than `data`."""
-    networks = [Network.load(path) for path in paths]
-    for path, network in zip(paths, networks, strict=True):
-        check_identities(str(path), network.identities, data.identities, data.name)
-    space = Ensemble(members=tuple(network.space for network in networks))
+def join(paths: Sequence[Path], recipe: Recipe, data: Any) -> Network:
+    """The networks in `paths` as one. Raises ValueError naming the file that is for another task than the recipe's, or
+    knows other identities than `data`."""
+    networks = [load_teacher(path, data.identities, data.name, recipe.data.task) for path in paths]
+    space = joined([network.space for network in networks])
     decisions = {
         f"{place}.{name}": answer
         for place, network in enumerate(networks)
         for name, answer in (network.architecture or network.space.published()).decisions.items()
     }
-    net = EnsembleNet({str(place): network.net for place, network in enumerate(networks)})
+    net = space.join({str(place): network.net for place, network in enumerate(networks)})
     return Network(net, space, Architecture(type(space).__name__, decisions), data.identities)
 
 

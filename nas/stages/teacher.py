@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from nas.models.network import Network
 from nas.models.teacher import load_teacher
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
@@ -25,30 +25,30 @@ def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
     path = teacher_path(run)
     if path is None:
         return None
-    network = load_teacher(path, data.identities, data.name)
-    if maps := asked_maps(run.recipe):
-        rehearse(run.recipe, network.net, len(network.identities), maps)
-    return Teacher(stage.prepare(network.net), stage.teacher_autocast, maps)
+    network = load_teacher(path, data.identities, data.name, run.recipe.data.task)
+    if run.recipe.teacher_maps:
+        rehearse(run.recipe, network, str(path))
+    return Teacher(stage.prepare(network.net), stage.teacher_autocast, run.recipe.teacher_maps)
 
 
-def asked_maps(recipe: Recipe) -> tuple[str, ...]:
-    """The teacher's maps that the recipe's losses ask for."""
-    losses = [loss for loss in (recipe.loss, recipe.search.alpha_loss) if loss]
-    return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
+def rehearse(recipe: Recipe, network: Network, what: str) -> None:
+    """One step of the recipe's losses on the meta device, where nothing is computed, under the teacher `network`.
 
-
-def rehearse(recipe: Recipe, teacher_net: nn.Module, num_ids: int, maps: tuple[str, ...]) -> None:
-    """One step of the recipe's losses on the meta device, where nothing is computed.
-
-    Raises ValueError for a map that does not exist or fit, before any work.
+    Raises ValueError for a map that does not exist or fit, and naming the teacher by `what` for whatever else its task
+    finds wrong with it, before any work.
     """
-    searched = [(recipe.space, loss) for loss in (recipe.loss, recipe.search.alpha_loss) if loss and recipe.strategy]
+    task, num_ids, maps = recipe.task, len(network.identities), recipe.teacher_maps
+    losses = (recipe.loss, recipe.search.alpha_loss)
+    trained = [(recipe.space, loss) for loss in losses if loss and recipe.strategy] + [(recipe.retrained, recipe.loss)]
     with torch.device("meta"):
-        batch = recipe.task.example(recipe, num_ids)
-        teacher = Teacher(copy.deepcopy(teacher_net).to("meta"), nullcontext, maps)
+        batch = task.example(recipe, num_ids)
+        students = [(space.with_ids(num_ids).student(), loss) for space, loss in trained]
+        for student, loss in students:
+            task.check_teacher(network, what, student, loss.teacher_maps)
+        teacher = Teacher(copy.deepcopy(network.net).to("meta"), nullcontext, maps)
         batch = batch._replace(teacher=teacher(batch.images))
-        for space, loss in [*searched, (recipe.retrained, recipe.loss)]:
-            loss(space.with_ids(num_ids).student()(batch.images), batch, loss.temperature.at(0, 1))
+        for student, loss in students:
+            loss(student(batch.images), batch, loss.temperature.at(0, 1))
 
 
 def teacher_path(run: Run) -> Path | None:

@@ -20,7 +20,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nas.errors import NonFiniteLoss
-from nas.ranges import Name, OpenShare, Positive, Ranged
 from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
@@ -35,6 +34,7 @@ from nas.system.config import apply_overrides, portable
 from nas.system.locks import locked
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
+from search_spaces.ranges import Name, OpenShare, Positive, Ranged
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
 """The fields of a recipe that a trial's value depends on."""

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 from torch import Tensor, nn
 
 from nas.losses.base import Losses
-from nas.ranges import Ranged
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
+from search_spaces.ranges import Ranged
 from search_spaces.space import SearchSpace
 
 N = TypeVar("N", bound=nn.Module)

@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 import torch
 
-from nas.ranges import AboveOne, Count, CountOrZero, NonNegative, Positive
 from nas.strategies.base import Loop, Objective, SearchResult, Stage, Strategy
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
@@ -18,6 +17,7 @@ from nas.strategies.hessian import has_grown
 from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser, current_rate
 from search_spaces.cost.candidates import CandidateCosts, MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell
+from search_spaces.ranges import AboveOne, Count, CountOrZero, NonNegative, Positive
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 

@@ -12,11 +12,11 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 import torch
 
-from nas.ranges import Count, Positive, TwoOrMore
 from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy
 from nas.strategies.board import Board, Proposer, Trial, known
 from nas.strategies.halving import Halving
 from search_spaces.architecture import Architecture
+from search_spaces.ranges import Count, Positive, TwoOrMore
 from search_spaces.space import SearchSpace
 
 POLL_S = 1.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.ranges import Count
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
+from search_spaces.ranges import Count
 from search_spaces.space import SearchSpace
 
 DRAWS = 100

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nas.ranges import Positive
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
+from search_spaces.ranges import Positive
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from nas.ranges import Count, Ranged, TwoOrMore
+from search_spaces.ranges import Count, Ranged, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nas.ranges import TwoOrMore
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture
+from search_spaces.ranges import TwoOrMore
 from search_spaces.space import SearchSpace
 from search_spaces.trial import proposed
 

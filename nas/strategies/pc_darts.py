@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.ranges import Count, CountOrZero
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
 from search_spaces.pick import Edges, Make
+from search_spaces.ranges import Count, CountOrZero
 from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
 from search_spaces.space import SearchSpace
 

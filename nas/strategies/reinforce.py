@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.ranges import Positive, ShareBelowOne
 from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
 from search_spaces.architecture import Architecture, Value
+from search_spaces.ranges import Positive, ShareBelowOne
 from search_spaces.space import SearchSpace
 from search_spaces.trial import proposed
 

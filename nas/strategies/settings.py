@@ -8,7 +8,7 @@ from typing import Literal
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.losses.base import Loss
-from nas.ranges import Name, Ranged, TwoOrMore
+from search_spaces.ranges import Name, Ranged, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
-from nas.ranges import Count, CountOrZero, Positive
 from nas.strategies.autograd import learning_paused
 from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy
 from nas.strategies.board import Trial, known
@@ -22,6 +21,7 @@ from nas.strategies.discrete import found, ranked
 from nas.strategies.evolution import Generations
 from nas.training.optimisers import SGD, CosineLR, Optimiser, current_rate, step
 from search_spaces.architecture import Answer, Architecture, parse_edge
+from search_spaces.ranges import Count, CountOrZero, Positive
 from search_spaces.relaxed import NONE, Relaxed, Supernet, rows_of_edges
 from search_spaces.space import SearchSpace
 

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from nas.errors import near_misses
-from nas.ranges import placed
 from nas.system.version1 import with_version1_names
+from search_spaces.ranges import placed
 
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""

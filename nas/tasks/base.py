@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from nas.data.source import Source
+from nas.models.network import Network
 from nas.training.stage import Stage
 from nas.training.train import Batches
+from students.space import StudentModule
 
 R = TypeVar("R", bound="TaskRecipe")
 
@@ -44,6 +46,12 @@ class TaskRecipe(Protocol):
 
     @property
     def strategy(self) -> Any: ...
+
+    @property
+    def teacher(self) -> Any: ...
+
+    @property
+    def teacher_maps(self) -> tuple[str, ...]: ...
 
     @property
     def seed(self) -> int: ...
@@ -104,6 +112,10 @@ class Task(Protocol):
 
     def check_evaluation(self, data: Any, evaluation: Any) -> None:
         """Raises ValueError saying what `data` lacks to be evaluated so."""
+
+    def check_teacher(self, teacher: Network, what: str, student: StudentModule, maps: Sequence[str]) -> None:
+        """Raises ValueError where `student` cannot learn what a loss asks of the teacher, which is called `what`, by
+        the names `maps`: what a rehearsal does not find, or not in these words."""
 
     def train_part(self, data: Any, recipe: TaskRecipe) -> Part:
         """The training part, read into memory as far as it fits."""

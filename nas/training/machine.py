@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from nas.ranges import NonNegative, Processes, ProcessesOrZero, Ranged
+from search_spaces.ranges import NonNegative, Processes, ProcessesOrZero, Ranged
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

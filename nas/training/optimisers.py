@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nas.ranges import CountOrZero, NonNegative, Positive, Ranged, ShareBelowOne
+from search_spaces.ranges import CountOrZero, NonNegative, Positive, Ranged, ShareBelowOne
 
 
 class Rate(Ranged, ABC):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
-from nas.ranges import Count, CountOrZero, Positive, Ranged
 from nas.training.optimisers import Adam, CosineLR, Optimiser
+from search_spaces.ranges import Count, CountOrZero, Positive, Ranged
 
 
 @dataclass(frozen=True, kw_only=True)

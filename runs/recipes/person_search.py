@@ -1,4 +1,5 @@
-"""Person search (kd_person_search): OIM, and students that learn a teacher's identity table (KD_reid)."""
+"""Person search (kd_person_search): OIM, and students that learn a teacher's identity table (KD_reid), hear a detector
+(KD_det), or both."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from nas.data.augment import SceneAugment
 from nas.data.sampling import Shuffled
 from nas.data.scene_cache import SceneSize
 from nas.data.sets.street import Street
-from nas.losses.oim import OIMLoss
+from nas.losses.hints import HintLoss
+from nas.losses.oim import DetectorKD, OIMLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.settings import Search
 from nas.tasks.person_search.settings import SearchEvaluation
@@ -16,6 +18,7 @@ from nas.training.machine import Machine
 from nas.training.optimisers import Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.resnet import ResNet
+from students.hinted import Hint, Hinted
 from students.identity_table import Matching
 from students.person_search import PersonSearch, RoIs
 from students.rpn import Anchors, Proposals
@@ -52,6 +55,24 @@ def street_demo() -> Recipe:
         evaluation=SearchEvaluation(),
         machine=Machine(threads=1),
     )
+
+
+def street_kd_det() -> Recipe:
+    """Person search on synthetic streets: a detector without identities teaches a detector with them (KD_det)."""
+    recipe = street_demo()
+    assert recipe.teacher
+    detector = replace(recipe.space, embedding_dim=None)
+    return replace(
+        recipe,
+        space=Hinted(main=recipe.space, hints=(Hint(student="layer2", teacher="layer2", channels=32),)),
+        teacher=replace(recipe.teacher, net=detector),
+        loss=HintLoss(each=OIMLoss(detector=DetectorKD()), hints=("layer2",), hint_weight=0.5),
+    )
+
+
+def street_both() -> Recipe:
+    """Person search on synthetic streets: one teacher is heard as a detector and gives its table (KD_det + KD_reid)."""
+    return replace(street_demo(), loss=OIMLoss(weight=0.1, fixed_table=True, detector=DetectorKD()))
 
 
 def toy_street() -> Recipe:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.data.base import ReIDData, Split
 from nas.data.source import DataSource
-from nas.ranges import OpenShare, Seed
+from search_spaces.ranges import OpenShare, Seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from nas.data.synthetic.pedestrian_scene import PedestrianCamera
 from nas.data.synthetic.source import Synthetic
-from nas.ranges import Pixels, Range
+from search_spaces.ranges import Pixels, Range
 
 
 @dataclass(frozen=True, kw_only=True)

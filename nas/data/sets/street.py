@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from nas.data.scenes import SceneData, SceneSource, SearchQueries
 from nas.data.synthetic.street import StreetScenes
-from nas.ranges import Count, CountOrZero, Range, Seed, TwoOrMore
 from nas.system.config import OF_TEST
+from search_spaces.ranges import Count, CountOrZero, Range, Seed, TwoOrMore
 
 Side = Annotated[int, Range(least=48, most=8_192)]
 

@@ -11,8 +11,8 @@ from nas.data.images import Files
 from nas.data.sets.folders import check_there, inner
 from nas.data.sets.lists import check_listed, parsed_lines
 from nas.data.source import DataSource
-from nas.ranges import Count, Seed
 from nas.system.config import OF_TEST
+from search_spaces.ranges import Count, Seed
 
 SIZES = (800, 1600, 2400)
 TRAIN = "train_test_split/train_list.txt"

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from nas.data.synthetic.source import Synthetic
 from nas.data.synthetic.vehicle_scene import VehicleCamera
-from nas.ranges import Pixels
+from search_spaces.ranges import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from PIL import Image
 from nas.data.base import ReIDData, Split
 from nas.data.source import DataSource
 from nas.data.synthetic.camera import Camera
-from nas.ranges import Count, Pixels, Seed, TwoOrMore
 from nas.system.config import OF_TEST
+from search_spaces.ranges import Count, Pixels, Seed, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nas.ranges import Count, CountOrZero, Positive
 from nas.strategies.nni.install import MultiTrial, OneShot
 from nas.training.optimisers import SGD, Adam, CosineLR, Optimiser
+from search_spaces.ranges import Count, CountOrZero, Positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nas.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
 from nas.tasks.base import ONLY_SHOWN
+from search_spaces.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,16 @@ from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scene_splits import HeldOutScenes, by_frame, findable, queries_among
 from nas.data.scenes import SceneData, SceneSource, SearchQueries
 from nas.data.sets.street import Street
+from nas.models.network import Network
 from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
 from nas.tasks.person_search.deployed import Deployed
 from nas.tasks.person_search.feed import MULTIPLE, SceneBatch, SceneBatches, cached
 from nas.tasks.person_search.found import find
 from nas.tasks.person_search.settings import SearchEvaluation
+from nas.tasks.person_search.teacher import check_has_teacher, check_teacher
 from nas.training.stage import Stage
 from students.scenes import Scenes
+from students.space import StudentModule
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +52,7 @@ class PersonSearchTask:
                     f"{type(value).__name__}: take a recipe of person search, such as street_demo"
                 )
         self.check_evaluation(data, recipe.evaluation)
+        check_has_teacher(recipe)
         for how in [*trainings, *([recipe.search] if recipe.strategy else [])]:
             if not isinstance(how.sampling, Shuffled) or not isinstance(how.augment, SceneAugment):
                 raise ValueError(
@@ -68,6 +72,9 @@ class PersonSearchTask:
                 f"{data.name} has no cameras, so the frames of the query's own camera cannot be left out: "
                 "use --evaluation.same-camera keep, or give the frames cameras"
             )
+
+    def check_teacher(self, teacher: Network, what: str, student: StudentModule, maps: Sequence[str]) -> None:
+        check_teacher(teacher, what, student, maps)
 
     def train_part(self, data: SceneData, recipe: TaskRecipe) -> Frames:
         return Frames(cache=cached(data.train, recipe.images), problem="the training part has no queries")

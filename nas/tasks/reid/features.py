@@ -114,13 +114,15 @@ def extract(
     net: gives a `ReIDOutput`, or the features `[B, D]` themselves. progress: show a bar on a terminal.
     """
     of_query, of_gallery = (
-        _features(net, cache, stage, how, f"{name} features" if progress else "")
+        features_of(net, cache, stage, how, f"{name} features" if progress else "")
         for name, cache in (("query", query), ("gallery", gallery))
     )
     return Features.of(of_query, of_gallery, query.split, gallery.split)
 
 
-def _features(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title: str) -> Tensor:
+def features_of(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title: str) -> Tensor:
+    """The retrieval features (float32, on the stage's device) of images, in their order. `title`: of a bar that is
+    shown on a terminal."""
     training, parts = net.training, []
     net.eval()
     starts = range(0, len(cache), how.batch_size)

@@ -15,7 +15,6 @@ from nas.data.source import DataSource
 from nas.models.library import classifier_features
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet
-from nas.ranges import Name, Ranged
 from nas.system.files import digest
 from nas.system.weights import load_weights
 from nas.tasks import task_of
@@ -27,6 +26,7 @@ from nas.tasks.reid.pictures import draw_plots
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.stage import Stage
+from search_spaces.ranges import Name, Ranged
 
 
 @dataclass(frozen=True, kw_only=True)

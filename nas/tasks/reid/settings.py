@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nas.metrics.rerank import Rerank
-from nas.ranges import Count, CountOrZero, Identity, Ranged
 from nas.tasks.base import ADDS, ONLY_SHOWN
+from search_spaces.ranges import Count, CountOrZero, Identity, Ranged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def test_mistakes_are_named(refused, tmp_path):
     assert f"{tmp_path} is not a run" in refused(tmp_path)
     assert "no.json does not exist" in refused(tmp_path / "no.json")
     assert "leave it out" in refused("osnet", "--student", "osnet")
-    assert "--num-ids must be 0" in refused("osnet", "--num-ids", "-1")
+    assert "--num-ids must be at least 0, not -1" in refused("osnet", "--num-ids", "-1")
     write_json(tmp_path / "found.json", searched("mobilenet_v2")[0].to_dict())
     file = tmp_path / "found.json"
     assert "no student 'mobilenet'; did you mean 'mobilenet_v2'" in refused(file, "--student", "mobilenet")

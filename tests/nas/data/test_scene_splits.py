@@ -66,9 +66,3 @@ def test_the_seed_decides_which():
 def test_too_small_a_share_says_what_can_be_held_out(share: float):
     with pytest.raises(ValueError, match=r"of its training identities are .* can be looked .* change --held-out"):
         held_out(STREET.load(), share, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_the_share_is_one(share: float):
-    with pytest.raises(ValueError, match=r"must be in \(0, 1\)"):
-        HeldOutScenes(source=STREET, share=share)

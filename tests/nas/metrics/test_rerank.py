@@ -149,15 +149,6 @@ def test_rankings_follow_the_reranked_distances_of_the_whole_gallery(distance):
     assert found.summary()["rerank"] == {"k1": 8, "k2": 4, "lambda_value": 0.3}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [({"k1": 0}, "k1 must be 1"), ({"k2": 0}, "k2 must be 1"), ({"lambda_value": 1.5}, "lambda_value must be in 0")],
-)
-def test_parameters_out_of_range_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        Rerank(**wrong)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_reranking_on_a_gpu_is_reranking_on_a_cpu():
     query, gallery = tied_features(0, 20, 90)

@@ -182,10 +182,6 @@ class TestLoad:
         with pytest.raises(ValueError, match=f"query needs a known camera.*{data.query.images.name(1)}"):
             Pedestrians().load()
 
-    def test_label_noise_is_a_share(self):
-        with pytest.raises(ValueError, match=r"share in \[0, 1\), not 1"):
-            Pedestrians(label_noise=1)
-
     def test_joined_images_come_one_source_after_the_other(self, tree: Tree):
         data: ReIDData = DukeMTMC(root=tree("dukemtmc")).load()
         both = data.query.joined(data.gallery)

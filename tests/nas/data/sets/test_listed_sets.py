@@ -210,12 +210,3 @@ class TestVehicleID:
     def test_test_size_names_the_list(self, tree: Tree):
         with pytest.raises(ValueError, match='"test_list_1600.txt" is missing: .*contains test_list_800.txt'):
             self.source(tree, test_size=1600).load()
-
-    @pytest.mark.parametrize(("fields", "problem"), [
-        ({"test_size": 900}, "one of 800, 1600, 2400, not 900"), ({"repeats": 0}, "repeats >= 1 .*, not 0 and 0"),
-        ({"seed": -1}, "seed >= 0, not 10 and -1"),
-        ({"single": "train"}, "gallery or query, not 'train'"), ({"label_noise": 2}, "label_noise"),
-    ])  # fmt: skip
-    def test_wrong_fields_are_errors(self, fields: dict, problem: str):
-        with pytest.raises(ValueError, match=problem):
-            VehicleID(root=Path("anywhere"), **fields)

@@ -433,11 +433,11 @@ def test_what_a_controller_needs_is_said(monkeypatch, strategy):
     [
         (NNIOneShot, {"algorithm": "darts"}, "one of DARTS, "),
         (NNIOneShot, {"epochs": 0}, "epochs must be at least 1"),
-        (NNIOneShot, {"warmup_epochs": 200}, "less than"),
+        (NNIOneShot, {"warmup_epochs": 200}, "must be below epochs, 200"),
         (NNIOneShot, {"num_candidates": 0}, "at least 1"),
         (NNIMultiTrial, {"algorithm": "DARTS"}, "one of Random, "),
         (NNIMultiTrial, {"trials": 0}, "at least 1"),
-        (NNIMultiTrial, {"sample": 30}, "from 1 to population"),
+        (NNIMultiTrial, {"sample": 30}, "must be at most the population, 20"),
     ],
 )
 def test_wrong_settings_are_named(kind, wrong, named):

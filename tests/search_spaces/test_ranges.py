@@ -21,10 +21,10 @@ from nas.bench import BENCHES
 from nas.cli.arguments import parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
-from nas.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, encode
 from runs.recipes.demo import toy
+from search_spaces.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
 
 OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
 NUMBERS = (int, float)
