@@ -58,8 +58,8 @@ def test_the_students_table_is_the_teachers_to_the_bit(folder):
 
 def test_a_fixed_table_costs_nothing(folder):
     rows = {row["role"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
-    for cost in ("multiply_adds", "parameters"):
-        assert rows["student"][cost] == rows["baseline"][cost]
+    for key in ("multiply_adds", "parameters"):
+        assert rows["student"][key] == rows["baseline"][key]
 
 
 def test_pictures_are_frames(folder):
