@@ -195,11 +195,19 @@ def _as_json(subject: Subject, counted: Mapping[str, Cost]) -> dict[str, Any]:
     }
 
 
+def _regions(subject: Subject) -> str:
+    """How many regions of an image the count is of; empty where a network looks at none."""
+    proposals = getattr(subject.space, "proposals", None)
+    return f", {proposals.num_kept_at_test} regions of each" if proposals else ""
+
+
 def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> None:
     feature = counted[subject.part]
     which = f"architecture {subject.architecture.hash}" if subject.architecture else "as published"
     console.print(
-        f"{subject.space.title}, {which}, images {feature.height}x{feature.width}", highlight=False, markup=False
+        f"{subject.space.title}, {which}, images {feature.height}x{feature.width}{_regions(subject)}",
+        highlight=False,
+        markup=False,
     )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
     console.print(as_rich(Table(("part", "parameters", "MACs"), tuple(rows))))

@@ -47,7 +47,10 @@ class TuneOptions(Options):
 
     parameters: Annotated[
         Name,
-        tyro.conf.arg(help="what is tuned: fast_reid, vrkd, distillation, architecture, joint, or several joined by +"),
+        tyro.conf.arg(
+            help="what is tuned: fast_reid, vrkd, oim_weight, kd_det, distillation, architecture, joint, or several "
+            "joined by +"
+        ),
     ] = "distillation"
     sampler: Annotated[
         Literal["grid", "tpe", "nsga2"],

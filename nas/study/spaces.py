@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import reduce
 from itertools import product
 from typing import Any, Protocol, cast
@@ -76,6 +76,12 @@ SPACES: dict[str, dict[str, Parameter]] = {
         "temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)),
         "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0)),
     },
+    "oim_weight": {"loss.weight": Among((0.1, 0.3, 0.6, 1.0))},
+    "kd_det": {
+        "temperature": Among((1.0, 5.0, 10.0)),
+        "loss.detector.mu": Among((0.25, 0.5, 0.75)),
+        "loss.detector.gamma": Among((0.0, 0.5, 1.0)),
+    },
     "distillation": DISTILLATION,
     "architecture": {"architecture": Open()},
     "joint": DISTILLATION | {"architecture": Open()},
@@ -83,7 +89,11 @@ SPACES: dict[str, dict[str, Parameter]] = {
 """By name, what is asked. A parameter is called as the field of the recipe that it sets, but for `temperature` (T, at
 first), `schedule` and `temperature_end` (not asked for a constant one), which make `loss.temperature`, and for
 `architecture`. `fast_reid` is the grid of its Table 2. `vrkd` stands for its Figure 6, around the paper's T = 2 and
-lambda = 1: the paper's text does not say which values the figure has."""
+lambda = 1: the paper's text does not say which values the figure has. `oim_weight` is Figure 1 of person search, and
+`kd_det` stands around its T = 10, mu = 0.5 and gamma = 0.5."""
+
+
+_GRIDS = [name for name, asked in SPACES.items() if all(isinstance(each, Among) for each in asked.values())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +140,7 @@ class Space:
         if endless := [key for key in self.parameters if key not in choices]:
             raise ValueError(
                 f"a grid needs values to choose among, and {', '.join(endless)} of the space "
-                f"{self.name!r} has none: take --sampler tpe, or one of the spaces fast_reid and vrkd"
+                f"{self.name!r} has none: take --sampler tpe, or one of the spaces {', '.join(_GRIDS)}"
             )
         return [dict(zip(choices, combination, strict=True)) for combination in product(*choices.values())]
 
@@ -199,7 +209,7 @@ def _field(recipe: Recipe, path: str) -> Any:
     """The value of a dotted field; None where there is none."""
     value: Any = recipe
     for name in _place(recipe, path).split("."):
-        if name not in (field.name for field in fields(value)):
+        if not is_dataclass(value) or name not in (field.name for field in fields(value)):
             return None
         value = getattr(value, name)
     return value

@@ -11,6 +11,7 @@ from nas.cli.arguments import parse_recipe_args
 from nas.losses.hints import HintLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
+from nas.losses.oim import DetectorKD, OIMLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
 from nas.study.overrides import read_overrides, write_overrides
@@ -18,6 +19,7 @@ from nas.study.spaces import SPACES, Space
 from nas.system.config import apply_overrides, decode
 from runs.recipes.fast_reid import fast_reid
 from runs.recipes.kdas import auto_reid
+from runs.recipes.person_search import toy_street
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from students.reid import ReID
@@ -55,6 +57,23 @@ def test_the_papers_grid():
     assert recipe.loss.temperature == Constant(value=grid[7]["temperature"])
     assert recipe.loss.alpha == grid[7]["loss.alpha"]
     assert replace(recipe, loss=RECIPE.loss) == RECIPE
+
+
+def test_the_weight_of_identities_and_what_a_detector_teaches():
+    recipe = toy_street()
+    assert [point["loss.weight"] for point in Space.named("oim_weight", recipe).grid()] == [0.1, 0.3, 0.6, 1.0]
+    found, trial = proposal("oim_weight", recipe)
+    assert apply_overrides(recipe, found.overrides).loss == replace(recipe.loss, weight=trial.params["loss.weight"])
+    with pytest.raises(ValueError, match=r"the space 'kd_det' sets loss\.detector\.mu, which the recipe does not have"):
+        Space.named("kd_det", recipe)
+    recipe = replace(recipe, loss=OIMLoss(detector=DetectorKD()))
+    found, trial = proposal("kd_det", recipe)
+    loss = apply_overrides(recipe, found.overrides).loss
+    assert (loss.detector.mu, loss.detector.gamma) == (
+        trial.params["loss.detector.mu"],
+        trial.params["loss.detector.gamma"],
+    )
+    assert loss.temperature == Constant(value=trial.params["temperature"])
 
 
 def test_of_a_loss_around_another_the_inner_one_is_tuned():

@@ -25,6 +25,8 @@ from nas.training.machine import Machine
 from nas.training.stage import Stage
 from nas.training.train import train
 from runs.recipes.person_search import toy_street
+from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.cost.counting import cost
 from students.scenes import Scenes
 from teachers.teacher import Teacher
 
@@ -56,8 +58,8 @@ def test_the_students_table_is_the_teachers_to_the_bit(folder):
 
 def test_a_fixed_table_costs_nothing(folder):
     rows = {row["role"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
-    for cost in ("multiply_adds", "parameters"):
-        assert rows["student"][cost] == rows["baseline"][cost]
+    for key in ("multiply_adds", "parameters"):
+        assert rows["student"][key] == rows["baseline"][key]
 
 
 def test_pictures_are_frames(folder):
@@ -97,6 +99,17 @@ def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(fo
     assert main(["evaluate", str(folder), *rules, "--out", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["same_camera"] == "remove"
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["00.png"] and not (tmp_path / "plots").exists()
+
+
+@pytest.mark.parametrize("architecture", ["as published", "another"])
+def test_the_price_of_candidates_is_that_at_their_own_input_in_the_head_too(architecture):
+    space = toy_street().space.with_ids(3)
+    prices = MultiplyAdds.counted(space, 64, 96)
+    chosen = space.published()
+    if architecture == "another":
+        chosen = replace(chosen, decisions={**chosen.decisions, "backbone.layer4.0": "bottleneck5"})
+    student = PersonSearchTask().deployed(space.student(chosen))
+    assert prices.predicted(chosen) == prices.real(chosen) == cost(student, 64, 96).multiply_adds
 
 
 class TestExport:
