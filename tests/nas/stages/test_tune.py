@@ -274,7 +274,8 @@ def test_a_result_waits_for_a_database_that_is_away(tmp_path, monkeypatch):
 
     monkeypatch.setattr(study.study, "tell", away)
     monkeypatch.setattr("nas.study.storage.time.sleep", lambda _: None)
-    study.work(made_up(by_alpha))
+    with pytest.warns(UserWarning, match="storage is away"):
+        study.work(made_up(by_alpha))
     assert study.queue.num_open == 0 and next(answers, None) is None
 
 
