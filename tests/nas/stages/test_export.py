@@ -134,7 +134,9 @@ class TestCommand:
     def test_for_people(self, run, capfd):
         assert self.nas("export", run.folder) == 0
         out = capfd.readouterr().out
-        assert f"opset {OPSET}" in out and f"onnx network: {run.folder}/student.onnx" in out and "of the network's" in out
+        assert (
+            f"opset {OPSET}" in out and f"onnx network: {run.folder}/student.onnx" in out and "of the network's" in out
+        )
 
     def test_a_file_that_is_there_is_kept(self, run, capfd):
         (run.folder / "student.onnx").write_bytes(b"mine")
