@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -18,6 +19,10 @@ from search_spaces.ranges import WORDS, OutOfRange, placed
 
 OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""
+EDGES = re.compile(r"^[│|] ?| ?[│|]\s*$")
+RULE = re.compile(r"[─-]*")
+HELP = re.compile(r"\s*For full helptext, run (.*?) --help")
+"""How tyro's boxes are drawn, and end."""
 READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, Path: Path}
 
 
@@ -30,8 +35,17 @@ def parse(kind: Any, arguments: Sequence[str], **how: Any) -> Any:
             return tyro.cli(kind, args=arguments, registry=_registry(), **how)
     except SystemExit as stop:
         _raise_refusal(stop)
+        if stop.code:
+            raise ValueError(in_one_line(said.getvalue())) from None
         print(said.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def in_one_line(box: str) -> str:
+    """What tyro says in a box of several lines."""
+    lines = [EDGES.sub("", line).strip() for line in box.splitlines()[1:-1]]
+    text = " ".join(line for line in lines if not RULE.fullmatch(line))
+    return HELP.sub(r"; `\1 --help` lists what there is", text).replace(".; ", "; ")
 
 
 @contextmanager

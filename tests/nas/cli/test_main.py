@@ -362,3 +362,18 @@ def test_a_reader_that_goes_is_no_error():
         command = [sys.executable, "-m", "nas.cli", "recipes"]
         ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.stderr == "" and ended.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cost", "toy", "--nothing", "1"), "Unrecognized options: --nothing, 1; `nas cost toy --help` lists"),
+        (("run", "toy", "--ap", "foo"), "invalid choice 'foo' for argument '--evaluation.ap'. Expected one of"),
+        (("run", "toy", "--seed"), "Missing value for argument '--seed'"),
+        (("run", "toy", "--retrain.epoch", "3"), "Perhaps you meant: --retrain.epochs INT"),
+    ],
+)
+def test_what_a_command_does_not_take_is_one_line(capfd, words, said):
+    assert main([*words]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("nas: ") and said in err and err.count("\n") == 1
