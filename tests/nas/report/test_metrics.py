@@ -18,7 +18,6 @@ def test_what_was_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"rows": [ROW | {key: None}]} for key in ("name", "role", "queries", "mAP")),
         *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True)),
         *({"rows": [ROW | {"role": value}]} for value in (3, ["student"])),
         *({"data": ["a"]}, {"rows": [3]}, {"cmc": [1]}, {"protocol": "x"}, {"format": 2}),

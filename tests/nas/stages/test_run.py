@@ -286,7 +286,7 @@ class TestTeacher:
         said = capfd.readouterr().err
         assert {
             "order": "identity number 1 is 2, that of Pedestrians is 1",
-            "number": "the teacher knows 5 identities, Pedestrians has 6",
+            "number": "teacher.safetensors knows 5 identities, Pedestrians has 6",
         }[kind] in said
         assert not (tmp_path / "run" / "architecture.json").exists()
 

@@ -190,7 +190,11 @@ class TestFiles:
 
 
 def test_every_spaces_parameters_are_asked_of_some_recipe():
-    recipes = {"vrkd": replace(RECIPE, loss=VRKDLoss())}
+    recipes = {
+        "vrkd": replace(RECIPE, loss=VRKDLoss()),
+        "oim_weight": replace(RECIPE, loss=OIMLoss()),
+        "kd_det": replace(RECIPE, loss=OIMLoss(detector=DetectorKD())),
+    }
     for name in SPACES:
         found, _ = proposal(name, recipes.get(name, RECIPE))
         assert found.overrides or found.architecture

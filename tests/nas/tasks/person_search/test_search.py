@@ -27,11 +27,11 @@ CELLS = Cells(channels=4, cells=3, reductions=(2,))
 BRIEF = {"epochs": 1}
 slow = pytest.mark.slow
 PAIRS = [
-    pytest.param(CELLS, {}, DARTS(**BRIEF), id="cells, darts"),
+    pytest.param(CELLS, {}, DARTS(**BRIEF), id="cells, darts", marks=slow),
     pytest.param(CELLS, {}, DARTS(order=2, **BRIEF), id="cells, darts of second order", marks=slow),
     pytest.param(CELLS, {}, replace(STRATEGIES["gdas"], **BRIEF), id="cells, gdas", marks=slow),
     pytest.param(ResNet(depth=18, width=0.0625), {}, DARTS(**BRIEF), id="resnet, darts", marks=slow),
-    pytest.param(ResNet(depth=18, width=0.0625), {}, DARTS(order=2, **BRIEF), id="resnet, second order"),
+    pytest.param(ResNet(depth=18, width=0.0625), {}, DARTS(order=2, **BRIEF), id="resnet, second order", marks=slow),
     pytest.param(MobileNetV2(width=0.1), {}, replace(STRATEGIES["gdas"], **BRIEF), id="mobilenet, gdas", marks=slow),
     pytest.param(MobileNetV2(width=0.1), {}, "evolution", id="mobilenet, evolution", marks=slow),
     pytest.param(ShuffleNetV2(), {}, DARTS(**BRIEF), id="shufflenet, darts", marks=slow),
