@@ -19,6 +19,7 @@ WHAT = {
     "features": "saved features",
     "queries": "query tables",
     "strips": "ranked strips",
+    "sheets": "detection sheets",
     "plots": "plotted results",
     "metrics.json": "measured numbers",
     "trials.csv": "trial table",
