@@ -149,8 +149,8 @@ def _take_over(run: Run, named: Sequence[str]) -> None:
     ours = {stage: config for stage, config in new["stages"].items() if stage in named or stage not in old["stages"]}
     write_json(again / "config.json", {**new, "stages": old["stages"] | ours})
     for path in again.iterdir():
-        held = run.folder / path.name
-        if path.is_file() and held.exists() and path.samefile(held):
+        place = run.folder / path.name
+        if path.is_file() and place.exists() and path.samefile(place):
             path.unlink()
     hand_over(again, run.folder, _places(named), gate="metrics.json")
 

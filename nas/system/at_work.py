@@ -12,7 +12,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from nas.errors import noted_command
-from nas.system.locks import try_lock, warn_of_no_locks
+from nas.system.locks import open_lock, try_lock, warn_of_no_locks
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 """What launchers of data-parallel processes set: all but the first of these share its work."""
@@ -34,28 +34,19 @@ class AtWork:
             return
         self._made = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        while self._file is None:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-            try:
-                if not try_lock(file, shared):
-                    if self.path.resolve() not in HELD:
-                        raise ValueError(_holder(file, folder, what))
-                    return
-                if _is_at(self.path, file):  # else its last holder has removed it meanwhile
-                    _write_holder(file)
-                    self._file = file
-                    HELD[self.path.resolve()] = self
-            except OSError as error:
-                warn_of_no_locks(self.path, error)
-                return
-            finally:
-                if self._file is None:
-                    os.close(file)
-
-    def share(self) -> None:
-        """Lets others do the same from now on."""
-        if self._file is not None:
-            try_lock(self._file, shared=True)
+        file, is_locked = open_lock(self.path, shared)
+        try:
+            if is_locked:
+                _write_holder(file)
+                self._file = file
+                HELD[self.path.resolve()] = self
+            elif is_locked is False and self.path.resolve() not in HELD:
+                raise ValueError(_holder(file, folder, what))
+        except OSError as error:
+            warn_of_no_locks(self.path, error)
+        finally:
+            if self._file is None:
+                os.close(file)
 
     def release(self) -> None:
         if self._file is not None:
@@ -95,10 +86,3 @@ def _write_holder(file: int) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": noted_command(), "since": since}
     os.ftruncate(file, 0)
     os.write(file, json.dumps(holder).encode())
-
-
-def _is_at(path: Path, file: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False

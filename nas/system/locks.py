@@ -24,17 +24,17 @@ def check_can_share() -> None:
         raise ValueError(f"{NO_LOCKS}, which several workers need: leave --workers out, or use Linux, macOS or WSL")
 
 
-def try_lock(file: int, shared: bool = False) -> bool:
-    """Locks an open file until it is closed; False when another has it. Several may have a `shared` lock.
+def try_lock(file: int, shared: bool = False, wait: bool = False) -> bool:
+    """Locks an open file until it is closed; False when another has it, unless this is to `wait`.
 
-    Raises OSError where the system, or the file system, has no locks.
+    Several may have a `shared` lock. Raises OSError where the system, or the file system, has no locks.
     """
     if fcntl is None:
         raise OSError(errno.ENOSYS, NO_LOCKS)
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
-        if error.errno in TAKEN:
+        if error.errno in TAKEN and not wait:
             return False
         raise
     return True
@@ -43,10 +43,24 @@ def try_lock(file: int, shared: bool = False) -> bool:
 def wait_for_lock(file: int, path: Path) -> None:
     """Locks an open file until it is closed, as soon as no other has it. Where that cannot be, a warning says so."""
     try:
-        if not try_lock(file):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        try_lock(file, wait=True)
     except OSError as error:
         warn_of_no_locks(path, error)
+
+
+def open_lock(path: Path, shared: bool = False, wait: bool = False) -> tuple[int, bool | None]:
+    """The file `path`, open, and whether it is locked until it is closed; None where there are no locks, as a warning
+    says. One who holds it alone may remove it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            is_locked = try_lock(file, shared, wait)
+        except OSError as error:
+            warn_of_no_locks(path, error)
+            return file, None
+        if not is_locked or _is_at(path, file):
+            return file, is_locked
+        os.close(file)  # its last holder has removed it meanwhile
 
 
 @contextmanager
@@ -66,27 +80,12 @@ def held(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
     where there are no locks, a warning says so.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            taken = try_lock(file, shared)
-            if not taken and wait:
-                fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-                taken = True
-        except OSError as error:
-            warn_of_no_locks(path, error)
-            break
-        if not taken:
-            os.close(file)
-            yield False
-            return
-        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-            break
-        os.close(file)  # its last holder removed it meanwhile
+    file, is_locked = open_lock(path, shared, wait)
+    taken = is_locked is not False
     try:
-        yield True
+        yield taken
     finally:
-        if not shared:
+        if taken and not shared:
             path.unlink(missing_ok=True)
         os.close(file)
 
@@ -96,3 +95,10 @@ def warn_of_no_locks(path: Path, error: OSError) -> None:
         f"{path} cannot be locked ({error.strerror or error}): let no other command work in {path.parent} meanwhile",
         stacklevel=3,
     )
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -65,11 +65,10 @@ def test_several_share_what_is_shared(tmp_path, other):
         AtWork(tmp_path, "evaluate")
 
 
-def test_who_is_at_work_may_begin_again_or_let_others_share(tmp_path):
-    with AtWork(tmp_path, "search") as held:
+def test_who_is_at_work_may_begin_again(tmp_path):
+    with AtWork(tmp_path, "search"):
         with AtWork(tmp_path, "search"):
             pass
-        held.share()
         with AtWork(tmp_path, "search", shared=True):
             pass
     assert not list(tmp_path.iterdir())
