@@ -7,12 +7,12 @@ student alone: nothing is searched, and no baseline is trained.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, Protocol
 
 from optuna import Study, Trial
@@ -30,6 +30,7 @@ from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
 from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
+from nas.system.background import in_background
 from nas.system.config import apply_overrides, portable
 from nas.system.locks import locked
 from nas.training.stage import Stage
@@ -134,20 +135,15 @@ class Tuner:
     @contextmanager
     def telling(self) -> Iterator[None]:
         """While inside, each trial that ends is said in a line, whoever worked at it."""
-        progress, over = TrialProgress(self.study, len(self.queue.places), self.place.folder), threading.Event()
+        progress = TrialProgress(self.study, len(self.queue.places), self.place.folder)
 
-        def watch() -> None:
+        def watch(over: Event) -> None:
             while not over.wait(TELL_S):
                 with suppress(*UNREACHABLE):  # who works at the trials will say so
                     progress.tell()
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with in_background(watch):
             yield
-        finally:
-            over.set()
-            thread.join()
         with self._reached():
             progress.tell()
 

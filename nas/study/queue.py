@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import reduce
 from itertools import count
+from threading import Event
 from typing import Any
 
 from optuna import Study, Trial
@@ -23,6 +23,8 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+
+from nas.system.background import in_background
 
 LIVE = (TrialState.WAITING, TrialState.RUNNING)
 MOST_LOST = 4
@@ -91,22 +93,16 @@ class Queue:
     @contextmanager
     def heartbeat(self, trial: Trial) -> Iterator[None]:
         """Shows signs of life of `trial` from a thread of its own, whether or not the storage is there to see them."""
-        over = threading.Event()
 
-        def beat() -> None:
+        def beat(over: Event) -> None:
             for number in count():
                 with suppress(OptunaError, SQLAlchemyError):
                     trial.set_user_attr("beat", number)
                 if over.wait(self.grace_s / BEATS):
                     return
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
+        with in_background(beat):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def _is_needed(self, trial: FrozenTrial) -> bool:
         """Whether no earlier trial of its place is live or has ended; who enqueues by hand has no place."""
