@@ -19,7 +19,7 @@ import teachers
 from nas.system.config import decode, encode, import_all
 from nas.system.files import blamed_on, check_format
 from nas.system.version1 import with_todays_names
-from nas.system.weights import check_fits, load_into, load_weights, save_weights
+from nas.system.weights import check_fits, load_fitting, load_weights, save_weights
 from search_spaces.architecture import Architecture
 from students.reid import ReIDNet
 from students.space import StudentModule, StudentSpace
@@ -79,7 +79,7 @@ class Network:
             identities = decode(metadata["identities"], tuple[int, ...], f"identities in the header of {path}")
         check_claim(space, architecture, tensors, str(path))
         net = space.student(architecture)
-        load_into(net, tensors, str(path))
+        load_fitting(net, tensors)
         return cls(net.eval(), space, architecture, identities)
 
     @property

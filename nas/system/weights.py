@@ -179,7 +179,12 @@ def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], wh
 
 def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Loads `tensors` into `net` strictly. Raises ValueError as `check_fits` does."""
-    expected = net.state_dict()
-    check_fits(expected, tensors, what)
-    expected.update(tensors)  # which keeps the versions of the modules' formats: a plain mapping has none
-    net.load_state_dict(expected)
+    check_fits(net.state_dict(), tensors, what)
+    load_fitting(net, tensors)
+
+
+def load_fitting(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads `tensors` that `check_fits` has let through."""
+    state = net.state_dict()
+    state.update(tensors)  # which keeps the versions of the modules' formats: a plain mapping has none
+    net.load_state_dict(state)
