@@ -104,8 +104,9 @@ class Recipe(Ranged):
         losses = [loss for loss in (self.loss, self.search.alpha_loss) if loss]
         return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
 
-    def load(self) -> Any:
-        """The data set, fit for every stage. Raises ValueError saying what one of them would lack."""
+    def load(self, to_train: bool = True) -> Any:
+        """The data set, fit for every stage. Raises ValueError saying what one of them would lack; of memory only where
+        something is `to_train`."""
         for _, space, loss, *_ in self._trained():
             check_task(f"the network {space.title}", space.task, self.data.task)
             check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
@@ -119,7 +120,8 @@ class Recipe(Ranged):
         for what, space, loss, how, num_epochs in self._trained():
             with torch.device("meta"):
                 net = space.with_ids(len(data.identities)).student()
-            check_memory(what, net, how.sampling.batch_size, *image_size(self.task, self), self.machine)
+            if to_train:
+                check_memory(what, net, how.sampling.batch_size, *image_size(self.task, self), self.machine)
             loss.check(space, num_epochs)
         if self.strategy and self.search.alpha_loss:
             self.search.alpha_loss.at(0, self.strategy.epochs)

@@ -33,7 +33,7 @@ def evaluate(
     networks are measured instead. Raises ValueError as `check_results` does.
     """
     networks, recipe = trained(trained_in or run), run.recipe
-    data, folder = recipe.load(), out or run.folder
+    data, folder = recipe.load(to_train=False), out or run.folder
     further = check_rules(run, overwrite, out)
     run.note_recipe()
 

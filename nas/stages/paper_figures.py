@@ -79,7 +79,7 @@ def augmented_tsne(results: Results, folder: Path) -> dict[str, Figure]:
 
 
 def _plane(run: Run) -> Figure:
-    gallery = run.recipe.load().gallery
+    gallery = run.recipe.load(to_train=False).gallery
     generator = np.random.default_rng(run.recipe.seed)
     known = np.unique(gallery.ids[gallery.ids > 0])
     chosen = generator.choice(known, min(NUM_IDENTITIES, len(known)), replace=False)

@@ -237,6 +237,11 @@ class TestRuns:
         out = capfd.readouterr().out
         assert "mAP" in out and "student (Plainer" in out and str(finished) in out
 
+    def test_a_machine_that_is_too_small_to_train_measures(self, finished, fails, monkeypatch):
+        monkeypatch.setattr("nas.training.memory.spare_bytes", lambda: 1000)
+        assert "needs at least" in fails("retrain", finished, "--machine.device", "cpu")
+        assert nas("evaluate", finished, "--machine.device", "cpu") == 0
+
     def test_a_space_of_ones_own_is_searched_and_found_again(self, finished):
         config = json.loads((finished / "config.json").read_text())
         assert config["config"]["space"]["backbone"] == {"kind": "Plainer", "channels": 2}
