@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pkgutil import resolve_name
 
 from nas.cli.commands import COMMANDS
@@ -38,6 +37,8 @@ def _main(arguments: list[str]) -> int:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # which every command would wait for
+
     try:
         return version(PACKAGE)
     except PackageNotFoundError:

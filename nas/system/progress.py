@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,8 +33,11 @@ def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:
     """
     if shown:
         print(line, file=sys.stderr, flush=True)
-    if folder is not None and parent_process() is None:
-        _write(line, folder / LOG)
+    if folder is not None:
+        from multiprocessing import parent_process  # which every command would wait for
+
+        if parent_process() is None:
+            _write(line, folder / LOG)
 
 
 @contextmanager
