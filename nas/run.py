@@ -74,10 +74,8 @@ class Run:
         self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
         at_work = AtWork(self.folder, stage, shared)
         self.check(stage)
-        fields = [getattr(self.recipe, field) for field in DECIDES[stage]]
-        restart = self.restart([stage])
-        decided = fingerprint(*fields, *decides)
-        begun = Stage(self.folder, stage, decided, self.recipe.machine, restart=restart, at_work=at_work)
+        key, restart = decided(self.recipe, stage, *decides), self.restart([stage])
+        begun = Stage(self.folder, stage, key, self.recipe.machine, restart=restart, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
         if (self.folder / RESULTS[stage]).exists():
@@ -181,6 +179,11 @@ class Run:
             return self.recipe
         with blamed_on(path):
             return apply_overrides(self.recipe, read_object(path).get("changes", {}))
+
+
+def decided(recipe: Recipe, stage: str, *beside: object) -> str:
+    """Stands for all that a stage's result depends on: fields of the recipe, and what is `beside` them."""
+    return fingerprint(*(getattr(recipe, field) for field in DECIDES[stage]), *beside)
 
 
 def read_architecture(path: Path) -> Architecture:

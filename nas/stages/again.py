@@ -15,9 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from nas.errors import near_misses
-from nas.run import DECIDES, RESULTS, Run
+from nas.run import RESULTS, Run, decided
 from nas.stages.search_result import FOUND
-from nas.system.config import fingerprint
 from nas.system.files import digest, read_object, write_json
 from nas.system.handover import finish_handover, hand_over
 from nas.system.locks import held
@@ -108,7 +107,7 @@ def _wanted(run: Run, named: Sequence[str]) -> dict[str, Any]:
     """What makes two attempts the same: the stages, what decides them, and the results that are kept."""
     kept = [run.folder / result for stage, result in RESULTS.items() if stage not in named]
     results = {path.name: digest(path) for path in kept if path.exists()}
-    return {stage: [fingerprint(*(getattr(run.recipe, field) for field in DECIDES[stage])), results] for stage in named}
+    return {stage: [decided(run.recipe, stage), results] for stage in named}
 
 
 def _read_note(again: Path) -> dict[str, Any]:

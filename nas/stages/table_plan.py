@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.recipe import Recipe
-from nas.run import DECIDES, RESULTS
+from nas.run import DECIDES, RESULTS, decided
 from nas.study.published import Published
-from nas.system.config import fingerprint, training_key
+from nas.system.config import training_key
 from nas.system.run_config import read_config
 
 TRAINED = tuple(field.name for field in fields(Recipe) if field.name not in ("evaluation", "machine"))
@@ -98,7 +98,7 @@ def _teacher(training: Training, row: Published, rows: Sequence[Published], fold
 
 
 def _teacher_folder(recipe: Recipe) -> str:
-    return f"teacher-{fingerprint(*(getattr(recipe, name) for name in DECIDES['teach']))[:8]}"
+    return f"teacher-{decided(recipe, 'teach')[:8]}"
 
 
 def _held_teacher(folder: Path) -> str:
