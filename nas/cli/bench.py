@@ -7,11 +7,9 @@ import json
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
-from pathlib import Path
 from typing import Any
 
 from nas.bench import BENCHES
-from nas.cli.arguments import pop_options
 from nas.cli.files import Files, say
 from nas.cli.parse import by_flag, parse
 from nas.errors import near_misses
@@ -24,14 +22,14 @@ def main(arguments: list[str]) -> int:
     what, *rest = arguments or [""]
     if what not in BENCHES:
         raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
-    as_json, out = "--json" in rest, _out(what, rest)
-    files = out and Files(out)
+    as_json = "--json" in rest
     given = parse(
         parameters(BENCHES[what]),
         [word for word in rest if word != "--json"],
         prog=f"nas bench {what}",
         description=inspect.getdoc(BENCHES[what]),
     )
+    files = Files(given.out) if getattr(given, "out", None) else None
     with by_flag():
         measured = BENCHES[what](**vars(given))
     if as_json:
@@ -62,9 +60,3 @@ def parameters(bench: Callable[..., Any]) -> type[Any]:
             for each in asked
         ],
     )
-
-
-def _out(what: str, arguments: list[str]) -> Path | None:
-    """The folder that the bench writes into; None for one that writes nothing."""
-    parameter = inspect.signature(BENCHES[what]).parameters.get("out")
-    return None if parameter is None else Path(pop_options(("--out",), arguments)[0].get("--out", parameter.default))
