@@ -53,6 +53,11 @@ OUT_OF_MEMORY = (
 )
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk has no room, or the user's share of it."""
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python, NumPy, or torch on a CPU or GPU could not have the memory it asked for."""
     said = str(error).lower()
@@ -182,7 +187,7 @@ def _say(line: str, behind: str = "") -> None:
 def _of_surroundings(error: OSError) -> str:
     """The line for what the system refused."""
     reason = error.strerror or first_line(error)
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+    if is_disk_full(error):
         reason = "the disk is full, or has no room for more files"
     names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     what = f"{names}: {reason}" if names else reason

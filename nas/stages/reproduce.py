@@ -57,11 +57,12 @@ def reproduce(
         for row in rows
     }
     done: dict[str, dict[str, Any]] = {}
+    said = notes(steps)
     for step in steps:
         metrics = _metrics(step, folder, overwrite, done)
         measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
         results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured})
-        _write(list(results.values()), notes(steps), folder)
+        _write(list(results.values()), said, folder)
     return list(results.values())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
 
-from nas.errors import SaveError
+from nas.errors import SaveError, is_disk_full
 from nas.system.locks import try_lock
 from nas.system.memory import spare_bytes
 
@@ -99,7 +98,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def _reason(error: OSError, temporary: Path | None) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return "the disk is full"
     elsewhere = error.filename and error.filename != str(temporary)
     return f"{error.strerror or error}{f' ({error.filename})' if elsewhere else ''}"
@@ -165,7 +164,7 @@ def parse_json(text: str | bytes, where: object) -> Any:
         )
     try:
         value = json.loads(text)
-        if HALF_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+        if HALF_CHARACTER.search(whole):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(f"{where} must not be nested more than {DEEPEST} levels deep") from None

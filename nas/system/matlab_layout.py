@@ -90,8 +90,8 @@ class Elements:
         return place
 
 
-def check_layout(content: bytes, names: Collection[str]) -> list[str]:
-    """Goes through the variables of these names. The names of all that are there.
+def check_layout(content: bytes, names: Collection[str]) -> None:
+    """Goes through the variables of these names.
 
     Raises ValueError where elements do not fit into each other, NotImplementedError for format 7.3, which is HDF5.
     """
@@ -99,20 +99,18 @@ def check_layout(content: bytes, names: Collection[str]) -> list[str]:
         raise NotImplementedError("format 7.3")
     if (order := ORDERS.get(content[HEADER - 4 : HEADER])) is None:
         raise ValueError("it does not begin as one of format 5 to 7.2")
-    found, place, outer = [], HEADER, Elements(content, order)
+    place, outer = HEADER, Elements(content, order)
     try:
         while place < len(content):
             kind, begin, end = outer.body(place)
             inner, start = outer, place
             if kind == COMPRESSED:
                 inner, start = Elements(zlib.decompressobj().decompress(content[begin:end], MOST_BYTES), order), 0
-            found.append(inner.name(start).decode("latin-1"))
-            if found[-1] in names:
+            if inner.name(start).decode("latin-1") in names:
                 inner.check(start)
             place = end
     except (struct.error, zlib.error, RecursionError) as error:
         raise ValueError(f"it is damaged or cut short: {error}") from error
-    return found
 
 
 def need(is_right: bool) -> None:

@@ -170,11 +170,15 @@ def check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], wh
                 f"{what}: {name!r} has shape {tuple(tensor.shape)}, the network's has {tuple(expected[name].shape)}"
             )
         is_real = tensor.is_floating_point() or not expected[name].is_floating_point()
-        is_plain = not (tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided)
-        if not (is_real and is_plain):
+        if not (is_real and is_plain(tensor)):
             raise ValueError(f"{what}: {name!r} must hold plain real numbers, not {tensor.dtype} ({tensor.layout})")
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             raise ValueError(f"{what}: {name!r} must hold finite numbers, and has NaN or infinity")
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether it holds an array of real numbers."""
+    return not (tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided)
 
 
 def load_into(net: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

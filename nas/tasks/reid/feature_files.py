@@ -15,7 +15,7 @@ from nas.errors import first_line, quoted
 from nas.system.files import not_a_file
 from nas.system.matlab import read_matlab
 from nas.system.memory import check_memory
-from nas.system.weights import load_state, load_weights
+from nas.system.weights import is_plain, load_state, load_weights
 
 FEATURE_FILES = (".npz", ".mat", ".pt", ".pth")
 """Endings of files that can hold nothing but features, beside `.safetensors`."""
@@ -78,7 +78,7 @@ def _tensor(value: Any, what: str) -> Tensor:
         value = torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="), copy=False)))
     if not isinstance(value, Tensor):
         raise ValueError(f"{what} must be an array, not a {type(value).__name__}")
-    if value.is_quantized or value.is_complex() or value.is_meta or value.layout != torch.strided:
+    if not is_plain(value):
         raise ValueError(f"{what} must hold plain real numbers, not {value.dtype} ({value.layout})")
     return value
 
