@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.recipe import Recipe, import_classes
 from nas.system.at_work import AtWork
@@ -12,6 +13,7 @@ from nas.system.config import apply_overrides, decode, differences, encode, fing
 from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
 from nas.system.handover import finish_handover
+from nas.system.plugins import load_packages, load_sources, sources
 from nas.system.run_config import FORMAT, read_config
 from nas.system.version1 import STAGES
 from nas.training.stage import Stage
@@ -57,10 +59,8 @@ class Run:
     @classmethod
     def open(cls, folder: Path) -> Run:
         """The run that an earlier command left in `folder`. Raises ValueError when there is none."""
-        import_classes()
         finish_handover(folder)
-        upgrade(folder)
-        data = read_config(folder)
+        data = _held(folder)
         with blamed_on(folder / "config.json"):
             return cls(folder, data["recipe"], decode(data["config"], Recipe))
 
@@ -88,9 +88,7 @@ class Run:
         command asks for all of its stages before the first one writes. `beside`: those that start again anyway."""
         if not (self.folder / "config.json").exists():
             return
-        import_classes()
-        upgrade(self.folder)
-        held = read_config(self.folder)
+        held = _held(self.folder)
         changed = {}
         for stage in filter(self.has_begun, stages):
             with blamed_on(self.folder / "config.json"):
@@ -152,7 +150,8 @@ class Run:
         config, stages = encode(self.recipe), read_config(self.folder)["stages"] if path.exists() else {}
         if stage and not (self.folder / RESULTS[stage]).exists():
             stages |= {stage: config}
-        write_json(path, {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages})
+        written = {"format": FORMAT, "recipe": self.name, "config": config, "stages": stages}
+        write_json(path, written | {"plugins": sources(self.recipe)})
 
     def end(self, stage: Stage) -> None:
         """Notes the environment and what the stage took; others may work at it now."""
@@ -179,6 +178,16 @@ class Run:
             return self.recipe
         with blamed_on(path):
             return apply_overrides(self.recipe, read_object(path).get("changes", {}))
+
+
+def _held(folder: Path) -> dict[str, Any]:
+    """What `config.json` holds, whose classes are known then."""
+    import_classes()
+    load_packages()
+    upgrade(folder)
+    data = read_config(folder)
+    load_sources(folder / "config.json", data["plugins"])
+    return data
 
 
 def decided(recipe: Recipe, stage: str, *beside: object) -> str:

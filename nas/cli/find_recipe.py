@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable
-from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.machinery import FileFinder
 from pathlib import Path
 from pkgutil import iter_modules, resolve_name
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import runs.recipes
-from nas.errors import first_line, near_misses
+from nas.errors import near_misses
+from nas.system.plugins import load, load_packages
 
 if TYPE_CHECKING:
     from nas.recipe import Recipe
@@ -64,9 +63,10 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
     """
     from nas.recipe import Recipe
 
+    load_packages()
     if place := in_recipe_file(name):
         path, short = place
-        functions = _recipes_of(_module(path), Recipe)
+        functions = _recipes_of(load(path), Recipe)
         _check_known(short, functions, str(path))
         function = functions[short]
     else:
@@ -98,23 +98,3 @@ def _recipes_of(module: ModuleType, kind: type[Recipe]) -> dict[str, Callable[[]
         and inspect.signature(function).return_annotation in (kind, "Recipe")
         and not inspect.signature(function).parameters
     }
-
-
-def _module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"the recipe file {path} {'is no file' if path.exists() else 'does not exist'}")
-    if path.suffix != ".py":
-        raise ValueError(f"a recipe file must end in .py, not be {path}")
-    name = f"recipe file {path.stem}"  # no import can ask for it, so that a random.py replaces nothing
-    spec = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))
-    loader = cast(SourceFileLoader, spec.loader)  # of all files that end as .py
-    module = importlib.util.module_from_spec(spec)
-    try:
-        code = loader.get_code(name)
-    except (OSError, SyntaxError) as error:
-        if isinstance(error, SyntaxError) and error.filename:
-            raise
-        raise ValueError(f"the recipe file {path} cannot be read: {first_line(error)}") from error
-    sys.modules[name] = module
-    exec(cast(CodeType, code), module.__dict__)
-    return module

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from pkgutil import resolve_name
 
 from nas.cli.commands import COMMANDS
 from nas.errors import exit_status, near_misses
+from nas.system.plugins import FLAG, load
 from nas.system.progress import begin_command
 
 PACKAGE = "nas-reid"
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    arguments = _load_plugins(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -34,6 +37,22 @@ def _main(arguments: list[str]) -> int:
         print(_usage(word))
         return 0 if rest and rest[0] in ("-h", "--help") else 2
     return resolve_name(f"nas.cli.{word.replace('-', '_')}:main")(rest)
+
+
+def _load_plugins(arguments: Sequence[str]) -> list[str]:
+    """Runs the files behind each `--plugin`; the arguments without them."""
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag != FLAG:
+            others.append(word)
+            continue
+        file = value if equals else next(words, "")
+        if not file or (file.startswith("-") and not equals):
+            raise ValueError(f"{FLAG} needs the file that defines classes of yours, as {FLAG} own.py")
+        load(Path(file))
+    return others
 
 
 def _version() -> str:
@@ -58,6 +77,7 @@ def _overview() -> str:
             "",
             "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",
             "A recipe of your own: nas run path/to/file.py:function",
+            f"Classes of your own, for any command: {FLAG} path/to/file.py",
         ]
     )
 

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from search_spaces.ranges import Ranged
 from students.space import StudentSpace
-from teachers.temperature import Falling, Temperature
+from teachers.temperature import Constant, Falling, Temperature
 
 Losses = Mapping[str, Tensor]
 """Scalar tensors by name; `total` is what is minimised."""
 
 
 class Loss(Ranged, ABC):
-    """A frozen dataclass with a field `temperature`, the teacher's over the epochs."""
+    """A frozen dataclass; one that listens to a teacher has a field `temperature`, the teacher's over the epochs."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
-    temperature: Temperature
+    temperature: Temperature = Constant(value=1.0)
     trains_branches: ClassVar[bool] = False
     """Whether it reaches the branches of a network that has some."""
 

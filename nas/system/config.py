@@ -83,7 +83,7 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     if cls is None or not dataclasses.is_dataclass(cls):
         raise ValueError(
             f"{where} is a {data['kind']!r}, which is not known here{near_misses(data['kind'], known)}; "
-            "a class of your own is known when the command names the recipe's file again"
+            "a class of your own is known when the command names its file: --plugin FILE"
         )
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}

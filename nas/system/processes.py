@@ -19,6 +19,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from nas.errors import exit_status, open_streams
+from nas.system import plugins
 from nas.system.locks import check_can_share
 
 SPAWN = get_context("spawn")
@@ -49,7 +50,7 @@ def worker_processes(
         line = stack.enter_context(lifeline())
         for log in logs:
             log.write_text("")
-            process = SPAWN.Process(target=_work, args=(name, tuple(arguments), log, line))
+            process = SPAWN.Process(target=_work, args=(name, tuple(arguments), plugins.loaded(), log, line))
             with safe_path():
                 process.start()
             processes.append(process)
@@ -97,14 +98,20 @@ def threads_of(num_workers: int, threads: int) -> int:
     return threads or max(1, (os.cpu_count() or 1) // num_workers)
 
 
-def _work(name: str, arguments: tuple, log: Path, line: Connection) -> None:
+def _work(name: str, arguments: tuple, files: Sequence[Path], log: Path, line: Connection) -> None:
     """In the new process: the target is imported only here, so that the log has what goes wrong with it, too."""
     open_streams()
     with log.open("w") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     end_with(line, STOP_S)
-    sys.exit(exit_status(lambda: resolve_name(name)(*arguments)))
+
+    def work() -> int | None:
+        for file in files:
+            plugins.load(file)
+        return resolve_name(name)(*arguments)
+
+    sys.exit(exit_status(work))
 
 
 @contextmanager

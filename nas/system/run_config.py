@@ -36,4 +36,17 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not of a run: its config lacks the fields {', '.join(missing)}")
     if not isinstance(data.setdefault("stages", {}), dict):
         raise ValueError(f"{path} is not of a run: its stages must be an object, not {data['stages']!r}")
+    plugins = data.setdefault("plugins", [])
+    if not (isinstance(plugins, list) and all(map(_is_source, plugins))):
+        raise ValueError(
+            f"{path} is not of a run: its plugins must be a list of files with their classes, not {plugins!r}"
+        )
     return {**data, "format": FORMAT, "config": config}
+
+
+def _is_source(plugin: Any) -> bool:
+    """Whether it is as `nas.system.plugins.sources` writes the file or module of classes."""
+    if not isinstance(plugin, dict) or not isinstance(plugin.get("classes"), list):
+        return False
+    keys = ("module",) if "module" in plugin else ("file", "sha256")
+    return all(isinstance(text, str) for text in (*plugin["classes"], *map(plugin.get, keys)))

@@ -175,10 +175,10 @@ class TestOwnRecipe:
     def test_near_misses_and_missing_files(self, path):
         with pytest.raises(ValueError, match="no recipe 'mime'; did you mean 'mine'"):
             recipe_named(f"{path}:mime")
-        with pytest.raises(ValueError, match=r"the recipe file .*nowhere\.py does not exist"):
+        with pytest.raises(ValueError, match=r"the file .*nowhere\.py does not exist"):
             recipe_named(f"{path.parent / 'nowhere.py'}:mine")
         (path.parent / "text.pyx").write_text("")
-        with pytest.raises(ValueError, match=r"a recipe file must end in \.py, not be .*text\.pyx"):
+        with pytest.raises(ValueError, match=r"a file of recipes or classes must end in \.py, not be .*text\.pyx"):
             recipe_named(f"{path.parent / 'text.pyx'}:mine")
         with pytest.raises(ValueError, match="'.*:wrong' must return a nas.recipe.Recipe, not int"):
             recipe_named(f"{path}:wrong")
@@ -191,7 +191,7 @@ class TestOwnRecipe:
     def test_what_cannot_be_read_is_one_line(self, tmp_path, content):
         path = tmp_path / "own.py"
         path.mkdir() if content == b"a folder" else path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"the recipe file .*own\.py (is no file|cannot be read: .*null bytes)"):
+        with pytest.raises(ValueError, match=r"the file .*own\.py (is no file|cannot be read: .*null bytes)"):
             recipe_named(f"{path}:mine")
 
     @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
-"""A user's data set with a task of its own, through every stage by the real commands: nothing there knows crops."""
+"""A user's own data set, task, space, loss and strategy, through every stage by the real commands: nothing there knows
+crops, and the run's folder says where its classes are."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nas.cli.main import main
 
+ROOT = Path(__file__).parents[3]
 OWN = '''
 """Which of some patterns is it? A task of one's own: no cameras, no queries, its value is a share of right answers."""
 
@@ -144,6 +149,20 @@ class Checkers(Source):
         return SimpleNamespace(name="checkers", identities=(0, 1, 2, 3), images=images, labels=labels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Halved(KDASLoss):
+    """A loss of its own."""
+
+    def __call__(self, out, batch, temperature):
+        losses = super().__call__(out, batch, temperature)
+        return {**losses, "total": losses["total"] / 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(DARTS):
+    """A strategy of its own."""
+
+
 TRAINING = Training(epochs=2, validate_every=1)
 
 
@@ -156,8 +175,8 @@ def checkers() -> Recipe:
         space=ReID(backbone=Cells(channels=4, cells=2, reductions=(2,)), embedding_dim=8),
         student=None,
         baseline=Flats(),
-        loss=KDASLoss(temperature=Linear(start=2.0, end=0.0)),
-        strategy=DARTS(epochs=2),
+        loss=Halved(temperature=Linear(start=2.0, end=0.0)),
+        strategy=Noted(epochs=2),
         retrain=TRAINING,
     )
 
@@ -182,6 +201,18 @@ def nas(tmp_path, monkeypatch, capsys):
     return run
 
 
+COMMANDS = ["evaluate", "draw", "show", "report", "cost"]
+FRESH = """
+import os, sys
+from nas.cli.main import main
+trusted = os.environ.pop("XDG_CONFIG_HOME")
+os.environ["XDG_CONFIG_HOME"] = sys.argv.pop(1)
+refused = main(["evaluate", sys.argv[1], "--json"])
+os.environ["XDG_CONFIG_HOME"] = trusted
+print([refused, *(main([word, sys.argv[1], "--json"]) for word in sys.argv[2:])], file=sys.stderr)
+"""
+
+
 def test_every_stage(nas):
     metrics = nas("run", "own.py:checkers", "--out", "run")["metrics"]
     assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
@@ -193,6 +224,17 @@ def test_every_stage(nas):
     assert nas("export", "run")["images"] == ["batch", 3, 16, 16]
     assert nas("show", "run")["finished"]
     assert nas("evaluate", "run")["metrics"]["rows"] == metrics["rows"]
+    (Path.cwd() / "elsewhere").mkdir()
+    command = [sys.executable, "-c", FRESH, Path.cwd() / "nobody", Path.cwd() / "run", *COMMANDS]
+    refused, *_, statuses = subprocess.run(
+        command, cwd="elsewhere", env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    ).stderr.splitlines()
+    assert statuses == str([2, *[0] * len(COMMANDS)]), (
+        "a process that has not run the file, of another user and of this"
+    )
+    assert re.search(
+        r"has classes \(.*Checkers.*\) of \S+own\.py, which no command of yours has named .*--plugin", refused
+    )
 
 
 def test_trials_are_measured_by_it(nas):
