@@ -11,10 +11,7 @@ from nas.data.check.problems import (
     by_severity,
     different_counts,
     drawn,
-    extensions,
-    few_bits,
-    modes,
-    orientations,
+    of_files,
     unreadable,
 )
 from nas.data.checks import listing
@@ -30,8 +27,7 @@ def scene_problems(looked: Scenes, published: Mapping[str, int], strict: bool) -
     found = [
         nothing(data), unreadable(looked), asked_and_trained(data), different_counts(data, published, strict),
         unmatched(data), elsewhere(data), *remarks(data), *beyond(looked), *same_frames(looked), twins(looked),
-        empty(looked), shared(data), few_bits(looked), *modes(looked), *orientations(looked), extensions(looked),
-        drawn(looked),
+        empty(looked), shared(data), *of_files(looked), drawn(looked),
     ]  # fmt: skip
     return by_severity(found)
 
