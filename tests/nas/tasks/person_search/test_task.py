@@ -119,7 +119,7 @@ class TestExport:
         net.space = replace(net.space, found=replace(net.space.found, score=0.3))
         images, nothing = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.empty(0, 4)
         with torch.no_grad():
-            (expected,) = net.detect(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],)))
+            (expected,) = net(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],))).detections
         session = InferenceSession(as_onnx(PersonSearchTask().deployed(net).finder(), 64, 96))
         found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
         assert len(expected.scores) > 1
