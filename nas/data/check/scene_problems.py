@@ -15,7 +15,7 @@ from nas.data.check.problems import (
     unreadable,
 )
 from nas.data.checks import listing
-from nas.data.scene_cache import clip, have_area, reach_out
+from nas.data.scene_cache import astray
 from nas.data.scenes import SceneData, empty_parts, trained_queries
 
 Scenes = Looked[SceneData]
@@ -90,14 +90,11 @@ def beyond(looked: Scenes) -> Iterator[Problem]:
     outside: list[str] = []
     out: list[str] = []
     for place, seen in looked.everything():
-        boxes, size = looked.data.splits[place.split].boxes[place.number], np.array(seen.size)
         if seen.reason:
             continue
-        for box, reaches, inside in zip(
-            boxes.tolist(), reach_out(boxes, size), have_area(clip(boxes, size)), strict=True
-        ):
-            if reaches:
-                (out if inside else outside).append(f"{looked.name(place)}: {box}")
+        boxes = looked.data.splits[place.split].boxes[place.number]
+        for cases, found in zip((outside, out), astray(boxes, np.array(seen.size)), strict=True):
+            cases += [f"{looked.name(place)}: {box}" for box in found]
     yield Problem(
         severity="warning", kind="box_outside", message="boxes outside their frames, which are left out",
         items=tuple(outside),
