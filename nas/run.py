@@ -92,7 +92,9 @@ class Run:
         upgrade(self.folder)
         held = read_config(self.folder)
         changed = {}
-        for stage in filter(self.has_begun, stages):
+        for stage in stages:
+            if not has_begun(self.folder, stage):
+                continue
             with blamed_on(self.folder / "config.json"):
                 old = decode(held["stages"].get(stage, held["config"]), Recipe)
             pairs = {
@@ -109,10 +111,6 @@ class Run:
                 f"{self.folder} holds this stage ({first}) of another configuration ({'; '.join(fields[:5])}): "
                 f"give --out another folder, or `nas {command} ... {restart}` to start it again"
             )
-
-    def has_begun(self, stage: str) -> bool:
-        """Whether the folder holds the stage, finished or on its way."""
-        return any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
 
     def does(self, stage: str) -> bool:
         """Whether the stage is done here: the recipe has it, and takes its result from no other run."""
@@ -132,7 +130,9 @@ class Run:
         """Of the stages that the folder holds, the others that are made of these."""
         here = {stage for stage in stages if self.does(stage)}
         return [
-            each for each in RESULTS if each not in stages and MADE_OF.get(each, set()) & here and self.has_begun(each)
+            each
+            for each in RESULTS
+            if each not in stages and MADE_OF.get(each, set()) & here and has_begun(self.folder, each)
         ]
 
     def restart(self, stages: Collection[str]) -> str:
@@ -179,6 +179,11 @@ class Run:
             return self.recipe
         with blamed_on(path):
             return apply_overrides(self.recipe, read_object(path).get("changes", {}))
+
+
+def has_begun(folder: Path, stage: str) -> bool:
+    """Whether a run's folder holds the stage, finished or on its way."""
+    return any((folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
 
 
 def decided(recipe: Recipe, stage: str, *beside: object) -> str:

@@ -203,15 +203,15 @@ def _parse_other(
     the defaults in `standard`, else its own."""
     fields = [field for field in dataclasses.fields(kind) if field.name not in given]
     hints = typing.get_type_hints(kind)
-    values = {
-        field.name: field.default_factory() if callable(field.default_factory) else field.default
-        for field in fields
-        if field.name not in kinds
-    }
+    values = {field.name: default_of(field) for field in fields if field.name not in kinds}
     kinds = {field.name: hints[field.name] for field in fields} | kinds
     said, options = _parse(kinds, {**values, **standard}, arguments, prog, about, Options)
     with by_flag():
         return kind(**given, **said), options
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
