@@ -90,7 +90,9 @@ class Run:
             return
         held = _held(self.folder)
         changed = {}
-        for stage in filter(self.has_begun, stages):
+        for stage in stages:
+            if not has_begun(self.folder, stage):
+                continue
             with blamed_on(self.folder / "config.json"):
                 old = decode(held["stages"].get(stage, held["config"]), Recipe)
             pairs = {
@@ -107,10 +109,6 @@ class Run:
                 f"{self.folder} holds this stage ({first}) of another configuration ({'; '.join(fields[:5])}): "
                 f"give --out another folder, or `nas {command} ... {restart}` to start it again"
             )
-
-    def has_begun(self, stage: str) -> bool:
-        """Whether the folder holds the stage, finished or on its way."""
-        return any((self.folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
 
     def does(self, stage: str) -> bool:
         """Whether the stage is done here: the recipe has it, and takes its result from no other run."""
@@ -130,7 +128,9 @@ class Run:
         """Of the stages that the folder holds, the others that are made of these."""
         here = {stage for stage in stages if self.does(stage)}
         return [
-            each for each in RESULTS if each not in stages and MADE_OF.get(each, set()) & here and self.has_begun(each)
+            each
+            for each in RESULTS
+            if each not in stages and MADE_OF.get(each, set()) & here and has_begun(self.folder, each)
         ]
 
     def restart(self, stages: Collection[str]) -> str:
@@ -188,6 +188,11 @@ def _held(folder: Path) -> dict[str, Any]:
     data = read_config(folder)
     load_sources(folder / "config.json", data["plugins"])
     return data
+
+
+def has_begun(folder: Path, stage: str) -> bool:
+    """Whether a run's folder holds the stage, finished or on its way."""
+    return any((folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
 
 
 def decided(recipe: Recipe, stage: str, *beside: object) -> str:

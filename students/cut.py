@@ -37,7 +37,8 @@ def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str |
     """
     with torch.device("meta"):
         backbone = space.build(runnable(pick).within("backbone"), c_in).eval()
-        shapes = _shapes(backbone, torch.empty(1, c_in, PROBED, PROBED))
+        maps = maps_of(backbone, torch.empty(1, c_in, PROBED, PROBED))
+    shapes = {name: one.shape for name, one in maps.items()}
     strides = {name: PROBED // shape[3] for name, shape in shapes.items()}
     names = list(shapes)
     listed = ", ".join(f"{name} (stride {strides[name]})" for name in names)
@@ -78,14 +79,14 @@ def _check_region(stages: Mapping[str, Iterable[nn.Module]], channels: int, regi
             ) from None
 
 
-def _shapes(backbone: nn.Module, x: Tensor) -> dict[str, torch.Size]:
+def maps_of(backbone: nn.Module, x: Tensor, names: Iterable[str] = ()) -> dict[str, Tensor]:
+    """A backbone's maps by name, in their order: of its first stages, `names`, or of all; without stages `map`."""
     if not isinstance(backbone, Staged):
-        return {"map": backbone(x)["map"].shape}
-    shapes = {}
-    for name, stage in backbone.stages().items():
-        x = passed(stage, x)
-        shapes[name] = x.shape
-    return shapes
+        return {"map": backbone(x)["map"]}
+    stages, maps = backbone.stages(), {}
+    for name in names or stages:
+        maps[name] = x = passed(stages[name], x)
+    return maps
 
 
 def passed(stage: Iterable[nn.Module], x: Tensor) -> Tensor:

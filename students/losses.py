@@ -34,7 +34,7 @@ def oim(logits: Tensor, labels: Tensor) -> Tensor:
     counted = (labels >= 0) & (own > -torch.inf)
     logits = logits.where(counted[:, None], 0.0)  # of a row of nothing but -inf the gradient would be NaN
     each = F.cross_entropy(logits, labels.where(counted, 0), reduction="none")
-    return (each * counted).sum() / counted.sum().clamp_min(1)
+    return mean_over(each, counted)
 
 
 def objectness(logits: Tensor, labels: Tensor, sampled: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def objectness(logits: Tensor, labels: Tensor, sampled: Tensor) -> Tensor:
     """
     logits = at_least_float32(logits)
     each = F.binary_cross_entropy_with_logits(logits, (labels == 1).to(logits.dtype), reduction="none")
-    return (each * sampled).sum() / sampled.sum().clamp_min(1)
+    return mean_over(each, sampled)
 
 
 def box_regression(deltas: Tensor, targets: Tensor, labels: Tensor, sampled: Tensor | None = None) -> Tensor:
@@ -56,7 +56,7 @@ def box_regression(deltas: Tensor, targets: Tensor, labels: Tensor, sampled: Ten
     deltas = at_least_float32(deltas)
     sampled = torch.ones_like(labels, dtype=torch.bool) if sampled is None else sampled
     each = F.smooth_l1_loss(deltas, targets.to(deltas.dtype), reduction="none", beta=1 / 9).sum(dim=-1)
-    return (each * (sampled & (labels == 1))).sum() / sampled.sum().clamp_min(1)
+    return mean_over(each, sampled & (labels == 1), sampled)
 
 
 def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
@@ -143,7 +143,7 @@ def _batch_hard(anchors: Tensor, others: Tensor, labels: Tensor, margin: float) 
     positive, has_positive, negative, has_negative = _hardest(anchors.detach(), others.detach(), labels)
     hinge = F.relu(margin + _distance(anchors, others[positive]) - _distance(anchors, others[negative]))
     counted = has_positive & has_negative
-    return (hinge * counted).sum() / counted.sum().clamp_min(1)
+    return mean_over(hinge, counted)
 
 
 def _hardest(anchors: Tensor, others: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -162,6 +162,11 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     squared = (a - b).square().sum(dim=1)
     apart = squared > 0
     return torch.where(apart, squared, 1.0).sqrt() * apart
+
+
+def mean_over(each: Tensor, counted: Tensor, sampled: Tensor | None = None) -> Tensor:
+    """The sum of `each` where `counted`, over the number of those `sampled`, by default of the counted; of none 0."""
+    return (each * counted).sum() / (counted if sampled is None else sampled).sum().clamp_min(1)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

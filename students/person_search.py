@@ -15,7 +15,7 @@ from search_spaces.pick import Pick
 from search_spaces.ranges import Channels, Count, PositiveShare, Range, Ranged, Share, ShareBelowOne
 from search_spaces.space import SearchSpace, Staged
 from students import regions
-from students.cut import ConvHead, Cut, cut, make_constant, norms_of, passed
+from students.cut import ConvHead, Cut, cut, make_constant, maps_of, norms_of, passed
 from students.identity_table import IdentityTable, Matching
 from students.losses import at_least_float32
 from students.reid import check_names
@@ -104,14 +104,6 @@ class PersonSearchNet(SearchTeacher):
         base = maps[self.where.base[-1]]
         return SceneAnswer(tuple(self._detect(base, scenes)), self._describe(base, scenes), maps)
 
-    def detect(self, scenes: Scenes) -> list[Detections]:
-        """The persons in each image, in eval mode."""
-        return self._detect(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
-
-    def describe(self, scenes: Scenes) -> tuple[Tensor, ...]:
-        """The features of each image's boxes as they are `[N_i, D]`, each of length 1, in eval mode."""
-        return self._describe(self.maps(scenes.tensors)[self.where.base[-1]], scenes)
-
     @property
     def detector(self) -> PersonSearchNet:
         return self
@@ -130,12 +122,7 @@ class PersonSearchNet(SearchTeacher):
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps by name, in their order, up to the one that regions are cut from."""
-        if not self.where.head:
-            return {"map": self.backbone(images)["map"]}
-        stages, maps, x = cast(Staged, self.backbone).stages(), {}, images
-        for name in self.where.base:
-            maps[name] = x = passed(stages[name], x)
-        return maps
+        return maps_of(self.backbone, images, self.where.base)
 
     def head(self, base: Tensor, boxes: Sequence[Tensor]) -> Regions:
         """What it says of each image's `boxes` on the map `base`, whatever boxes they are."""
@@ -249,6 +236,8 @@ class PersonSearch(StudentSpace):
     Deviation from OIM's first code: with frozen statistics its first convolution was fixed, here it learns.
     """
 
+    task = "person_search"
+
     backbone: SearchSpace
     num_ids: Count | None = None
     """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
@@ -274,10 +263,6 @@ class PersonSearch(StudentSpace):
     @property
     def title(self) -> str:
         return self.backbone.title
-
-    @property
-    def task(self) -> str:
-        return "person_search"
 
     def with_ids(self, num_ids: int) -> PersonSearch:
         check_num_ids(self.num_ids, num_ids)

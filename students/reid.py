@@ -87,9 +87,7 @@ class ReIDNet(ReIDModule):
 class ReIDSpace(StudentSpace):
     """A family of re-ID networks: each answers images `[B, 3, H, W]` with a `ReIDOutput`."""
 
-    @property
-    def task(self) -> str:
-        return "reid"
+    task = "reid"
 
 
 @dataclass(frozen=True, kw_only=True)

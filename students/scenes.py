@@ -41,15 +41,6 @@ class Scenes(NamedTuple):
         """That of `tensors`."""
         return self.tensors.shape
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Scenes:
-        """The same on another device."""
-
-        def moved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
-
-        tensors, sizes = moved((self.tensors, self.sizes))
-        return self._replace(tensors=tensors, sizes=sizes, boxes=moved(self.boxes), labels=moved(self.labels))
-
 
 class Detections(NamedTuple):
     """The persons found in one image, the surest first."""

@@ -13,6 +13,7 @@ from search_spaces.ranges import Channels, Count
 from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.reid import ReID, ReIDSpace
+from students.space import check_num_ids
 from teachers.ensemble import EnsembleNet
 
 Direction = Literal["horizontal", "vertical", "diagonal", "anti-diagonal"]
@@ -129,7 +130,8 @@ class Directional(ReIDSpace):
         return f"directional {self.backbone.title}"
 
     def with_ids(self, num_ids: int) -> Directional:
-        return replace(self, num_ids=self._member(DIRECTIONS[0]).with_ids(num_ids).num_ids)
+        check_num_ids(self.num_ids, num_ids)
+        return replace(self, num_ids=num_ids)
 
     def build(self, pick: Pick, c_in: int = 3) -> DirectionalNet:
         return DirectionalNet({direction: self._member(direction).build(pick, c_in) for direction in DIRECTIONS})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +51,8 @@ class Joined(StudentSpace):
 
     members: Annotated[tuple[StudentSpace, ...], NotEmpty()]
 
-    def members_with_ids(self, num_ids: int) -> tuple[StudentSpace, ...]:
-        """The members for a data set of `num_ids` identities."""
-        return tuple(member.with_ids(num_ids) for member in self.members)
+    def with_ids(self, num_ids: int) -> Self:
+        return replace(self, members=tuple(member.with_ids(num_ids) for member in self.members))
 
     @abstractmethod
     def join(self, nets: Mapping[str, nn.Module]) -> StudentModule:
@@ -72,9 +71,6 @@ class Ensemble(Joined, ReIDSpace):
     @property
     def title(self) -> str:
         return f"ensemble of {', '.join(member.title for member in self.members)}"
-
-    def with_ids(self, num_ids: int) -> Ensemble:
-        return replace(self, members=self.members_with_ids(num_ids))
 
     def join(self, nets: Mapping[str, nn.Module]) -> EnsembleNet:
         return EnsembleNet(nets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -41,16 +41,14 @@ class IdentityTableNet(SearchTeacher):
 class IdentityTableOnly(StudentSpace):
     """An identity table for person search that came from elsewhere, such as from a network for crops."""
 
+    task = "person_search"
+
     num_ids: Count
     embedding_dim: Channels
 
     @property
     def title(self) -> str:
         return "identity table"
-
-    @property
-    def task(self) -> str:
-        return "person_search"
 
     @property
     def answers_images(self) -> bool:
@@ -97,16 +95,11 @@ class SearchTeachersNet(SearchTeacher):
 class SearchTeachers(Joined):
     """Networks for person search that teach together: the first one's detector, the last one's identity table."""
 
+    task = "person_search"
+
     @property
     def title(self) -> str:
         return " and ".join(member.title for member in self.members)
-
-    @property
-    def task(self) -> str:
-        return "person_search"
-
-    def with_ids(self, num_ids: int) -> SearchTeachers:
-        return replace(self, members=self.members_with_ids(num_ids))
 
     def join(self, nets: Mapping[str, nn.Module]) -> SearchTeachersNet:
         net = SearchTeachersNet(nets)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from students.losses import at_least_float32
+from students.losses import at_least_float32, mean_over
 
 HOT = 10.0
 """Above this temperature divergences are computed from the differences of the logits: of two nearly even distributions
@@ -139,7 +139,7 @@ def soft_detection(
     weights = student.new_tensor([background_weight, 1.0])
     each = -(weights * F.softmax(teacher.detach(), dim=1) * F.log_softmax(student, dim=1)).sum(dim=1)
     sampled = torch.ones_like(each, dtype=torch.bool) if sampled is None else sampled
-    return (each * sampled).sum() / sampled.sum().clamp_min(1) * (temperature**2 if squared else 1.0)
+    return mean_over(each, sampled) * (temperature**2 if squared else 1.0)
 
 
 def bounded_regression(
@@ -162,7 +162,7 @@ def bounded_regression(
     error = (deltas - targets).square().sum(dim=-1)
     bound = (at_least_float32(teacher_deltas.detach()) - targets).square().sum(dim=-1)
     counted = sampled & (labels == 1) & (error.detach() + margin > bound)
-    return (error * counted).sum() / sampled.sum().clamp_min(1)
+    return mean_over(error, counted, sampled)
 
 
 def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -95,18 +95,7 @@ def parse_recipe_args(
     parts = {f"--{name}": name for name, hint in hints.items() if _can_be_left_out(hint)}
     asked, arguments = pop_options(("--on", "--loss", "--overrides", *parts), arguments)
     without = [part for flag, part in parts.items() if asked.get(flag) == "None"]
-    for flag in parts:
-        if asked.get(flag, "None") == "None":
-            continue
-        if flag != "--strategy":
-            raise ValueError(
-                f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
-                f"{flag}.FIELD sets a field of it"
-            )
-        replaced = recipe.strategy
-        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], replaced))
-    if "--loss" in asked:
-        recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
+    replaced, recipe = recipe.strategy, _with_named_parts(recipe, asked, parts)
     left_out: dict[str, Any] = dict.fromkeys(without)
     recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
     overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
@@ -121,6 +110,23 @@ def parse_recipe_args(
         _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
     with by_flag():
         return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
+
+
+def _with_named_parts(recipe: Recipe, asked: Mapping[str, str], parts: Collection[str]) -> Recipe:
+    """The recipe with the strategy and the loss that are asked for by name. Raises ValueError for any other of the
+    `parts`, which have no names."""
+    for flag in parts:
+        if asked.get(flag, "None") == "None":
+            continue
+        if flag != "--strategy":
+            raise ValueError(
+                f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
+                f"{flag}.FIELD sets a field of it"
+            )
+        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
+    if "--loss" in asked:
+        recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
+    return recipe
 
 
 def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
@@ -203,15 +209,15 @@ def _parse_other(
     the defaults in `standard`, else its own."""
     fields = [field for field in dataclasses.fields(kind) if field.name not in given]
     hints = typing.get_type_hints(kind)
-    values = {
-        field.name: field.default_factory() if callable(field.default_factory) else field.default
-        for field in fields
-        if field.name not in kinds
-    }
+    values = {field.name: default_of(field) for field in fields if field.name not in kinds}
     kinds = {field.name: hints[field.name] for field in fields} | kinds
     said, options = _parse(kinds, {**values, **standard}, arguments, prog, about, Options)
     with by_flag():
         return kind(**given, **said), options
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nas.cli.arguments import OUT, Options
+from nas.cli.arguments import OUT, Options, default_of
 from nas.cli.show import strategy_name
 from nas.data.sets import SETS
 from nas.losses import LOSSES
@@ -49,7 +49,7 @@ def _words(field: str, before: Any, now: Any) -> Iterator[str]:
         word = strategy_name(encode(now)) if isinstance(now, Strategy) else KINDS.get(type(now), type(now).__name__)
         yield word
         for each in dataclasses.fields(now):
-            standard = getattr(STRATEGIES.get(word), each.name, _default(each))
+            standard = getattr(STRATEGIES.get(word), each.name, default_of(each))
             yield from _words(each.name, standard, getattr(now, each.name))
     elif dataclasses.is_dataclass(now) and field != "teacher":
         for each in dataclasses.fields(now):
@@ -58,10 +58,6 @@ def _words(field: str, before: Any, now: Any) -> Iterator[str]:
         yield Path(now).stem
     elif before != now and isinstance(now, bool):
         yield field if now else f"no-{field}"
-
-
-def _default(field: dataclasses.Field) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _safe(word: str) -> str:

@@ -43,10 +43,8 @@ class Split:
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices` (integers, or a mask [N]), in that order."""
         indices = np.arange(len(self))[indices]
-        inner = self.images
-        images = Taken(inner.images, inner.indices[indices]) if isinstance(inner, Taken) else Taken(inner, indices)
         cameras = None if self.cameras is None else self.cameras[indices]
-        return Split(images=images, ids=self.ids[indices], cameras=cameras)
+        return Split(images=Taken.of(self.images, indices), ids=self.ids[indices], cameras=cameras)
 
     def joined(self, other: "Split") -> "Split":
         """These images, then those of `other`; both have cameras or neither has."""

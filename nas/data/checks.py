@@ -41,10 +41,11 @@ def check_counts(data: Counted, published: Mapping[str, int], strict: bool) -> N
     warnings.warn(message, stacklevel=3)
 
 
-def warn_of_left_out(data: ReIDData) -> None:
-    """One warning that counts and names what lies among the images and is left out."""
-    if data.left_out:
-        warnings.warn(f"{data.name}: {len(data.left_out):,} {LEFT_OUT}: {listing(data.left_out)}", stacklevel=3)
+def warn_of(name: str, remarks: Mapping[str, Collection]) -> None:
+    """A warning for each remark that has cases: how many there are, and the first ones."""
+    for sentence, cases in remarks.items():
+        if cases:
+            warnings.warn(f"{name}: {len(cases):,} {sentence}: {listing(cases)}", stacklevel=3)
 
 
 LEFT_OUT = (

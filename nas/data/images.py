@@ -86,6 +86,11 @@ class Taken:
     images: ImageSource
     indices: np.ndarray
 
+    @classmethod
+    def of(cls, images: ImageSource, indices: np.ndarray) -> Taken:
+        """Those of `images` at `indices`; of what was taken itself, straight from its source."""
+        return cls(images.images, images.indices[indices]) if isinstance(images, Taken) else cls(images, indices)
+
     @property
     def always_readable(self) -> bool:
         return getattr(self.images, "always_readable", False)

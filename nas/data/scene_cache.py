@@ -161,9 +161,11 @@ def clip(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.clip(boxes, 0, np.concatenate([sizes, sizes], axis=-1))
 
 
-def reach_out(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Which of the boxes [N, 4] are not wholly in a frame of this width and height: bool [N]."""
-    return np.any(boxes != clip(boxes, size), axis=1)
+def astray(boxes: np.ndarray, size: np.ndarray) -> tuple[list[list[float]], list[list[float]]]:
+    """Of the boxes [N, 4] those of which nothing is in a frame of this width and height, and those that reach out."""
+    inside = clip(boxes, size)
+    is_in, reaches = have_area(inside), np.any(boxes != inside, axis=1)
+    return boxes[reaches & ~is_in].tolist(), boxes[reaches & is_in].tolist()
 
 
 def have_area(boxes: np.ndarray) -> np.ndarray:
@@ -181,9 +183,8 @@ def clipped(split: SceneSplit, sizes: np.ndarray) -> SceneSplit:
     out: list[str] = []
     outside: list[str] = []
     for i, of_frame in enumerate(split.boxes):
-        for j in np.flatnonzero(reach_out(of_frame, sizes[i])):
-            cases = out if inside[i][j] else outside
-            cases.append(f"{split.images.name(i)}: {of_frame[j].tolist()}")
+        for cases, found in zip((outside, out), astray(of_frame, sizes[i]), strict=True):
+            cases += [f"{split.images.name(i)}: {box}" for box in found]
     if outside:
         warnings.warn(f"{len(outside):,} boxes outside their frames are left out: {listing(outside)}", stacklevel=3)
     if out:

@@ -22,9 +22,7 @@ def by_frame(num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 def findable(split: SceneSplit) -> np.ndarray:
     """The identities that are in two frames or more, ascending."""
-    frames, _, ids = split.all_boxes
-    seen = np.unique(np.stack([ids, frames])[:, ids >= 0], axis=1)  # an identity twice in a frame is there once
-    identities, num_frames = np.unique(seen[0], return_counts=True)
+    identities, num_frames = split.num_frames_of()
     return identities[num_frames > 1]
 
 

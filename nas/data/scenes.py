@@ -1,6 +1,5 @@
 """What every data set for person search gives: frames with the boxes of the persons in them, and queries."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from nas.data.base import num_known
-from nas.data.checks import check_counts, listing
+from nas.data.checks import check_counts, listing, warn_of
 from nas.data.images import ImageSource, Taken
 from nas.data.source import Source
 
@@ -65,12 +64,17 @@ class SceneSplit:
         corners, ids = np.concatenate([np.empty((0, 4)), *self.boxes]), np.concatenate([np.arange(0), *self.ids])
         return Boxes(frames, corners, ids)
 
+    def num_frames_of(self) -> tuple[np.ndarray, np.ndarray]:
+        """The identities, ascending, and in how many frames each is; twice in a frame counts once."""
+        frames, _, ids = self.all_boxes
+        seen = np.unique(np.stack([ids, frames])[:, ids >= 0], axis=1)
+        return np.unique(seen[0], return_counts=True)
+
     def take(self, indices: np.ndarray) -> "SceneSplit":
         """The frames at `indices` (integers, or a mask [F]), in that order."""
         indices = np.arange(len(self))[indices]
-        inner = self.images
         return SceneSplit(
-            images=Taken(inner.images, inner.indices[indices]) if isinstance(inner, Taken) else Taken(inner, indices),
+            images=Taken.of(self.images, indices),
             boxes=tuple(self.boxes[i] for i in indices),
             ids=tuple(self.ids[i] for i in indices),
             cameras=None if self.cameras is None else self.cameras[indices],
@@ -121,7 +125,7 @@ class SceneData:
     test: SceneSplit
     queries: SearchQueries
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What was set right in reading: a sentence, and each case."""
+    """What may have been set right in reading: a sentence, and each case where it was."""
 
     def __post_init__(self) -> None:
         queries, num_frames = self.queries, len(self.test)
@@ -143,11 +147,6 @@ class SceneData:
         """The training identities in ascending order; the label of an identity is its position here."""
         ids = np.unique(self.train.all_boxes.ids)
         return tuple(ids[ids >= 0].tolist())
-
-    @property
-    def train_labels(self) -> tuple[np.ndarray, ...]:
-        """The labels of the boxes of each training frame, int64 [N]: 0 .. number of identities - 1, or -1."""
-        return labels_of(self.train.ids, self.identities)
 
     def query_name(self, query: int) -> str:
         return f"identity {self.queries.ids[query]} in {self.test.images.name(int(self.queries.frames[query]))}"
@@ -223,12 +222,6 @@ class SceneSource(Source):
         warn_of(data.name, data.remarks)
         check_scenes(data)
         return data
-
-
-def warn_of(name: str, remarks: Mapping[str, Sequence[str]]) -> None:
-    """A warning for each remark: how many cases there are, and the first ones."""
-    for sentence, cases in remarks.items():
-        warnings.warn(f"{name}: {len(cases):,} {sentence}: {listing(cases)}", stacklevel=4)
 
 
 def check_scenes(data: SceneData) -> None:

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from nas.data.base import ReIDData
 from nas.data.checks import (
+    LEFT_OUT,
     check_apart,
     check_counts,
     check_known_cameras,
     checked_singles,
-    warn_of_left_out,
+    warn_of,
     without_unreadable,
 )
 from search_spaces.ranges import Ranged, ShareBelowOne
@@ -68,7 +69,7 @@ class DataSource(Source):
     def load(self) -> ReIDData:
         """The data set, fit for training: see the fields. Raises ValueError saying what is wrong and how to fix it."""
         data = self.listed()
-        warn_of_left_out(data)
+        warn_of(data.name, {LEFT_OUT: data.left_out})
         check_counts(data, self.published(), self.strict)
         if self.unreadable == "skip":
             data = self.partitioned(without_unreadable(data))

@@ -21,15 +21,13 @@ class KDLoss(Loss):
     teacher it is the cross-entropy and the triplet loss.
     """
 
+    task = "reid"
+
     alpha: Share = 0.1
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
     triplet_weight: NonNegative = 1.0
     margin: NonNegative = 0.3
     label_smoothing: ShareBelowOne = 0.0
-
-    @property
-    def task(self) -> str:
-        return "reid"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,6 +17,8 @@ from teachers.temperature import Linear, Temperature
 class KDASLoss(Loss):
     """`distill_weight * L_d + triplet_weight * L_t` (KDAS-ReID, Eq. 9); without a teacher L_d is the cross-entropy."""
 
+    task = "reid"
+
     distill_weight: NonNegative = 1.0
     triplet_weight: NonNegative = 1.0
     margin: NonNegative = 0.3
@@ -25,10 +27,6 @@ class KDASLoss(Loss):
     """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
     label_smoothing: ShareBelowOne = 0.0
     """Of the cross-entropy, where there is no teacher."""
-
-    @property
-    def task(self) -> str:
-        return "reid"
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""

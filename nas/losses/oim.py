@@ -43,6 +43,8 @@ class OIMLoss(Loss):
     `HintLoss(each=OIMLoss(detector=DetectorKD()), hints=(...), hint_weight=0.5)` is all of Eq. 3.
     """
 
+    task = "person_search"
+
     weight: NonNegative = 1.0
     """Of the identities (lambda_oim); the paper takes 0.1 with a fixed table."""
     fixed_table: bool = False
@@ -56,10 +58,6 @@ class OIMLoss(Loss):
         super().__post_init__()
         if self.detector:
             check_stays_above_zero(self.temperature)
-
-    @property
-    def task(self) -> str:
-        return "person_search"
 
     @property
     def teacher_maps(self) -> tuple[str, ...]:

@@ -24,16 +24,14 @@ class VRKDLoss(Loss):
     (TRI). `direction="printed"` is Eq. 2 as it stands, see `teachers.signals.vrkd`.
     """
 
+    task = "reid"
+
     distill_weight: NonNegative = 1.0
     temperature: Temperature = field(default_factory=lambda: Constant(value=2.0))
     direction: Literal["usual", "printed"] = "usual"
     label_smoothing: ShareBelowOne = 0.0
     triplet_weight: NonNegative = 0.0
     margin: NonNegative = 0.3
-
-    @property
-    def task(self) -> str:
-        return "reid"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from nas.report.numbers import MISSING, percent
-from nas.report.table import NUMBERS, Row, Table, as_markdown, escape_markdown
+from nas.report.metrics import searches_frames
+from nas.report.numbers import MEASURED, MISSING, percent
+from nas.report.table import Row, Table, as_markdown, escape_markdown
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
 DETECTED = ("detection_AP", "detection_recall")
@@ -22,7 +23,7 @@ def accuracy_table(comparison: dict) -> Table:
         for key in (*DETECTED, *COSTS)
         if key not in IF_KNOWN or any(row.get(key) is not None for row in comparison["rows"])
     ]
-    further = [NUMBERS[key][1].column([row.get(key) for row in comparison["rows"]]) for key in keys]
+    further = [MEASURED[key][1].column([row.get(key) for row in comparison["rows"]]) for key in keys]
     rows = []
     for row, *others in zip(comparison["rows"], *further, strict=True):
         cells = [row["name"]]
@@ -30,7 +31,7 @@ def accuracy_table(comparison: dict) -> Table:
             ends = [row["intervals"][key][over] for over in OVER]
             cells += [percent(row[key]), *(f"{percent(low)}{MISSING}{percent(high)}" for low, high in ends)]
         rows.append(Row((*cells, *others)))
-    titles = (NUMBERS[key][0] for key in keys)
+    titles = (MEASURED[key][0] for key in keys)
     return Table(("network", *measured, *titles), tuple(rows), attached=OVER)
 
 
@@ -50,7 +51,7 @@ def as_page(comparison: dict, picture: str = "") -> str:
     parts = [
         "# Comparison",
         f"{drawn['num_queries']} queries of {drawn['num_identities']} identities; "
-        f"{_rules(comparison['protocol'])}. "
+        f"{_rules(comparison)}. "
         f"Intervals ({drawn['level']:.0%}): paired percentile bootstrap, {drawn['resamples']} resamples, seed "
         f"{drawn['seed']}. They are of the choice of queries: training again with another seed moves the numbers too.",
         "## Accuracy and cost",
@@ -65,12 +66,12 @@ def as_page(comparison: dict, picture: str = "") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rules(protocol: dict) -> str:
-    if "num_frames" in protocol:
+def _rules(comparison: dict) -> str:
+    if searches_frames(comparison):
         kind = "{num_frames} frames with {num_boxes} persons; boxes count from a score of {min_score} on"
     else:
         kind = "{distance} distance, {ap} average precision"
-    return f"{kind}, same camera: {{same_camera}}".format(**protocol)
+    return f"{kind}, same camera: {{same_camera}}".format(**comparison["protocol"])
 
 
 def seed_lines(seeds: Sequence[dict]) -> list[str]:

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.report.numbers import MEASURED
 from nas.system.files import blamed_on, check_format, read_object
 
 FORMAT = 1
 TEXTS = ("name", "role", "queries")
-NUMBERS = (
-    *("mAP", "mINP", "rank1", "rank5", "rank10", "repeats", "parameters", "multiply_adds"),
-    *("ms_per_image_1", "ms_per_image_128", "detection_AP", "detection_recall"),
-)
+NUMBERS = ("repeats", *MEASURED)
 """What a row has of these is a text or a number, or null for none; a task of one's own may write others beside them."""
 
 

@@ -101,3 +101,18 @@ general = Measure(_significant(5, padded=False))
 
 setting = Measure(_significant(4, padded=False))
 """Values of fields, with four significant digits."""
+
+MEASURED = {
+    "mAP": ("mAP", percent),
+    "rank1": ("rank-1", percent),
+    "rank5": ("rank-5", percent),
+    "rank10": ("rank-10", percent),
+    "mINP": ("mINP", percent),
+    "detection_AP": ("detection AP", percent),
+    "detection_recall": ("recall", percent),
+    "parameters": ("parameters", millions),
+    "multiply_adds": ("MACs", multiply_adds),
+    "ms_per_image_1": ("ms, batch 1", milliseconds),
+    "ms_per_image_128": ("ms, batch 128", milliseconds),
+}
+"""The numbers of a row of `metrics.json`: head of the column, and how they are written."""

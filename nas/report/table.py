@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from nas.errors import CONTROL
-from nas.report.numbers import MISSING, Measure, millions, milliseconds, multiply_adds, percent
+from nas.report.numbers import MEASURED, MISSING
 
 WIDEST = 1000  # a table in a file is as wide as it needs to be
 NARROWEST = 16  # a name or a text that is longer wraps before the table is split
@@ -42,33 +42,17 @@ class Table:
     attached: tuple[str, ...] = ()
 
 
-NUMBERS: dict[str, tuple[str, Measure]] = {
-    "mAP": ("mAP", percent),
-    "rank1": ("rank-1", percent),
-    "rank5": ("rank-5", percent),
-    "rank10": ("rank-10", percent),
-    "mINP": ("mINP", percent),
-    "detection_AP": ("detection AP", percent),
-    "detection_recall": ("recall", percent),
-    "parameters": ("parameters", millions),
-    "multiply_adds": ("MACs", multiply_adds),
-    "ms_per_image_1": ("ms, batch 1", milliseconds),
-    "ms_per_image_128": ("ms, batch 128", milliseconds),
-}
-"""The numbers of a row of `metrics.json`: head of the column, and how they are written."""
-
-
 def result_table(metrics: dict) -> Table:
     """The rows of `metrics.json`; a column that no row has a value for is left out.
 
     A row is marked as the best if it says `"best": true`.
     """
     rows = metrics.get("rows") or []
-    keys = [key for key, (_, text) in NUMBERS.items() if any(text(row.get(key)) != MISSING for row in rows)]
+    keys = [key for key, (_, text) in MEASURED.items() if any(text(row.get(key)) != MISSING for row in rows)]
     columns = [[str(row.get("name") or MISSING) for row in rows], *(_with_deviation(rows, key) for key in keys)]
     cells = zip(*columns, strict=True)
     return Table(
-        columns=("network", *(NUMBERS[key][0] for key in keys)),
+        columns=("network", *(MEASURED[key][0] for key in keys)),
         rows=tuple(Row(each, best=bool(row.get("best"))) for row, each in zip(rows, cells, strict=True)),
     )
 
@@ -188,6 +172,6 @@ def escape_markdown(text: str) -> str:
 
 def _with_deviation(rows: Sequence[dict], key: str) -> list[str]:
     """Numbers, and behind each its standard deviation over a protocol's repeats where there is one."""
-    text = NUMBERS[key][1].beside([row.get(key) for row in rows])
+    text = MEASURED[key][1].beside([row.get(key) for row in rows])
     pairs = [(text(row.get(key)), text(row.get(f"{key}_sd"))) for row in rows]
     return [value if deviation == MISSING else f"{value} ± {deviation}" for value, deviation in pairs]

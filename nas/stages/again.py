@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from nas.errors import near_misses
-from nas.run import RESULTS, Run, decided
+from nas.run import RESULTS, Run, decided, has_begun
 from nas.stages.search_result import FOUND
 from nas.system.files import digest, read_object, write_json
 from nas.system.handover import finish_handover, hand_over
@@ -45,7 +45,7 @@ def started(run: Run, stages: Sequence[str], overwrite: Overwrite = False) -> It
     finish_handover(run.folder)
     named = _named(run, stages, overwrite)
     run.check(*(stage for stage in stages if stage not in named), beside=named)
-    if any(map(run.has_begun, named)):
+    if any(has_begun(run.folder, stage) for stage in named):
         with _attempt(run, named) as attempt:
             yield attempt
         return
@@ -91,7 +91,7 @@ def _attempt(run: Run, named: Sequence[str]) -> Iterator[Run]:
         try:
             yield replace(run, folder=again)
         except BaseException as error:
-            if not any(map(replace(run, folder=again).has_begun, named)):
+            if not any(has_begun(again, stage) for stage in named):
                 shutil.rmtree(again, ignore_errors=True)
             elif isinstance(error, ValueError):
                 raise ValueError(
@@ -156,7 +156,7 @@ def _take_over(run: Run, named: Sequence[str]) -> None:
 
 def _tell_of_attempt(run: Run, stages: Sequence[str]) -> None:
     again = run.folder / AGAIN
-    begun = [stage for stage in _read_note(again).get("wanted", ()) if replace(run, folder=again).has_begun(stage)]
+    begun = [stage for stage in _read_note(again).get("wanted", ()) if has_begun(again, stage)]
     if set(begun) & set(stages):
         warnings.warn(
             f"{again} holds {', '.join(begun)}, started again and not ended: the command that began it goes on with "
@@ -170,11 +170,11 @@ def _config_kept(run: Run, stages: Sequence[str]) -> Iterator[None]:
     """What fails before a stage has saved anything leaves the configuration of the run as it was."""
     path = run.folder / "config.json"
     before = path.read_bytes() if path.exists() else None
-    begun = [stage for stage in stages if run.has_begun(stage)]
+    begun = [stage for stage in stages if has_begun(run.folder, stage)]
     try:
         yield
     except BaseException:
-        if path.exists() and begun == [stage for stage in stages if run.has_begun(stage)]:
+        if path.exists() and begun == [stage for stage in stages if has_begun(run.folder, stage)]:
             if before is None:
                 path.unlink()
                 with suppress(OSError):

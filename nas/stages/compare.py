@@ -221,15 +221,8 @@ def _check_out(out: Path | None, entries: Sequence[Entry]) -> None:
 
 
 def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
-    answered = entries[0].answered
-    ids = entries[0].queries.ids[answered]
-    values = np.array(
-        [
-            [entry.queries.average_precision[answered], entry.queries.first_match_rank[answered] == 1]
-            for entry in entries
-        ],
-        dtype=np.float64,
-    )  # [network, measure, query]
+    ids = entries[0].queries.ids[entries[0].answered]
+    values = _by_query(entries)
     found = values.mean(axis=2)
     flat, rng = values.reshape(-1, values.shape[2]).T, np.random.default_rng(seed)
     samples = {
@@ -238,41 +231,53 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
     }
     own = {over: percentile_interval(means) for over, means in samples.items()}
     paired = {over: percentile_interval(means - means[:, :1]) for over, means in samples.items()}
-    rows = []
-    for i, (entry, name) in enumerate(zip(entries, _labels(entries), strict=True)):
-        difference = _by_measure(i, paired)
-        for m, measure in enumerate(MEASURES):
-            difference[measure] |= {
-                "value": float(found[i, m] - found[0, m]),
-                "excludes_zero": {over: low > 0 or high < 0 for over, (low, high) in difference[measure].items()},
-            }
-        rows.append(
-            {
-                "name": name,
-                "run": str(entry.folder.resolve()),
-                "role": entry.role,
-                "network": entry.row["name"],
-                **dict(zip(MEASURES, found[i].tolist(), strict=True)),
-                **{key: entry.row.get(key) for key in (*DETECTED, *COSTS)},
-                "intervals": _by_measure(i, own),
-                "difference": difference if i else None,
-            }
-        )
-    drawn = {
-        "resamples": resamples,
-        "seed": seed,
-        "level": 0.95,
-        "num_queries": len(ids),
-        "num_identities": len(np.unique(ids)),
-    }
+    rows = [
+        {
+            "name": name,
+            "run": str(entry.folder.resolve()),
+            "role": entry.role,
+            "network": entry.row["name"],
+            **dict(zip(MEASURES, found[i].tolist(), strict=True)),
+            **{key: entry.row.get(key) for key in (*DETECTED, *COSTS)},
+            "intervals": _by_measure(i, own),
+            "difference": _difference(i, found, paired) if i else None,
+        }
+        for i, (entry, name) in enumerate(zip(entries, _labels(entries), strict=True))
+    ]
     return {
         "format": FORMAT,
         "protocol": {key: value for key, value in entries[0].rules.items() if value is not None},
-        "bootstrap": drawn,
+        "bootstrap": {
+            "resamples": resamples,
+            "seed": seed,
+            "level": 0.95,
+            "num_queries": len(ids),
+            "num_identities": len(np.unique(ids)),
+        },
         "rows": rows,
         "seeds": _seeds(entries, rows),
         "notes": _notes(entries, rows),
     }
+
+
+def _by_query(entries: Sequence[Entry]) -> np.ndarray:
+    """The measures of each query that all answer: `[network, measure, query]`."""
+    answered = entries[0].answered
+    measures = [
+        [entry.queries.average_precision[answered], entry.queries.first_match_rank[answered] == 1] for entry in entries
+    ]
+    return np.array(measures, dtype=np.float64)
+
+
+def _difference(network: int, found: np.ndarray, paired: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """To the first network by measure: the value, its intervals, and which of them leave out 0."""
+    difference = _by_measure(network, paired)
+    for m, measure in enumerate(MEASURES):
+        difference[measure] |= {
+            "value": float(found[network, m] - found[0, m]),
+            "excludes_zero": {over: low > 0 or high < 0 for over, (low, high) in difference[measure].items()},
+        }
+    return difference
 
 
 def _by_measure(network: int, ends: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:

@@ -38,16 +38,8 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
     Raises ValueError without a student or onnx and onnxruntime, for a file that is there already, for a network that
     ONNX has no form of, and when the two differ.
     """
-    weights = run.folder / RESULTS["retrain"]
-    path = path or run.folder / "student.onnx"
-    if not weights.exists():
-        raise ValueError(f"{run.folder} has no {weights.name} yet: `nas retrain {run.folder}` comes first")
-    if path.suffix != ".onnx":
-        raise ValueError(f"--out must be a file named *.onnx, not {path}")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists: give --out another file, or --overwrite to replace it")
-    if missing := [name for name in ("onnx", "onnxruntime") if not find_spec(name)]:
-        raise ValueError(f"an export needs the package {' and '.join(missing)}: pip install 'nas-reid[models]'")
+    weights, path = run.folder / RESULTS["retrain"], path or run.folder / "student.onnx"
+    _check_can_export(run, path, overwrite)
     task = run.recipe.task
     deployed = task.deployed(Network.load(weights).net).eval()
     height, width = image_size(task, run.recipe)
@@ -71,6 +63,19 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[
         "features": num_features(deployed, height, width),
         "largest_difference": difference,
     }
+
+
+def _check_can_export(run: Run, path: Path, overwrite: bool) -> None:
+    """Raises ValueError before any work: see `export`."""
+    weights = run.folder / RESULTS["retrain"]
+    if not weights.exists():
+        raise ValueError(f"{run.folder} has no {weights.name} yet: `nas retrain {run.folder}` comes first")
+    if path.suffix != ".onnx":
+        raise ValueError(f"--out must be a file named *.onnx, not {path}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists: give --out another file, or --overwrite to replace it")
+    if missing := [name for name in ("onnx", "onnxruntime") if not find_spec(name)]:
+        raise ValueError(f"an export needs the package {' and '.join(missing)}: pip install 'nas-reid[models]'")
 
 
 def outputs_of(net: nn.Module) -> Sequence[str]:

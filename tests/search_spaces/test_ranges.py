@@ -155,7 +155,9 @@ def test_every_number_has_a_range_and_every_field_refuses_what_is_just_outside(c
 @pytest.mark.parametrize("bench", BENCHES)
 def test_every_number_of_a_bench_has_a_range(bench, capsys):
     for name, hint in PARAMETERS[bench].items():
-        for value in wrong_values(hint)[:1] if name != "return" and any(numbers_in(hint)) else ():
+        numbers = [] if name == "return" else [*numbers_in(hint)]
+        assert all(any(isinstance(condition, Range) for condition in each) for each in numbers), f"{name} has no range"
+        for value in wrong_values(hint)[:1] if numbers else ():
             flag = "--" + name.replace("_", "-")
             assert main(["bench", bench, flag, str(value), *(["--tables", "x"] if bench == "strategies" else [])]) == 2
             assert capsys.readouterr().err.startswith(f"nas: {flag} must be at least ")

@@ -159,7 +159,7 @@ class TestTraining:
         net = student_of(embedding_dim=None)
         out = net(scenes_of())
         assert out.embedding.shape == out.id_logits.shape == (32, 0)
-        assert net.eval().detect(scenes_of())[0].features.shape[1] == 0
+        assert net.eval()(scenes_of()).detections[0].features.shape[1] == 0
         assert not any("identities" in name or "embedding" in name for name in net.state_dict())
 
 
@@ -254,32 +254,35 @@ class TestFinding:
 
     def test_planted_persons_are_found(self, planted):
         net, scenes, boxes = planted
-        first, second = net.detect(scenes)
+        first, second = net(scenes).detections
         torch.testing.assert_close(first.boxes[first.boxes[:, 0].argsort()], boxes)
         assert len(second.boxes) == 0 and (first.scores > 0.9).all()
 
     def test_features_tell_them_apart_and_are_those_of_their_boxes(self, planted):
         net, scenes, boxes = planted
-        [described, none] = net.describe(scenes._replace(boxes=(boxes, boxes[:0])))
-        found = net.detect(scenes)[0].features
+        answer = net(scenes._replace(boxes=(boxes, boxes[:0])))
+        [described, none], found = answer.described, answer.detections[0].features
         torch.testing.assert_close(described.norm(dim=1), torch.ones(2))
         assert described[0, 1] > 0.1 > described[0, 2] and described[1, 2] > 0.1 > described[1, 1]
         assert found.shape == (2, 3) and none.shape == (0, 3)
 
     def test_boxes_end_where_the_image_does_and_not_its_padding(self, planted):
         net, scenes, _ = planted
-        boxes = net.detect(scenes._replace(sizes=torch.tensor([[60, 110], [90, 128]])))[0].boxes
+        boxes = net(scenes._replace(sizes=torch.tensor([[60, 110], [90, 128]]))).detections[0].boxes
         assert len(boxes) == 2 and boxes[:, 2].max() == 110 and boxes[:, 3].max() == 60
 
-    def test_eval_mode_says_all_at_once(self):
-        net, scenes = student_of(found=Found(score=0.4, most=7)).eval(), scenes_of()
-        answer = net(scenes)
-        for one, other in zip(answer.detections, net.detect(scenes), strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    def test_the_surest_of_those_that_do_not_overlap_are_found(self):
+        for one in student_of(found=Found(score=0.4, most=7)).eval()(scenes_of()).detections:
             assert len(one.boxes) == 7 and (one.scores[:-1] >= one.scores[1:]).all()
             overlaps = box_iou(one.boxes, one.boxes).fill_diagonal_(0)
             assert overlaps.max() <= 0.4
-        assert all(torch.equal(a, b) for a, b in zip(answer.described, net.describe(scenes), strict=True))
+
+    def test_the_boxes_that_come_along_are_described_by_the_head(self):
+        net, scenes = student_of().eval(), scenes_of()
+        answer = net(scenes)
+        said = net.head(answer.maps[net.where.base[-1]], scenes.boxes).embedding
+        assert [len(each) for each in answer.described] == [len(boxes) for boxes in scenes.boxes]
+        assert torch.equal(torch.cat(answer.described), said)
 
 
 class TestCost:
@@ -309,7 +312,9 @@ class TestCost:
     def test_a_rehearsal_without_values(self):
         with torch.device("meta"):
             net = SMALL.student()
-        out = net(scenes_of().to("meta"))
+        scenes = scenes_of()
+        boxes, labels = (tuple(one.to("meta") for one in each) for each in (scenes.boxes, scenes.labels))
+        out = net(Scenes(scenes.tensors.to("meta"), scenes.sizes.to("meta"), boxes, labels))
         assert [len(rois) for rois in out.rois] == [16, 16] and total(out).shape == ()
 
 

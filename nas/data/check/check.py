@@ -171,7 +171,6 @@ def facts(data: ReIDData, name: str, seen: Sequence[Seen]) -> SplitFacts:
 def scene_facts(data: SceneData, name: str, seen: Sequence[Seen]) -> SceneFacts:
     split = data.splits[name]
     frames, corners, ids = split.all_boxes
-    images_of = np.unique(np.unique(np.stack([ids, frames])[:, ids >= 0], axis=1)[0], return_counts=True)[1]
     num_boxes = np.bincount(frames, minlength=len(split))
     return SceneFacts(
         num_boxes=len(ids),
@@ -180,7 +179,7 @@ def scene_facts(data: SceneData, name: str, seen: Sequence[Seen]) -> SceneFacts:
         num_empty=int((num_boxes == 0).sum()),
         num_queries=len(data.queries) if name == "test" else None,
         boxes_per_image=spread(num_boxes),
-        images_per_identity=spread(images_of),
+        images_per_identity=spread(split.num_frames_of()[1]),
         box_height=spread(np.rint(corners[:, 3] - corners[:, 1])),
         **image_facts(split.cameras, seen),
     )

@@ -60,10 +60,19 @@ def problems(looked: Looked[ReIDData], published: Mapping[str, int], strict: boo
     data = looked.data
     found = [
         empty_splits(data), unreadable(looked), shared_identities(data), different_counts(data, published, strict),
-        unmatched(looked), left_out(looked), *duplicates(looked), single_images(data), few_bits(looked), *modes(looked),
-        *orientations(looked), several_frames(looked), extensions(looked), junk_in_training(looked), drawn(looked),
+        unmatched(looked), left_out(looked), *duplicates(looked), single_images(data), *of_files(looked),
+        junk_in_training(looked), drawn(looked),
     ]  # fmt: skip
     return by_severity(found)
+
+
+def of_files(looked: Looked) -> Iterator[Problem]:
+    """What is to be said of the files of any data set, whatever its task."""
+    yield few_bits(looked)
+    yield from modes(looked)
+    yield from orientations(looked)
+    yield several_frames(looked)
+    yield extensions(looked)
 
 
 def by_severity(found: Iterable[Problem]) -> tuple[Problem, ...]:

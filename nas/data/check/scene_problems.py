@@ -11,14 +11,11 @@ from nas.data.check.problems import (
     by_severity,
     different_counts,
     drawn,
-    extensions,
-    few_bits,
-    modes,
-    orientations,
+    of_files,
     unreadable,
 )
 from nas.data.checks import listing
-from nas.data.scene_cache import clip, have_area, reach_out
+from nas.data.scene_cache import astray
 from nas.data.scenes import SceneData, empty_parts, trained_queries
 
 Scenes = Looked[SceneData]
@@ -30,8 +27,7 @@ def scene_problems(looked: Scenes, published: Mapping[str, int], strict: bool) -
     found = [
         nothing(data), unreadable(looked), asked_and_trained(data), different_counts(data, published, strict),
         unmatched(data), elsewhere(data), *remarks(data), *beyond(looked), *same_frames(looked), twins(looked),
-        empty(looked), shared(data), few_bits(looked), *modes(looked), *orientations(looked), extensions(looked),
-        drawn(looked),
+        empty(looked), shared(data), *of_files(looked), drawn(looked),
     ]  # fmt: skip
     return by_severity(found)
 
@@ -94,14 +90,11 @@ def beyond(looked: Scenes) -> Iterator[Problem]:
     outside: list[str] = []
     out: list[str] = []
     for place, seen in looked.everything():
-        boxes, size = looked.data.splits[place.split].boxes[place.number], np.array(seen.size)
         if seen.reason:
             continue
-        for box, reaches, inside in zip(
-            boxes.tolist(), reach_out(boxes, size), have_area(clip(boxes, size)), strict=True
-        ):
-            if reaches:
-                (out if inside else outside).append(f"{looked.name(place)}: {box}")
+        boxes = looked.data.splits[place.split].boxes[place.number]
+        for cases, found in zip((outside, out), astray(boxes, np.array(seen.size)), strict=True):
+            cases += [f"{looked.name(place)}: {box}" for box in found]
     yield Problem(
         severity="warning", kind="box_outside", message="boxes outside their frames, which are left out",
         items=tuple(outside),

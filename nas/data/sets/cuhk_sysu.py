@@ -60,13 +60,12 @@ class CUHKSYSU(SceneSource):
         if missing := [name for name in frames.ids if not (folder / name).is_file()]:
             raise ValueError(f"CUHK-SYSU: every frame of Images.mat must be in {folder}; missing: {listing(missing)}")
         tests = set(pool)
-        remarks = {FLAT: tuple(frames.flat), UNLISTED: tuple(frames.unlisted)}
         return SceneData(
             name="CUHK-SYSU",
             train=frames.split(folder, [name for name in frames.ids if name not in tests]),
             test=frames.split(folder, pool),
             queries=queries,
-            remarks={sentence: cases for sentence, cases in remarks.items() if cases},
+            remarks={FLAT: tuple(frames.flat), UNLISTED: tuple(frames.unlisted)},
         )
 
 

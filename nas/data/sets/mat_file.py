@@ -9,12 +9,12 @@ import numpy as np
 from nas.system.matlab import read_matlab
 
 
-def read_mat(file: Path, *names: str, what: str = "a MATLAB file") -> dict[str, np.ndarray]:
-    """The entries `names` of `file` as far as it has them; there must be one at least. `what` says what it must be.
+def read_mat(file: Path, *names: str) -> dict[str, np.ndarray]:
+    """The entries `names` of `file` as far as it has them; there must be one at least.
 
     Raises ValueError naming the file.
     """
-    content = read_matlab(file, names, what)
+    content = read_matlab(file, names)
     if not any(name in content for name in names):
         there = ascii([*content])[1:-1] or "none"
         raise ValueError(f"{file} must have the entry {' or '.join(names)}; it has {there}")

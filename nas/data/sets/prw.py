@@ -54,13 +54,12 @@ class PRW(SceneSource):
             raise ValueError(f"{root}: a frame is either in training or in the test, but both have {listing(both)}")
         train, flat_train = split_of(root, names["train"])
         test, flat_test = split_of(root, names["test"])
-        flat = flat_train + flat_test
         return SceneData(
             name=self.title,
             train=train,
             test=test,
             queries=queries_in(root / queries, names["test"]),
-            remarks={FLAT: flat} if flat else {},
+            remarks={FLAT: flat_train + flat_test},
         )
 
     def _query_file(self) -> str:

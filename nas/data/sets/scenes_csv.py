@@ -67,13 +67,12 @@ class SceneList(SceneSource):
         )
         train, flat_train = split_of(file, frames["train"])
         test, flat_test = split_of(file, frames["gallery"])
-        flat = flat_train + flat_test
         return SceneData(
             name=file.name,
             train=train,
             test=test,
             queries=queries_of(file, frames),
-            remarks={FLAT: flat} if flat else {},
+            remarks={FLAT: flat_train + flat_test},
         )
 
 

@@ -14,7 +14,6 @@ from nas.data.source import DataSource
 from nas.system.config import OF_TEST
 from search_spaces.ranges import Count, Seed
 
-SIZES = (800, 1600, 2400)
 TRAIN = "train_test_split/train_list.txt"
 
 

@@ -66,7 +66,7 @@ def test_an_error_is_said_and_gives_1(tree: Path, capsys: pytest.CaptureFixture)
     assert "errors: 1" in out
 
 
-def test_drawn_data_take_fields_instead_of_a_path(capsys: pytest.CaptureFixture):
+def test_synthetic_data_take_fields_instead_of_a_path(capsys: pytest.CaptureFixture):
     assert check("pedestrians", *TOY, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["splits"]["train"]["num_images"] == 24 and said["folder"] is None

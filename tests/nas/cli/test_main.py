@@ -14,6 +14,7 @@ import torch
 from nas.cli.commands import COMMANDS
 from nas.cli.find_recipe import recipes
 from nas.cli.main import main
+from tests.nas.cli.program import nas
 
 OWN = '''
 from dataclasses import dataclass, replace
@@ -37,14 +38,6 @@ def mine() -> Recipe:
     return replace(recipe, teacher=None, baseline=None, space=ReID(backbone=Plainer(), embedding_dim=4), retrain=brief,
                    strategy=replace(recipe.strategy, epochs=1))
 '''
-
-
-def nas(*arguments: object) -> int:
-    """The program's exit status."""
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from nas.strategies import STRATEGIES
 from nas.strategies.discrete import DiscreteSearch
 from nas.system.config import encode
 from search_spaces.architecture import Architecture
-from tests.nas.cli.test_main import nas
+from tests.nas.cli.program import nas
 
 CPU = ["--machine.device", "cpu"]
 

@@ -21,9 +21,9 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from nas.cli.main import main
 from nas.cli.tune import to_this_machine
 from nas.study.storage import open_storage
+from tests.nas.cli.program import nas
 
 OWN = '''
 from dataclasses import replace
@@ -51,14 +51,6 @@ def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipes") / "recipes_of_the_tuning_test.py"
     path.write_text(OWN)
     return f"{path}:tiny"
-
-
-def nas(*arguments: object) -> int:
-    """The program's exit status."""
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
 
 
 def start(*arguments: object) -> subprocess.Popen:

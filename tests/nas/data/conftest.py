@@ -12,9 +12,9 @@ from scipy.io import savemat
 BOXES = ("labeled", "detected")
 
 
-def paint(path: Path, colour: int = 90) -> Path:
+def paint(path: Path, colour: int = 90, size: tuple[int, int] = (8, 16)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 16), (colour % 256, 40, 200)).save(path, format="PNG" if path.suffix == ".png" else "JPEG")
+    Image.new("RGB", size, (colour % 256, 40, 200)).save(path, format="PNG" if path.suffix == ".png" else "JPEG")
     return path
 
 
@@ -186,11 +186,8 @@ def prw(folder: Path, queries: str = "query_info.txt") -> Path:
     }
     (root / "annotations").mkdir(parents=True)
     for number, (name, (key, kind, rows)) in enumerate(frames.items()):
-        table = np.array(rows, dtype=kind).reshape(-1, 5)
-        if kind == "u2":
-            table = table.astype(np.uint16)
-        savemat(root / "annotations" / f"{name}.jpg.mat", {key: table})
-        Image.fromarray(np.full((48, 80, 3), 20 * number, dtype=np.uint8)).save(frame_file(root, name))
+        savemat(root / "annotations" / f"{name}.jpg.mat", {key: np.array(rows, dtype=kind).reshape(-1, 5)})
+        paint(root / "frames" / f"{name}.jpg", 20 * number, (80, 48))
     names = list(frames)
     for part, some in {"train": names[:5], "test": names[5:]}.items():
         savemat(root / f"frame_{part}.mat", {f"img_index_{part}": np.array(some, dtype=object)[:, None]})
@@ -199,11 +196,6 @@ def prw(folder: Path, queries: str = "query_info.txt") -> Path:
               3 60.5000 10.2500 12.0000 35.0000 c2s2_000002"""
     lines(root / queries, text, end="\r\n")
     return folder
-
-
-def frame_file(root: Path, name: str) -> Path:
-    (root / "frames").mkdir(exist_ok=True)
-    return root / "frames" / f"{name}.jpg"
 
 
 def structs(names: str, rows: list[tuple]) -> np.ndarray:
@@ -266,9 +258,8 @@ def cuhk_sysu(folder: Path) -> Path:
     for size in (50, 100):
         file = annotation / "test" / "train_test" / f"TestG{size}.mat"
         savemat(file, {f"TestG{size}": structs("Query Gallery", protocol)})
-    images.mkdir(parents=True)
     for number, name in enumerate(boxes):
-        Image.fromarray(np.full((48, 80 - number, 3), 20 * number, dtype=np.uint8)).save(images / name)
+        paint(images / name, 20 * number, (80 - number, 48))
     return folder
 
 
@@ -276,9 +267,7 @@ def scenes_csv(folder: Path) -> Path:
     """Three training and three gallery frames, one of each without persons."""
     names = ("train a", "train b", "train c", "gallery a", "gallery b", "gallery c")
     for number, name in enumerate(names):
-        path = folder / "frames" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((48, 80, 3), 20 * number, dtype=np.uint8)).save(path)
+        paint(folder / "frames" / f"{name}.png", 20 * number, (80, 48))
     lines(
         folder / "scenes.csv",
         """path,identity,camera,split,x,y,w,h

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from nas.cli.main import main
 from nas.models.network import Network
+from tests.nas.cli.program import nas
 
 OWN = '''
 from dataclasses import replace
@@ -44,8 +44,7 @@ def narrow() -> Recipe:
 '''
 
 
-def nas(*arguments: object) -> int:
-    return main([*map(str, arguments), "--machine.device", "cpu", "--json"])
+CPU = ["--machine.device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +59,8 @@ def run(recipes):
     """A search and a retraining under a teacher's maps."""
     folder = recipes.parent / "run"
     for stage in ("teach", "search"):
-        assert nas(stage, f"{recipes}:hinted", "--out", folder) == 0
-    assert main(["retrain", str(folder), "--json"]) == 0
+        assert nas(stage, f"{recipes}:hinted", "--out", folder, *CPU) == 0
+    assert nas("retrain", folder) == 0
     return folder
 
 
@@ -89,13 +88,13 @@ WRONG = pytest.mark.parametrize(
 
 @WRONG
 def test_what_does_not_fit_is_found_before_the_teacher_is_trained(recipes, tmp_path, capsys, recipe, message):
-    assert nas("run", f"{recipes}:{recipe}", "--out", tmp_path / "run") == 2
+    assert nas("run", f"{recipes}:{recipe}", "--out", tmp_path / "run", *CPU) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 @WRONG
 def test_what_does_not_fit_is_found_before_any_work(run, recipes, tmp_path, capsys, recipe, message):
     weights = run / "teacher.safetensors"
-    assert nas("search", f"{recipes}:{recipe}", "--teacher.weights", weights, "--out", tmp_path) == 2
+    assert nas("search", f"{recipes}:{recipe}", "--teacher.weights", weights, "--out", tmp_path, *CPU) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "search.history.jsonl").exists()

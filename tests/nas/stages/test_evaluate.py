@@ -1,6 +1,7 @@
 """`nas evaluate` on what is no run's: networks of others and saved features, through the real command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import torchvision
 from PIL import Image
 
 from nas.cli.arguments import parse_network_args
-from nas.cli.main import main
 from nas.data.images import Images
 from nas.metrics.rerank import Rerank
 from nas.report.query_results import Queries
@@ -19,6 +19,7 @@ from nas.tasks.reid.features import Features
 from nas.tasks.reid.others import OtherNetwork
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
+from tests.nas.cli.program import nas
 from tests.nas.models.test_library import onnx_file
 from tests.nas.tasks.reid.test_features import saved
 
@@ -27,15 +28,25 @@ SIZE = ["--images.height", "32", "--images.width", "16"]
 CPU = ["--machine.device", "cpu", "--machine.threads", "1", "--evaluation.num-strips", "3"]
 
 
-def nas(*arguments: object) -> int:
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
-
-
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    """Features of four queries of two identities, and of a gallery in which a third is too."""
+    rng = np.random.default_rng(seed)
+    return {
+        "query": rng.normal(size=(4, 8)).astype(np.float32),
+        "query_ids": np.array([1, 1, 2, 2]),
+        "gallery": rng.normal(size=(9, 8)).astype(np.float32),
+        "gallery_ids": np.array([1, 2, 3] * 3),
+        "query_cameras": np.array([1, 2, 1, 2]),
+        "gallery_cameras": np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -265,17 +276,7 @@ class TestRepeats:
 class TestFeatures:
     @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
     def test_saved_features_need_no_data_set(self, tmp_path, name, capfd):
-        rng = np.random.default_rng(0)
-        path = saved(
-            tmp_path,
-            name,
-            query=rng.normal(size=(4, 8)).astype(np.float32),
-            query_ids=np.array([1, 1, 2, 2]),
-            gallery=rng.normal(size=(9, 8)).astype(np.float32),
-            gallery_ids=np.array([1, 2, 3] * 3),
-            query_cameras=np.array([1, 2, 1, 2]),
-            gallery_cameras=np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]),
-        )
+        path = saved(tmp_path, name, **arrays())
         assert nas("evaluate", path, "--ap", "trapezoid", "--rerank", "--out", tmp_path / "out", "--json") == 0
         metrics = json.loads(capfd.readouterr().out)["metrics"]
         assert metrics == metrics_of(tmp_path / "out") and metrics["protocol"]["ap"] == "trapezoid"
@@ -325,29 +326,28 @@ class TestFeatures:
         assert "tsne_ids must be identities of the gallery, but it has no image of 8, 9" in capfd.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Features, and in `out` what was measured of them."""
+    folder = tmp_path_factory.mktemp("features")
+    assert nas("evaluate", saved(folder, "features.npz", **arrays()), "--out", folder / "out") == 0
+    return folder
+
+
 class TestOtherRules:
     """Results by other rules, or of another content, take no other's place without a word."""
 
     @pytest.fixture
-    def features(self, tmp_path):
-        return saved(tmp_path, "features.npz", **self.arrays(0))
+    def features(self, done):
+        """The file that was measured, whose path is part of the results; a test may replace it."""
+        path = done / "features.npz"
+        before = path.read_bytes()
+        yield path
+        path.write_bytes(before)
 
     @pytest.fixture
-    def evaluated(self, features, tmp_path, capfd):
-        assert nas("evaluate", features, "--out", tmp_path / "out") == 0
-        capfd.readouterr()
-        return tmp_path / "out"
-
-    def arrays(self, seed):
-        rng = np.random.default_rng(seed)
-        return {
-            "query": rng.normal(size=(4, 8)).astype(np.float32),
-            "query_ids": np.array([1, 1, 2, 2]),
-            "gallery": rng.normal(size=(9, 8)).astype(np.float32),
-            "gallery_ids": np.array([1, 2, 3] * 3),
-            "query_cameras": np.array([1, 2, 1, 2]),
-            "gallery_cameras": np.array([1, 1, 1, 2, 2, 2, 3, 3, 3]),
-        }
+    def evaluated(self, done, tmp_path):
+        return shutil.copytree(done / "out", tmp_path / "out")
 
     @pytest.mark.parametrize(
         ("flags", "said"),
@@ -358,15 +358,18 @@ class TestOtherRules:
         ],
     )
     def test_they_are_refused_and_named(self, features, evaluated, flags, said, capfd):
-        before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+        before = content(evaluated)
         assert nas("evaluate", features, *flags, "--out", evaluated) == 2
         told = capfd.readouterr().err
         assert said in told and "--out" in told and "--overwrite" in told
-        assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
-        assert nas("evaluate", features, *flags, "--out", evaluated, "--overwrite") == 0
+        assert content(evaluated) == before
 
-    def test_so_is_another_content(self, features, evaluated, tmp_path, capfd):
-        saved(tmp_path, "features.npz", **self.arrays(1))
+    def test_overwrite_replaces_them(self, features, evaluated):
+        assert nas("evaluate", features, "--ap", "trapezoid", "--out", evaluated, "--overwrite") == 0
+        assert metrics_of(evaluated)["protocol"]["ap"] == "trapezoid"
+
+    def test_so_is_another_content(self, features, evaluated, capfd):
+        saved(features.parent, features.name, **arrays(1))
         assert nas("evaluate", features, "--out", evaluated) == 2
         assert "content: " in capfd.readouterr().err
 
@@ -387,7 +390,7 @@ class TestOtherRules:
 
     @pytest.mark.parametrize("name", ["write_queries", "draw_plots", "write_metrics"])
     def test_an_interrupted_evaluation_changes_nothing(self, features, evaluated, monkeypatch, name):
-        before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+        before = content(evaluated)
         monkeypatch.setattr(f"nas.tasks.reid.others.{name}", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert nas("evaluate", features, "--distance", "euclidean", "--overwrite", "--out", evaluated) == 130
-        assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
+        assert content(evaluated) == before

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nas.cli.find_recipe import recipe_named
-from nas.cli.main import main
 from nas.models.network import Network
 from nas.run import Run
 from nas.system.weights import load_state
@@ -21,6 +20,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.resnet import ResNet
 from students.ksl import KSL
 from students.reid import ReID
+from tests.nas.cli.program import nas
 
 OWN = '''
 from dataclasses import replace
@@ -53,10 +53,6 @@ def opened() -> Recipe:
     return replace(alone(), strategy=everywhere().strategy, space=replace(BRANCHED, open_branches=("layer2",)))
 '''
 CPU = ("--machine.device", "cpu", "--evaluation.num-strips", "1", "--json")
-
-
-def nas(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
 
 
 def history(folder: Path, stage: str) -> list[dict]:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from nas.cli.main import main
 from nas.models.network import Network
 from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, genotype
+from tests.nas.cli.program import nas
 
 SMALL = [
     "--teacher.net.backbone.width",
@@ -61,10 +61,6 @@ def told() -> Recipe:
     """The same, found by several processes."""
     return replace(taught(), strategy=Told(epochs=1))
 '''
-
-
-def nas(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def trials(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def drawn(trials):
+def sampled(trials):
     return trials.recipe.space.with_ids(6).sample(np.random.default_rng(0))
 
 
@@ -82,20 +82,20 @@ class TestTrials:
         for identity, camera in zip(trials.part.query.split.ids, trials.part.query.split.cameras, strict=True):
             assert set(cameras[ids == identity]) - {camera}
 
-    def test_a_score_is_a_function_of_the_architecture(self, trials, drawn):
-        one, again = trials.score(drawn, 2), trials.score(drawn, 2)
+    def test_a_score_is_a_function_of_the_architecture(self, trials, sampled):
+        one, again = trials.score(sampled, 2), trials.score(sampled, 2)
         assert (one.value, one.cost) == (again.value, again.cost) and 0 < one.value <= 1 and one.seconds > 0
-        assert not (trials.stage.folder / "search.trials" / drawn.hash / "retrain.ckpt").exists()
+        assert not (trials.stage.folder / "search.trials" / sampled.hash / "retrain.ckpt").exists()
 
-    def test_a_report_comes_after_each_epoch_and_may_stop_it(self, trials, drawn):
+    def test_a_report_comes_after_each_epoch_and_may_stop_it(self, trials, sampled):
         told = []
-        whole = trials.score(drawn, 3, lambda epoch, value: told.append((epoch, value)))
+        whole = trials.score(sampled, 3, lambda epoch, value: told.append((epoch, value)))
         assert [epoch for epoch, _ in told] == [1, 2, 3] and told[-1][1] == whole.value and not whole.pruned
-        stopped = trials.score(drawn, 3, lambda epoch, value: epoch == 2)
+        stopped = trials.score(sampled, 3, lambda epoch, value: epoch == 2)
         assert stopped.pruned and stopped.value == told[1][1]
 
-    def test_a_killed_trial_goes_on(self, tmp_path, drawn):
-        whole = trials_of(tmp_path / "whole").score(drawn, 3, lambda *_: False)
+    def test_a_killed_trial_goes_on(self, tmp_path, sampled):
+        whole = trials_of(tmp_path / "whole").score(sampled, 3, lambda *_: False)
         killed = trials_of(tmp_path / "killed")
 
         def dies(epoch, value):
@@ -104,34 +104,34 @@ class TestTrials:
             return False
 
         with pytest.raises(KeyboardInterrupt):
-            killed.score(drawn, 3, dies)
+            killed.score(sampled, 3, dies)
         told = []
-        rest = trials_of(tmp_path / "killed").score(drawn, 3, lambda epoch, value: told.append(epoch))
+        rest = trials_of(tmp_path / "killed").score(sampled, 3, lambda epoch, value: told.append(epoch))
         assert rest.value == whole.value and told == [2, 3]
 
-    def test_a_training_that_diverges_is_worth_nothing(self, trials, drawn, monkeypatch):
+    def test_a_training_that_diverges_is_worth_nothing(self, trials, sampled, monkeypatch):
         def diverges(*_):
             raise NonFiniteLoss("loss.total became nan")
 
         monkeypatch.setattr("nas.study.objective.train", diverges)
         with pytest.warns(UserWarning, match="counts as mAP 0: loss.total became nan"):
-            score = trials.score(drawn, 1)
+            score = trials.score(sampled, 1)
         assert score.value == 0 and score.cost > 0 and not score.pruned
 
-    def test_milliseconds_instead_of_multiply_adds(self, tmp_path, drawn, monkeypatch):
+    def test_milliseconds_instead_of_multiply_adds(self, tmp_path, sampled, monkeypatch):
         recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
         asked = []
         monkeypatch.setattr("nas.study.objective.latency", lambda net, *size, **_: asked.append(size) or 1.5)
-        assert trials_of(tmp_path, recipe).cost(drawn) == 1.5 and asked == [(32, 16)]
+        assert trials_of(tmp_path, recipe).cost(sampled) == 1.5 and asked == [(32, 16)]
 
 
-def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, drawn, monkeypatch):
+def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, sampled, monkeypatch):
     monkeypatch.delattr("nas.study.objective.train")
     one_camera = replace(trials.data.train, cameras=np.zeros(len(trials.data.train), dtype=np.int64))
     data, task = replace(trials.data, train=one_camera), trials.recipe.task
     _, alphas = task.halves(data, trials.recipe, np.random.default_rng(0))
     with pytest.raises(ValueError, match="is seen by two cameras there: take more images, or .* darts or gdas"):
-        replace(trials, part=alphas).score(drawn, 1)
+        replace(trials, part=alphas).score(sampled, 1)
 
 
 def test_so_many_identities_are_measured():

@@ -1,7 +1,5 @@
 """Where a study is kept, whatever its name, and what is said when it is not there."""
 
-import warnings
-
 import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -57,5 +55,5 @@ def test_a_storage_that_stays_away_is_given_up(monkeypatch):
     def ask():
         raise OperationalError("", {}, ConnectionError("gone"))
 
-    with warnings.catch_warnings(), pytest.raises(OperationalError):
+    with pytest.raises(OperationalError):
         retry(ask, 0.0)

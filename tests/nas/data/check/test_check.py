@@ -308,7 +308,7 @@ def test_an_empty_split_is_an_error(tmp_path: Path):
     assert found.splits["query"].images_per_identity is None
 
 
-def test_drawn_images_are_compared_by_their_pixels():
+def test_synthetic_images_are_compared_by_their_pixels():
     data = Pedestrians(num_train_ids=3, num_test_ids=2, num_cameras=2, images_per_id=4, height=16, width=8).listed()
     found = check(data, {})
     assert found.ok and found.folder is None and found.duplicates == () and kinds(found, "note") == ["drawn"]
@@ -330,7 +330,7 @@ class Black:
         return f"black {i}"
 
 
-def test_drawings_of_different_shapes_are_different(tree: Path):
+def test_synthetic_images_of_different_shapes_are_different(tree: Path):
     data = Market1501(root=tree).listed()
     black = Split(images=Black(), ids=np.array([4, 4]), cameras=np.array([1, 2]))
     assert check(ReIDData(name="black", train=black, query=data.query, gallery=data.gallery), {}).duplicates == ()

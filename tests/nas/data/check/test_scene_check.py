@@ -59,6 +59,13 @@ def test_unreadable_and_equal_frames_are_named(root: Path):
     assert items(found, "same_image") == ["c1s2_000003.jpg = c1s2_000005.jpg"]
 
 
+def test_frames_of_several_pictures_are_noted(root: Path):
+    file = root / "frames" / "c1s1_000001.jpg"
+    with Image.open(file) as frame:
+        frame.save(file, "TIFF", save_all=True, append_images=[frame.rotate(180)])
+    assert items(checked(root), "several_frames") == ["c1s1_000001.jpg"]
+
+
 def test_queries_that_evaluation_skips_and_those_of_another_box_are_named(root: Path):
     savemat(root / "annotations" / "c2s2_000002.jpg.mat", {"box_new": np.array([[3, 60, 10, 12, 35]])})
     savemat(root / "annotations" / "c2s2_000004.jpg.mat", {"box_new": np.empty((0, 5))})

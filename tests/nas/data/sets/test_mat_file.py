@@ -50,10 +50,10 @@ def test_a_file_cut_short_is_named(file: Path, size: int):
         read_mat(file, *CONTENT, "records")
 
 
-def test_another_file_is_told_what_it_must_be(tmp_path: Path):
+def test_what_is_no_matlab_file_is_named(tmp_path: Path):
     (tmp_path / "a.mat").write_text("hello " * 50)
-    with pytest.raises(ValueError, match=r"a.mat must be the list of frames, and .* does not begin as one of format 5"):
-        read_mat(tmp_path / "a.mat", "x", what="the list of frames")
+    with pytest.raises(ValueError, match=r"a.mat must be a MATLAB file, and .* does not begin as one of format 5"):
+        read_mat(tmp_path / "a.mat", "x")
     with pytest.raises(ValueError, match=r"b.mat does not exist"):
         read_mat(tmp_path / "b.mat", "x")
 

@@ -13,56 +13,56 @@ from nas.data.sets.vehicles import Vehicles
 from nas.data.synthetic.source import Synthetic
 from nas.metrics.retrieval import evaluate_retrieval
 
-every_set = pytest.mark.parametrize("drawn", [Pedestrians, Vehicles])
+every_set = pytest.mark.parametrize("source", [Pedestrians, Vehicles])
 
 
 @every_set
 class TestDrawing:
-    def test_same_seed_same_image_in_any_order(self, drawn: type[Synthetic]):
-        images, again = (drawn(seed=5).load().train.images for _ in range(2))
+    def test_same_seed_same_image_in_any_order(self, source: type[Synthetic]):
+        images, again = (source(seed=5).load().train.images for _ in range(2))
         backwards = [again.read(i).tobytes() for i in reversed(range(8))]
         assert [images.read(i).tobytes() for i in range(8)] == backwards[::-1]
 
-    def test_seeds_parts_and_numbers_differ(self, drawn: type[Synthetic]):
-        one, other = drawn(seed=0).load(), drawn(seed=1).load()
+    def test_seeds_parts_and_numbers_differ(self, source: type[Synthetic]):
+        one, other = source(seed=0).load(), source(seed=1).load()
         places = [(one.train, 0), (one.train, 4), (one.query, 0), (other.train, 0)]
         assert len({split.images.read(i).tobytes() for split, i in places}) == 4
 
-    def test_more_identities_leave_the_others_as_they_are(self, drawn: type[Synthetic]):
-        few, many = drawn(num_train_ids=2).load(), drawn(num_train_ids=9).load()
+    def test_more_identities_leave_the_others_as_they_are(self, source: type[Synthetic]):
+        few, many = source(num_train_ids=2).load(), source(num_train_ids=9).load()
         assert few.train.images.read(17).tobytes() == many.train.images.read(17).tobytes()
         assert few.query.images.read(3).tobytes() == many.query.images.read(3).tobytes()
 
     @pytest.mark.parametrize("size", [(16, 16), (33, 17), (128, 128), (384, 128), (64, 200)])
-    def test_any_size(self, drawn: type[Synthetic], size: tuple[int, int]):
+    def test_any_size(self, source: type[Synthetic], size: tuple[int, int]):
         height, width = size
-        images = drawn(height=height, width=width).load().train.images
+        images = source(height=height, width=width).load().train.images
         for i in range(4):
             assert images.read(i).size == (width, height) and np.asarray(images.read(i)).std() > 5
 
-    def test_no_name_comes_twice(self, drawn: type[Synthetic]):
-        data = drawn(num_train_ids=3, num_test_ids=2, num_cameras=3).load()
+    def test_no_name_comes_twice(self, source: type[Synthetic]):
+        data = source(num_train_ids=3, num_test_ids=2, num_cameras=3).load()
         names = [split.images.name(i) for split in data.splits.values() for i in range(len(split))]
-        assert len(set(names)) == len(names) and all(name.startswith(f"{drawn.__name__.lower()}/") for name in names)
+        assert len(set(names)) == len(names) and all(name.startswith(f"{source.__name__.lower()}/") for name in names)
 
-    def test_number_beyond_the_last_is_an_error(self, drawn: type[Synthetic]):
-        images = drawn(num_train_ids=2, images_per_id=3).listed().train.images
+    def test_number_beyond_the_last_is_an_error(self, source: type[Synthetic]):
+        images = source(num_train_ids=2, images_per_id=3).listed().train.images
         with pytest.raises(IndexError, match="image 6 of 6"):
             images.read(6)
 
 
 @every_set
 class TestSplits:
-    def test_one_query_for_each_identity_and_camera(self, drawn: type[Synthetic]):
-        data = drawn(num_train_ids=3, num_test_ids=5, num_cameras=6, images_per_id=7).load()
+    def test_one_query_for_each_identity_and_camera(self, source: type[Synthetic]):
+        data = source(num_train_ids=3, num_test_ids=5, num_cameras=6, images_per_id=7).load()
         assert data.counts() == {
             "train_images": 21, "train_identities": 3, "query_images": 30, "query_identities": 5,
             "gallery_images": 30, "gallery_identities": 5, "gallery_junk": 0, "gallery_distractors": 0, "cameras": 6,
         }  # fmt: skip
         assert len(set(zip(data.query.ids.tolist(), data.query.cameras.tolist(), strict=True))) == 30
 
-    def test_every_query_has_a_match_in_another_camera(self, drawn: type[Synthetic]):
-        data = drawn(num_test_ids=3, num_cameras=2, images_per_id=3).load()
+    def test_every_query_has_a_match_in_another_camera(self, source: type[Synthetic]):
+        data = source(num_test_ids=3, num_cameras=2, images_per_id=3).load()
         for one, camera in zip(data.query.ids, data.query.cameras, strict=True):
             assert ((data.gallery.ids == one) & (data.gallery.cameras != camera)).any()
 
@@ -97,9 +97,9 @@ def discriminant(features: np.ndarray, labels: np.ndarray, shrinkage: float = 0.
 
 
 @lru_cache(maxsize=1)
-def small(drawn: type[Synthetic]) -> tuple[ReIDData, list[np.ndarray]]:
+def small(source: type[Synthetic]) -> tuple[ReIDData, list[np.ndarray]]:
     """A small data set, and the pixels of its splits."""
-    data = drawn(num_train_ids=48, num_test_ids=24, height=drawn().height // 2, width=drawn().width // 2).load()
+    data = source(num_train_ids=48, num_test_ids=24, height=source().height // 2, width=source().width // 2).load()
     return data, [pixels_of(split) for split in data.splits.values()]
 
 
@@ -128,9 +128,9 @@ class TestDifficulty:
     @pytest.mark.parametrize(("stripes", "most"), [(1, 0.12), (6, 0.25)])
     @every_set
     def test_linear_colour_histogram_is_better_than_chance_and_far_from_solving_it(
-        self, drawn: type[Synthetic], stripes: int, most: float
+        self, source: type[Synthetic], stripes: int, most: float
     ):
-        data, pixels = small(drawn)
+        data, pixels = small(source)
         found = linear_mean_average_precision(data, *(histograms(one, stripes) for one in pixels))
         print(f"{stripes} stripes: chance {chance(data):.3f}, found {found:.3f}")
         assert chance(data) < found < most

@@ -28,7 +28,6 @@ from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.cost.counting import cost
 from students.scenes import Scenes
-from teachers.teacher import Teacher
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +118,7 @@ class TestExport:
         net.space = replace(net.space, found=replace(net.space.found, score=0.3))
         images, nothing = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.empty(0, 4)
         with torch.no_grad():
-            (expected,) = net.detect(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],)))
+            (expected,) = net(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],))).detections
         session = InferenceSession(as_onnx(PersonSearchTask().deployed(net).finder(), 64, 96))
         found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
         assert len(expected.scores) > 1
@@ -145,21 +144,16 @@ class Trained:
     """The student of `toy_street` on its data, in a folder of its own, saved after every step."""
 
     def __init__(self, folder: Path) -> None:
-        self.recipe, self.task = toy_street(), PersonSearchTask()
-        self.data = self.recipe.load()
+        recipe, task = toy_street(), PersonSearchTask()
+        data, self.how = recipe.load(), replace(recipe.retrain, validate_every=0)
         self.stage = Stage(folder, "retrain", "", Machine(device="cpu", checkpoint_minutes=0.0))
-        how = self.recipe.retrain
-        self.batches = self.task.batches(self.data, self.task.train_part(self.data, self.recipe), how, 0, self.stage)
-        space = self.recipe.space.with_ids(len(self.data.identities))
-        self.net = build_network(space, None, self.data.identities, how, 0).net
+        self.batches = task.batches(data, task.train_part(data, recipe), self.how, 0, self.stage)
+        space = recipe.space.with_ids(len(data.identities))
+        self.net = build_network(space, None, data.identities, self.how, 0).net
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def run(self, stop_at: int | None = None, teacher: Teacher | None = None) -> dict[str, torch.Tensor]:
+    def run(self, stop_at: int | None = None) -> dict[str, torch.Tensor]:
         """The network's tensors at the end; `stop_at`: the step that is not done any more, of all epochs."""
-        how = replace(self.recipe.retrain, validate_every=0)
-        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), how, self.stage, teacher)
+        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), self.how, self.stage)
         return self.net.state_dict()
 
 
