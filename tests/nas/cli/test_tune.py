@@ -207,7 +207,8 @@ def test_four_workers_on_one_postgresql(recipe, tmp_path, database):
 
 
 @pytest.mark.slow
-def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
+@pytest.mark.parametrize(("workers", "how", "seconds"), [(1, "immediate", 4), (2, "fast", 10)])
+def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database, workers, how, seconds):
     """Nothing is lost: the workers wait with what they have to tell."""
     folder = tmp_path / "study"
     process = start(
@@ -218,6 +219,8 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
         "grid",
         "--epochs",
         2,
+        "--workers",
+        workers,
         *COMMON,
         "--storage",
         database.address,
@@ -226,8 +229,8 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     )
     while not (folder / "trials" / "2").exists() and process.poll() is None:
         time.sleep(0.1)
-    database.control("stop", "-m", "immediate")
-    time.sleep(4)
+    database.control("stop", "-m", how)
+    time.sleep(seconds)
     assert process.poll() is None
     database.control("start")
     _, err = process.communicate(timeout=400)
@@ -235,6 +238,7 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     with storage_at(database.address) as storage:
         trials = optuna.load_study(study_name="study", storage=storage).get_trials()
     assert len(trials) == 12 and {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(12))
 
 
 class Database:
