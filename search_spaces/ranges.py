@@ -194,7 +194,7 @@ def in_words(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return next(filter(None, map(in_words, arguments)), "")
     if origin is tuple:
-        return f"each {said}" if (said := in_words(arguments[0])) else ""
+        return f"each {item}" if (item := in_words(arguments[0])) else ""
     return ""
 
 

@@ -202,7 +202,7 @@ def _parse_other(
     """An object of `kind` with the fields `given`, the others as the command line says: of the classes in `kinds`, with
     the defaults in `standard`, else its own."""
     fields = [field for field in dataclasses.fields(kind) if field.name not in given]
-    hints = field_hints(kind)
+    hints: dict[str, Any] = field_hints(kind)  # type: ignore[arg-type] # mypy's view of a dataclass's hash
     values = {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
         for field in fields

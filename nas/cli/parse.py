@@ -121,7 +121,8 @@ def _with_ranges() -> Callable[[StructTypeInfo], StructConstructorSpec | None]:
 def _with_range(field: StructFieldSpec) -> StructFieldSpec:
     words = in_words(field.type)
     hint = tyro.conf.arg(help_behavior_hint=lambda default: f"({words}; default: {default})")
-    return dataclasses.replace(field, type=Annotated[field.type, hint]) if words else field
+    with_hint: Any = Annotated[field.type, hint]
+    return dataclasses.replace(field, type=with_hint) if words else field
 
 
 def _number_or_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
