@@ -108,7 +108,7 @@ def _url(address: str) -> URL:
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
     reason = first_line(error.__cause__ or error)
-    for secret in _secrets(address):
+    for secret in secrets_in(address):
         reason = reason.replace(secret, "***")
     return ValueError(
         f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
@@ -116,7 +116,7 @@ def unreachable(address: str, error: Exception) -> ValueError:
     )
 
 
-def _secrets(address: str) -> list[str]:
+def secrets_in(address: str) -> list[str]:
     """The passwords in an address."""
     if "://" not in address:
         return []

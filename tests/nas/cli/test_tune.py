@@ -135,6 +135,22 @@ def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, argumen
     assert message in said.err and said.out == "" and not (tmp_path / "study").exists()
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_password_on_the_command_line_is_warned_of_and_one_in_the_environment_is_not(
+    recipe, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr("nas.study.storage.MAKING_S", 0.0)
+    address = "postgresql://me:SECRET@127.0.0.1:1/x"
+    command = ["tune", recipe, *COMMON, "--out", tmp_path / "study"]
+    assert nas(*command, "--storage", address) == 2
+    said = capfd.readouterr().err
+    assert "warning: the list of processes shows the password" in said and "NAS_STORAGE" in said
+    monkeypatch.setenv("NAS_STORAGE", address)
+    assert nas(*command) == 2
+    said = capfd.readouterr().err
+    assert "warning" not in said and "postgresql://me:***@127.0.0.1:1/x cannot be reached" in said
+
+
 @contextmanager
 def storage_at(address: str) -> Iterator[BaseStorage]:
     """The storage, whose connections are closed behind us."""
