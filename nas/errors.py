@@ -51,6 +51,10 @@ OUT_OF_MEMORY = (
     "the memory is not enough: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id or "
     "batch-size), or the network's channels or width"
 )
+PEER_GONE = (
+    "another of the processes of --machine.devices has ended: mend what it said, if it said anything; the same command "
+    "goes on from the last checkpoint"
+)
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -63,6 +67,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     said = str(error).lower()
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
+def is_peer_gone(error: BaseException) -> bool:
+    """Whether torch's collectives (gloo, NCCL) miss another process of the same training."""
+    said = str(error).lower()
+    words = (
+        "connection closed by peer",
+        "connection reset by peer",
+        "remote process exited",
+        "communicator was aborted",
+    )
+    return isinstance(error, RuntimeError) and any(word in said for word in words)
 
 
 def first_line(error: BaseException) -> str:
@@ -168,6 +184,9 @@ def exit_status(work: Callable[[], int | None]) -> int:
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             _say(f"{OUT_OF_MEMORY} ({first_line(error)})")
+            return 2
+        if is_peer_gone(error):
+            _say(PEER_GONE)
             return 2
         if own := users_place(error):
             _say(f"{own}: {_in_short(error)}", behind=users_traceback(error))

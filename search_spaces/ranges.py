@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", Path: "a path"}
 
+MOST = 1_000_000
+
 
 class OutOfRange(ValueError):
     """A value that its field cannot have. `place` is the field's, by which the message calls it."""
@@ -57,6 +59,16 @@ class Range:
     above: float = -math.inf
     below: float = math.inf
 
+    def __str__(self) -> str:
+        """As help texts say it. A bound from a million on only keeps out what no machine holds, and is left out."""
+        if self.least > -math.inf and self.most < MOST:
+            return f"{self.least:,} to {self.most:,}"
+        bounds = [f"at least {self.least:,}"] * (self.least > -math.inf) + [f"above {self.above:,}"] * (
+            self.above > -math.inf
+        )
+        bounds += [f"at most {self.most:,}"] * (self.most < MOST) + [f"below {self.below:,}"] * (self.below < MOST)
+        return " and ".join(bounds)
+
     def broken(self, value: float) -> str:
         """What must hold of `value` and does not; empty where all does."""
         if not math.isfinite(value):
@@ -74,11 +86,13 @@ class Range:
 class NotEmpty:
     """Something, not nothing."""
 
+    def __str__(self) -> str:
+        return "not empty"
+
     def broken(self, value: typing.Sized) -> str:
         return "" if len(value) else "not be empty"
 
 
-MOST = 1_000_000
 Count = Annotated[int, Range(least=1, most=MOST)]
 CountOrZero = Annotated[int, Range(least=0, most=MOST)]
 TwoOrMore = Annotated[int, Range(least=2, most=MOST)]
@@ -168,6 +182,19 @@ def broken(value: Any, hint: Any) -> str:
         return f"be {WORDS[hint]}"
     if isinstance(hint, type) and issubclass(hint, Ranged) and not isinstance(value, hint):
         return f"be a {hint.__name__}"
+    return ""
+
+
+def in_words(hint: Any) -> str:
+    """What an annotation says of values beside their type, such as "at least 1"; empty where it says nothing."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        said = [str(condition) for condition in arguments[1:] if isinstance(condition, Range | NotEmpty)]
+        return ", ".join(filter(None, [in_words(arguments[0]), *said]))
+    if origin in (typing.Union, types.UnionType):
+        return next(filter(None, map(in_words, arguments)), "")
+    if origin is tuple:
+        return f"each {item}" if (item := in_words(arguments[0])) else ""
     return ""
 
 

@@ -28,7 +28,7 @@ from nas.study.overrides import read_overrides
 from nas.tasks.person_search.table import TableOfCrops
 from nas.tasks.reid.feature_files import FEATURE_FILES
 from nas.tasks.reid.others import OtherFeatures, OtherNetwork, is_features
-from search_spaces.ranges import OutOfRange, Ranged
+from search_spaces.ranges import OutOfRange, Ranged, field_hints
 
 OUT = Path("runs/out")
 OVERWRITE = "--overwrite"
@@ -91,7 +91,7 @@ def parse_recipe_args(
     before the fields are read. `short`: the short flags, with what they stand for.
     """
     check_renamed(RENAMED, arguments)
-    hints = typing.get_type_hints(Recipe)
+    hints = field_hints(Recipe)
     parts = {f"--{name}": name for name, hint in hints.items() if _can_be_left_out(hint)}
     asked, arguments = pop_options(("--on", "--loss", "--overrides", *parts), arguments)
     without = [part for flag, part in parts.items() if asked.get(flag) == "None"]
@@ -208,7 +208,7 @@ def _parse_other(
     """An object of `kind` with the fields `given`, the others as the command line says: of the classes in `kinds`, with
     the defaults in `standard`, else its own."""
     fields = [field for field in dataclasses.fields(kind) if field.name not in given]
-    hints = typing.get_type_hints(kind)
+    hints: dict[str, Any] = field_hints(kind)  # type: ignore[arg-type] # mypy's view of a dataclass's hash
     values = {field.name: default_of(field) for field in fields if field.name not in kinds}
     kinds = {field.name: hints[field.name] for field in fields} | kinds
     said, options = _parse(kinds, {**values, **standard}, arguments, prog, about, Options)

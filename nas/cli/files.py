@@ -40,7 +40,7 @@ ENDINGS = {
     ".json": "json file",
     ".safetensors": "saved weights",
 }
-WORKING = (".ckpt", ".jsonl", ".lock", ".db", ".flock", ".journal", ".tmp")
+WORKING = (".ckpt", ".jsonl", ".lock", ".db", ".flock", ".sha256", ".journal", ".tmp")
 """Endings of what a command needs to go on, of which it does not speak."""
 
 

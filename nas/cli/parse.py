@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import sys
@@ -12,10 +13,17 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from nas.errors import first_line
-from search_spaces.ranges import WORDS, OutOfRange, placed
+from search_spaces.ranges import WORDS, OutOfRange, in_words, placed
 
 OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""
@@ -86,7 +94,35 @@ def _raise_refusal(stop: SystemExit) -> None:
 def _registry() -> ConstructorRegistry:
     registry = ConstructorRegistry()
     registry.primitive_rule(_number_or_path)
+    registry.struct_rule(_with_ranges())
     return registry
+
+
+def _with_ranges() -> Callable[[StructTypeInfo], StructConstructorSpec | None]:
+    """How tyro takes dataclasses apart, with the ranges of their fields in the help."""
+    asking = False
+
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal asking
+        if asking or not dataclasses.is_dataclass(info.type):
+            return None
+        asking = True
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            asking = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        return dataclasses.replace(spec, fields=tuple(map(_with_range, spec.fields)))
+
+    return rule
+
+
+def _with_range(field: StructFieldSpec) -> StructFieldSpec:
+    words = in_words(field.type)
+    hint = tyro.conf.arg(help_behavior_hint=lambda default: f"({words}; default: {default})")
+    with_hint: Any = Annotated[field.type, hint]
+    return dataclasses.replace(field, type=with_hint) if words else field
 
 
 def _number_or_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from nas.stages.tune import Tuner
 
 HOST = "127.0.0.1"
+STORAGE = "NAS_STORAGE"
+"""The variable with the address that is taken without `--storage`: other users do not see it."""
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
 USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
                 [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
@@ -34,7 +38,7 @@ USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] 
 
 Tries settings of a recipe with Optuna, each on training identities that are held out; the test set is not looked at.
 The same command goes on with a study, and joins one at which others work, on this machine or (with a database's
-address) on others.
+address) on others. A database's password belongs into ~/.pgpass or PGPASSWORD, or with the address into NAS_STORAGE.
 
 Example: {EXAMPLE}
 `nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
@@ -67,8 +71,8 @@ class TuneOptions(Options):
     storage: Annotated[
         str,
         tyro.conf.arg(
-            help="a file (SQLite, or a journal: .journal), or a database's address "
-            "(postgresql://user@host/database); by default study.db in --out"
+            help="a file (SQLite, or a journal: .journal), or a database's address (postgresql://user@host/database), "
+            "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.db in --out"
         ),
     ] = ""
     study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
@@ -109,9 +113,14 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
+    if not options.work_only:
+        _warn_of_password(options.storage)
     label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
     place = Place(
-        folder=options.out or OUT / f"tune-{label}", storage=options.storage, study=options.study, grace_s=options.grace
+        folder=options.out or OUT / f"tune-{label}",
+        storage=options.storage or os.environ.get(STORAGE, ""),
+        study=options.study,
+        grace_s=options.grace,
     )
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
@@ -136,6 +145,17 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         terminal().print(as_rich(trial_table(found)))
     say(said | found, files.written(), options.json)
     return 0
+
+
+def _warn_of_password(address: str) -> None:
+    from nas.study.storage import secrets_in
+
+    if secrets_in(address):
+        warnings.warn(
+            f"the list of processes shows the password on this command line to everybody here: give the address in "
+            f"{STORAGE}, or the password in ~/.pgpass or PGPASSWORD",
+            stacklevel=2,
+        )
 
 
 def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
@@ -169,6 +189,7 @@ def _dashboard(arguments: Sequence[str]) -> int:
 
     given = parse(Dashboard, arguments, prog="nas tune", description="look at a study in the browser")
     address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
+    _warn_of_password(address)
     storage = open_storage(address, must_exist=True)
     print(f"{without_secrets(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
     try:

@@ -6,7 +6,6 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,17 +15,16 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import NullPool, event
+from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from nas.errors import first_line, without_secrets
+from nas.study.files import LOCK, CheckedConnection, DatabaseChecksum, StudyJournal
 from nas.system.config import differences
 from nas.system.locks import locked
 
 NAME = "study.db"
-LOCK = ".flock"
 JOURNALS = (".journal", ".log")
 DRIVER = "postgresql+psycopg"
 PATIENCE_S = 600.0
@@ -51,8 +49,7 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
         if not address.endswith(JOURNALS):
             return _sqlite(address)
         Path(address).parent.mkdir(parents=True, exist_ok=True)
-        kernel_lock: Any = KernelLock(Path(f"{address}{LOCK}"))  # the class that Optuna names for it is private
-        return JournalStorage(JournalFileBackend(address, kernel_lock))
+        return JournalStorage(StudyJournal(Path(address)))
     except ImportError as error:
         raise ValueError(
             f"the driver of {without_secrets(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
@@ -62,35 +59,30 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
         raise unreachable(address, error) from None
 
 
-class KernelLock:
-    """A journal's lock that the kernel takes from a killed process at once; Optuna's own is held half a minute more."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stack = ExitStack()
-
-    def acquire(self) -> bool:
-        self.stack.enter_context(locked(self.path))
-        return True
-
-    def release(self) -> None:
-        self.stack.close()
-
-
 def _sqlite(path: str) -> RDBStorage:
-    """With transactions that exclude each other: else two workers may claim the same trial, as SQLite locks no row.
-
-    The path goes to SQLite as it is: in an address `?`, `#` and `%` would mean something. No connection stays open
+    """The path goes to SQLite as it is: in an address `?`, `#` and `%` would mean something. No connection stays open
     behind its transaction, as nobody would close it.
     """
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            path, timeout=60, isolation_level=None, check_same_thread=False, factory=CheckedConnection
+        )
 
+    checksum = DatabaseChecksum(Path(path))
     with locked(Path(f"{path}{LOCK}")):  # two at once would make the same tables
+        checksum.compare()
+        is_new = not checksum.database.exists()
         storage = RDBStorage("sqlite:///of-connect", engine_kwargs={"creator": connect, "poolclass": NullPool})
-    event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        if is_new:
+            checksum.write()
+    event.listen(storage.engine, "begin", _begin_alone)
     return storage
+
+
+def _begin_alone(connection: Connection) -> None:
+    connection.connection.driver_connection.keep_out_others()  # type: ignore[union-attr] # one of `connect`
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _database(address: str) -> RDBStorage:
@@ -116,7 +108,7 @@ def _url(address: str) -> URL:
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
     reason = first_line(error.__cause__ or error)
-    for secret in _secrets(address):
+    for secret in secrets_in(address):
         reason = reason.replace(secret, "***")
     return ValueError(
         f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
@@ -124,7 +116,7 @@ def unreachable(address: str, error: Exception) -> ValueError:
     )
 
 
-def _secrets(address: str) -> list[str]:
+def secrets_in(address: str) -> list[str]:
     """The passwords in an address."""
     if "://" not in address:
         return []

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -117,6 +117,11 @@ def write_json(path: Path, data: object) -> Path:
     return write_bytes(path, sealed(json.dumps(data, indent=2, ensure_ascii=False).encode()) + b"\n")
 
 
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
+    """A JSON object in each line, with a checksum behind it."""
+    return write_bytes(path, b"".join(sealed(json.dumps(line, ensure_ascii=False).encode()) + b"\n" for line in lines))
+
+
 def sealed(text: bytes) -> bytes:
     """JSON with a checksum behind it, in blanks and tabs: other readers see white space, and who writes the file anew
     takes it out. Readers here compare it with what stands before it."""
@@ -137,12 +142,26 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """A file with a JSON object in each line. A last line without its end, as a killed process leaves it, counts as
     not written. Raises ValueError as `read_object` does, naming the line too."""
-    *whole, rest = read_bytes(path).split(b"\n")
+    whole, rest = whole_lines(read_bytes(path), path)
     lines = [parse_object(line, f"line {n} of {path}") for n, line in enumerate(whole, start=1) if line.strip()]
     try:
         return [*lines, parse_object(rest, path)]
     except ValueError:
         return lines
+
+
+def whole_lines(content: bytes, where: object) -> tuple[list[bytes], bytes]:
+    """The lines of a file's content without their ends, and what of a last one a killed process has written.
+
+    Raises ValueError when that is a whole line with another end than was written: nothing is to be taken for begun.
+    """
+    *lines, rest = content.split(b"\n")
+    if (seal := SEAL.search(rest, 0, max(len(rest) - 1, 0))) and sealed(rest[: seal.start()]) == rest[:-1]:
+        raise ValueError(
+            f"{where} is not what was written there, the end of its last line differs: bring back a copy or make it "
+            "again"
+        )
+    return lines, rest
 
 
 def parse_object(text: str | bytes, where: object) -> dict[str, Any]:

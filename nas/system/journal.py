@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 from nas.errors import SaveError
-from nas.system.files import parse_object, sealed
+from nas.system.files import parse_object, sealed, whole_lines
 from nas.system.locks import try_lock, wait_for_lock, warn_of_no_locks
 
 
@@ -38,12 +38,12 @@ class FileJournal:
         assert self._file, "read inside `with lock()`"
         self._file.seek(self._read)
         text = self._file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read += len(whole)
-        if len(whole) < len(text):
+        lines, begun = whole_lines(text, self.path)
+        self._read += len(text) - len(begun)
+        if begun:
             self._file.truncate(self._read)
         try:
-            return [parse_object(line, f"line {n}") for n, line in enumerate(whole.splitlines(), start=1)]
+            return [parse_object(line, f"line {n}") for n, line in enumerate(lines, start=1)]
         except ValueError as error:
             raise ValueError(
                 f"{self.path} must have a JSON object in each line: {error}. --overwrite starts the search again"

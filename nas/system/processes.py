@@ -26,7 +26,11 @@ SPAWN = get_context("spawn")
 
 STOP_S = 10.0
 """How long an interrupted worker has to give back its trial."""
+LOOK_S = 1.0
+"""Between looks at whether the process that started this one is there."""
 SAFE_PATH = "PYTHONSAFEPATH"
+LAUNCHER = "NAS_LAUNCHER"
+"""The number of the process that started others to share its batches, in their environment."""
 
 
 @contextmanager
@@ -75,8 +79,25 @@ def end_with(line: Connection, patience_s: float = 0.0) -> None:
     """Has this process stop, as by SIGTERM, when its parent is dead or cuts the line; when it has not after so many
     seconds, it ends at once. The way of every system: Linux alone could have the kernel send the signal."""
 
+    _stop_after(lambda: wait([line]), patience_s)
+
+
+def end_with_launcher() -> None:
+    """As `end_with`, for a process that another library starts with the first one's command and environment: the first
+    of them to call this notes itself there. Not on Windows, where a process keeps the number of a dead parent."""
+    launcher = int(os.environ.setdefault(LAUNCHER, str(os.getpid())))
+
+    def wait_for_its_end() -> None:
+        while os.getppid() == launcher:
+            time.sleep(LOOK_S)
+
+    if launcher != os.getpid():
+        _stop_after(wait_for_its_end, STOP_S)
+
+
+def _stop_after(wait_for_end: Callable[[], object], patience_s: float) -> None:
     def watch() -> None:
-        wait([line])
+        wait_for_end()
         if callable(signal.getsignal(signal.SIGTERM)):  # else another signal came before
             _interrupt()
         time.sleep(patience_s)

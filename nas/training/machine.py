@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from nas.system.processes import end_with_launcher
 from search_spaces.ranges import NonNegative, Processes, ProcessesOrZero, Ranged
 
 if TYPE_CHECKING:
@@ -50,5 +51,6 @@ class Machine(Ranged):
         strategy = "ddp" if self.devices > 1 else "auto"
         fabric = Fabric(accelerator=self.device, devices=self.devices, precision=precision, strategy=strategy)
         if self.devices > 1:
+            end_with_launcher()
             fabric.launch()
         return fabric

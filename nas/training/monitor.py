@@ -3,7 +3,6 @@ TensorBoard's events."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -13,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.system.files import write_text
+from nas.system.files import write_lines
 from nas.system.progress import LONGEST, clock, tell
 
 if TYPE_CHECKING:
@@ -122,8 +121,7 @@ class Monitor:
             shutil.rmtree(folder, ignore_errors=True)
         if not history:
             return
-        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history)
-        write_text(self.folder / f"{self.name}.history.jsonl", lines)
+        write_lines(self.folder / f"{self.name}.history.jsonl", history)
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 

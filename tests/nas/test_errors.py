@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import exit_status, without_secrets
+from nas.errors import PEER_GONE, exit_status, without_secrets
 
 ROOT = Path(__file__).parents[2]
 GOES_ON = "nas: stopped; the same command goes on from the last checkpoint\n"
@@ -34,6 +34,17 @@ def test_signals_end_it_with_a_line_and_their_status(capfd, name, status):
     assert capfd.readouterr().err == GOES_ON
 
 
+@pytest.mark.parametrize(
+    "said", ["gloo/pair.cc:561] Connection closed by peer [::1]:3", "NCCL error: remote process exited"]
+)
+def test_a_lost_process_of_a_training_is_a_line(capfd, said):
+    def lose():
+        raise RuntimeError(said)
+
+    assert exit_status(lose) == 2
+    assert capfd.readouterr().err == f"nas: {PEER_GONE}\n"
+
+
 def test_a_second_signal_ends_it_at_once():
     twice = "\n  ".join(
         ["try: signal.raise_signal(signal.SIGTERM)", "finally: signal.raise_signal(signal.SIGTERM); print('on')"]
@@ -45,7 +56,7 @@ def test_a_second_signal_ends_it_at_once():
 def test_an_ignored_signal_stays_ignored():
     ended = subprocess.run(
         ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c",
-         "import signal; from nas.errors import exit_status;"
+         "import signal; from nas.errors import PEER_GONE, exit_status;"
          "print(exit_status(lambda: signal.raise_signal(signal.SIGHUP)))"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

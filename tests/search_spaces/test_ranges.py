@@ -24,7 +24,7 @@ from nas.cli.main import main
 from nas.recipe import Recipe, import_classes
 from nas.system.config import apply_overrides, decode, encode
 from runs.recipes.demo import toy
-from search_spaces.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints
+from search_spaces.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints, in_words
 
 OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
 NUMBERS = (int, float)
@@ -207,3 +207,34 @@ class TestPlaces:
         data["retrain"]["sampling"]["num_ids"] = 0
         with pytest.raises(OutOfRange, match=r"^config\.retrain\.sampling\.num_ids must be at least 1, not 0$"):
             decode(data, Recipe)
+
+
+def fields_of(value, place=""):
+    """Each flag of a configuration, with what its range is in words."""
+    for name, hint in field_hints(type(value)).items():
+        flag, item = f"{place}{name.replace('_', '-')}", getattr(value, name)
+        yield from fields_of(item, f"{flag}.") if dataclasses.is_dataclass(item) else [(flag, in_words(hint))]
+
+
+def test_the_help_says_the_range_of_every_field(capfd):
+    with pytest.raises(SystemExit):
+        parse_recipe_args(toy(), ["--help"], "nas run toy", "")
+    said = re.sub(r"[\s│╭╮╰╯─]+", " ", capfd.readouterr().out)
+    ranged = {flag: words for flag, words in fields_of(toy()) if words}
+    hints = {flag: said.partition(f" --{flag} ")[2].partition("default: ")[0] for flag in ranged}
+    lacking = [flag for flag, words in ranged.items() if not hints[flag].endswith(f"({words}; ")]
+    assert len(ranged) > 40 and lacking == []
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (Annotated[int, Range(least=1, most=1_000_000)], "at least 1"),
+        (Annotated[float, Range(above=0, below=1)] | None, "above 0 and below 1"),
+        (tuple[Annotated[int, Range(least=16, most=8192)], ...], "each 16 to 8,192"),
+        (Annotated[str, NotEmpty()], "not empty"),
+        (int, ""),
+    ],
+)
+def test_ranges_in_words(hint, words):
+    assert in_words(hint) == words

@@ -127,6 +127,22 @@ def test_errors_come_before_anything_is_written(recipe, tmp_path, capfd, argumen
     assert message in said.err and said.out == "" and not (tmp_path / "study").exists()
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_password_on_the_command_line_is_warned_of_and_one_in_the_environment_is_not(
+    recipe, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr("nas.study.storage.MAKING_S", 0.0)
+    address = "postgresql://me:SECRET@127.0.0.1:1/x"
+    command = ["tune", recipe, *COMMON, "--out", tmp_path / "study"]
+    assert nas(*command, "--storage", address) == 2
+    said = capfd.readouterr().err
+    assert "warning: the list of processes shows the password" in said and "NAS_STORAGE" in said
+    monkeypatch.setenv("NAS_STORAGE", address)
+    assert nas(*command) == 2
+    said = capfd.readouterr().err
+    assert "warning" not in said and "postgresql://me:***@127.0.0.1:1/x cannot be reached" in said
+
+
 @contextmanager
 def storage_at(address: str) -> Iterator[BaseStorage]:
     """The storage, whose connections are closed behind us."""
@@ -199,7 +215,8 @@ def test_four_workers_on_one_postgresql(recipe, tmp_path, database):
 
 
 @pytest.mark.slow
-def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
+@pytest.mark.parametrize(("workers", "how", "seconds"), [(1, "immediate", 4), (2, "fast", 10)])
+def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database, workers, how, seconds):
     """Nothing is lost: the workers wait with what they have to tell."""
     folder = tmp_path / "study"
     process = start(
@@ -210,6 +227,8 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
         "grid",
         "--epochs",
         2,
+        "--workers",
+        workers,
         *COMMON,
         "--storage",
         database.address,
@@ -218,8 +237,8 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     )
     while not (folder / "trials" / "2").exists() and process.poll() is None:
         time.sleep(0.1)
-    database.control("stop", "-m", "immediate")
-    time.sleep(4)
+    database.control("stop", "-m", how)
+    time.sleep(seconds)
     assert process.poll() is None
     database.control("start")
     _, err = process.communicate(timeout=400)
@@ -227,6 +246,7 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database):
     with storage_at(database.address) as storage:
         trials = optuna.load_study(study_name="study", storage=storage).get_trials()
     assert len(trials) == 12 and {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(12))
 
 
 class Database:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from nas.errors import SaveError
-from nas.system.files import check_format, read_json, read_lines, read_object, write_json, write_whole
+from nas.system.files import check_format, read_json, read_lines, read_object, write_json, write_lines, write_whole
 from nas.system.weights import load_into, load_state, load_weights, save_state, save_weights
 
 
@@ -172,7 +172,9 @@ class TestReading:
 NET = nn.Linear(3, 2)
 STATE = {"fingerprint": "f", "parts": {"net": NET.state_dict()}, "history": [{"epoch": 0, "loss": 0.25}]}
 DATA = {"space": "cells", "decisions": {"a.0": ["sep3@0"], "width": 0.5}, "none": None}
+HISTORY = [{"epoch": epoch, "loss": {"total": 0.5}, "text": "größe"} for epoch in range(3)]
 KINDS = {
+    "x.jsonl": (lambda path: write_lines(path, HISTORY), read_lines),
     "x.ckpt": (lambda path: save_state(path, STATE), load_state),
     "x.safetensors": (lambda path: save_weights(path, NET, {"space": "cells"}), load_weights),
     "x.json": (lambda path: write_json(path, DATA), read_json),
@@ -186,7 +188,8 @@ class TestChecksums:
         path = write(tmp_path / name)
         content, whole = path.read_bytes(), repr(read(path))
         refused = []
-        for bit in np.random.default_rng(0).choice(8 * len(content), 200, replace=False):
+        last, anywhere = 8 * len(content) - 8, np.random.default_rng(0).choice(8 * len(content), 200, replace=False)
+        for bit in (*range(last, last + 8), *anywhere.tolist()):
             flipped = bytearray(content)
             flipped[bit // 8] ^= 1 << (bit % 8)
             path.write_bytes(flipped)

@@ -1,6 +1,7 @@
 """A journal on disk: several readers, torn lines, and trials that die with who had them."""
 
 import os
+import random
 import subprocess
 import sys
 
@@ -53,6 +54,21 @@ def test_a_broken_line_is_named(path):
     path.write_bytes(b"nonsense\n" + path.read_bytes())
     with pytest.raises(ValueError, match="search.trials.jsonl must have a JSON object in each line.*--overwrite"):
         news(FileJournal(path))
+
+
+def test_a_flipped_bit_is_named_or_changes_nothing(path):
+    written(FileJournal(path), *LINES)
+    whole, refused = path.read_bytes(), []
+    last = 8 * len(whole) - 8
+    for bit in (*range(last, last + 8), *random.Random(0).sample(range(last), 200)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert news(FileJournal(path)) == LINES, bit
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 170 and all(path.name in said for said in refused)
 
 
 def test_a_trial_has_one_worker(path):

@@ -132,6 +132,36 @@ def parent(tmp_path):
         process.kill()
 
 
+LAUNCHER = """
+import subprocess, sys, time
+from nas.errors import exit_status
+from nas.system.processes import end_with_launcher
+
+def work():
+    end_with_launcher()
+    if not sys.argv[1:]:
+        subprocess.Popen([sys.executable, sys.argv[0], "further"])
+    else:
+        print("works", flush=True)
+    time.sleep(60)
+
+sys.exit(exit_status(work))
+"""
+
+
+def test_what_another_library_starts_ends_with_the_first_process(tmp_path):
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(tmp_path / "launcher.py")]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "works\n"
+        process.kill()
+        process.wait()
+        assert process.stderr.read() == "nas: stopped; the same command goes on from the last checkpoint\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_give_back_their_trials_and_end_when_their_parent_does(tmp_path, parent, number):
     process, workers = parent
