@@ -144,11 +144,6 @@ class SceneData:
         ids = np.unique(self.train.all_boxes.ids)
         return tuple(ids[ids >= 0].tolist())
 
-    @property
-    def train_labels(self) -> tuple[np.ndarray, ...]:
-        """The labels of the boxes of each training frame, int64 [N]: 0 .. number of identities - 1, or -1."""
-        return labels_of(self.train.ids, self.identities)
-
     def query_name(self, query: int) -> str:
         return f"identity {self.queries.ids[query]} in {self.test.images.name(int(self.queries.frames[query]))}"
 

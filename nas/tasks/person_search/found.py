@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,20 +46,25 @@ class Found:
         tensors |= {"features": self.features, "queries": self.queries}
         return save_tensors(path, tensors, {})
 
-    def search(self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation) -> PersonSearch:
-        """How well the queries are found; see `evaluate_person_search` for what raises ValueError."""
-        true, counted = cache.split.all_boxes, self.scores >= how.min_score
-        return evaluate_person_search(
+    def search(
+        self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation, num_best: int = 0
+    ) -> PersonSearch:
+        """How well the queries are found, and of `num_best` frames the nearest box, as a place among all that is here;
+        see `evaluate_person_search` for what raises ValueError."""
+        true, counted = cache.split.all_boxes, np.flatnonzero(self.scores >= how.min_score)
+        result = evaluate_person_search(
             Boxes(frames=queries.frames, boxes=queries.boxes, ids=queries.ids, features=self.queries),
             Boxes(
-                frames=np.where(counted, self.frames, 0)[counted],
+                frames=self.frames[counted],
                 boxes=self.boxes[counted],
                 features=self.features[torch.from_numpy(counted)],
             ),
             Boxes(frames=true.frames, boxes=true.corners, ids=true.ids),
             queries.galleries,
             cache.split.cameras if how.same_camera == "remove" else None,
+            num_best=num_best,
         )
+        return replace(result, best=np.append(counted, -1)[result.best])
 
     def detection(self, cache: SceneCache, how: SearchEvaluation) -> Detection:
         """How well the persons are detected, with or without identity."""

@@ -34,7 +34,7 @@ DATA = SceneData(name="toy", train=split([7, -1], [3, 7, 7], []), test=split([4]
 
 def test_counts_and_labels():
     assert DATA.identities == (3, 7)
-    assert [labels.tolist() for labels in DATA.train_labels] == [[1, -1], [0, 1, 1], []]
+    assert [labels.tolist() for labels in labels_of(DATA.train.ids, DATA.identities)] == [[1, -1], [0, 1, 1], []]
     assert DATA.counts() == {
         "train_frames": 3, "train_boxes": 5, "train_identities": 2, "test_frames": 2, "test_boxes": 3,
         "test_identities": 2, "shared_identities": 1, "queries": 1, "query_identities": 1, "cameras": 0,

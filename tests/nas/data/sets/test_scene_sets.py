@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from nas.data.scenes import SceneSource
+from nas.data.scenes import SceneSource, labels_of
 from nas.data.sets.cuhk_sysu import CUHKSYSU
 from nas.data.sets.prw import PRW, PRWMini
 from nas.data.sets.scenes_csv import SceneList
@@ -70,7 +70,7 @@ class TestContract:
     def test_labels_are_places_among_the_identities(self, source: SceneSource):
         data = source.load()
         assert list(data.identities) == sorted(set(data.identities)) and len(data.identities)
-        for labels, ids in zip(data.train_labels, data.train.ids, strict=True):
+        for labels, ids in zip(labels_of(data.train.ids, data.identities), data.train.ids, strict=True):
             assert [data.identities[label] if label >= 0 else -1 for label in labels] == ids.tolist()
 
     def test_images_are_rgb_and_names_are_unique(self, source: SceneSource):

@@ -9,6 +9,7 @@ import torch
 from nas.data.augment import SceneAugment, normalise
 from nas.data.sampling import bucketed
 from nas.data.scene_cache import SceneCache, SceneSize
+from nas.data.scenes import labels_of
 from nas.data.sets.street import Street
 from nas.tasks.person_search.feed import SceneBatches, scenes_of
 
@@ -36,8 +37,9 @@ def test_frames_are_normalised_padded_and_have_their_boxes_and_labels(cache: Sce
     assert torch.equal(scenes.tensors[0, :, :40, :60], normalise(cache.get(5)[None])[0])
     assert not scenes.tensors[:, :, 40:].any() and not scenes.tensors[:, :, :, 60:].any()
     assert np.allclose(scenes.boxes[0], cache.boxes(5)) and scenes.boxes[0].dtype == torch.float32
-    assert scenes.labels[0].tolist() == DATA.train_labels[5].tolist() and scenes.labels[0].dtype == torch.int64
-    assert first.labels.tolist() == DATA.train_labels[5].tolist() * 2
+    (wanted,) = labels_of(DATA.train.ids[5:6], DATA.identities)
+    assert scenes.labels[0].tolist() == wanted.tolist() and scenes.labels[0].dtype == torch.int64
+    assert first.labels.tolist() == wanted.tolist() * 2
 
 
 def test_mirroring_takes_boxes_along(cache: SceneCache):
