@@ -302,7 +302,7 @@ def test_two_processes_agree(recipes, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas",
+        "nas.cli",
         "run",
         f"{recipes}:told",
         "--out",

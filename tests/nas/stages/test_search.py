@@ -337,7 +337,7 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas",
+        "nas.cli",
         "search",
         "toy",
         "--strategy",
