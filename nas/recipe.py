@@ -94,6 +94,11 @@ class Recipe(Ranged):
         return self.student or self.space
 
     @property
+    def baseline_training(self) -> Training:
+        """How the baseline is trained: like the student, but from random weights."""
+        return replace(self.retrain, pretrained="")
+
+    @property
     def task(self) -> Task:
         """What the data set is for."""
         return task_of(self.data)
@@ -118,8 +123,9 @@ class Recipe(Ranged):
         for training in trainings:
             check_there(training.pretrained)
         for what, space, loss, how, num_epochs in self._trained():
+            known = space.with_ids(len(data.identities))
             with torch.device("meta"):
-                net = space.with_ids(len(data.identities)).student()
+                net = (known.starting_from(how.pretrained) if isinstance(how, Training) else known).student()
             if to_train:
                 check_memory(what, net, how.sampling.batch_size, *image_size(self.task, self), self.machine)
             loss.check(space, num_epochs)
@@ -148,9 +154,9 @@ class Recipe(Ranged):
             yield "the teacher", self.teacher.net, self.teacher.loss, training, training.epochs
         if self.strategy:
             yield "the search", self.space, self.loss, self.search, self.strategy.epochs
-        for what, space in (("the student", self.retrained), ("the baseline", self.baseline)):
-            if space:
-                yield what, space, self.loss, self.retrain, self.retrain.epochs
+        yield "the student", self.retrained, self.loss, self.retrain, self.retrain.epochs
+        if self.baseline:
+            yield "the baseline", self.baseline, self.loss, self.baseline_training, self.retrain.epochs
 
 
 @cache

@@ -17,8 +17,6 @@ class Detection:
     ap: float
     recall: float
     right: np.ndarray
-    num_boxes: int
-    num_detections: int
 
 
 def evaluate_detection(
@@ -54,8 +52,6 @@ def evaluate_detection(
         ap=_average_precision(right[counted], scores[counted], len(true_boxes)),
         recall=float(right.sum() / len(true_boxes)),
         right=right,
-        num_boxes=len(true_boxes),
-        num_detections=int(counted.sum()),
     )
 
 

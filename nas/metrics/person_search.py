@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nas.metrics.detection import box_iou, check_boxes
 from nas.metrics.distance import check_features, distances
-from nas.metrics.retrieval import check_counts, ranks_of
+from nas.metrics.retrieval import check_counts, cmc_of, rank_of, ranks_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,14 +42,11 @@ class PersonSearch:
     first_match_rank: np.ndarray
     best: np.ndarray
     right: np.ndarray
-    num_queries: int
     num_skipped: int
 
     def rank(self, k: int) -> float:
         """Top-k: share of queries with their person among the k nearest boxes."""
-        if not 1 <= k <= len(self.cmc):
-            raise ValueError(f"k must be in 1..max_rank={len(self.cmc)}, got {k}")
-        return float(self.cmc[k - 1])
+        return rank_of(self.cmc, k)
 
 
 def evaluate_person_search(
@@ -76,25 +73,20 @@ def evaluate_person_search(
     share of frames in which the person was found. Deviations from it: a frame that is listed twice is counted and
     ranked once; of a person who is twice in a frame any box will do; boxes are not cut to whole pixels.
 
+    num_best: of how many frames the nearest box is named; 0: of none.
+
     Raises ValueError for what does not fit together, for NaN, infinite or zero features, and when no query has a match.
     """
-    check_counts(max_rank=max_rank, num_best=num_best, block=block)
-    assert queries.ids is not None and queries.features is not None
+    check_counts(max_rank=max_rank, block=block)
+    if num_best < 0:
+        raise ValueError(f"num_best must be 0 or more, got {num_best}")
+    assert queries.features is not None and queries.ids is not None
     assert detected.features is not None and true.ids is not None
-    check_boxes("queries", queries.frames, queries.boxes, queries.ids, queries.features)
-    check_boxes("detections", detected.frames, detected.boxes, detected.features)
-    check_boxes("true boxes", true.frames, true.boxes, true.ids)
-    if not (true.boxes[:, 2:] > true.boxes[:, :2]).all():
-        raise ValueError("true boxes must have a width and a height above 0: leave those without out")
-    if galleries is not None and len(galleries) != len(queries):
-        raise ValueError(f"each of {len(queries)} queries needs a gallery, got {len(galleries)}")
-    if len(detected):
-        check_features(queries.features, detected.features, "cosine")
-    num_frames = 1 + max(each.frames.max(initial=-1) for each in (queries, detected, true))
-    num_frames = max([num_frames, *(1 + np.max(each, initial=-1) for each in galleries or ())])
-    if cameras is not None and len(cameras) < num_frames:
-        raise ValueError(f"each of {num_frames} frames needs a camera, got {len(cameras)}")
-
+    num_frames = 1 + max(
+        int(np.max(frames, initial=-1))
+        for frames in (queries.frames, detected.frames, true.frames, *(galleries if galleries is not None else ()))
+    )
+    _check(queries, detected, true, galleries, cameras, num_frames)
     average_precision, first = np.full(len(queries), np.nan), np.zeros(len(queries), dtype=np.int64)
     best = np.full((len(queries), num_best), -1)
     found = np.zeros((len(queries), num_best), dtype=bool)
@@ -103,7 +95,8 @@ def evaluate_person_search(
         person = np.flatnonzero((true.ids == queries.ids[query]) & searched[true.frames])
         far = np.where(searched[detected.frames], far, np.inf)
         right = _right(far, detected, true.frames[person], true.boxes[person])
-        best[query], found[query] = _best_frames(far, detected.frames, right, num_best)
+        if num_best:
+            best[query], found[query] = _best_frames(far, detected.frames, right, num_best)
         if num_matches := len(np.unique(true.frames[person])):
             ranks = 1 + np.sort(ranks_of(far, right))
             average_precision[query] = (np.arange(1, len(ranks) + 1) / ranks).sum() / num_matches
@@ -116,15 +109,37 @@ def evaluate_person_search(
         )
     return PersonSearch(
         mAP=float(average_precision[has_match].mean()),
-        cmc=np.bincount(first[first > 0].clip(max=max_rank + 1), minlength=max_rank + 2)[1 : max_rank + 1].cumsum()
-        / has_match.sum(),
+        cmc=cmc_of(first, int(has_match.sum()), max_rank),
         average_precision=average_precision,
         first_match_rank=first,
         best=best,
         right=found,
-        num_queries=len(queries),
         num_skipped=int((~has_match).sum()),
     )
+
+
+def _check(
+    queries: Boxes,
+    detected: Boxes,
+    true: Boxes,
+    galleries: Sequence[np.ndarray] | None,
+    cameras: np.ndarray | None,
+    num_frames: int,
+) -> None:
+    """Raises ValueError for what does not fit together, and for features that have no direction."""
+    assert queries.ids is not None and queries.features is not None
+    assert detected.features is not None and true.ids is not None
+    check_boxes("queries", queries.frames, queries.boxes, queries.ids, queries.features)
+    check_boxes("detections", detected.frames, detected.boxes, detected.features)
+    check_boxes("true boxes", true.frames, true.boxes, true.ids)
+    if not (true.boxes[:, 2:] > true.boxes[:, :2]).all():
+        raise ValueError("true boxes must have a width and a height above 0: leave those without out")
+    if galleries is not None and len(galleries) != len(queries):
+        raise ValueError(f"each of {len(queries)} queries needs a gallery, got {len(galleries)}")
+    if len(detected):
+        check_features(queries.features, detected.features, "cosine")
+    if cameras is not None and len(cameras) < num_frames:
+        raise ValueError(f"each of {num_frames} frames needs a camera, got {len(cameras)}")
 
 
 def _distances(queries: Tensor, detected: Tensor, block: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -171,8 +186,11 @@ def _best_frames(
     far: np.ndarray, frames: np.ndarray, right: np.ndarray, num_best: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest detection of each of the nearest frames, padded with -1 to `[num_best]`, and which are `right`."""
-    order = np.argsort(far, kind="stable")
-    order = order[np.isfinite(far[order])]
+    nearest = np.full(frames.max(initial=-1) + 1, np.inf, dtype=far.dtype)
+    np.minimum.at(nearest, frames, far)
+    last = np.partition(nearest, num_best - 1)[num_best - 1] if len(nearest) > num_best else np.inf
+    near = np.flatnonzero((far <= last) & np.isfinite(far))
+    order = near[np.argsort(far[near], kind="stable")]
     places = order[np.sort(np.unique(frames[order], return_index=True)[1])[:num_best]]
     best = np.concatenate([places, np.full(num_best - len(places), -1)]).astype(np.int64)
     return best, np.isin(best, right)

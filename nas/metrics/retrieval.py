@@ -44,9 +44,7 @@ class Retrieval:
 
     def rank(self, k: int) -> float:
         """CMC at k: share of queries with a match among the k nearest."""
-        if not 1 <= k <= len(self.cmc):
-            raise ValueError(f"k must be in 1..max_rank={len(self.cmc)}, got {k}")
-        return float(self.cmc[k - 1])
+        return rank_of(self.cmc, k)
 
     def summary(self) -> dict[str, Any]:
         """The numbers a paper prints, with the definitions they depend on; JSON takes it as it is."""
@@ -110,7 +108,7 @@ def evaluate_retrieval(
     return Retrieval(
         mAP=float(average_precision[has_match].mean()),
         mINP=float(inverse_penalty[has_match].mean()),
-        cmc=np.bincount(first[has_match], minlength=max_rank + 1)[1 : max_rank + 1].cumsum() / has_match.sum(),
+        cmc=cmc_of(first, int(has_match.sum()), max_rank),
         average_precision=average_precision,
         first_match_rank=first,
         nearest=items,
@@ -158,6 +156,19 @@ def ranked_gallery(
         _put_last(far, item, junk)
         ranked[rows] = _first(far, wanted.kept, k)[0]
     return ranked
+
+
+def cmc_of(first: np.ndarray, num_queries: int, max_rank: int) -> np.ndarray:
+    """Of `num_queries`, the share whose first match is among the first k + 1, `[max_rank]`. `first [Q]`: the ranks of
+    the first matches, from 1 on; 0 where none was found."""
+    return np.bincount(first[first > 0], minlength=max_rank + 1)[1 : max_rank + 1].cumsum() / num_queries
+
+
+def rank_of(cmc: np.ndarray, k: int) -> float:
+    """CMC at k. Raises ValueError where `cmc` does not reach so far."""
+    if not 1 <= k <= len(cmc):
+        raise ValueError(f"k must be in 1..max_rank={len(cmc)}, got {k}")
+    return float(cmc[k - 1])
 
 
 def is_junk(ids: Tensor) -> Tensor:

@@ -1,9 +1,13 @@
 """A query beside the gallery images that were ranked highest for it."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from nas.system.files import write_whole
 
 AREA = 96 * 192  # of one image, px; its shape is the shape that most images have
 RIGHT, WRONG, QUERY = "#009e73", "#d55e00", "#4a5264"  # green and red that colour-blind readers can tell apart
@@ -34,6 +38,17 @@ def strip(
     verdicts = [None, *right]
     images = [query, *ranked]
     return _side_by_side([_tile(*each, size) for each in zip(images, verdicts, captions, strict=True)])
+
+
+def spread(items: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the items, evenly spread from the lowest value to the highest."""
+    in_order = items[np.argsort(values, kind="stable")]
+    return in_order[np.linspace(0, len(in_order) - 1, min(most, len(in_order))).round().astype(int)]
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG file, as a whole or not at all."""
+    write_whole(path, partial(picture.save, format="PNG"))
 
 
 def tile_size(images: Sequence[Image.Image | None], area: float = AREA) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from nas.run import Run
@@ -46,6 +45,6 @@ def _train_baseline(run: Run, space: StudentSpace, data: Any) -> None:
     recipe = run.recipe
     stage = run.begin("baseline", len(data.identities))
     if stage is not None:
-        training = replace(recipe.retrain, pretrained="")
+        training = recipe.baseline_training
         network = build_network(space, None, data.identities, training, recipe.seed)
         train_and_save(run, stage, network, data, training, recipe.loss)

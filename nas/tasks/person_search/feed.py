@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from nas.data.augment import SceneAugment, mirrored, normalise
@@ -18,7 +15,10 @@ from nas.data.batches import prefetched, seed_of, this_device
 from nas.data.sampling import bucketed
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneSplit, labels_of
+from nas.tasks.decoding import decoding
 from students.scenes import TABLE, Scenes
+
+Sides = TypeVar("Sides", int, np.ndarray, Tensor)
 
 MULTIPLE = 32
 """Of which the sides of a batch are multiples: the largest stride of the backbones."""
@@ -41,14 +41,13 @@ class SceneBatch:
 def cached(split: SceneSplit, size: SceneSize) -> SceneCache:
     """The split's frames at their size, in memory as far as they fit; a bar on a terminal while they are decoded."""
     num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("decoding frames")
-        return SceneCache(
-            split,
-            size,
-            num_processes=num_processes,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with decoding("frames") as progress:
+        return SceneCache(split, size, num_processes=num_processes, progress=progress)
+
+
+def padded_to(sides: Sides) -> Sides:
+    """The least multiples of `MULTIPLE` that are no less than the `sides`."""
+    return -(-sides // MULTIPLE) * MULTIPLE
 
 
 class SceneBatches:
@@ -98,7 +97,7 @@ class SceneBatches:
 
     def _plan(self, epoch: int) -> np.ndarray:
         """The frames of all ranks' batches in `epoch`, int64 [num_batches, B]."""
-        shapes = -(-self.cache.scaled[self.indices] // MULTIPLE)
+        shapes = padded_to(self.cache.scaled[self.indices])
         return self.indices[bucketed(shapes, self.batch_size, np.random.default_rng([self.seed, epoch]))]
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray) -> SceneBatch:
@@ -123,7 +122,7 @@ def scenes_of(
     """A batch on `device` of frames uint8 [3, H, W] on the CPU, with boxes [N, 4] in their pixels and labels [N]."""
     device = torch.device(device)
     sizes = torch.tensor([frame.shape[1:] for frame in frames])
-    height, width = (-(-sizes.amax(dim=0) // MULTIPLE) * MULTIPLE).tolist()
+    height, width = padded_to(sizes.amax(dim=0)).tolist()
     padded = torch.zeros(len(frames), 3, height, width, dtype=torch.uint8, pin_memory=device.type == "cuda")
     for target, frame in zip(padded, frames, strict=True):
         target[:, : frame.shape[1], : frame.shape[2]] = frame

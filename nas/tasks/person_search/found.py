@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from nas.system.weights import save_tensors
 from nas.tasks.person_search.feed import scenes_of
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.training.stage import Stage
-from students.scenes import SceneAnswer
+from students.scenes import Detections, SceneAnswer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,20 +46,25 @@ class Found:
         tensors |= {"features": self.features, "queries": self.queries}
         return save_tensors(path, tensors, {})
 
-    def search(self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation) -> PersonSearch:
-        """How well the queries are found; see `evaluate_person_search` for what raises ValueError."""
-        true, counted = cache.split.all_boxes, self.scores >= how.min_score
-        return evaluate_person_search(
+    def search(
+        self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation, num_best: int = 0
+    ) -> PersonSearch:
+        """How well the queries are found, and of `num_best` frames the nearest box, as a place among all that is here;
+        see `evaluate_person_search` for what raises ValueError."""
+        true, counted = cache.split.all_boxes, np.flatnonzero(self.scores >= how.min_score)
+        result = evaluate_person_search(
             Boxes(frames=queries.frames, boxes=queries.boxes, ids=queries.ids, features=self.queries),
             Boxes(
-                frames=np.where(counted, self.frames, 0)[counted],
+                frames=self.frames[counted],
                 boxes=self.boxes[counted],
                 features=self.features[torch.from_numpy(counted)],
             ),
             Boxes(frames=true.frames, boxes=true.corners, ids=true.ids),
             queries.galleries,
             cache.split.cameras if how.same_camera == "remove" else None,
+            num_best=num_best,
         )
+        return replace(result, best=np.append(counted, -1)[result.best])
 
     def detection(self, cache: SceneCache, how: SearchEvaluation) -> Detection:
         """How well the persons are detected, with or without identity."""
@@ -82,7 +87,7 @@ def find(
     is shown on a terminal."""
     asked = {frame: np.flatnonzero(queries.frames == frame) for frame in np.unique(queries.frames).tolist()}
     groups = list(_same_shape(cache, how.batch_size))
-    frames, boxes, scores, features = [], [], [], []
+    found: dict[int, Detections] = {}
     described: dict[int, Tensor] = {}
     training = net.training
     net.eval()
@@ -93,29 +98,26 @@ def find(
             boxes_of_queries = [queries.boxes[of] * cache.ratio(frame) for frame, of in zip(group, own, strict=True)]
             scenes = scenes_of([cache.get(frame) for frame in group], boxes_of_queries, own, device=stage.fabric.device)
             said: SceneAnswer = net(scenes)
-            for frame, places, persons, answers in zip(group, own, said.detections, said.described, strict=True):
-                frames.append(np.full(len(persons.scores), frame))
-                boxes.append(persons.boxes.double().cpu().numpy() / cache.ratio(frame))
-                scores.append(persons.scores.float().cpu().numpy())
-                features.append(persons.features.float())
+            found |= dict(zip(group, said.detections, strict=True))
+            for places, answers in zip(own, said.described, strict=True):
                 described |= dict(zip(places.tolist(), answers.float(), strict=True))
     net.train(training)
+    persons = [found[frame] for frame in range(len(cache))]
     return Found(
-        frames=np.concatenate([np.arange(0), *frames]),
-        boxes=np.concatenate([np.empty((0, 4)), *boxes]),
-        scores=np.concatenate([np.empty(0, dtype=np.float32), *scores]),
-        features=torch.cat(features),
+        frames=np.repeat(np.arange(len(cache)), [len(each.scores) for each in persons]),
+        boxes=np.concatenate(
+            [each.boxes.double().cpu().numpy() / cache.ratio(frame) for frame, each in enumerate(persons)]
+        ),
+        scores=torch.cat([each.scores.float() for each in persons]).cpu().numpy(),
+        features=torch.cat([each.features.float() for each in persons]),
         queries=torch.stack([described[query] for query in range(len(queries))]),
     )
 
 
 def _same_shape(cache: SceneCache, most: int) -> Iterator[list[int]]:
-    """The frames in order, neighbours of one scaled size together, at most so many."""
-    group: list[int] = []
-    for frame in range(len(cache)):
-        if group and (len(group) == most or (cache.scaled[frame] != cache.scaled[group[0]]).any()):
-            yield group
-            group = []
-        group.append(frame)
-    if group:
-        yield group
+    """The frames, those of one scaled size together, at most so many: nothing that a network sees is padding which
+    its frame alone would not have."""
+    sizes, kinds = np.unique(cache.scaled, axis=0, return_inverse=True)
+    for kind in range(len(sizes)):
+        frames = np.flatnonzero(kinds.ravel() == kind).tolist()
+        yield from (frames[start : start + most] for start in range(0, len(frames), most))

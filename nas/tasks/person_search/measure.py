@@ -18,7 +18,7 @@ from nas.report.query_results import FoundBox, Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.person_search.deployed import Deployed
-from nas.tasks.person_search.feed import MULTIPLE, cached
+from nas.tasks.person_search.feed import cached, padded_to
 from nas.tasks.person_search.found import Found, find
 from nas.tasks.person_search.pictures import draw_sheets, draw_strips
 from nas.tasks.person_search.settings import SearchEvaluation
@@ -27,6 +27,8 @@ from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency
 
 TABLE_RANKS = (1, 5, 10)
+NUM_BEST = 10
+"""Frames that are named, and drawn, as those that a query found."""
 
 
 def measure(
@@ -50,14 +52,14 @@ def measure(
         found.save(stage.folder / "features" / f"{network.role}.safetensors")
         detection = found.detection(cache, how)
         row: dict[str, Any] = {"name": network.name, "role": network.role, **detected(detection)}
-        searched = found.search(cache, data.queries, how) if found.features.shape[1] else None
+        searched = found.search(cache, data.queries, how, NUM_BEST) if found.features.shape[1] else None
         if searched is not None:
             row |= {"queries": f"queries/{network.role}.csv", **accuracy(searched)}
             curves[network.name] = searched.cmc.tolist()
-            queries_of(searched, found, cache, data, how).save(stage.folder / row["queries"])
+            queries_of(searched, found, cache, data).save(stage.folder / row["queries"])
         rows.append(row | price(network.net, cache, stage))
     if searched is not None:
-        draw_strips(stage.folder / "strips", cache, data, found, searched, how)
+        draw_strips(stage.folder / "strips", cache, data, found, searched, how.num_strips)
     draw_sheets(stage.folder / "sheets", cache, found, detection, how)
     protocol = {
         "same_camera": how.same_camera,
@@ -85,12 +87,9 @@ def detected(result: Detection) -> dict[str, float]:
     return {"detection_AP": result.ap, "detection_recall": result.recall}
 
 
-def queries_of(
-    result: PersonSearch, found: Found, cache: SceneCache, data: SceneData, how: SearchEvaluation
-) -> Queries:
+def queries_of(result: PersonSearch, found: Found, cache: SceneCache, data: SceneData) -> Queries:
     """What each query found: the nearest box of each of the nearest frames."""
     queries, cameras = data.queries, cache.split.cameras
-    kept = np.flatnonzero(found.scores >= how.min_score)
     return Queries(
         names=tuple(cache.split.images.name(frame) for frame in queries.frames.tolist()),
         boxes=tuple(map(tuple, queries.boxes.tolist())),
@@ -99,7 +98,7 @@ def queries_of(
         average_precision=result.average_precision,
         first_match_rank=result.first_match_rank,
         found=tuple(
-            tuple(_found_boxes(query, kept[best[best >= 0]], right, found, cache))
+            tuple(_found_boxes(query, best[best >= 0], right, found, cache))
             for query, best, right in zip(found.queries, result.best, result.right, strict=True)
         ),
     )
@@ -123,7 +122,7 @@ def _found_boxes(
 def price(net: nn.Module, cache: SceneCache, stage: Stage) -> dict[str, float]:
     """Parameters, multiply-adds and milliseconds of a frame of the most usual size, with a fixed number of regions."""
     shapes, numbers = np.unique(cache.scaled, axis=0, return_counts=True)
-    width, height = (-(-shapes[numbers.argmax()] // MULTIPLE) * MULTIPLE).tolist()
+    width, height = padded_to(shapes[numbers.argmax()]).tolist()
     net = Deployed(net)
     counted = cost(net, height, width)
     with stage.autocast():

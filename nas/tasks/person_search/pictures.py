@@ -3,21 +3,17 @@ was detected in them."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nas.data.scene_cache import SceneCache
 from nas.data.scenes import SceneData
 from nas.metrics.detection import Detection, box_iou
 from nas.metrics.person_search import PersonSearch
 from nas.report.scene_strips import MISSED, Framed, found_frames, frame_sheet
-from nas.report.strips import QUERY, RIGHT, WRONG
-from nas.system.files import write_whole
+from nas.report.strips import QUERY, RIGHT, WRONG, spread, write_picture
 from nas.tasks.person_search.found import Found
 from nas.tasks.person_search.settings import SearchEvaluation
 
@@ -25,24 +21,22 @@ FRAMES_OF_A_SHEET = 5
 
 
 def draw_strips(
-    folder: Path, cache: SceneCache, data: SceneData, found: Found, result: PersonSearch, how: SearchEvaluation
+    folder: Path, cache: SceneCache, data: SceneData, found: Found, result: PersonSearch, num_strips: int
 ) -> None:
     """Pictures of queries, evenly spread from the worst to the best: the query's frame and box, and the nearest box of
     each of the frames that were found first."""
-    shutil.rmtree(folder, ignore_errors=True)
     answered = np.flatnonzero(~np.isnan(result.average_precision))
-    kept = np.flatnonzero(found.scores >= how.min_score)
-    for number, query in enumerate(_spread(answered, result.average_precision[answered], how.num_strips)):
+    for number, query in enumerate(spread(answered, result.average_precision[answered], num_strips)):
         asked = Framed(
             image=data.test.images.read(int(data.queries.frames[query])),
             boxes=[(data.queries.boxes[query], QUERY)],
             caption=f"query, AP {100 * result.average_precision[query]:.0f}",
             colour=QUERY,
         )
-        places = kept[result.best[query][result.best[query] >= 0]]
+        places = result.best[query][result.best[query] >= 0]
         verdicts = zip(places.tolist(), result.right[query].tolist(), strict=False)
         shown = [_answer(rank, place, right, cache, found) for rank, (place, right) in enumerate(verdicts, start=1)]
-        _write(found_frames(asked, shown), folder / f"{number:02d}.png")
+        write_picture(found_frames(asked, shown), folder / f"{number:02d}.png")
 
 
 def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found) -> Framed:
@@ -59,9 +53,8 @@ def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found)
 def draw_sheets(folder: Path, cache: SceneCache, found: Found, detection: Detection, how: SearchEvaluation) -> None:
     """Pictures of frames, evenly spread from the worst to the best, with what was detected, rightly or wrongly, and
     what was missed."""
-    shutil.rmtree(folder, ignore_errors=True)
     frames = [_InFrame.of(frame, cache, found, detection, how) for frame in range(len(cache))]
-    chosen = _spread(np.arange(len(cache)), np.array([each.share for each in frames]), how.num_sheets)
+    chosen = spread(np.arange(len(cache)), np.array([each.share for each in frames]), how.num_sheets)
     for number, start in enumerate(range(0, len(chosen), FRAMES_OF_A_SHEET)):
         tiles = [
             Framed(
@@ -71,7 +64,7 @@ def draw_sheets(folder: Path, cache: SceneCache, found: Found, detection: Detect
             )
             for frame in chosen[start : start + FRAMES_OF_A_SHEET].tolist()
         ]
-        _write(frame_sheet(tiles), folder / f"{number:02d}.png")
+        write_picture(frame_sheet(tiles), folder / f"{number:02d}.png")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,13 +100,3 @@ class _InFrame:
     @property
     def caption(self) -> str:
         return f"{len(self.right)} right, {len(self.wrong)} wrong, {len(self.missed)} missed"
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    write_whole(path, partial(picture.save, format="PNG"))
-
-
-def _spread(items: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the items, evenly spread from the lowest value to the highest."""
-    in_order = items[np.argsort(values, kind="stable")]
-    return in_order[np.linspace(0, len(in_order) - 1, min(most, len(in_order))).round().astype(int)]

@@ -19,7 +19,7 @@ from nas.data.sets.street import Street
 from nas.models.network import Network
 from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
 from nas.tasks.person_search.deployed import Deployed
-from nas.tasks.person_search.feed import MULTIPLE, SceneBatch, SceneBatches, cached
+from nas.tasks.person_search.feed import SceneBatch, SceneBatches, cached, padded_to
 from nas.tasks.person_search.found import find
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.person_search.teacher import check_has_teacher, check_teacher
@@ -136,7 +136,7 @@ class PersonSearchTask:
 
     def example(self, recipe: TaskRecipe, num_ids: int) -> SceneBatch:
         """Of a frame as wide as it may be, with a person in each."""
-        short, long = (-(-side // MULTIPLE) * MULTIPLE for side in (recipe.images.short_side, recipe.images.long_side))
+        short, long = map(padded_to, (recipe.images.short_side, recipe.images.long_side))
         box, label = torch.tensor([[0.0, 0.0, short / 4, short / 2]]), torch.zeros(1, dtype=torch.int64)
         sizes = torch.tensor([[short, long]] * 2)
         scenes = Scenes(torch.empty(2, 3, short, long), sizes, (box,) * 2, (label,) * 2)

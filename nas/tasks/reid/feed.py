@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from nas.data.base import Split
 from nas.data.cache import ImageCache
 from nas.data.images import Images
 from nas.system.progress import timed
+from nas.tasks.decoding import decoding
 
 MANY = 2000
 """Images from which on it is said that they are decoded, and how long it took."""
@@ -24,8 +22,7 @@ def cached(split: Split, images: Images) -> ImageCache:
     num_processes = torch.distributed.get_world_size() if is_shared else 1
     is_first = not is_shared or torch.distributed.get_rank() == 0
     said = timed(f"decoding {len(split)} images") if is_first and len(split) >= MANY else nullcontext()
-    with said, Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("decoding images")
+    with said, decoding("images") as progress:
         return ImageCache(
             split,
             images.height,
@@ -33,5 +30,5 @@ def cached(split: Split, images: Images) -> ImageCache:
             max_gib=images.max_gib,
             num_threads=images.workers,
             num_processes=num_processes,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
 from nas.metrics.retrieval import Retrieval, ranked_gallery
 from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
-from nas.report.strips import strip
+from nas.report.strips import spread, strip, write_picture
 from nas.report.style import svg
-from nas.system.files import write_text, write_whole
+from nas.system.files import write_text
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.settings import Evaluation
 
@@ -30,13 +28,10 @@ RANKED = 10
 
 def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrieval, how: Evaluation) -> None:
     """Pictures of queries with their ranked gallery: the worst, the median and the best, evenly spread."""
-    shutil.rmtree(folder, ignore_errors=True)
     if not how.num_strips:
         return
     answered = np.flatnonzero(result.first_match_rank > 0)
-    by_precision = answered[np.argsort(result.average_precision[answered], kind="stable")]
-    places = np.linspace(0, len(by_precision) - 1, min(how.num_strips, len(by_precision))).round()
-    chosen = by_precision[places.astype(int)]
+    chosen = spread(answered, result.average_precision[answered], how.num_strips)
     part = features.partition(chosen, np.arange(len(features.query), len(features.query) + len(features.gallery)))
     nearest = ranked_gallery(*part.retrieval_arguments, k=RANKED, distance=how.distance, same_camera=how.same_camera)
     for number, (i, row) in enumerate(zip(chosen, nearest.tolist(), strict=True)):
@@ -46,7 +41,7 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
         captions = [f"AP {100 * result.average_precision[i]:.0f}", *cameras]
         images = [data.gallery.images.read(j) for j in ranked]
         picture = strip(data.query.images.read(int(i)), images, right, captions)
-        write_whole(folder / f"{number:02d}.png", partial(picture.save, format="PNG"))
+        write_picture(picture, folder / f"{number:02d}.png")
 
 
 def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
@@ -55,7 +50,6 @@ def draw_plots(folder: Path, features: Features, how: Evaluation) -> None:
     What a small or degenerate data set does not give (no wrong pair, too few images for a t-SNE, features that are all
     the same) is left out with a warning.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     arrays = features.retrieval_arguments
     rules: dict[str, Any] = {"distance": how.distance, "same_camera": how.same_camera}
     plots: dict[str, Callable[[], Figure]] = {

@@ -165,21 +165,24 @@ def test_nothing_detected_finds_nothing_and_counts_every_frame():
     result = evaluate_person_search(queries, none, truth)
     assert result.mAP == result.rank(1) == 0 and (result.best == -1).all()
     detection = evaluate_detection(none.frames, none.boxes, np.empty(0), truth.frames, truth.boxes)
-    assert (detection.ap, detection.recall, detection.num_detections) == (0, 0, 0)
+    assert (detection.ap, detection.recall, detection.right.size) == (0, 0, 0)
 
 
-def test_the_best_frames_are_the_nearest_boxes_of_each():
-    truth, detected, _ = scene(4)
+@pytest.mark.parametrize("num_best", [0, 1, 5, 12])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_frames_are_the_nearest_boxes_of_each(num_best, ties):
+    truth, detected, _ = scene(4, ties=ties)
     queries = asked(truth, np.random.default_rng(0))
-    result = evaluate_person_search(queries, detected, truth, num_best=5)
+    result = evaluate_person_search(queries, detected, truth, num_best=num_best)
     similarity = torch.nn.functional.normalize(queries.features) @ torch.nn.functional.normalize(detected.features).T
     for q in range(len(queries)):
         nearest = {
             frame: max(np.flatnonzero(detected.frames == frame), key=lambda d: similarity[q, d].item())
             for frame in set(detected.frames.tolist()) - {queries.frames[q]}
         }
-        wanted = sorted(nearest.values(), key=lambda d: -similarity[q, d].item())[:5]
-        assert result.best[q].tolist() == wanted
+        wanted = sorted(nearest.values(), key=lambda d: (-similarity[q, d].item(), d))[:num_best]
+        assert result.best[q].tolist() == wanted + [-1] * (num_best - len(wanted))
+        assert not result.right[q, len(wanted) :].any()
 
 
 def test_small_boxes_need_less_overlap():

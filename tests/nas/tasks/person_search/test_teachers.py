@@ -165,6 +165,8 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_work(teacher, said, f
             "run toy_street --teacher None",
             "takes a teacher's identity table, and the recipe has no teacher",
         ),
+        ("run toy_street --space.norms statistics", "norms='statistics' keeps the statistics of pretrained weights"),
+        ("run toy_street --baseline.norms all", "norms='all' keeps the statistics of pretrained weights"),
         ("teach toy_street --teacher.members {oim} {crops}", "crops.safetensors (Shallow CNN"),
         ("teach toy --teacher.members {oim} {oim}", "is for person_search, and the data set for reid"),
         ("teach toy_street --loss kd", "the loss KDLoss is for reid, and the data set for person_search"),
