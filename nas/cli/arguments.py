@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import make_dataclass
@@ -16,13 +15,11 @@ import tyro
 
 from nas.cli.find_recipe import in_recipe_file
 from nas.cli.parse import OPTIONS, by_flag, parse
+from nas.cli.parts import PARTS, with_parts
 from nas.data.images import Images
 from nas.data.sets import class_for, names_for
-from nas.errors import named
-from nas.losses import LOSSES
 from nas.models.library import is_classifier
 from nas.recipe import Recipe
-from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
 from nas.study.overrides import read_overrides
 from nas.tasks.person_search.table import TableOfCrops
@@ -86,18 +83,15 @@ def parse_recipe_args(
 ) -> tuple[Recipe, Given]:
     """The recipe with what the command line changes of it, and the command's options, which are of the class `command`.
 
-    `--on NAME` puts another data set into the recipe, `--strategy NAME` and `--loss NAME` another strategy and loss,
-    `--teacher None` and the like take a part out. `--small` makes it small, then `--overrides FILE` changes it, both
-    before the fields are read. `short`: the short flags, with what they stand for.
+    `--on NAME` puts another data set into the recipe, `--strategy NAME` and the like another part, and `--teacher None`
+    takes one out. `--small` makes it small, then `--overrides FILE` changes it, both before the fields are read.
+    `short`: the short flags, with what they stand for.
     """
     check_renamed(RENAMED, arguments)
     hints = field_hints(Recipe)
-    parts = {f"--{name}": name for name, hint in hints.items() if _can_be_left_out(hint)}
-    asked, arguments = pop_options(("--on", "--loss", "--overrides", *parts), arguments)
-    without = [part for flag, part in parts.items() if asked.get(flag) == "None"]
-    replaced, recipe = recipe.strategy, _with_named_parts(recipe, asked, parts)
-    left_out: dict[str, Any] = dict.fromkeys(without)
-    recipe = dataclasses.replace(recipe.small() if "--small" in arguments else recipe, **left_out)
+    asked, arguments = pop_options(("--on", "--overrides", *PARTS), arguments)
+    replaced, recipe = recipe.strategy, with_parts(recipe, asked)
+    recipe = recipe.small() if "--small" in arguments else recipe
     overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
     recipe = read_overrides(recipe, overrides) if overrides else recipe
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
@@ -110,23 +104,6 @@ def parse_recipe_args(
         _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
     with by_flag():
         return dataclasses.replace(recipe, **given), dataclasses.replace(options, overrides=overrides)
-
-
-def _with_named_parts(recipe: Recipe, asked: Mapping[str, str], parts: Collection[str]) -> Recipe:
-    """The recipe with the strategy and the loss that are asked for by name. Raises ValueError for any other of the
-    `parts`, which have no names."""
-    for flag in parts:
-        if asked.get(flag, "None") == "None":
-            continue
-        if flag != "--strategy":
-            raise ValueError(
-                f"{flag} takes None, which leaves that part out of the recipe, not {asked[flag]!r}; "
-                f"{flag}.FIELD sets a field of it"
-            )
-        recipe = dataclasses.replace(recipe, strategy=strategy_named(asked[flag], recipe.strategy))
-    if "--loss" in asked:
-        recipe = dataclasses.replace(recipe, loss=named("loss", asked["--loss"], LOSSES))
-    return recipe
 
 
 def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) -> None:
@@ -142,21 +119,6 @@ def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) ->
         f"{', '.join(f'--strategy.{flag}' for flag in flags)} set it",
         file=sys.stderr,
     )
-
-
-def _can_be_left_out(hint: Any) -> bool:
-    """Whether a field is a part with fields of its own, or None; a file, or None, is a flag like all others."""
-    kinds = typing.get_args(hint)
-    return type(None) in kinds and Path not in kinds
-
-
-def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
-    """The strategy with its defaults, and the budget of the one that it stands in for.
-
-    Raises ValueError with near misses for an unknown name.
-    """
-    strategy = named("strategy", name, STRATEGIES)
-    return strategy.with_budget_of(instead_of) if instead_of else strategy
 
 
 def is_other(subject: str) -> bool:

@@ -12,8 +12,9 @@ from nas.cli.arguments import (
     pop_options,
     pop_restarted,
     spell_out,
-    strategy_named,
 )
+from nas.cli.find_recipe import recipe_named
+from nas.cli.parts import strategy_named
 from nas.cli.run_command import check_restarted
 from nas.data.sets.vehicles import Vehicles
 from nas.losses.kd import KDLoss
@@ -22,6 +23,8 @@ from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.gdas import GDAS
 from nas.study.overrides import write_overrides
 from runs.recipes.demo import toy
+from search_spaces.mobilenet_v2 import MobileNetV2
+from students.named import STUDENTS
 
 
 def parsed(*arguments):
@@ -50,7 +53,7 @@ class TestBothSpellings:
     def test_a_tuned_file(self, join, overrides_file):
         assert parsed(*join.format("overrides", overrides_file).split()).loss.margin == 0.5
 
-    @pytest.mark.parametrize("part", ["teacher", "strategy", "baseline"])
+    @pytest.mark.parametrize("part", ["teacher", "strategy", "baseline", "student"])
     def test_a_part_left_out(self, join, part):
         assert parsed(*join.format(part, "None").split()) == replace(toy(), **{part: None})
 
@@ -70,7 +73,9 @@ def test_the_last_one_counts():
     assert isinstance(parsed("--strategy", "random", "--strategy=gdas").strategy, GDAS)
 
 
-@pytest.mark.parametrize("flag", ["--on", "--strategy", "--overrides", "--teacher", "--baseline"])
+@pytest.mark.parametrize(
+    "flag", ["--on", "--strategy", "--overrides", "--teacher", "--space", "--student", "--baseline"]
+)
 @pytest.mark.parametrize("behind", [[], ["--seed", "1"]])
 def test_a_missing_value_is_named(flag, behind):
     with pytest.raises(
@@ -79,10 +84,53 @@ def test_a_missing_value_is_named(flag, behind):
         parsed(flag, *behind)
 
 
-@pytest.mark.parametrize("arguments", [["--teacher", "resnet"], ["--teacher=resnet"]])
-def test_a_part_is_left_out_or_set_field_by_field(arguments):
-    with pytest.raises(ValueError, match=r"^--teacher takes None, .* not 'resnet'; --teacher\.FIELD sets"):
-        parsed(*arguments)
+class TestParts:
+    def test_a_network_takes_the_place_of_the_space_and_is_retrained_as_searched(self):
+        recipe = parsed("--space", "mobilenet_v2", "--space.backbone.width", "0.5")
+        assert recipe.space == replace(STUDENTS["mobilenet_v2"], backbone=MobileNetV2(width=0.5))
+        assert recipe.student is None and recipe.retrained == recipe.space
+
+    def test_a_student_of_a_recipe_without_search_is_its_space(self):
+        recipe = parsed("--student", "osnet", "--strategy", "None")
+        assert recipe.space == recipe.retrained == STUDENTS["osnet"]
+        assert parsed("--student=osnet").space == toy().space, "what is searched stays, and its check will say so"
+
+    def test_a_baseline(self):
+        assert parsed("--baseline", "resnet18", "--baseline.embedding-dim", "64").baseline.embedding_dim == 64
+
+    def test_in_person_search_the_backbone_is_replaced(self):
+        street = recipe_named("toy_street")[1]
+        recipe, _ = parse_recipe_args(street, ["--space", "mobilenet_v2", "--baseline", "resnet18"], "nas", "")
+        assert recipe.space == replace(street.space, backbone=MobileNetV2())
+        assert recipe.baseline.task == "person_search" and recipe.baseline.backbone == STUDENTS["resnet18"].backbone
+
+    def test_a_teacher_by_file_run_and_name(self, tmp_path):
+        (tmp_path / "student.safetensors").write_bytes(b"")
+        file, run = (parsed("--teacher", str(tmp_path / name)).teacher for name in ("student.safetensors", ""))
+        assert file == run == replace(toy().teacher, weights=tmp_path / "student.safetensors")
+        (tmp_path / "teacher.safetensors").write_bytes(b"")
+        assert parsed("--teacher", str(tmp_path)).teacher.weights == tmp_path / "teacher.safetensors"
+        named = parsed("--teacher", "osnet", "--teacher.training.epochs", "3").teacher
+        assert named.net == STUDENTS["osnet"] and named.training.epochs == 3 and named.weights is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (
+                ["--teacher", "resnet5"],
+                "takes a file of weights, .* 'resnet5' is none of these; did you mean",
+            ),
+            (["--teacher=nowhere/teacher.safetensors"], "'nowhere/teacher.safetensors' is none of these"),
+            (["--teacher", "{folder}"], "the folder has neither teacher.safetensors nor student.safetensors"),
+            (["--space", "mobilenet"], "no network is named 'mobilenet'; did you mean 'mobilenet_v2'"),
+            (["--space", "None"], "no network is named 'None'"),
+            (["--student", "resnet"], "no network is named 'resnet'; did you mean"),
+            (["--baseline=x"], "no network is named 'x'; there are kdas, mobilenet_v2"),
+        ],
+    )
+    def test_what_is_nowhere_is_named(self, tmp_path, arguments, said):
+        with pytest.raises(ValueError, match=said):
+            parsed(*(word.format(folder=tmp_path) for word in arguments))
 
 
 @pytest.mark.parametrize("arguments", [["--on", "vehicels"], ["--on=vehicels"]])
