@@ -102,7 +102,11 @@ def test_feature_net_of_several_networks_is_without_all_classifiers():
         ),
         (lambda header: header["space"].update(embedding_dim=10**30), "embedding_dim must be at most"),
         (lambda header: header["space"]["backbone"].update(channels=-4), "channels must be at least 1"),
-        (lambda header: header["space"]["backbone"].update(cells=10**3, reductions=[2]), "has more than .* modules"),
+        pytest.param(
+            lambda header: header["space"]["backbone"].update(cells=10**3, reductions=[2]),
+            "has more than .* modules",
+            marks=pytest.mark.slow,
+        ),
         (lambda header: header.update(format=2), "has format 2, this version reads 1: update it"),
         (lambda header: header.update(space=[1]), "the header of .* must be"),
         (lambda header: header.update(identities="abc"), "identities in the header of"),
