@@ -1,6 +1,6 @@
 # On a machine with Python 3.11 to 3.13 and make, nothing else:
 #   make demo   the whole path on synthetic pedestrians, from teacher to report, in minutes
-#   make test   the quick tests
+#   make test   the quick tests: every contract, and one whole run
 #   make lint   style and types
 # All first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
 
@@ -13,11 +13,15 @@ LINT_LOCK := .ci/lint-lock.txt
 LINT_STAMP := $(LINT_VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 
-.PHONY: help demo test test-slow lint install clean
+# Files stay together, so that what they prepare is prepared once.
+PYTEST = $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+.PHONY: help demo test test-medium test-slow lint install clean
 
 help:
 	@echo "make demo       search, retrain, evaluate and report on synthetic pedestrians"
-	@echo "make test       the quick tests"
+	@echo "make test       the quick tests: every contract, and one whole run"
+	@echo "make test-medium  tests of a second or more: commands from end to end, whole searches"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy, from $(LINT_VENV)"
 	@echo "make install    only the environment, in $(VENV)"
@@ -27,7 +31,10 @@ demo: install
 	$(VENV)/bin/nas run demo
 
 test: install
-	$(VENV)/bin/python -m pytest -q -m "not slow" -n auto --maxprocesses 8 --dist loadscope
+	$(PYTEST) -m "not medium and not slow"
+
+test-medium: install
+	$(PYTEST) -m "medium and not slow"
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -q -m slow

@@ -170,6 +170,7 @@ def test_samples_can_be_built_and_repeat_with_the_seed(space):
         space.check(architecture)
 
 
+@pytest.mark.medium
 def test_a_mutation_keeps_the_rest(space, rng):
     parent = space.sample(rng)
     for name in list(parent.decisions)[::4]:
@@ -209,6 +210,7 @@ def test_a_supernet_learns_everywhere(space):
     assert net.alpha.grad[~net.absent].all()
 
 
+@pytest.mark.medium
 def test_a_supernet_accepts_other_weights_by_name(space):
     net = supernet_of(space).eval()
     other = copy.deepcopy(net)
@@ -231,6 +233,7 @@ def test_the_student_has_nothing_of_the_search_and_the_same_maps(space):
     assert maps["map"].shape[1] == student.out_channels == net.net.out_channels
 
 
+@pytest.mark.medium
 def test_the_folded_supernet_is_the_plain_one(space):
     folded, plain = supernet_of(space), supernet_of(space, seed=1, folded=False)
     plain.load_state_dict(folded.state_dict())
@@ -243,6 +246,7 @@ def test_the_folded_supernet_is_the_plain_one(space):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-9, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.medium
 def test_with_all_weight_on_one_choice_the_supernet_is_its_student(space, rng):
     for architecture in (space.published(), *(space.sample(rng) for _ in range(2))):
         net = supernet_of(space)
@@ -257,6 +261,7 @@ def test_with_all_weight_on_one_choice_the_supernet_is_its_student(space, rng):
             torch.testing.assert_close(actual[name], expected[name], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.medium
 def test_what_is_decided_stays_decided(space, rng):
     whole = space.sample(rng)
     part = dict(list(whole.decisions.items())[::2])

@@ -23,6 +23,7 @@ def weights_of(layer):
     return [tuple(m.weight.shape) for m in layer.modules() if isinstance(m, nn.Conv2d)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("space", "torchvisions"),
     [
@@ -96,6 +97,7 @@ def test_the_last_stride_can_be_given_or_asked():
         Supernet.of(asked)
 
 
+@pytest.mark.medium
 def test_named_maps_halve_with_the_stages():
     with torch.device("meta"):
         maps = DenseNet().student()(torch.empty(1, 3, 256, 128, device="meta"))

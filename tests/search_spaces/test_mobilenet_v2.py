@@ -20,6 +20,7 @@ def test_the_first_width_is_the_published_one():
     assert "width" not in MobileNetV2().published().decisions
 
 
+@pytest.mark.medium
 def test_another_width_makes_that_network():
     published = SPACE.published().decisions
     for width in SPACE.other_widths:

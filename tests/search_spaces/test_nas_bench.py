@@ -42,6 +42,7 @@ def with_classifier(space, architecture, num_classes=10):
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("module", "keys", "count"), [(nas_bench_201, CELLS, 15625), (nas_bench_macro, NETS, 6561)], ids=["201", "macro"]
 )

@@ -99,6 +99,7 @@ def test_a_block_has_the_shorter_streams(num_streams):
     assert lengths == dict(list(LENGTHS.items())[:num_streams])
 
 
+@pytest.mark.medium
 def test_streams_that_are_left_out_cost_nothing():
     def multiply_adds(num_streams):
         with torch.device("meta"):

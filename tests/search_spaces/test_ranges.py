@@ -171,6 +171,7 @@ def test_every_recipe_of_the_toolkit_is_within_its_ranges(name):
 class TestPlaces:
     """The line names what the user can change: the class, the flag, or the file's field."""
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         ("flags", "says"),
         [

@@ -135,6 +135,7 @@ def fond_of_skips():
     return net
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("max_skips", [0, 1, 2, 5, 8])
 def test_no_kind_of_cell_derives_more_identities_than_allowed(max_skips):
     net = fond_of_skips()
@@ -310,6 +311,7 @@ def saved_bytes(net, images):
     return sum(size for pointer, size in kept.items() if pointer not in own)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("space", "at_most"),
     [

@@ -52,6 +52,7 @@ def test_units_that_keep_size_and_channels_can_be_skipped():
     assert [name for name, keys in options.items() if "skip" not in keys] == ["stage2.0", "stage3.0", "stage4.0"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [*CHANNELS, 0.05, 0.3])
 def test_every_width_can_be_split_and_shuffled(width):
     space = ShuffleNetV2(width=width)
@@ -70,6 +71,7 @@ def test_the_last_stride_keeps_the_map():
         assert [tuple(m.shape[2:]) for m in net(torch.randn(2, 3, 64, 32)).values()] == [(8, 4), (4, 2), (4, 2), (4, 2)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("autocast", [True, False])
 def test_a_supernet_takes_a_single_image_of_an_odd_size(folded, autocast):

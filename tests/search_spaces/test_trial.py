@@ -37,6 +37,7 @@ def test_the_first_choices_are_the_published_architecture(space):
     assert proposed(space, optuna.trial.FixedTrial(first.params)) == space.published()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "sampler", [optuna.samplers.RandomSampler, optuna.samplers.TPESampler, optuna.samplers.NSGAIISampler]
 )

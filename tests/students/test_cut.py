@@ -17,6 +17,7 @@ from search_spaces.shufflenet_v2 import ShuffleNetV2
 from students.cut import Cut, cut, make_constant, norms_of
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "space, head, channels",
     [
@@ -62,6 +63,7 @@ def test_it_follows_what_a_pick_decides():
     assert cut(space, narrow, 3, 16, None, (14, 14)).channels == 48
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "space, stride, head_from, message",
     [

@@ -40,6 +40,7 @@ def test_it_says_what_its_network_says_and_the_maps_behind_its_adapters(images):
     assert out.maps["hint.map"].shape[1] == 3
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "main",
     [

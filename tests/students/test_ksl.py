@@ -135,6 +135,7 @@ class TestWhereBranchesStart:
 class TestOpenBranches:
     space = ksl("resnet", branches=("layer3",), open_branches=("layer3", "layer4"))
 
+    @pytest.mark.medium
     def test_decide_where_they_start_and_how_many_there_are(self):
         published = self.space.published()
         assert {n: a for n, a in published.decisions.items() if n.startswith("branch.")} == {
@@ -172,6 +173,7 @@ def test_branches_repeat_the_architecture(space):
             assert [p.shape for p in stage.parameters()] == [p.shape for p in stages[name].parameters()]
 
 
+@pytest.mark.medium
 def test_a_supernet_searches_main_and_branches_with_the_same_alphas(space):
     net = Supernet.of(space)
     assert net.alpha.shape == Supernet.of(space.main).alpha.shape

@@ -96,6 +96,7 @@ def test_hard_samples_of_a_branch_and_itself_are_the_triplet_loss():
     assert ksl_h([one, one], LABELS, 2.0).item() == pytest.approx(2 * triplet(one, LABELS, 2.0).item(), rel=1e-12)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "loss",
     [

@@ -132,6 +132,7 @@ class TestTraining:
         net(scenes)
         assert torch.equal(before, torch.get_rng_state())
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
     def test_every_weight_learns(self, backbone):
         net = student_of(backbone=backbone)
@@ -328,6 +329,7 @@ class TestSupernet:
         net(scenes_of(dtype=torch.float64))
         return net
 
+    @pytest.mark.medium
     def test_every_alpha_has_a_gradient_and_a_curvature(self, supernet):
         loss = total(supernet(scenes_of(1, torch.float64)))
         (gradient,) = torch.autograd.grad(loss, [supernet.alpha], create_graph=True)

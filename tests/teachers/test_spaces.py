@@ -164,6 +164,7 @@ class TestEnsembleOfFiles:
             TeacherRecipe(weights=stranger, members=(stranger,))
 
 
+@pytest.mark.medium
 def test_a_directional_teacher_trains_and_teaches_through_the_command(tmp_path):
     recipe = tmp_path / "recipe_of_the_directional_test.py"
     recipe.write_text('''

@@ -40,6 +40,7 @@ def test_the_command_prints_its_row(name, capsys):
     assert set(rows) == {"ours"} and set(rows["ours"]) == {"seconds", "spread", "peak_mib", "mAP", "ratio"}
 
 
+@pytest.mark.medium
 def test_the_peak_is_what_was_held():
     with Peak(torch.device("cpu")) as peak:
         held = np.ones(256 * 2**17)  # 256 MiB

@@ -20,6 +20,7 @@ OURS = {"ours", "plain mixed operation", "every gradient", "second order"}
 WITH_NNI = OURS | ({"NNI"} if find_spec("nni") else set())
 
 
+@pytest.mark.medium
 def test_the_command_prints_its_rows(capsys):
     assert (
         main(
@@ -40,6 +41,7 @@ def test_the_command_prints_its_rows(capsys):
     assert rows["ours"]["saved_mib"] < rows["plain mixed operation"]["saved_mib"]
 
 
+@pytest.mark.medium
 def test_all_forms_start_from_the_same_loss(tmp_path):
     space = Cells(channels=2, cells=1, reductions=())
     stage = Stage(tmp_path, "bench", "", Machine(device="cpu"))

@@ -36,6 +36,7 @@ def folder(tmp_path_factory):
     return write_tables(tmp_path_factory.mktemp("tables"))
 
 
+@pytest.mark.medium
 def test_the_command_prints_its_rows_and_draws(folder, tmp_path, capsys):
     assert main(["bench", "strategies", "--tables", str(folder), *FLAGS, "--out", str(tmp_path), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -60,6 +61,7 @@ def test_two_processes_find_what_one_finds(folder, tmp_path):
     assert strategies(folder, **size, processes=2) == strategies(folder, **size, processes=1)
 
 
+@pytest.mark.medium
 def test_a_search_that_learns_beats_chance_and_reaches_what_is_published(folder, tmp_path):
     rows = strategies(folder, seeds=5, trials=100, only=("evolution",), processes=1, out=tmp_path)
     for table in NAMES:
@@ -103,6 +105,7 @@ def test_the_whole_table_has_the_whole_front(folder):
     assert front_share(macro, [60.0], [10.0]) == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

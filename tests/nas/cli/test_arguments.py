@@ -40,6 +40,7 @@ def overrides_file(tmp_path_factory):
 
 @pytest.mark.parametrize("join", ["--{}={}", "--{} {}"])
 class TestBothSpellings:
+    @pytest.mark.medium
     def test_a_data_set(self, join):
         assert isinstance(parsed(*join.format("on", "vehicles").split(), "--data.height", "48").data, Vehicles)
 

@@ -51,6 +51,7 @@ def searched(name, seed=0):
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "part", "millions", "mega"),
     [
@@ -65,6 +66,7 @@ def test_published_costs(counted, arguments, part, millions, mega):
     assert (round(found["parameters"] / 1e6, 3), round(found["multiply_adds"] / 1e6, 1)) == (millions, mega)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_student_can_be_counted_part_by_part(name):
     counted = costs(subject_named(name), 64, 32, num_ids=10)
@@ -88,6 +90,7 @@ def test_the_tables_for_people(capsys):
     assert "depthwise conv 3x3" in cells and "BatchNorm2d 0.0" in cells
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["toy", "ksl_mobilenet"])
 def test_a_recipes_student_without_what_its_training_adds(counted, name):
     recipe = recipe_named(name)[1]
@@ -114,6 +117,7 @@ def test_a_run_is_counted_with_what_its_search_found(counted, refused, tmp_path)
     assert found["architecture"] == Architecture("ReID", decisions).hash
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
 def test_an_architecture_file_says_whose_it_is(counted, tmp_path, name, whole):
@@ -163,6 +167,7 @@ def test_without_a_subject_the_usage(capsys):
     assert capsys.readouterr().out.count("usage: nas cost STUDENT") == 2
 
 
+@pytest.mark.medium
 def test_thop_stands_beside_torchs_count(capsys):
     """Torchvision's ResNet-50 at 224x224: thop says 4.13 G, which is 1 % more than its products."""
     assert main(["cost", "resnet50", "--size", "224x224", "--thop"]) == 0

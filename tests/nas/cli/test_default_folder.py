@@ -24,6 +24,7 @@ def folder(name: str, *flags: str) -> str:
     return path.name
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -69,6 +70,7 @@ def test_each_strategy_has_its_own():
     assert len(folders) == len(STRATEGIES) and len({name.lower() for name in folders}) == len(folders)
 
 
+@pytest.mark.medium
 def test_the_commands_of_the_readme_do_not_meet():
     section = README.read_text().partition("## Strategies")[2].partition("\n## ")[0]
     lines = section.replace("\\\n", " ").splitlines()

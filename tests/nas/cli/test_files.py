@@ -65,6 +65,7 @@ def missing(new: set[str], said: list[str]) -> set[str]:
     return {name for name in new if not WORKING.fullmatch(name)} - {Path(path).name for path in said}
 
 
+@pytest.mark.medium
 def test_a_whole_run_says_all_that_it_wrote(run):
     folder, printed = run
     said = said_in(printed)
@@ -72,6 +73,7 @@ def test_a_whole_run_says_all_that_it_wrote(run):
     assert not missing({path.name for path in folder.iterdir()}, said)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("word", "as_json"), [*((word, False) for word in COMMANDS_THAT_WRITE), ("draw", True), ("compare", True)]
 )

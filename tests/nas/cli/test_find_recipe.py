@@ -74,6 +74,7 @@ def test_the_recipes_that_the_source_names_are_those_that_its_modules_have():
     assert {name: tuple(listed) for name, listed in recipes().items()} == found and len(found) > 20
 
 
+@pytest.mark.medium
 def test_one_recipe_imports_one_module():
     script = "import sys; from nas.cli.find_recipe import recipe_named; recipe_named('kdas'); print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -76,11 +76,13 @@ class TestErrors:
     def test_unknown_recipe(self, fails):
         assert "has no recipe 'dmeo'; did you mean 'demo'" in fails("run", "dmeo")
 
+    @pytest.mark.medium
     def test_unknown_field(self, fails, tmp_path):
         said = fails("run", "toy", "--strategy.epoch", 3, "--out", tmp_path / "run")
         assert "--strategy.epoch" in said and "--strategy.epochs" in said
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         ("field", "value"),
         [("--strategy.epochs", "three"), ("--seed", "1.5"), ("--machine.precision", "16"), ("--strategy.order", "3")],
@@ -96,6 +98,7 @@ class TestErrors:
         for word in (word for word, command in COMMANDS.items() if command.subject == "RUN"):
             assert "is not a run: it has no config.json" in fails(word, tmp_path)
 
+    @pytest.mark.medium
     def test_a_stage_whose_turn_has_not_come(self, fails, finished, tmp_path):
         (tmp_path / "config.json").write_bytes((finished / "config.json").read_bytes())
         assert "`nas search` comes first" in fails("retrain", tmp_path)
@@ -106,6 +109,7 @@ class TestErrors:
         assert "`nas teach toy --out" in fails("search", "toy", "--out", tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.medium
     def test_missing_data_comes_before_anything_is_written(self, fails, tmp_path):
         said = fails("run", "kdas", "--data.root", tmp_path / "nowhere", "--out", tmp_path / "run")
         assert str(tmp_path / "nowhere") in said.replace(" ", "") and not (tmp_path / "run").exists()
@@ -116,6 +120,7 @@ class TestErrors:
             "search", own, "--machine.device", "cuda", "--out", tmp_path / "run"
         )
 
+    @pytest.mark.medium
     def test_a_damaged_configuration(self, fails, finished, tmp_path):
         data = json.loads((finished / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps(data | {"format": 99}))
@@ -163,6 +168,7 @@ HEAVY = ("torch", "numpy", "tyro", "rich", "optuna", "nas.recipe", "runs.recipes
 
 
 class TestStart:
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         "arguments, status, said",
         [
@@ -212,6 +218,7 @@ class TestRecipes:
 
 
 class TestRuns:
+    @pytest.mark.medium
     @pytest.mark.parametrize("word", ["search", "retrain", "evaluate", "draw", "report"])
     def test_json_stands_alone_on_standard_output(self, finished, own, capfd, word):
         subject = [own, "--out", finished] if COMMANDS[word].subject == "RECIPE" else [finished]
@@ -225,16 +232,19 @@ class TestRuns:
         if word in ("search", "draw"):
             assert said["architecture"] == json.loads((finished / "architecture.json").read_text())
 
+    @pytest.mark.medium
     def test_the_answer_for_people(self, finished, capfd):
         assert nas("evaluate", finished, "--machine.device", "cpu") == 0
         out = capfd.readouterr().out
         assert "mAP" in out and "student (Plainer" in out and str(finished) in out
 
+    @pytest.mark.medium
     def test_a_machine_that_is_too_small_to_train_measures(self, finished, fails, monkeypatch):
         monkeypatch.setattr("nas.training.memory.spare_bytes", lambda: 1000)
         assert "needs at least" in fails("retrain", finished, "--machine.device", "cpu")
         assert nas("evaluate", finished, "--machine.device", "cpu") == 0
 
+    @pytest.mark.medium
     def test_a_space_of_ones_own_is_searched_and_found_again(self, finished):
         config = json.loads((finished / "config.json").read_text())
         assert config["config"]["space"]["backbone"] == {"kind": "Plainer", "channels": 2}
@@ -242,6 +252,7 @@ class TestRuns:
             f"backbone.normal.{node}" for node in range(2, 6)
         }
 
+    @pytest.mark.medium
     def test_what_is_finished_is_not_done_again(self, finished, own):
         names = ["architecture.json", "student.safetensors", "search.ckpt", "retrain.ckpt", "retrain.history.jsonl"]
         before = [(finished / name).stat().st_mtime_ns for name in names]
@@ -249,6 +260,7 @@ class TestRuns:
         assert nas("retrain", finished, "--machine.device", "cpu") == 0
         assert [(finished / name).stat().st_mtime_ns for name in names] == before
 
+    @pytest.mark.medium
     def test_another_configuration_needs_overwrite(self, own, tmp_path, fails, capfd):
         search = ["search", own, "--out", tmp_path, "--machine.device", "cpu"]
         assert nas(*search) == 0
@@ -261,6 +273,7 @@ class TestRuns:
         assert (tmp_path / "search.history.jsonl").read_text() != first
         assert len((tmp_path / "search.history.jsonl").read_text().splitlines()) == 1
 
+    @pytest.mark.medium
     def test_the_machine_and_the_evaluation_may_differ(self, finished, own):
         assert (
             nas(
@@ -278,6 +291,7 @@ class TestRuns:
             == 0
         )
 
+    @pytest.mark.medium
     def test_another_data_set_in_a_recipe(self, own, tmp_path):
         small = [
             "--data.num-train-ids",
@@ -309,6 +323,7 @@ class TestRuns:
         )
         assert json.loads((tmp_path / "config.json").read_text())["config"]["data"]["kind"] == "Vehicles"
 
+    @pytest.mark.medium
     def test_a_small_variant(self, tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)
         assert nas("teach", "toy", "--small", "--teacher.training.epochs", 1, "--machine.device", "cpu", "--json") == 0
@@ -316,6 +331,7 @@ class TestRuns:
         config = json.loads((tmp_path / "runs/out/toy-small-seed0/config.json").read_text())["config"]
         assert config["data"]["num_train_ids"] == 8 and config["teacher"]["training"]["epochs"] == 1
 
+    @pytest.mark.medium
     def test_a_part_is_taken_out(self, tmp_path):
         assert (
             nas(
@@ -337,6 +353,7 @@ class TestRuns:
         config = json.loads((tmp_path / "config.json").read_text())["config"]
         assert config["teacher"] is config["baseline"] is None and config["strategy"]["epochs"] == 1
 
+    @pytest.mark.medium
     def test_the_default_folder_names_recipe_and_seed(self, own, tmp_path, monkeypatch, capfd):
         monkeypatch.chdir(tmp_path)
         assert nas("search", own, "--seed", 5, "--machine.device", "cpu", "--json") == 0
@@ -344,6 +361,7 @@ class TestRuns:
         assert json.loads((tmp_path / "runs/out/mine-seed5/config.json").read_text())["config"]["seed"] == 5
 
 
+@pytest.mark.medium
 def test_interrupted_by_the_user(monkeypatch, capfd, finished):
     def stop(*_):
         raise KeyboardInterrupt
@@ -362,6 +380,7 @@ def test_a_reader_that_goes_is_no_error():
     assert ended.stderr == "" and ended.returncode == 141
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -125,6 +125,7 @@ def write_trials(made: Run, scores: list[float], costs: list[float]) -> list[Arc
 
 
 class TestEnded:
+    @pytest.mark.medium
     def test_the_ranked_list_as_the_search_left_it(self, run, shown):
         said = shown(run)
         written = json.loads((run / "architectures.json").read_text())
@@ -137,12 +138,14 @@ class TestEnded:
             assert {key: entry[key] for key in ("score", "cost", "architecture")} | {"student": student} == line
         assert hashes(shown(run, "--top", 3)["ranked"]) == hashes(said["ranked"])[:3]
 
+    @pytest.mark.medium
     def test_an_entry_costs_what_its_student_costs(self, run, shown):
         space = Run.open(run).recipe.retrained.with_ids(6)
         for entry in shown(run, "--top", 3)["ranked"]:
             net = FeatureNet(space.student(Architecture.from_dict(entry["architecture"])))
             assert entry["parameters"] == sum(p.numel() for p in net.parameters())
 
+    @pytest.mark.medium
     def test_for_people(self, run, shown, capfd):
         best = hashes(shown(run, "--top", 3)["ranked"])
         assert nas("show", run, "--top", 2) == 0
@@ -150,6 +153,7 @@ class TestEnded:
         assert "darts, 1 of 1 epochs" in out and f"{run}/architectures.json" in out and "--entry 2" in out
         assert [word in out for word in best[:3]] == [True, True, False]
 
+    @pytest.mark.medium
     def test_nothing_that_trains_is_imported(self, run):
         script = (
             "import sys; from nas.cli.main import main; status = main(sys.argv[1:]);"
@@ -159,6 +163,7 @@ class TestEnded:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert "darts, 1 of 1 epochs" in said and said.splitlines()[-1] == "0"
 
+    @pytest.mark.medium
     def test_what_a_student_costs_is_counted_where_the_file_does_not_say(self, run, shown, tmp_path):
         shutil.copytree(run, tmp_path / "run")
         path = tmp_path / "run" / "architectures.json"
@@ -168,6 +173,7 @@ class TestEnded:
         path.write_text(json.dumps(written))
         assert shown(tmp_path / "run") == shown(run) | {"run": str(tmp_path / "run")}
 
+    @pytest.mark.medium
     def test_the_costs_of_another_recipes_students_are_not_shown(self, run, shown, tmp_path):
         shutil.copytree(run, tmp_path / "run")
         path = tmp_path / "run" / "config.json"
@@ -178,6 +184,7 @@ class TestEnded:
         assert after["parameters"] == before["parameters"]
         assert after["multiply_adds"] == pytest.approx(2 * before["multiply_adds"], rel=0.1)
 
+    @pytest.mark.medium
     def test_a_file_of_an_earlier_version(self, run, shown, tmp_path):
         made = toy_run(tmp_path, "darts")
         written = json.loads((run / "architectures.json").read_text())
@@ -187,6 +194,7 @@ class TestEnded:
         assert hashes(said["ranked"]) == hashes(old)[:2] and said["value"] == "log weight" and said["front"] == []
         assert said["ranked"][0]["cost"] is None and said["minutes"] is None
 
+    @pytest.mark.medium
     def test_a_front_and_notes(self, shown, tmp_path, capfd):
         made, (one, two) = toy_run(tmp_path), two_samples()
         good, cheap = (
@@ -211,6 +219,7 @@ class TestEnded:
 
 
 class TestNotEnded:
+    @pytest.mark.medium
     def test_trials_so_far_best_first(self, shown, tmp_path, capfd):
         scores, costs = [0.2, 0.6, 0.4, 0.5], [5.0, 9.0, 3.0, 9.5]
         tried = write_trials(toy_run(tmp_path), scores, costs)
@@ -224,6 +233,7 @@ class TestNotEnded:
         assert nas("show", tmp_path) == 0
         assert "random, 4 of 100 trials, 2.0 minutes" in (out := capfd.readouterr().out) and "has not ended" in out
 
+    @pytest.mark.medium
     def test_the_prediction_of_a_search_by_gradient(self, run, shown, tmp_path):
         made = toy_run(tmp_path, "gdas")
         (tmp_path / "search.history.jsonl").write_text((run / "search.history.jsonl").read_text())
@@ -267,6 +277,7 @@ class TestErrors:
         toy_run(tmp_path)
         assert f"`nas search toy --out {tmp_path}` comes first" in fails("show", tmp_path)
 
+    @pytest.mark.medium
     def test_a_list_of_nothing(self, fails, run):
         assert "--top must be at least 1" in fails("show", run, "--top", 0)
 
@@ -290,6 +301,7 @@ class TestErrors:
         (tmp_path / "search.history.jsonl").write_text('{"epoch": 0}\n{"epoch": 1, "sco')
         assert nas("show", tmp_path) == 0
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("entry", ["0", "21", "front:1", "two", "-1", "1.0"])
     def test_an_entry_that_is_not_there(self, fails, run, entry):
         said = fails("retrain", run, f"--entry={entry}", *CPU)
@@ -297,6 +309,7 @@ class TestErrors:
 
 
 class TestEntries:
+    @pytest.mark.medium
     def test_one_is_retrained_and_evaluated_as_a_run_of_its_own(self, run, capfd):
         assert nas("retrain", run, "--entry", 2, "--retrain.epochs", 1, *CPU, "--json") == 0
         said = json.loads(capfd.readouterr().out)
@@ -310,6 +323,7 @@ class TestEntries:
         roles = [row["role"] for row in json.loads(capfd.readouterr().out)["metrics"]["rows"]]
         assert roles == ["teacher", "student"] and not (run / "student.safetensors").exists()
 
+    @pytest.mark.medium
     def test_one_is_drawn(self, run, capfd):
         assert nas("draw", run, "--entry", 1, "--json") == 0
         said = json.loads(capfd.readouterr().out)
@@ -325,6 +339,7 @@ class TestEntries:
         assert own.architecture().hash == two["hash"]
         assert own.recipe.teacher.weights == (tmp_path / "teacher.safetensors").resolve()
 
+    @pytest.mark.medium
     def test_one_of_an_earlier_search_is_kept(self, fails, tmp_path):
         made, (one, two) = toy_run(tmp_path), two_samples()
         write_found(tmp_path, one)

@@ -63,6 +63,7 @@ def start(*arguments: object) -> subprocess.Popen:
     )
 
 
+@pytest.mark.medium
 def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
     command = [
         "tune",
@@ -111,6 +112,7 @@ class TestHelp:
         assert all(flag in said for flag in flags)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "arguments, message",
     [

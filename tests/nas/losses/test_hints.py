@@ -64,12 +64,14 @@ def run(recipes):
     return folder
 
 
+@pytest.mark.medium
 def test_maps_are_heard_in_the_search_and_in_the_retraining(run):
     search, retrain = (json.loads((run / f"{stage}.history.jsonl").read_text()) for stage in ("search", "retrain"))
     assert set(search["weight"]) == set(retrain["loss"]) == {"total", "distill", "triplet", "hint", "attention"}
     assert search["weight"]["hint"] > 0 and 0 < retrain["loss"]["attention"] <= 2
 
 
+@pytest.mark.medium
 def test_adapters_are_no_part_of_the_student(run):
     student = Network.load(run / "student.safetensors")
     assert type(student.space).__name__ == "ReID" and not [n for n in student.net.state_dict() if "adapter" in n]
@@ -86,12 +88,14 @@ WRONG = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.medium
 @WRONG
 def test_what_does_not_fit_is_found_before_the_teacher_is_trained(recipes, tmp_path, capsys, recipe, message):
     assert nas("run", f"{recipes}:{recipe}", "--out", tmp_path / "run", *CPU) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+@pytest.mark.medium
 @WRONG
 def test_what_does_not_fit_is_found_before_any_work(run, recipes, tmp_path, capsys, recipe, message):
     weights = run / "teacher.safetensors"

@@ -26,6 +26,7 @@ def trainable(space: ReID, size: int) -> tuple[int, ...]:
     return tuple(out.logits.shape)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -41,6 +42,7 @@ def test_torchvision_s_classifiers_can_be_trained(name, size):
     assert trainable(ReID(backbone=Classifier(name=name), num_ids=5), size) == (2, 5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
 def test_timm_s_classifiers_can_be_trained(name):
     pytest.importorskip("timm")
@@ -58,6 +60,7 @@ def test_its_maps_are_those_of_the_modules_named():
     assert not torch.equal(other(images).maps["stage3"], maps["stage3"])
 
 
+@pytest.mark.medium
 def test_pretrained_weights_are_the_checkpoint_s(tmp_path):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18().eval()
@@ -90,6 +93,7 @@ def test_without_timm_it_says_what_to_install(monkeypatch):
         Classifier(name="timm:resnet10t").build(Fixed())
 
 
+@pytest.mark.medium
 def test_a_module_without_a_map_and_an_image_of_another_size_are_refused():
     with torch.device("meta"):
         net = Classifier(name="resnet18", maps=("fc",)).build(Fixed())
@@ -99,6 +103,7 @@ def test_a_module_without_a_map_and_an_image_of_another_size_are_refused():
             Classifier(name="vit_b_32").build(Fixed())(torch.empty(1, 3, 64, 64))
 
 
+@pytest.mark.medium
 def test_it_is_taught_and_loaded_through_the_command(tmp_path):
     recipe = tmp_path / "recipe_of_the_classifier_test.py"
     recipe.write_text('''

@@ -26,6 +26,7 @@ def made(name: str) -> nn.Module:
 
 
 class TestClassifiers:
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         ("name", "last"),
         [
@@ -76,6 +77,7 @@ class TestClassifiers:
 
 
 class TestCheckpoints:
+    @pytest.mark.medium
     @pytest.mark.parametrize("wrapped", ["plain", "state_dict", "model", "parallel"])
     def test_wrappings_are_taken_off(self, tmp_path, wrapped):
         theirs = made("resnet18")

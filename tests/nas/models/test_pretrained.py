@@ -44,6 +44,7 @@ def written(theirs, path, dtype=torch.float32):
     return path
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet.pth", "resnet.safetensors"])
 def test_a_checkpoint_gives_torchvisions_own_maps(tmp_path, theirs, name):
     net = SPACE.student()
@@ -69,6 +70,7 @@ def test_old_checkpoints_without_counters_will_do(tmp_path, theirs):
     assert torch.equal(net.state_dict()["bn1.running_var"], theirs.bn1.running_var)
 
 
+@pytest.mark.medium
 def test_the_first_tensor_that_differs_is_named(tmp_path, theirs):
     path = str(written(theirs, tmp_path / "resnet.pth"))
     with pytest.raises(ValueError, match=r"the pretrained file .*resnet\.pth.* tensor 'layer1\.0\.bn3\.bias'"):
@@ -167,6 +169,7 @@ class TestOtherTrainers:
             f"w.pth': {len(weights)} tensors behind '{prefix.removeprefix('model.module.')}'" in capsys.readouterr().err
         )
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -69,6 +69,7 @@ def change(run_folder, name, **entries):
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
+@pytest.mark.medium
 def test_a_whole_run_has_every_section_and_needs_nothing_beside_itself(run_folder):
     image = Image.new("RGB", (64, 128))
     for folder in ("strips", "plots"):
@@ -189,6 +190,7 @@ def test_findings_of_unfinished_runs():
     assert finding({"rows": [{"name": "student", "mAP": None}]}, []) == "Nothing is evaluated yet."
 
 
+@pytest.mark.medium
 def test_everything_shown_is_escaped(run_folder):
     decisions = {HOSTILE: HOSTILE, f"{HOSTILE}.normal.2": [f"{HOSTILE}@0", "skip@1"]}
     hostile = {"format": 1, "space": HOSTILE, "hash": HOSTILE, "decisions": decisions}
@@ -208,6 +210,7 @@ def test_everything_shown_is_escaped(run_folder):
     assert page.text.count(HOSTILE) >= 15
 
 
+@pytest.mark.medium
 def test_a_run_that_has_only_searched(run_folder):
     for name in os.listdir(run_folder):
         if name not in ("search.history.jsonl", "architecture.json", "config.json"):
@@ -235,6 +238,7 @@ def test_a_search_by_trials_shows_them_and_its_notes(run_folder):
     assert "Costs and curvature" not in page.text and HOSTILE in page.text and "script" not in page.tags
 
 
+@pytest.mark.medium
 def test_a_search_by_gradient_shows_what_it_kept_an_eye_on(run_folder):
     line = {"epoch": 0, "tau": 10.0, "latency_ms": {"expected": 3.0, "predicted": 2.0}}
     (run_folder / "search.history.jsonl").write_text(json.dumps(line))
@@ -276,6 +280,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "content", "message"), BROKEN)
 def test_a_broken_file_is_named(run_folder, name, content, message):
     (run_folder / name).write_text(content)

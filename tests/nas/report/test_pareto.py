@@ -100,6 +100,7 @@ def test_names_that_begin_alike_stay_different():
     assert len(set(legend_names(pareto(data)))) == 2
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("costs", [[5e6], [1e8, 1.01e8], [1e7, 2e7, 9e7], [1e3, 1e12]])
 @pytest.mark.parametrize("mAP", [0.0, 0.5, 1.0])
 def test_ticks_are_apart_inside_and_no_percentage_is_above_100(costs, mAP):

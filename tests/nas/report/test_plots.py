@@ -52,6 +52,7 @@ def test_decisions_outside_cells_share_a_grid():
     assert all(word in text(grids[plots.OTHER]) for word in ("block3.op", "k5e6", "…aaa", "normal.x<0"))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("num_epochs", [1, 30])
 def test_training_names_its_curves(num_epochs):
     shown = text(plots.training(search(num_epochs)))
@@ -68,6 +69,7 @@ def test_map_is_shown_in_percent_where_it_was_validated():
     assert "mAP (%)" in shown and "temperature" not in shown and "31" in shown
 
 
+@pytest.mark.medium
 def test_what_is_no_number_is_a_gap():
     gaps = [math.nan, math.inf, -math.inf, 1e300, 10**400, "high", True, [1]]
     wild, without = search(len(gaps) + 2), search(len(gaps) + 2)
@@ -103,6 +105,7 @@ def test_nothing_to_draw_is_no_picture():
     assert plots.training([]) == plots.health([]) == plots.cmc({}) == plots.measures([]) == plots.trials([]) == ""
 
 
+@pytest.mark.medium
 def test_the_same_data_give_the_same_bytes():
     assert plots.training(search(3)) == plots.training(search(3))
     assert plots.trials(tried(0.2, 0.5)) == plots.trials(tried(0.2, 0.5))
@@ -121,6 +124,7 @@ def steered(num_epochs):
     ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("num_epochs", [1, 30])
 def test_measures_are_those_that_the_search_had(num_epochs):
     shown = text(plots.measures(steered(num_epochs)))
@@ -137,6 +141,7 @@ def tried(*scores, **others):
     ]
 
 
+@pytest.mark.medium
 def test_trials_say_what_scores_and_costs_are():
     shown = text(plots.trials(tried(0.2, 0.5, 0.4), "mAP", "multiply_adds"))
     assert all(word in shown for word in ("best so far", "front", "mAP (%)", "MACs (M)", "trial"))

@@ -43,6 +43,7 @@ def test_chosen_identities_are_seen_by_most_cameras_then_most_often():
     assert len(chosen_identities(query_ids, ids, cameras, 99)) == 5
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_tsne_puts_identities_together_and_names_them_and_the_cameras(distance):
     features, ids, cameras = clusters(5, 12)
@@ -98,6 +99,7 @@ def test_histogram_of_one_distance_is_a_picture_too():
     assert "equal error rate 50.0 %, d′ nan" in text(distance_histogram(pairs))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("shape", "numbered"), [((1, 2), True), ((4, 3), True), ((20, 20), True), ((30, 2), False)])
 def test_camera_table_numbers_its_cells_and_leaves_empty_ones(shape, numbered):
     figure = camera_table(camera_pairs(*shape))
@@ -125,6 +127,7 @@ def test_a_number_can_be_read_on_its_cell(share):
     assert axes.texts[0].get_color() not in THEME, "the page would change it, and not the cell"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("num_cameras", [2, 13, 24, 40, 120])
 def test_numbers_of_cameras_do_not_touch(num_cameras):
     figure = camera_table(camera_pairs(num_cameras, num_cameras))

@@ -80,6 +80,7 @@ def test_the_history_and_its_best_so_far():
     assert words(axes.get_legend().get_texts()) == ["complete", "best so far", "pruned"]
 
 
+@pytest.mark.medium
 def test_importances_by_size():
     axes = axes_of("importances", *GRID)
     assert words(axes.get_yticklabels()) == ["alpha", "T"] and axes.get_ylim() == (-0.5, 1.5)
@@ -147,6 +148,7 @@ def test_what_never_changes_is_no_parameter_and_what_only_some_have_is_one():
     assert most_important(study_of(*trials), {"end": 0.1, "T": 0.4, "fixed": 0.5}) == ["T", "end"]
 
 
+@pytest.mark.medium
 def test_drawing_leaves_matplotlib_as_it_was():
     before, sheet = dict(matplotlib.rcParams), dict(matplotlib.style.library["ggplot"])
     figures = draw(study_of(*GRID), SHARES)
@@ -163,6 +165,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
 
 
 class TestPage:
+    @pytest.mark.medium
     def test_stands_alone_and_escapes(self, tmp_path):
         name = "<script>alert(1)</script>"
         study = study_of(*(trial(t.value, **t.params, **{name: f"{name}{i % 2}"}) for i, t in enumerate(GRID)))

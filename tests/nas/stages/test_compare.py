@@ -219,6 +219,7 @@ def test_seeds_of_one_recipe_are_summed_up(tmp_path):
     assert compare([runs[0], evaluated(tmp_path / "again", seed=0)])["seeds"] == []
 
 
+@pytest.mark.medium
 def test_the_command_writes_tables_and_pictures(pair, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["compare", *pair, "--out", str(out), "--json"]) == 0

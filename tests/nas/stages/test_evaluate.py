@@ -74,6 +74,7 @@ def folder(tmp_path_factory):
 
 
 class TestNetworks:
+    @pytest.mark.medium
     def test_every_artefact_is_there(self, folder):
         assert {path.name for path in folder.iterdir()} >= {"metrics.json", "features", "queries", "strips", "plots"}
         assert {path.name for path in (folder / "plots").iterdir()} == {"tsne.svg", "distances.svg", "cameras.svg"}
@@ -82,6 +83,7 @@ class TestNetworks:
             with Image.open(path) as image:
                 assert min(image.size) > 10
 
+    @pytest.mark.medium
     def test_plain_and_re_ranked_rows_say_what_they_are(self, folder):
         metrics = metrics_of(folder)
         plain, reranked = metrics["rows"]
@@ -101,6 +103,7 @@ class TestNetworks:
         }
         assert metrics["subject"].endswith("net.onnx") and metrics["data"] == "Pedestrians"
 
+    @pytest.mark.medium
     def test_the_saved_features_and_single_queries_give_the_rows(self, folder):
         features = Features.load(folder / "features" / "model.safetensors")
         for row, rerank in zip(metrics_of(folder)["rows"], (None, Rerank(k1=5)), strict=True):
@@ -113,6 +116,7 @@ class TestNetworks:
                 first = queries.first_match_rank[i]
                 assert [image.identity for image in images].index(queries.ids[i]) + 1 == first or first > 10
 
+    @pytest.mark.medium
     def test_another_subjects_folder_is_kept(self, folder, capfd):
         before = (folder / "metrics.json").read_bytes()
         arguments = ["evaluate", "squeezenet1_1", "--on", "pedestrians", *DATA, *SIZE, *CPU, "--out", folder]
@@ -120,6 +124,7 @@ class TestNetworks:
         assert "net.onnx, not of squeezenet1_1" in capfd.readouterr().err
         assert (folder / "metrics.json").read_bytes() == before
 
+    @pytest.mark.medium
     def test_one_of_torchvision_with_a_checkpoint(self, tmp_path, capfd, monkeypatch):
         monkeypatch.chdir(tmp_path)
         torch.manual_seed(1)
@@ -150,6 +155,7 @@ class TestNetworks:
         assert nas("evaluate", "shufflenet_v2_x0_5", "--on", "pedestrians", "--weights", "others.pth") == 2
         assert "weights: weights.pth, not of shufflenet_v2_x0_5 with weights: others.pth" in capfd.readouterr().err
 
+    @pytest.mark.medium
     @pytest.mark.filterwarnings("default:the weights of")
     def test_random_weights_are_told_and_the_same_each_time(self, tmp_path, capfd):
         found = []
@@ -232,6 +238,7 @@ class TestNetworks:
 
 
 class TestRepeats:
+    @pytest.mark.medium
     def test_means_and_deviations_over_the_partitions(self, tmp_path):
         from dataclasses import dataclass, replace
 
@@ -274,6 +281,7 @@ class TestRepeats:
 
 
 class TestFeatures:
+    @pytest.mark.medium
     @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
     def test_saved_features_need_no_data_set(self, tmp_path, name, capfd):
         path = saved(tmp_path, name, **arrays())
@@ -349,6 +357,7 @@ class TestOtherRules:
     def evaluated(self, done, tmp_path):
         return shutil.copytree(done / "out", tmp_path / "out")
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         ("flags", "said"),
         [
@@ -364,15 +373,18 @@ class TestOtherRules:
         assert said in told and "--out" in told and "--overwrite" in told
         assert content(evaluated) == before
 
+    @pytest.mark.medium
     def test_overwrite_replaces_them(self, features, evaluated):
         assert nas("evaluate", features, "--ap", "trapezoid", "--out", evaluated, "--overwrite") == 0
         assert metrics_of(evaluated)["protocol"]["ap"] == "trapezoid"
 
+    @pytest.mark.medium
     def test_so_is_another_content(self, features, evaluated, capfd):
         saved(features.parent, features.name, **arrays(1))
         assert nas("evaluate", features, "--out", evaluated) == 2
         assert "content: " in capfd.readouterr().err
 
+    @pytest.mark.medium
     def test_rows_may_be_added_and_not_lost(self, features, evaluated, capfd):
         assert nas("evaluate", features, "--rerank", "--out", evaluated) == 0
         assert nas("evaluate", features, "--rerank", "--evaluation.reranking.k1", 5, "--out", evaluated) == 2
@@ -380,6 +392,7 @@ class TestOtherRules:
         assert nas("evaluate", features, "--out", evaluated) == 2
         assert "rerank: True, now False" in capfd.readouterr().err
 
+    @pytest.mark.medium
     def test_results_of_earlier_versions_are_held_by_their_protocol(self, features, evaluated, capfd):
         metrics = metrics_of(evaluated)
         del metrics["rules"]
@@ -388,6 +401,7 @@ class TestOtherRules:
         assert "distance: 'cosine', now 'euclidean'" in capfd.readouterr().err
         assert nas("evaluate", features, "--rerank", "--out", evaluated) == 0
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("name", ["write_queries", "draw_plots", "write_metrics"])
     def test_an_interrupted_evaluation_changes_nothing(self, features, evaluated, monkeypatch, name):
         before = content(evaluated)

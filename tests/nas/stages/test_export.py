@@ -58,6 +58,7 @@ def run(tmp_path):
 
 
 class TestFile:
+    @pytest.mark.medium
     @pytest.mark.parametrize("backbone", SPACES.values(), ids=SPACES)
     def test_it_says_what_the_network_says(self, backbone, tmp_path):
         net = trained(ReID(backbone=backbone, num_ids=5, embedding_dim=8))
@@ -70,14 +71,17 @@ class TestFile:
         torch.testing.assert_close(read(images[:1]), expected[:1], atol=1e-3, rtol=0)
         assert expected.std() > 0.1
 
+    @pytest.mark.medium
     def test_a_ksl_network_is_exported_without_its_branches(self):
         net = trained(KSL(main=ReID(backbone=MobileNetV2(width=0.1), num_ids=5, embedding_dim=8), branches=("stage4",)))
         assert largest_difference(as_onnx(FeatureNet(net).eval(), 32, 16), FeatureNet(net).eval(), 32, 16) < 1e-4
 
+    @pytest.mark.medium
     def test_odd_sizes(self):
         net = FeatureNet(trained(ReID(backbone=SPACES["cells"], num_ids=5, embedding_dim=8))).eval()
         assert largest_difference(as_onnx(net, 37, 19), net, 37, 19) < 1e-4
 
+    @pytest.mark.medium
     def test_inputs_outputs_and_opset(self, run):
         said = export(run)
         model = onnx.load(said["onnx"])
@@ -103,6 +107,7 @@ class TestCommand:
     def nas(self, *arguments: object) -> int:
         return main([str(argument) for argument in arguments])
 
+    @pytest.mark.medium
     def test_what_it_writes_can_be_evaluated(self, run, tmp_path, capfd):
         assert self.nas("export", run.folder, "--out", tmp_path / "mine.onnx", "--json") == 0
         said = json.loads(capfd.readouterr().out)
@@ -131,6 +136,7 @@ class TestCommand:
         )
         assert 0 < json.loads(capfd.readouterr().out)["metrics"]["rows"][0]["mAP"] <= 1
 
+    @pytest.mark.medium
     def test_for_people(self, run, capfd):
         assert self.nas("export", run.folder) == 0
         out = capfd.readouterr().out
@@ -138,6 +144,7 @@ class TestCommand:
             f"opset {OPSET}" in out and f"onnx network: {run.folder}/student.onnx" in out and "of the network's" in out
         )
 
+    @pytest.mark.medium
     def test_a_file_that_is_there_is_kept(self, run, capfd):
         (run.folder / "student.onnx").write_bytes(b"mine")
         assert self.nas("export", run.folder) == 2

@@ -74,6 +74,7 @@ def run(recipes, tmp_path_factory) -> Path:
 
 
 class TestRun:
+    @pytest.mark.medium
     @pytest.mark.parametrize("name", ["teacher", "student", "baseline"])
     def test_what_is_saved_is_the_main_network_alone(self, run, name):
         network = Network.load(run / f"{name}.safetensors")
@@ -84,12 +85,14 @@ class TestRun:
         }
         assert load_file(run / f"{name}.safetensors").keys() == plain.student(network.architecture).state_dict().keys()
 
+    @pytest.mark.medium
     def test_what_is_measured_is_the_main_network_alone(self, run):
         rows = {row["role"]: row for row in json.loads((run / "metrics.json").read_text())["rows"]}
         for role, name in (("teacher", "teacher"), ("baseline", "baseline"), ("student", "student")):
             net = Network.load(run / f"{name}.safetensors").net
             assert rows[role]["parameters"] == sum(p.numel() for p in net.parameters()) - net.classifier.weight.numel()
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         "stage, loss",
         [("teach", "loss"), ("search", "weight"), ("search", "alpha"), ("retrain", "loss"), ("baseline", "loss")],
@@ -101,6 +104,7 @@ class TestRun:
         )
         assert (first, second) == (own, own | {"h"})
 
+    @pytest.mark.medium
     def test_what_is_found_for_the_whole_fits_the_network_alone(self, run):
         found = Architecture.from_dict(json.loads((run / "architecture.json").read_text()))
         student = Network.load(run / "student.safetensors")
@@ -133,6 +137,7 @@ def test_ablations_are_the_papers(name, on):
     assert recipe == replace(whole, loss=replace(whole.loss, **weights))
 
 
+@pytest.mark.medium
 def test_a_killed_training_goes_on_behind_the_switch(recipes, tmp_path, monkeypatch):
     """Three steps are an epoch; killed in the fifth, it ends with the weights of one that was not."""
     name, recipe = recipe_named(f"{recipes}:alone")
@@ -172,6 +177,7 @@ def test_pretrained_branches_start_from_the_main_branchs_weights(tmp_path):
         assert torch.equal(branch.backbone.stages["layer4"][0][0].conv1.weight, weights["layer4.0.conv1.weight"])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "recipe, changes, message",
     [

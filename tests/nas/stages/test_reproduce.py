@@ -202,6 +202,7 @@ def test_through_the_command(tmp_path, calls, capsys):
     assert out.splitlines()[-1] == f"table page: {tmp_path / 'table.md'}"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [

@@ -135,6 +135,7 @@ class TestToy:
         assert Network.load(toy / "student.safetensors").architecture == Architecture.from_dict(found)
         assert lines(toy / "search.history.jsonl")[-1]["predicted"] == found["hash"]
 
+    @pytest.mark.medium
     def test_same_recipe_and_seed_same_architecture_and_weights(self, toy, tmp_path):
         assert nas("teach", "toy", "--out", tmp_path, *SMALL) == 0
         assert nas("search", "toy", "--out", tmp_path, *SMALL) == 0
@@ -144,6 +145,7 @@ class TestToy:
             one, two = (load_file(folder / f"{name}.safetensors") for folder in (toy, tmp_path))
             assert all(torch.equal(one[key], two[key]) for key in one | two)
 
+    @pytest.mark.medium
     def test_a_fresh_process_finds_the_same_features(self, toy, tmp_path):
         torch.save(torch.randn(3, 3, 32, 16), tmp_path / "x.pt")
         script = (
@@ -161,6 +163,7 @@ class TestToy:
 
 
 class TestArchitecture:
+    @pytest.mark.medium
     def test_without_a_strategy_the_published_cell_is_retrained(self, recipes, tmp_path):
         assert nas("retrain", copied(recipes, "published", tmp_path), "--machine.device", "cpu", "--json") == 0
         network = Network.load(tmp_path / "student.safetensors")
@@ -238,6 +241,7 @@ class TestTeacher:
         save_file(tensors, path, {"nas": json.dumps(header)})
         return path
 
+    @pytest.mark.medium
     def test_one_of_an_earlier_run_is_listened_to(self, toy, recipes, tmp_path):
         assert (
             nas(
@@ -255,6 +259,7 @@ class TestTeacher:
         )
         assert "distill" in lines(tmp_path / "search.history.jsonl")[0]["weight"]
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("kind", ["order", "number"])
     def test_other_identities_are_refused_with_both_named(self, toy, recipes, tmp_path, capfd, kind):
         def swap(header, tensors):

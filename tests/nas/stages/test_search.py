@@ -82,11 +82,13 @@ class TestTrials:
         for identity, camera in zip(trials.part.query.split.ids, trials.part.query.split.cameras, strict=True):
             assert set(cameras[ids == identity]) - {camera}
 
+    @pytest.mark.medium
     def test_a_score_is_a_function_of_the_architecture(self, trials, sampled):
         one, again = trials.score(sampled, 2), trials.score(sampled, 2)
         assert (one.value, one.cost) == (again.value, again.cost) and 0 < one.value <= 1 and one.seconds > 0
         assert not (trials.stage.folder / "search.trials" / sampled.hash / "retrain.ckpt").exists()
 
+    @pytest.mark.medium
     def test_a_report_comes_after_each_epoch_and_may_stop_it(self, trials, sampled):
         told = []
         whole = trials.score(sampled, 3, lambda epoch, value: told.append((epoch, value)))
@@ -94,6 +96,7 @@ class TestTrials:
         stopped = trials.score(sampled, 3, lambda epoch, value: epoch == 2)
         assert stopped.pruned and stopped.value == told[1][1]
 
+    @pytest.mark.medium
     def test_a_killed_trial_goes_on(self, tmp_path, sampled):
         whole = trials_of(tmp_path / "whole").score(sampled, 3, lambda *_: False)
         killed = trials_of(tmp_path / "killed")
@@ -153,6 +156,7 @@ STRATEGIES = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 def test_a_recipe_is_searched_and_its_best_retrained(strategy, tmp_path):
     run = Run(tmp_path, "toy", replace(RECIPE, strategy=strategy))
@@ -167,6 +171,7 @@ def test_a_recipe_is_searched_and_its_best_retrained(strategy, tmp_path):
     assert (tmp_path / "student.safetensors").exists()
 
 
+@pytest.mark.medium
 def test_one_that_no_student_can_be_built_of_is_listed_all_the_same(tmp_path, monkeypatch):
     def lacks(*_):
         raise ValueError("the space does not offer it")
@@ -177,6 +182,7 @@ def test_one_that_no_student_can_be_built_of_is_listed_all_the_same(tmp_path, mo
     assert ranked and not any("student" in line for line in ranked)
 
 
+@pytest.mark.medium
 def test_overwriting_forgets_the_trials(tmp_path):
     run = Run(tmp_path, "toy", RECIPE)
     search(run)
@@ -189,6 +195,7 @@ def test_overwriting_forgets_the_trials(tmp_path):
 
 
 class TestRefusals:
+    @pytest.mark.medium
     def test_what_a_strategy_cannot_decide_is_named_with_those_that_can(self):
         wide = ReID(backbone=MobileNetV2(other_widths=(0.5,)), embedding_dim=8)
         with pytest.raises(
@@ -210,6 +217,7 @@ class TestRefusals:
 
 
 class TestJoint:
+    @pytest.mark.medium
     def test_settings_are_asked_beside_the_architecture(self):
         space = searched_space(TAUGHT, 6)
         drawn = [space.sample(np.random.default_rng(seed)) for seed in range(12)]
@@ -221,6 +229,7 @@ class TestJoint:
             assert overrides["loss.temperature"]["kind"] == schedule
             assert ("settings.temperature_end" in architecture.decisions) == (schedule != "Constant")
 
+    @pytest.mark.medium
     def test_ranges_become_points(self):
         drawn = {
             searched_space(TAUGHT, 6).sample(np.random.default_rng(seed)).decisions["settings.temperature"]
@@ -228,6 +237,7 @@ class TestJoint:
         }
         assert drawn == {1.0, 1.778, 3.162, 5.623, 10.0}
 
+    @pytest.mark.medium
     def test_the_student_is_retrained_with_what_was_found(self, tmp_path):
         run = Run(tmp_path, "toy", TAUGHT)
         assert (

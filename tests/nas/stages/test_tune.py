@@ -87,6 +87,7 @@ class TestGrid:
             tuner(tmp_path, num_trials=5)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.medium
     def test_what_is_written(self, tmp_path):
         study = tuner(tmp_path)
         study.work(made_up(by_alpha))
@@ -105,6 +106,7 @@ class TestGrid:
 
 
 class TestSamplers:
+    @pytest.mark.medium
     def test_a_killed_study_proposes_what_a_whole_one_does(self, tmp_path):
         whole = tuner(tmp_path / "whole", TPE, 14)
         whole.work(made_up(by_rate))
@@ -126,6 +128,7 @@ class TestSamplers:
             found.append(params(study.study))
         assert all(found[0][place] != found[1][place] for place in range(3))
 
+    @pytest.mark.medium
     def test_the_front_is_that_of_mAP_and_multiply_adds(self, tmp_path, monkeypatch, without_pictures):
         monkeypatch.setitem(SAMPLERS, "nsga2", lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=6))
         rng = np.random.default_rng(0)
@@ -214,6 +217,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="--pruner median needs one objective, and nsga2 has two"):
             Tuning(space="architecture", sampler="nsga2", pruner="median")
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         "tuning, recipe, differs",
         [

@@ -76,6 +76,7 @@ def pair(request):
 class TestHypergradient:
     train, validation = batch(1, dtype=torch.float64), batch(2, dtype=torch.float64)
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("num_steps", [0, 3], ids=["first step", "with momentum"])
     def test_equals_autograd_through_a_weight_step(self, pair, stage, num_steps):
         bilevel = bilevel_on(*pair, stage, num_steps=num_steps)
@@ -85,6 +86,7 @@ class TestHypergradient:
         assert error(found, true) < 1e-9
         assert found.shape == bilevel.supernet.alpha.shape and math.isfinite(losses["total"].item())
 
+    @pytest.mark.medium
     def test_first_order_is_another_gradient(self, pair, stage):
         bilevel = bilevel_on(*pair, stage)
         true = exact_hypergradient(bilevel, self.train, self.validation, LR)
@@ -111,6 +113,7 @@ class TestHypergradient:
             slope = (loss_at(alpha + shift) - loss_at(alpha - shift)) / 2e-5
             assert found[tuple(place)].item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
+    @pytest.mark.medium
     def test_is_right_at_single_precision_too(self, stage):
         double, single = (bilevel_on(KDAS, Classify(), stage, dtype=dtype) for dtype in (torch.float64, torch.float32))
         _, [true] = double.hypergradient(self.train, self.validation, 0, LR)
@@ -197,6 +200,7 @@ class TestSteps:
         assert changed(before, after) == {"net"}
         assert not torch.equal(before["net.neck.running_mean"], after["net.neck.running_mean"])
 
+    @pytest.mark.medium
     def test_each_step_asks_for_its_own_gradients(self, bilevel):
         bilevel.objective.asked.clear()
         bilevel.weight_step(self.train, 0)

@@ -25,6 +25,7 @@ from tests.search_spaces.test_relaxed import TwoNodes
 STRATEGIES = {"darts": DARTS(), "pc_darts": PCDARTS(), "gdas": GDAS()}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", STRATEGIES)
 def test_every_strategy_expects_what_it_would_derive(kind):
     """Not what its own supernet does, which sees a part of the channels or one path."""
@@ -70,6 +71,7 @@ def search(folder, die_at=None, **options):
 class TestMultiplyAdds:
     costs = MultiplyAdds.counted(TwoNodes(), 32, 16)
 
+    @pytest.mark.medium
     def test_a_weight_alone_makes_the_network_cheap(self, tmp_path):
         found = search(tmp_path, cost_weight=1e4)
         first, last = (found.history[i]["multiply_adds"] for i in (0, -1))
@@ -79,6 +81,7 @@ class TestMultiplyAdds:
         assert found.history[-1]["alpha"]["total"] == found.history[-1]["alpha"]["price"] > 0
         assert found.notes["cost"] == {"multiply_adds": {**last, "real": fewest}}
 
+    @pytest.mark.medium
     def test_a_target_is_come_near(self, tmp_path):
         target = 3 * sum(self.costs.bounds()) / 4
         found = search(tmp_path, cost_weight=1.0, target_multiply_adds=target)
@@ -87,6 +90,7 @@ class TestMultiplyAdds:
 
 
 class TestLatency:
+    @pytest.mark.medium
     def test_a_weight_alone_makes_the_network_fast(self, tmp_path, clock):  # noqa: F811
         found = search(tmp_path, cost="latency_ms", cost_weight=1.0)
         first, last = (found.history[i]["latency_ms"] for i in (0, -1))
@@ -97,6 +101,7 @@ class TestLatency:
         assert noted["latency_ms"]["real"] == pytest.approx(least) and noted["latency_ms"].items() >= last.items()
         assert noted["multiply_adds"]["real"] == MultiplyAdds.counted(TwoNodes(), 32, 16).real(found.best)
 
+    @pytest.mark.medium
     def test_a_search_gone_on_with_keeps_its_cost(self, tmp_path, clock):  # noqa: F811
         options = {"cost": "latency_ms", "cost_weight": 1.0, "target_latency_ms": 15.0}
         whole = search(tmp_path / "whole", **options)
@@ -107,6 +112,7 @@ class TestLatency:
         assert last.history == whole.history and last.ranked == whole.ranked
         assert last.notes["cost"]["latency_ms"]["real"] > whole.notes["cost"]["latency_ms"]["real"]
 
+    @pytest.mark.medium
     def test_a_table_at_hand_changes_nothing_else(self, tmp_path, clock):  # noqa: F811
         options = {"cost": "latency_ms", "cost_weight": 1.0, "latency_table": tmp_path / "table.json"}
         measuring, reading = search(tmp_path / "a", **options), search(tmp_path / "b", **options)

@@ -116,6 +116,7 @@ def test_a_file_without_a_table_is_named(tmp_path, runs, content):
     assert not runs
 
 
+@pytest.mark.medium
 def test_a_target_out_of_reach_is_said():
     costs = MultiplyAdds.counted(CELLS, 32, 16)
     fewest, most = costs.bounds()

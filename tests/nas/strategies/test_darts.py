@@ -54,6 +54,7 @@ class TestContract:
         torch.manual_seed(seed)
         return strategy.search(ONE_CELL, objective, stage)
 
+    @pytest.mark.medium
     def test_a_search_killed_and_gone_on_with_is_a_whole_one(self, tmp_path, fabric, strategy):
         whole = self.search(strategy, Stage(tmp_path / "whole", "search", "", EACH_STEP, fabric), Mortal())
         for seed, die_at in ((0, 4), (1, 2)):
@@ -63,6 +64,7 @@ class TestContract:
         assert last.history == whole.history and last.ranked == whole.ranked
         assert len(whole.history) == 3 and whole.history[0]["alphas"] != whole.history[2]["alphas"]
 
+    @pytest.mark.medium
     def test_what_is_found_can_be_built_and_is_in_order(self, stage, strategy):
         found = self.search(strategy, stage, Classify())
         scores = [score for score, _ in found.ranked]
@@ -76,6 +78,7 @@ class TestContract:
             strategy.search(ReID(backbone=MobileNetV2(other_widths=(0.5,)), num_ids=4), Classify(), stage)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "strategy"), STRATEGIES.items(), ids=STRATEGIES)
 def test_a_name_on_the_command_line_puts_the_strategy_into_a_recipe(name, strategy):
     recipe, _ = parse_recipe_args(toy(), ["--strategy", name, "--strategy.num-ranked", "3"], "nas", "")
@@ -97,11 +100,13 @@ class TestSearch:
         torch.manual_seed(0)
         return DARTS(**{"epochs": 3, "alphas": Adam(lr=0.5), **options}).search(space, objective or Classify(), stage)
 
+    @pytest.mark.medium
     def test_same_seed_same_search(self, tmp_path, fabric):
         one, two = (self.search(Stage(tmp_path / name, "search", "", Machine(), fabric), epochs=2) for name in "ab")
         assert one.ranked == two.ranked and one.history == two.history
         assert one.history[0]["alphas"] != one.history[1]["alphas"]
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("order", [1, 2])
     def test_alphas_rest_while_warming_up(self, stage, order):
         found = self.search(stage, order=order, warmup_epochs=2)
@@ -111,6 +116,7 @@ class TestSearch:
         assert ["alpha" in line for line in found.history] == [False, False, True]
         assert [line["temperature"] for line in found.history] == [2.0, 1.0, 0.0]
 
+    @pytest.mark.medium
     def test_the_first_step_of_second_order_looks_ahead_of_the_weights_it_finds(self, stage):
         objective = Classify(num_steps=1)
         self.search(stage, objective, order=2, epochs=1)
@@ -126,6 +132,7 @@ class TestSearch:
         assert histories[0] == histories[1]
         assert histories[0][0]["alphas"] != histories[0][1]["alphas"]
 
+    @pytest.mark.medium
     def test_alphas_follow_their_objective(self, stage):
         found = self.search(stage, Draw("sep3"))
         assert {parse_edge(edge)[0] for answer in found.best.decisions.values() for edge in answer} == {"sep3"}
@@ -135,6 +142,7 @@ class TestSearch:
         found = DARTS(epochs=5, minutes=1e-6).search(ONE_CELL, Classify(), stage)
         assert [line["stopped"] for line in found.history] == ["it took 1e-06 minutes"]
 
+    @pytest.mark.medium
     def test_collapse_ends_the_search(self, stage):
         found = self.search(stage, Draw("skip"), epochs=6, warmup_epochs=1, collapse_skips=3)
         assert len(found.history) == 2
@@ -146,14 +154,17 @@ class TestSearch:
         assert [line.get("stopped") for line in found.history] == [None, "a predicted cell has 6 identities"]
         assert found.history[-1]["health"]["skip_share"] == 1.0
 
+    @pytest.mark.medium
     def test_no_collapse_no_end(self, stage):
         assert len(self.search(stage, Draw("sep3"), epochs=4, collapse_skips=3).history) == 4
 
+    @pytest.mark.medium
     def test_at_most_max_skips_are_found(self, stage):
         found = self.search(stage, Draw("skip"), max_skips=1, num_ranked=30)
         assert skips_by_cell(found.best) == {"backbone.normal": 1, "backbone.reduce": 1}
         assert found.history[-1]["predicted"] == found.best.hash
 
+    @pytest.mark.medium
     def test_ranked_list_is_long_as_asked_and_best_first(self, stage):
         found = self.search(stage, num_ranked=7, epochs=1)
         scores = [score for score, _ in found.ranked]
@@ -161,6 +172,7 @@ class TestSearch:
         assert found.best.hash == found.history[-1]["predicted"]
         KDAS.check(found.best)
 
+    @pytest.mark.medium
     def test_learning_rate_of_the_last_step_is_recorded(self, stage):
         history = self.search(stage, Draw("sep3", num_steps=4), epochs=2, weights=SGD(lr=0.3)).history
         assert [line["lr"] for line in history] == [0.3, 0.3]

@@ -33,6 +33,7 @@ def run(path, supernet, x):
     return path[1][1] * last(path[0][1] * first(x.flatten(1) / 20))
 
 
+@pytest.mark.medium
 def test_the_mean_over_draws_is_the_sum_over_all_networks():
     supernet, x = drawn_supernet(Smooth(), folded=False), IMAGES
     with torch.no_grad():

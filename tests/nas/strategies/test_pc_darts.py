@@ -87,6 +87,7 @@ def test_all_channels_and_equal_edges_make_darts_divided_by_the_number_of_inputs
     assert len(nodes) == 8
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(5))
 def test_a_node_keeps_the_two_edges_with_the_largest_product(seed):
     net = supernet_of(seed=seed)
@@ -114,6 +115,7 @@ def test_a_weak_edge_loses_its_strong_operation():
     assert "@4" not in "".join(derive(net).decisions["normal.5"])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("num_parts", [1, 2, 4])
 def test_it_learns_everywhere_and_sees_a_part_of_the_channels(num_parts):
     space = ReID(backbone=CELLS, num_ids=4, embedding_dim=6)

@@ -103,6 +103,7 @@ class TestPaths:
         for path in (*supernet.draw_fairly(np.random.default_rng(1)), supernet.draw(np.random.default_rng(0))):
             space.check(path)
 
+    @pytest.mark.medium
     def test_a_path_computes_what_its_student_does(self, space, stage):
         """Both with the batch's own statistics: the student's BatchNorms scale by 1 at the start. A pool has none in a
         student's cell, so that no path here has a pool."""
@@ -137,6 +138,7 @@ class TestPaths:
         changed = {name for name, p in weights.items() if not torch.equal(p, before[name])}
         assert changed and changed <= on_path and len(on_path) < len(weights)
 
+    @pytest.mark.medium
     def test_the_whole_search(self, space, stage):
         torch.manual_seed(0)
         found = BRIEF.search(space, Classify(), stage)
@@ -233,6 +235,7 @@ def test_the_value_of_a_path_does_not_depend_on_those_before(stage):
     assert values[0] == values[2] != values[1]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("dies", ["training", "trials"])
 def test_a_killed_search_goes_on_as_if_it_had_not_been(dies, tmp_path, fabric):
     def search(folder, objective):
@@ -257,6 +260,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(dies, tmp_path, fabric):
     assert without == [{key: value for key, value in line.items() if key != "seconds"} for line in whole.history]
 
 
+@pytest.mark.medium
 def test_kendalls_tau_of_what_was_retrained(stage):
     torch.manual_seed(0)
     objective = Classify()
@@ -271,6 +275,7 @@ def test_kendalls_tau_of_what_was_retrained(stage):
     assert correlation([{"inherited": i, "retrained": -i} for i in range(3)])["kendall_tau"] == -1
 
 
+@pytest.mark.medium
 def test_minutes_are_a_budget_of_trials(stage):
     torch.manual_seed(0)
     found = replace(BRIEF, minutes=1e-6, num_retrained=2).search(CELLS, Classify(), stage)

@@ -63,6 +63,7 @@ def start_workers(script: Path, address: str, num: int = 4) -> list[subprocess.P
     ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [pytest.param("study.db", marks=pytest.mark.slow), "study.journal"])
 def test_four_processes_of_which_one_is_killed(tmp_path, name):
     address = str(tmp_path / name)

@@ -182,6 +182,7 @@ KINDS = {
 
 
 class TestChecksums:
+    @pytest.mark.medium
     @pytest.mark.parametrize("name", KINDS)
     def test_a_flipped_bit_is_refused_or_changes_nothing(self, tmp_path, name):
         write, read = KINDS[name]

@@ -49,6 +49,7 @@ def importable(monkeypatch):
         monkeypatch.setattr(function, "__module__", HERE)
 
 
+@pytest.mark.medium
 def test_each_does_the_work_and_has_a_log(tmp_path, capfd):
     with worker_processes(write, (tmp_path, "something"), 2, tmp_path / "run"):
         (tmp_path / "beside.txt").write_text("something")
@@ -59,6 +60,7 @@ def test_each_does_the_work_and_has_a_log(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "target, argument, status, line",
     [

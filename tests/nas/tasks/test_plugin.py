@@ -213,6 +213,7 @@ print([refused, *(main([word, sys.argv[1], "--json"]) for word in sys.argv[2:])]
 """
 
 
+@pytest.mark.medium
 def test_every_stage(nas):
     metrics = nas("run", "own.py:checkers", "--out", "run")["metrics"]
     assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
@@ -237,18 +238,21 @@ def test_every_stage(nas):
     )
 
 
+@pytest.mark.medium
 def test_trials_are_measured_by_it(nas):
     nas("search", "own.py:evolved", "--out", "run")
     scores = [entry["score"] for entry in nas("show", "run")["ranked"]]
     assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
 
 
+@pytest.mark.medium
 def test_it_is_tuned_on_what_it_holds_out(nas):
     pytest.importorskip("optuna")
     found = nas("tune", "own.py:checkers", "--parameters", "distillation", "--trials", "2", "--small", "--out", "study")
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("whole", "broken", "said"),
     [

@@ -329,6 +329,7 @@ def undisturbed(tmp_path_factory):
     return folder, time.monotonic() - start
 
 
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("num_kills", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_kill_minus_9_and_the_same_command_goes_on_to_the_bit(tmp_path, undisturbed, num_kills):
@@ -340,6 +341,7 @@ def test_kill_minus_9_and_the_same_command_goes_on_to_the_bit(tmp_path, undistur
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.medium
 def test_killed_between_an_epochs_last_step_and_its_end(tmp_path, undisturbed, monkeypatch):
     end_epoch, killed = Loop.end_epoch, set()
 

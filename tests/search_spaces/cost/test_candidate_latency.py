@@ -51,6 +51,7 @@ def measured(space, num_rounds=1):
     return CandidateLatency.measured(space, 32, 16, CPU, num_rounds)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_whole_networks_take_what_the_table_says(clock, space):
     table = measured(space)
@@ -104,6 +105,7 @@ def test_random_numbers_go_on_as_if_nothing_had_been():
 
 
 class TestFile:
+    @pytest.mark.medium
     def test_a_table_survives_json(self, clock):
         table = measured(CELLS)
         data = json.loads(json.dumps(table.to_dict()))

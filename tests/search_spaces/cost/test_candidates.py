@@ -42,6 +42,7 @@ def drawn(space):
     return supernet
 
 
+@pytest.mark.medium
 def test_alphas_that_prefer_one_student_expect_its_cost(counted):
     space, costs = counted
     for seed in range(3):
@@ -52,6 +53,7 @@ def test_alphas_that_prefer_one_student_expect_its_cost(counted):
         assert costs.expected(supernet).item() == real == costs.predicted(architecture) == costs.real(architecture)
 
 
+@pytest.mark.medium
 def test_the_gradient_is_that_of_differences(counted):
     space, costs = counted
     supernet = drawn(space)
@@ -74,6 +76,7 @@ def test_the_mean_is_over_all_networks_as_they_are_ranked():
     assert costs.expected(supernet).item() == pytest.approx(mean, rel=1e-9)
 
 
+@pytest.mark.medium
 def test_alphas_far_away_lead_somewhere():
     """In 32 bits, where each edge's softmax weights underflow but for `none`."""
     costs, supernet = MultiplyAdds.counted(CELLS, 32, 16), Supernet.of(CELLS)

@@ -125,6 +125,7 @@ def chance(data: ReIDData) -> float:
 
 
 class TestDifficulty:
+    @pytest.mark.medium
     @pytest.mark.parametrize(("stripes", "most"), [(1, 0.12), (6, 0.25)])
     @every_set
     def test_linear_colour_histogram_is_better_than_chance_and_far_from_solving_it(
@@ -135,6 +136,7 @@ class TestDifficulty:
         print(f"{stripes} stripes: chance {chance(data):.3f}, found {found:.3f}")
         assert chance(data) < found < most
 
+    @pytest.mark.medium
     def test_vehicles_are_not_told_apart_by_what_is_around_them(self):
         data, pixels = small(Vehicles)
         found = linear_mean_average_precision(data, *map(border, pixels))

@@ -158,6 +158,7 @@ def search(strategy, space, objective, stage, seed=0):
 
 @needs_nni
 class TestOneShot:
+    @pytest.mark.medium
     @pytest.mark.parametrize("strategy", ONE_SHOT.values(), ids=ONE_SHOT)
     def test_a_search_killed_and_gone_on_with_is_a_whole_one(self, strategy, stage):
         whole = search(strategy, CELL, Flat(), stage("whole"))
@@ -181,6 +182,7 @@ class TestOneShot:
             assert found.score == "mAP with shared weights" and len(scores) == strategy.num_candidates
             assert {architecture for _, _, architecture in found.front} <= set(found.costs)
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("strategy", ONE_SHOT.values(), ids=ONE_SHOT)
     def test_the_objective_is_ours_and_alphas_learn_on_their_own_half(self, strategy):
         objective = Flat()
@@ -214,6 +216,7 @@ class TestOneShot:
         with pytest.raises(ValueError, match="leaves nothing open"):
             NNIOneShot().check(Closed())
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("strategy", ALPHAS.values(), ids=ALPHAS)
     def test_alphas_rest_while_warming_up(self, strategy):
         objective = Flat()
@@ -342,6 +345,7 @@ class TestChoices:
 @needs_nni
 @pytest.mark.parametrize("strategy", MULTI_TRIAL.values(), ids=MULTI_TRIAL)
 class TestMultiTrial:
+    @pytest.mark.medium
     def test_a_search_killed_and_gone_on_with_is_a_whole_one(self, strategy, stage):
         whole = search(strategy, TABLE, Agrees(TABLE), stage("whole"))
         with pytest.raises(KeyboardInterrupt):
@@ -354,6 +358,7 @@ class TestMultiTrial:
         other = search(strategy, TABLE, Agrees(TABLE), stage("other"), seed=1)
         assert (other.history == whole.history) == (strategy.algorithm == "GridSearch")
 
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         "space",
         [
@@ -387,6 +392,7 @@ class TestMultiTrial:
             assert found.ranked[0][0] == 1
 
 
+@pytest.mark.medium
 @needs_nni
 @pytest.mark.parametrize("name", ["nni:RegularizedEvolution", "nni:TPE"])
 def test_learning_beats_chance(name):

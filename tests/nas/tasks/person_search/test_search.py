@@ -50,6 +50,7 @@ def teacher(tmp_path_factory):
     return run.folder / "teacher.safetensors"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("backbone", "how", "strategy"), PAIRS)
 def test_a_searched_backbone_is_retrained_with_the_teachers_table(tmp_path, teacher, backbone, how, strategy):
     recipe = toy_street()

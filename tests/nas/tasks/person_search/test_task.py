@@ -38,6 +38,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.medium
 def test_search_and_detection_are_measured(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [row["role"] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
@@ -46,6 +47,7 @@ def test_search_and_detection_are_measured(folder):
     assert metrics["protocol"]["num_queries"] == 18 and metrics["protocol"]["num_frames"] == 6
 
 
+@pytest.mark.medium
 def test_the_students_table_is_the_teachers_to_the_bit(folder):
     teacher, student, baseline = (
         load_file(folder / f"{name}.safetensors") for name in ("teacher", "student", "baseline")
@@ -55,18 +57,21 @@ def test_the_students_table_is_the_teachers_to_the_bit(folder):
     assert not torch.equal(teacher["identities.table"], baseline["identities.table"])
 
 
+@pytest.mark.medium
 def test_a_fixed_table_costs_nothing(folder):
     rows = {row["role"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
     for key in ("multiply_adds", "parameters"):
         assert rows["student"][key] == rows["baseline"][key]
 
 
+@pytest.mark.medium
 def test_pictures_are_frames(folder):
     assert sorted(path.name for path in (folder / "strips").iterdir()) == [f"{n:02d}.png" for n in range(10)]
     assert (folder / "sheets" / "00.png").exists()
     assert (folder / "report.html").read_text().count("<img") >= 10
 
 
+@pytest.mark.medium
 def test_what_each_query_found_is_left(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     row = metrics["rows"][-1]
@@ -79,6 +84,7 @@ def test_what_each_query_found_is_left(folder):
 RULES = {"same_camera": "remove", "min_score": 0.2, "min_iou": 0.4}
 
 
+@pytest.mark.medium
 def test_the_rules_of_an_evaluation_are_kept_and_what_is_drawn_is_not_among_them(folder):
     def check(**changes: object) -> None:
         recipe = toy_street()
@@ -90,6 +96,7 @@ def test_the_rules_of_an_evaluation_are_kept_and_what_is_drawn_is_not_among_them
     check(batch_size=2, num_strips=0, num_sheets=1)
 
 
+@pytest.mark.medium
 def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(folder, tmp_path, capsys):
     for earlier in ("sheets", "plots"):
         (tmp_path / earlier).mkdir()
@@ -100,6 +107,7 @@ def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(fo
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["00.png"] and not (tmp_path / "plots").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("architecture", ["as published", "another"])
 def test_the_price_of_candidates_is_that_at_their_own_input_in_the_head_too(architecture):
     space = toy_street().space.with_ids(3)
@@ -112,6 +120,7 @@ def test_the_price_of_candidates_is_that_at_their_own_input_in_the_head_too(arch
 
 
 class TestExport:
+    @pytest.mark.medium
     def test_it_finds_whom_the_network_finds(self, folder, tmp_path):
         """Boxes, scores and features, in the network's order; the least score is lowered so that there are some."""
         net = Network.load(folder / "student.safetensors").net.eval()
@@ -125,6 +134,7 @@ class TestExport:
         for one, other in zip(expected, found, strict=True):
             torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
 
+    @pytest.mark.medium
     def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
         assert main(["export", str(folder), "--out", str(tmp_path / "net.onnx"), "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
@@ -171,6 +181,7 @@ class StoppedBatches:
             yield batch
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_a_stopped_training_goes_on_to_the_bit(tmp_path, stop_at):
     whole = Trained(tmp_path / "whole").run()

@@ -104,6 +104,7 @@ def nas(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.medium
 def test_one_network_or_two_teach_a_detector_and_a_table(nas, files):
     members = ("--teacher.members", files["det"], files["oim"])
     nas("teach", "own.py:both", "--out", "run", *members)
@@ -121,6 +122,7 @@ def test_one_network_or_two_teach_a_detector_and_a_table(nas, files):
     assert {"oim", "rpn_soft", "rpn_bounded", "soft", "bounded"} <= json.loads(line)["loss"].keys()
 
 
+@pytest.mark.medium
 def test_a_hint_is_heard_and_its_adapter_is_gone_afterwards(nas, files):
     rows = nas("run", "own.py:hinted", "--teacher.weights", files["det"], "--out", "run")["metrics"]["rows"]
     assert [("mAP" in row, "detection_AP" in row) for row in rows] == [(False, True), (True, True)]
@@ -138,6 +140,7 @@ def test_a_table_alone_needs_no_forward_pass(files):
     assert isinstance(both, DetectorSays) and set(both.maps) == {TABLE, "layer1"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("teacher", "said"),
     [
@@ -156,6 +159,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_work(teacher, said, f
         rehearse(recipe, load_teacher(path, DATA.identities, DATA.name, "person_search"), str(path))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -185,6 +189,7 @@ def test_what_does_not_fit_is_one_line(words, said, nas, files):
     assert said in nas(*words, *["--out", "run"] * (words[0] != "identity-table"), status=2)
 
 
+@pytest.mark.medium
 def test_a_network_for_crops_gives_a_table_that_teaches(nas, files):
     out = ["--out", "table.safetensors", "--images.height", 32, "--images.width", 16]
     made = nas("identity-table", files["crops"], "--on", "street", *STREET, *out)
