@@ -16,6 +16,7 @@ import tyro
 from nas.cli.find_recipe import in_recipe_file
 from nas.cli.parse import OPTIONS, by_flag, parse
 from nas.cli.parts import PARTS, with_parts
+from nas.cli.short_help import ALL, say_short_help
 from nas.data.images import Images
 from nas.data.sets import class_for, names_for
 from nas.models.library import is_classifier
@@ -94,6 +95,10 @@ def parse_recipe_args(
     recipe = recipe.small() if "--small" in arguments else recipe
     overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
     recipe = read_overrides(recipe, overrides) if overrides else recipe
+    if {"-h", "--help"} & set(arguments):
+        say_short_help(recipe, command, prog, about)
+        raise SystemExit(0)
+    arguments = ["--help" if word == ALL else word for word in arguments]
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:

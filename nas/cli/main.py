@@ -75,7 +75,7 @@ def _overview() -> str:
             "Examples:",
             *(f"  {command.example}" for command in COMMANDS.values()),
             "",
-            "Every field of a recipe can be set: `nas run RECIPE --help` lists them.",
+            "Every field of a recipe can be set: `nas run RECIPE --help` lists the usual ones, --help-all lists all.",
             "A recipe of your own: nas run path/to/file.py:function",
             f"Classes of your own, for any command: {FLAG} path/to/file.py",
         ]
@@ -87,5 +87,5 @@ def _usage(word: str) -> str:
     return (
         f"usage: nas {word} {command.subject} [--field value ...] [--out DIR] [--seed N] [--overwrite] [--json]\n\n"
         f"{command.help}\n\nExample: {command.example}\n"
-        f"`nas {word} {command.subject} --help` lists every field, `nas recipes` the recipes."
+        f"`nas {word} {command.subject} --help` lists the flags, `nas recipes` the recipes."
     )

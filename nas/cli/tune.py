@@ -100,8 +100,6 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
-    if "--space" in [word.partition("=")[0] for word in rest]:
-        raise ValueError("--space is --parameters now: give that flag instead; --space.FIELD sets a field of the space")
     about = f"tune it\n\nExample: {EXAMPLE}"
     recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT)
     return _tune(name, recipe, options, [subject, *rest])

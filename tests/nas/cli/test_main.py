@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from nas.cli.commands import COMMANDS
-from nas.cli.find_recipe import recipes
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
+from nas.cli.short_help import FIELDS, _fields
 from tests.nas.cli.program import nas
 
 OWN = '''
@@ -141,7 +142,7 @@ class TestHelp:
 
     @pytest.mark.parametrize("word", ["teach", "search", "run"])
     def test_a_commands_help_lists_the_recipes_fields_with_their_values(self, capfd, word):
-        assert nas(word, "demo", "--help") == 0
+        assert nas(word, "demo", "--help-all") == 0
         out = capfd.readouterr().out
         assert f"nas {word} demo" in out and COMMANDS[word].example in " ".join(out.split())
         for field in (
@@ -156,6 +157,30 @@ class TestHelp:
         ):
             assert field in out
         assert "Processes that share" in out
+
+    def test_the_short_help_fits_on_two_screens_and_names_what_can_be_chosen(self, capfd, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "100")
+        assert nas("search", "kdas", "--help") == 0
+        out = capfd.readouterr().out
+        assert len(out.splitlines()) <= 80 and max(map(len, out.splitlines())) <= 100
+        words = " ".join(out.split())
+        for flag in ("--workers INT", "--space NAME", "--teacher FILE|RUN|NAME|None", "--seed INT", "--out PATH|None"):
+            assert flag in words
+        for choice in ("mobilenet_v2", "pc_darts", "market1501", "(now ResNet-50)", "{auto,cpu,cuda}", "default: 200"):
+            assert choice in words
+        assert "--strategy.eigenvalue-window" not in out and "`nas search kdas --help-all` lists every field" in out
+
+    def test_it_names_what_is_there_for_the_recipes_task_with_what_was_changed(self, capfd):
+        assert nas("run", "toy_street", "--strategy", "gdas", "--strategy.epochs", "3", "--help") == 0
+        out = capfd.readouterr().out
+        assert "cuhk_sysu" in out and "market1501" not in out and "kd_reid" in out and "vrkd" not in out
+        assert "(now GDAS)" in " ".join(out.split())
+
+    def test_each_flag_of_the_short_help_is_one(self):
+        """Of every recipe together: a name that no recipe has is a slip."""
+        recipes_of_all = [recipe_named(name)[1] for name in recipes()]
+        known = {flag.name for recipe in recipes_of_all for flag in _fields(recipe)}
+        assert known >= {f"--{path.replace('_', '-')}" for path in FIELDS} - {"--data.file"}
 
     @pytest.mark.parametrize("word", ["teach", "retrain"])
     def test_without_a_subject_the_usage(self, capfd, word):

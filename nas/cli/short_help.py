@@ -1,0 +1,160 @@
+"""What `nas COMMAND RECIPE --help` says: the flags that people use. `--help-all` lists every field of the recipe."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from rich.console import Console
+from rich.table import Table
+
+from nas.data.sets import names_for
+from nas.losses import LOSSES
+from nas.recipe import Recipe, TeacherRecipe
+from nas.strategies import STRATEGIES
+from search_spaces.ranges import in_words
+from students.named import STUDENTS
+from students.space import StudentSpace
+
+ALL = "--help-all"
+WIDEST = 120
+FIELDS = (
+    "seed",
+    "data.root",
+    "data.file",
+    "images.height",
+    "images.width",
+    "space.backbone.channels",
+    "space.backbone.width",
+    "strategy.epochs",
+    "strategy.trials",
+    "strategy.order",
+    "strategy.minutes",
+    "teacher.weights",
+    "teacher.training.epochs",
+    "teacher.training.pretrained",
+    "loss.temperature.start",
+    "loss.temperature.end",
+    "retrain.epochs",
+    "retrain.pretrained",
+    "retrain.optimiser.lr",
+    "retrain.sampling.num_ids",
+    "evaluation.distance",
+    "evaluation.rerank",
+    "machine.device",
+    "machine.devices",
+    "machine.precision",
+    "machine.threads",
+)
+"""The fields of a recipe that people set, where it has them."""
+
+
+class Flag(NamedTuple):
+    """One line of the help."""
+
+    name: str
+    takes: str
+    text: str
+
+
+def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None:
+    """Prints the flags of the command, the parts that have names, and the fields that people set.
+
+    options: the dataclass of what the command takes beside the recipe.
+    """
+    console = Console(highlight=False, markup=False)
+    width = min(console.width, WIDEST)
+    console.print(f"usage: {prog} [--flag value ...]\n\n{about}\n", width=width)
+    for title, flags in (
+        ("Of the command", _options(options)),
+        ("Parts of the recipe, by name (--PART.FIELD sets a field)", _parts(recipe)),
+        ("Fields that people set", _fields(recipe)),
+    ):
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for flag in flags:
+            table.add_row(f"  {flag.name} {flag.takes}", flag.text)
+        console.print(title, style="bold")
+        console.print(table, "", width=width)
+    console.print(f"`{prog} {ALL}` lists every field.", width=width)
+
+
+def _options(options: type) -> Iterator[Flag]:
+    hints = get_type_hints(options, include_extras=True)
+    for field in dataclasses.fields(options):
+        texts = [each.help for each in get_args(hints[field.name])[1:] if getattr(each, "help", None)]
+        for text in texts:
+            yield Flag(_flag(field.name), _takes(hints[field.name]), text)
+    yield Flag("--plugin", "FILE", "make the classes in a file of yours known")
+
+
+def _parts(recipe: Recipe) -> Iterator[Flag]:
+    task = recipe.data.task
+    networks = ", ".join(STUDENTS)
+    losses = [name for name, loss in LOSSES.items() if loss.task in ("", task)]
+    texts = {
+        "on": ("NAME", f"the data set: {', '.join(names_for(task)) if isinstance(task, str) else 'your own'}"),
+        "strategy": ("NAME|None", f"how it searches: {', '.join(STRATEGIES)}"),
+        "loss": ("NAME", f"what is minimised: {', '.join(losses)}"),
+        "teacher": ("FILE|RUN|NAME|None", "the teacher: weights, the run that has them, or a network to train"),
+        "space": ("NAME", f"the network that is searched, or retrained as published: {networks}"),
+        "student": ("NAME|None", "the same network at the size that is retrained; None: as searched"),
+        "baseline": ("NAME|None", "a network to compare with, from the same list"),
+    }
+    for name, (takes, text) in texts.items():
+        part = recipe.data if name == "on" else getattr(recipe, name)
+        yield Flag(_flag(name), takes, f"{text} (now {_title(part)})")
+
+
+def _title(part: Any) -> str:
+    if isinstance(part, TeacherRecipe):
+        return str(part.weights or part.net.title)
+    return part.title if isinstance(part, StudentSpace) else "None" if part is None else type(part).__name__
+
+
+def _fields(recipe: Recipe) -> Iterator[Flag]:
+    for path in FIELDS:
+        *parents, name = path.split(".")
+        owner: Any = recipe
+        for parent in parents:
+            owner = getattr(owner, parent, None)
+        if not dataclasses.is_dataclass(owner) or name not in [field.name for field in dataclasses.fields(owner)]:
+            continue
+        hint = get_type_hints(type(owner), include_extras=True)[name]
+        value = getattr(owner, name)
+        said = ", ".join(filter(None, [in_words(hint), f"default: {'none' if value == '' else value}"]))
+        yield Flag(_flag(path), _takes(hint), f"{sentence(type(owner), name)} ({said})".strip())
+
+
+def _flag(path: str) -> str:
+    return f"--{path.replace('_', '-')}"
+
+
+def _takes(hint: Any) -> str:
+    """What stands behind a flag: `INT`, `PATH|None`, `{a,b}`; nothing behind one that is a switch."""
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(kind) is Literal:
+        return f"{{{','.join(map(str, get_args(kind)))}}}"
+    if get_origin(kind) in (Union, UnionType):
+        return "|".join(map(_takes, get_args(kind)))
+    return {bool: "", type(None): "None"}.get(kind, kind.__name__.upper())
+
+
+def sentence(kind: type, name: str) -> str:
+    """What stands below the field `name` in the dataclass `kind`, or in a class that `kind` has it from."""
+    for each in inspect.getmro(kind):
+        if name not in vars(each).get("__annotations__", {}):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for line, below in zip(body.body, body.body[1:], strict=False):
+            is_field = isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name
+            if is_field and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                return " ".join(str(below.value.value).split())
+    return ""
