@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,6 +16,7 @@ from nas.cli.commands import COMMANDS
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
 from nas.cli.short_help import FIELDS, _fields
+from nas.strategies import STRATEGIES
 from tests.nas.cli.program import nas
 
 OWN = '''
@@ -179,6 +181,7 @@ class TestHelp:
     def test_each_flag_of_the_short_help_is_one(self):
         """Of every recipe together: a name that no recipe has is a slip."""
         recipes_of_all = [recipe_named(name)[1] for name in recipes()]
+        recipes_of_all.append(replace(recipes_of_all[0], strategy=STRATEGIES["evolution"]))
         known = {flag.name for recipe in recipes_of_all for flag in _fields(recipe)}
         assert known >= {f"--{path.replace('_', '-')}" for path in FIELDS} - {"--data.file"}
 
