@@ -211,22 +211,26 @@ def _say(subject: Subject, counted: Mapping[str, Cost], console: Console) -> Non
     )
     rows = [Row((part, f"{each.parameters:,}", f"{each.multiply_adds:,}")) for part, each in counted.items()]
     console.print(as_rich(Table(("part", "parameters", "MACs"), tuple(rows))))
-    if by_thop := counted.get(f"{subject.part} {BY_THOP}"):
+    by_thop = counted.get(f"{subject.part} {BY_THOP}")
+    if by_thop:
         more = by_thop.multiply_adds / feature.multiply_adds - 1
         console.print(
             f"thop's count differs by {100 * more:+.2f} %: it adds operations for each normalisation, pooling and "
             "softmax, and misses what is no module of a type it knows. The count of record is torch's.",
             highlight=False,
         )
-    types = dict.fromkeys([*feature.multiply_adds_by_type, *feature.parameters_by_type])
-    shares = [
-        Row(
-            (
-                name,
-                percent(feature.multiply_adds_by_type.get(name, 0.0)),
-                percent(feature.parameters_by_type.get(name, 0.0)),
-            )
-        )
-        for name in types
-    ]
-    console.print(as_rich(Table((f"layers of the {subject.part}", "% of MACs", "% of parameters"), tuple(shares))))
+    console.print(as_rich(_by_type(f"layers of the {subject.part}", feature, by_thop)))
+
+
+def _by_type(title: str, feature: Cost, by_thop: Cost | None) -> Table:
+    """The shares of each type of layer, and how much more thop counts for it."""
+    macs, weights = feature.multiply_adds_by_type, feature.parameters_by_type
+    others = by_thop.multiply_adds_by_type if by_thop else {}
+    rows = []
+    for name in dict.fromkeys([*macs, *weights, *others]):
+        cells = [name, percent(macs.get(name, 0.0)), percent(weights.get(name, 0.0))]
+        if by_thop:
+            more = others.get(name, 0.0) * by_thop.multiply_adds - macs.get(name, 0.0) * feature.multiply_adds
+            cells.append(f"{round(more):+,}")
+        rows.append(Row(tuple(cells)))
+    return Table((title, "% of MACs", "% of parameters", *["thop adds"] * bool(by_thop)), tuple(rows))

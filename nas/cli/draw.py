@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.cli.run_command import EntryOptions, run_command
-from nas.report.cells import as_text
+from nas.report.cell_graphs import as_text
 from nas.run import Run
 from nas.stages.report import architecture, draw_architecture
 

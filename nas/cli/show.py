@@ -168,9 +168,19 @@ def _print(shown: Mapping[str, Any]) -> None:
     for rows in (shown["ranked"], shown["front"]):
         if rows:
             console.print(_table(rows, shown["value"], shown["cost"]))
+    for line in _shapes(shown["ranked"][0]) if shown["ranked"] else []:
+        console.print(line)
     for name, value in shown["notes"].items():
         console.print(f"{name}: {value}")
     console.print(_how_to_go_on(shown))
+
+
+def _shapes(best: Mapping[str, Any]) -> list[str]:
+    """How deep and wide the best one's cells are, where it has cells."""
+    from nas.report.cell_graphs import cell_graphs, cell_shape  # networkx takes its time
+
+    graphs = cell_graphs(best["architecture"])
+    return [f"{cell} cell of entry {best['entry']}: {cell_shape(graph)}" for cell, graph in graphs.items()]
 
 
 def _how_to_go_on(shown: Mapping[str, Any]) -> str:

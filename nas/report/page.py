@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nas.report import cell_graphs, numbers, plots, table
 from nas.report import cells as draw
-from nas.report import numbers, plots, table
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import read_metrics, searches_frames
 from nas.report.pareto import pareto
@@ -202,13 +202,13 @@ def _architecture(architecture: dict | None) -> dict:
         "cells": [
             (
                 cell,
-                draw.cell_shape(graph),
+                cell_graphs.cell_shape(graph),
                 inline_svg(draw.to_svg(draw.to_dot(graph)), f"cell{number}", f"The {cell} cell"),
             )
-            for number, (cell, graph) in enumerate(draw.cell_graphs(architecture).items())
+            for number, (cell, graph) in enumerate(cell_graphs.cell_graphs(architecture).items())
         ],
-        "decisions": draw.other_decisions(architecture),
-        "listing": draw.as_text(architecture),
+        "decisions": cell_graphs.other_decisions(architecture),
+        "listing": cell_graphs.as_text(architecture),
     }
 
 
@@ -257,7 +257,7 @@ def _ranked(architectures: dict) -> list[dict]:
         {
             "score": numbers.general(entry.get("score")),
             "hash": entry["architecture"].get("hash", numbers.MISSING),
-            "listing": draw.as_text(entry["architecture"]),
+            "listing": cell_graphs.as_text(entry["architecture"]),
         }
         for entry in architectures.get("ranked", [])[:MOST_RANKED]
     ]

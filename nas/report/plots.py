@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas.report.cell_graphs import operation_name
 from nas.report.pareto import front
 from nas.report.style import (
     LABEL_WIDTH,
@@ -25,7 +26,6 @@ from nas.report.style import (
     STYLE,
     WIDTH,
     legend_label,
-    operation_name,
     percent_axis,
     svg,
     whole_ticks,

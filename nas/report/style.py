@@ -13,18 +13,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-OPERATION_NAMES = {
-    "sep3": "sep conv 3x3",
-    "sep5": "sep conv 5x5",
-    "dil3": "dilated conv 3x3",
-    "dil5": "dilated conv 5x5",
-    "part": "part-aware",
-    "max3": "max pool 3x3",
-    "avg3": "avg pool 3x3",
-    "skip": "identity",
-    "none": "none",
-}
-
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 OPERATION_COLOURS = {
     "sep3": "#0072b2",
@@ -45,11 +33,6 @@ PAPER = "#fdfdfe"  # what the page's ground takes the place of, where pure white
 FILLS = {"input": "#e1eefa", "node": PAPER, "output": "#e4f3e8"}
 
 BORDERS = {"input": "#7fb0dc", "node": "#98a1b0", "output": "#7cbd93"}
-
-
-def operation_name(key: str) -> str:
-    """The name a reader knows an operation by; an operation this page does not know keeps its own."""
-    return OPERATION_NAMES.get(key, key)
 
 
 # Okabe and Ito's palette without its yellow, which white paper swallows.

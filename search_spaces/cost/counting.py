@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,8 +70,27 @@ def thop_cost(net: nn.Module, height: int, width: int, c_in: int = 3) -> Cost:
         warnings.simplefilter("ignore", DeprecationWarning)
         import thop
     copied = copy.deepcopy(net).to("cpu", torch.float32).eval()
-    multiply_adds, parameters = thop.profile(copied, inputs=(torch.zeros(1, c_in, height, width),), verbose=False)
-    return Cost(parameters=int(parameters), multiply_adds=int(multiply_adds), height=height, width=width)
+    image = torch.zeros(1, c_in, height, width)
+    multiply_adds, parameters, by_name = thop.profile(copied, inputs=(image,), verbose=False, ret_layer_info=True)
+    amounts: Counter[str] = Counter()
+    for name, module in copied.named_modules():
+        if name and (found := _of_thop(by_name, name.split("."))) is not None:
+            amounts[layer_type(module)] += found
+    return Cost(
+        parameters=int(parameters),
+        multiply_adds=int(multiply_adds),
+        height=height,
+        width=width,
+        multiply_adds_by_type=_shares(amounts) if amounts.total() else {},
+    )
+
+
+def _of_thop(by_name: Mapping[str, tuple], path: Sequence[str]) -> int | None:
+    """What thop counted for the layer at `path`; None for a module that is made of others."""
+    operations, _, inner = by_name.get(path[0], (0, 0, {}))
+    if len(path) > 1:
+        return _of_thop(inner, path[1:])
+    return None if inner else int(operations)
 
 
 def layer_type(layer: nn.Module) -> str:

@@ -173,6 +173,9 @@ def test_thop_stands_beside_torchs_count(capsys):
     assert main(["cost", "resnet50", "--size", "224x224", "--thop"]) == 0
     said = capsys.readouterr().out
     assert "feature net by thop" in said and "thop's count differs by +1." in said
+    adds = {words[0]: words[-1] for words in (line.split("│")[1:-1] for line in said.splitlines()) if len(words) == 4}
+    adds = {name.strip(): number.strip() for name, number in adds.items()}
+    assert adds["conv 3x3"] == adds["fully connected"] == "+0" and adds["BatchNorm2d"].startswith("+")
     assert main(["cost", "mobilenet_v2", "--thop", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)
     ratio = counted["feature_net_by_thop"]["multiply_adds"] / counted["feature_net"]["multiply_adds"]

@@ -1,6 +1,7 @@
 """What `nas show` says of a search, ended or not, and the runs that its entries make."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,7 @@ class TestEnded:
         assert nas("show", run, "--top", 2) == 0
         out = capfd.readouterr().out
         assert "darts, 1 of 1 epochs" in out and f"{run}/architectures.json" in out and "--entry 2" in out
+        assert re.search(r"backbone\.normal cell of entry 1: depth \d, width \d, \d+ paths", out)
         assert [word in out for word in best[:3]] == [True, True, False]
 
     @pytest.mark.medium

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from nas.errors import SaveError
+from nas.report import cell_graphs
 from nas.report import cells as draw
 
 NORMAL = [["sep3@0", "skip@1"], ["dil3@2", "dil3@0"], ["dil3@3", "sep3@2"], ["dil3@4", "dil3@3"]]
@@ -30,7 +31,7 @@ def svg_text(path):
 
 
 def test_graphs_hold_exactly_the_decisions():
-    graphs = draw.cell_graphs(ARCHITECTURE)
+    graphs = cell_graphs.cell_graphs(ARCHITECTURE)
     assert set(graphs) == {"backbone.normal", "backbone.reduce"}
     for kind, nodes in (("normal", NORMAL), ("reduce", REDUCE)):
         graph = graphs[f"backbone.{kind}"]
@@ -42,12 +43,12 @@ def test_graphs_hold_exactly_the_decisions():
 
 
 def test_two_operations_on_the_same_input_are_two_edges():
-    graph = draw.cell_graphs(cells(normal=[["sep3@0", "max3@0"]]))["backbone.normal"]
+    graph = cell_graphs.cell_graphs(cells(normal=[["sep3@0", "max3@0"]]))["backbone.normal"]
     assert graph.number_of_edges(0, 2) == 2
 
 
 def test_an_edge_is_labelled_with_its_operation_and_input():
-    graph = draw.cell_graphs(cells(normal=[["part@0", "my_op@1"]]))["backbone.normal"]
+    graph = cell_graphs.cell_graphs(cells(normal=[["part@0", "my_op@1"]]))["backbone.normal"]
     labels = {label for *_, label in graph.edges(data="label") if label}
     assert labels == {"part-aware · from 0", "my_op · from 1"}
 
@@ -66,15 +67,15 @@ def test_an_edge_is_labelled_with_its_operation_and_input():
     ],
 )
 def test_depth_width_and_paths_of_a_cell(nodes, depth, width, num_paths):
-    graph = draw.cell_graphs(cells(normal=nodes))["backbone.normal"]
-    assert draw.cell_shape(graph) == draw.CellShape(depth=depth, width=width, num_paths=num_paths)
+    graph = cell_graphs.cell_graphs(cells(normal=nodes))["backbone.normal"]
+    assert cell_graphs.cell_shape(graph) == cell_graphs.CellShape(depth=depth, width=width, num_paths=num_paths)
     every = [path for state in (0, 1) for path in nx.all_simple_edge_paths(graph, state, "output")]
     assert len(every) == num_paths and max(map(len, every)) == depth + 1
 
 
 def test_an_input_that_does_not_exist_is_an_error():
     with pytest.raises(ValueError, match=r"backbone\.normal\.2 must take its inputs from one of 0, 1; it names 4"):
-        draw.cell_graphs(cells(normal=[["sep3@0", "skip@4"]]))
+        cell_graphs.cell_graphs(cells(normal=[["sep3@0", "skip@4"]]))
 
 
 def test_drawings_name_every_operation(tmp_path):
@@ -113,8 +114,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
 
 def test_decisions_outside_cells_are_a_table(tmp_path):
     architecture = {"decisions": {"block3.op": "k5e6", "width": 1.25, "order": ["a", "b"], "odd.1": ["sep3@0"]}}
-    assert draw.cell_graphs(architecture) == {}
-    assert draw.as_text(architecture).splitlines() == [
+    assert cell_graphs.cell_graphs(architecture) == {}
+    assert cell_graphs.as_text(architecture).splitlines() == [
         "decisions", "  block3.op  k5e6", "  width      1.25", "  order      a, b", "  odd.1      sep3@0",
     ]  # fmt: skip
     assert "k5e6" in svg_text(draw.draw(architecture, tmp_path)[0])
@@ -126,11 +127,11 @@ def test_long_names_and_names_that_become_alike_have_files_of_their_own(tmp_path
     }
     paths = draw.draw({"decisions": decisions}, tmp_path)
     assert len({*paths}) == 8 and all(path.parent == tmp_path and path.exists() for path in paths)
-    assert "\x1b" not in draw.as_text({"decisions": decisions})
+    assert "\x1b" not in cell_graphs.as_text({"decisions": decisions})
 
 
 def test_as_text_lists_every_node():
-    lines = draw.as_text(ARCHITECTURE).splitlines()
+    lines = cell_graphs.as_text(ARCHITECTURE).splitlines()
     assert "  node 2 = sep conv 3x3(c_{k-2}) + identity(c_{k-1})" in lines
     assert "  node 5 = dilated conv 3x3(node 4) + dilated conv 3x3(node 3)" in lines
     assert lines.count("  output = concat(node 2, node 3, node 4, node 5)") == 2

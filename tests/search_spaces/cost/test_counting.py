@@ -35,6 +35,7 @@ def test_thop_adds_what_is_documented(published):
     counted = thop_cost(net, 224, 224)
     assert counted.parameters == parameters
     assert counted.multiply_adds / multiply_adds - 1 == pytest.approx(surplus, abs=1e-3)
+    assert sum(counted.multiply_adds_by_type.values()) == pytest.approx(1.0), "each of its layers is of some type"
 
 
 def separable(channels):
