@@ -240,7 +240,8 @@ def test_every_stage(nas):
 
 @pytest.mark.medium
 def test_trials_are_measured_by_it(nas):
-    nas("search", "own.py:evolved", "--out", "run")
+    nas("search", "own.py:evolved", "--out", "run", "--workers", "2")
+    assert not Path("run/workers/0.log").read_text(), "the worker knows the classes, too"
     scores = [entry["score"] for entry in nas("show", "run")["ranked"]]
     assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
 
