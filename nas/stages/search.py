@@ -87,7 +87,14 @@ def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
     assert recipe.strategy is not None
     strategy, space = recipe.strategy, searched_space(recipe, 1)
-    recipe.retrained.with_ids(1).check(recipe.space.with_ids(1).published())
+    student = recipe.retrained
+    try:
+        student.with_ids(1).check(recipe.space.with_ids(1).published())
+    except ValueError as error:
+        raise ValueError(
+            f"the student ({student.title}) is not of the space that is searched ({recipe.space.title}): {error}. "
+            "--space NAME changes both, --student None retrains as searched"
+        ) from None
     try:
         strategy.check(space)
     except ValueError as error:

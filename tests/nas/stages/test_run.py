@@ -217,6 +217,12 @@ class TestArchitecture:
         assert nas("run", "toy", "--architecture", path, "--out", tmp_path / "run") == 2
         assert "does not decide 'backbone." in capfd.readouterr().err and not (tmp_path / "run").exists()
 
+    def test_a_student_of_another_space_is_refused_with_the_flags_that_fit(self, tmp_path, capfd):
+        assert nas("run", "toy", "--student", "osnet", "--out", tmp_path / "run") == 2
+        said = capfd.readouterr().err
+        assert "the student (OSNet) is not of the space that is searched (2 kdas cells" in said
+        assert "--space NAME changes both" in said and not (tmp_path / "run").exists()
+
 
 def copied(recipes: Path, name: str, folder: Path) -> Path:
     """A run's folder that holds a recipe and nothing else."""
