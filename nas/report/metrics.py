@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.system.files import blamed_on, check_format, read_object
+from nas.system.files import blamed_on, check_format, digest, read_object
 
 FORMAT = 1
 TEXTS = ("name", "role", "queries")
@@ -36,7 +36,25 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise ValueError("cmc must be an object of lists")
         if not isinstance(protocol, Mapping):
             raise ValueError("protocol must be an object")
+        if not isinstance(metrics.get("measured", {}), Mapping):
+            raise ValueError("measured must be an object")
     return metrics
+
+
+def outdated(folder: Path, metrics: Mapping[str, Any]) -> str:
+    """A line on networks in the folder that are others than were measured, as after training one again; empty where all
+    are the same, and for metrics of earlier versions, which do not say what they measured."""
+    changed = [
+        name
+        for name, checksum in metrics.get("measured", {}).items()
+        if Path(name).name == name and (folder / name).is_file() and digest(folder / name) != checksum
+    ]
+    if not changed:
+        return ""
+    return (
+        f"the results in {folder} are of an earlier {' and '.join(changed)}: `nas evaluate {folder}` measures what is "
+        "there now"
+    )
 
 
 def searches_frames(metrics: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from nas.report import cells as draw
 from nas.report import numbers, plots, table
 from nas.report.inline import inline_svg, png_image, svg_image
-from nas.report.metrics import read_metrics, searches_frames
+from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.style import svg
 from nas.system.files import blamed_on, read_lines, read_object, write_text
@@ -71,6 +71,7 @@ def _content(folder: Path) -> dict:
     with blamed_on(folder / "metrics.json"):
         evaluated = {
             "finding": finding(metrics, histories["search"]),
+            "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
             "protocol": metrics.get("protocol"),
