@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.report.numbers import check_number
 from nas.system.files import blamed_on, check_format, digest, read_object
 
 FORMAT = 1
@@ -36,6 +37,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise ValueError("cmc must be an object of lists")
         if not isinstance(protocol, Mapping):
             raise ValueError("protocol must be an object")
+        if odd := [key for key, value in protocol.items() if isinstance(value, Mapping | list)]:
+            raise ValueError(f"{odd[0]} of the protocol must be a number or a text, not {protocol[odd[0]]!r}")
         if not isinstance(metrics.get("measured", {}), Mapping):
             raise ValueError("measured must be an object")
     return metrics
@@ -68,5 +71,5 @@ def _check_row(row: Mapping[str, Any]) -> None:
             continue
         if key in TEXTS and not isinstance(value, str):
             raise ValueError(f"{key} of a row must be a text, not {value!r}")
-        if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{key} of a row must be a number, not {value!r}")
+        if key in NUMBERS:
+            check_number(value, f"{key} of a row")

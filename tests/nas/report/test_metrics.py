@@ -19,9 +19,17 @@ def test_what_was_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True)),
+        *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True, float("nan"), 10**400)),
         *({"rows": [ROW | {"role": value}]} for value in (3, ["student"])),
-        *({"measured": [1]}, {"data": ["a"]}, {"rows": [3]}, {"cmc": [1]}, {"protocol": "x"}, {"format": 2}),
+        *(
+            {"measured": [1]},
+            {"data": ["a"]},
+            {"rows": [3]},
+            {"cmc": [1]},
+            {"protocol": "x"},
+            {"protocol": {"flip": {}}},
+            {"format": 2},
+        ),
     ],
     ids=str,
 )
