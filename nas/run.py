@@ -161,15 +161,22 @@ class Run:
         write_json(path, environment(processor()) | {"minutes": minutes})
         stage.release()
 
+    @property
+    def architecture_file(self) -> Path | None:
+        """With what is to be retrained: the recipe's, that of the search, or None for the published architecture."""
+        return self.recipe.architecture or (self.folder / RESULTS["search"] if self.recipe.strategy else None)
+
     def architecture(self) -> Architecture | None:
-        """What is to be retrained: the recipe's file, the search's result, or None for the published one."""
-        if self.recipe.architecture:
-            return read_architecture(self.recipe.architecture)
-        if self.recipe.strategy is None:
+        """What `architecture_file` holds. Raises ValueError naming it when that does not fit the student's space."""
+        path = self.architecture_file
+        if path is None:
             return None
-        if not (self.folder / RESULTS["search"]).exists():
+        if not self.recipe.architecture and not path.exists():
             raise ValueError(f"{self.folder} has no architecture.json yet: `nas search` comes first")
-        return read_architecture(self.folder / RESULTS["search"])
+        found = read_architecture(path)
+        with blamed_on(path):
+            self.recipe.retrained.with_ids(1).check(found)
+        return found
 
     def final_recipe(self) -> Recipe:
         """The recipe with what a joint search decided beside the architecture."""

@@ -12,14 +12,16 @@ from typing import Annotated, Any
 import tyro
 
 from nas.cli.parse import parse
+from nas.report.history import read_history
 from nas.report.numbers import general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
-from nas.stages.search_result import SHOWN, Entries, Entry, has_ended, read_entries, search_history
+from nas.stages.search_result import FOUND, SHOWN, Entries, Entry, has_ended, number, read_entries
 from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import parse_edge
 from search_spaces.ranges import Count, Ranged
 
+HISTORY = "search.history.jsonl"
 STRATEGIES = {
     "DARTS": "darts",
     "PCDARTS": "pc_darts",
@@ -71,12 +73,13 @@ def show(folder: Path, top: int = SHOWN) -> dict[str, Any]:
     found so far. torch is imported only where the files do not say what a student costs.
     """
     config = read_config(folder)["config"]
-    history = search_history(folder)
+    path = folder / HISTORY
+    history = read_history(path)
     found = _found(folder, config, history)
-    with blamed_on(folder / "search.history.jsonl"):
+    with blamed_on(path):
         progress = _progress(folder, config["strategy"] or {}, history, found)
     ranked = found.ranked[:top]
-    costs = _student_costs(folder, [*ranked, *found.front])
+    costs = _student_costs(folder, [*ranked, *found.front], folder / FOUND if found.finished else path)
     return {
         "run": str(folder),
         "finished": found.finished,
@@ -97,12 +100,12 @@ def _found(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping]) 
     from nas.stages.search_entry import entries_so_far
 
     run = Run.open(folder)
-    with blamed_on(folder / "search.history.jsonl"):
+    with blamed_on(folder / HISTORY):
         return entries_so_far(run, history)
 
 
-def _student_costs(folder: Path, entries: Sequence[Entry]) -> dict[str, Mapping[str, int]]:
-    """By the entries' names; computed where the search has not left them."""
+def _student_costs(folder: Path, entries: Sequence[Entry], source: Path) -> dict[str, Mapping[str, int]]:
+    """By the names of the entries, which the file `source` has; computed where the search has not left them."""
     unknown = [entry for entry in entries if not entry.student]
     known = {entry.name: entry.student for entry in entries if entry.student}
     if not unknown:
@@ -111,7 +114,8 @@ def _student_costs(folder: Path, entries: Sequence[Entry]) -> dict[str, Mapping[
     from nas.stages.search_entry import student_cost
 
     recipe = Run.open(folder).recipe
-    return known | {entry.name: student_cost(recipe, entry.architecture) for entry in unknown}
+    with blamed_on(source):
+        return known | {entry.name: student_cost(recipe, entry.architecture) for entry in unknown}
 
 
 def _progress(folder: Path, strategy: Mapping[str, Any], history: Sequence[Mapping], found: Entries) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def _progress(folder: Path, strategy: Mapping[str, Any], history: Sequence[Mappi
     by_trials = "pruning" in strategy  # a field that those have, and only those, whose epochs are a trial's
     environment = folder / "environment.json"
     with blamed_on(environment):
-        minutes = read_object(environment).get("minutes", {}).get("search") if environment.exists() else None
+        minutes = number(read_object(environment).get("minutes", {}), "search") if environment.exists() else None
     if not found.finished:
         minutes = sum(line["seconds"] for line in trials) / 60 if by_trials else None
     return {

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.report.numbers import MEASURED
-from nas.system.files import blamed_on, check_format, read_object
+from nas.report.numbers import MEASURED, check_number
+from nas.system.files import blamed_on, check_format, digest, read_object
 
 FORMAT = 1
 TEXTS = ("name", "role", "queries")
@@ -34,7 +34,27 @@ def read_metrics(path: Path) -> dict[str, Any]:
             raise ValueError("cmc must be an object of lists")
         if not isinstance(protocol, Mapping):
             raise ValueError("protocol must be an object")
+        if odd := [key for key, value in protocol.items() if isinstance(value, Mapping | list)]:
+            raise ValueError(f"{odd[0]} of the protocol must be a number or a text, not {protocol[odd[0]]!r}")
+        if not isinstance(metrics.get("measured", {}), Mapping):
+            raise ValueError("measured must be an object")
     return metrics
+
+
+def outdated(folder: Path, metrics: Mapping[str, Any]) -> str:
+    """A line on networks in the folder that are others than were measured, as after training one again; empty where all
+    are the same, and for metrics of earlier versions, which do not say what they measured."""
+    changed = [
+        name
+        for name, checksum in metrics.get("measured", {}).items()
+        if Path(name).name == name and (folder / name).is_file() and digest(folder / name) != checksum
+    ]
+    if not changed:
+        return ""
+    return (
+        f"the results in {folder} are of an earlier {' and '.join(changed)}: `nas evaluate {folder}` measures what is "
+        "there now"
+    )
 
 
 def searches_frames(metrics: Mapping[str, Any]) -> bool:
@@ -48,5 +68,5 @@ def _check_row(row: Mapping[str, Any]) -> None:
             continue
         if key in TEXTS and not isinstance(value, str):
             raise ValueError(f"{key} of a row must be a text, not {value!r}")
-        if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{key} of a row must be a number, not {value!r}")
+        if key in NUMBERS:
+            check_number(value, f"{key} of a row")

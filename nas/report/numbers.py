@@ -1,8 +1,11 @@
 """How numbers are written: one alone, or those of a column in one unit and with the same number of decimals."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from nas.errors import SHORT
 
 MISSING = "–"
 LIMIT = 1e15
@@ -32,6 +35,14 @@ class Measure:
 
     def column(self, values: Sequence[object]) -> list[str]:
         return list(map(self.beside(values), values))
+
+
+def check_number(value: object, what: str) -> None:
+    """Raises ValueError naming `what` for anything in a file of results that is no finite number, and not null."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{what} must be a finite number, not {SHORT.repr(value)}")
 
 
 def _number(value: object) -> float | None:

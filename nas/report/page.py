@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from nas.report import cell_graphs, numbers, plots, table
 from nas.report import cells as draw
+from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
-from nas.report.metrics import read_metrics, searches_frames
+from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.style import svg
-from nas.system.files import blamed_on, read_lines, read_object, write_text
+from nas.system.files import blamed_on, read_object, write_text
 
 STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "baseline": "Baseline"}
 RETRIEVAL_PLOTS = {
@@ -67,10 +68,11 @@ def _content(folder: Path) -> dict:
         _read_json(folder / f"{name}.json") for name in ("config", "environment", "architecture", "architectures")
     )
     config, found = config or {}, found or {}
-    histories = {stage: _history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
     with blamed_on(folder / "metrics.json"):
         evaluated = {
             "finding": finding(metrics, histories["search"]),
+            "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
             "protocol": metrics.get("protocol"),
@@ -282,8 +284,3 @@ def _reproduce(environment: dict) -> str:
 def _read_json(path: Path) -> dict | None:
     """A file of the run, or None where the run has not come that far."""
     return read_object(path) if path.exists() else None
-
-
-def _history(path: Path) -> list[dict]:
-    """The lines of a stage, or none where the run has not come that far."""
-    return read_lines(path) if path.exists() else []

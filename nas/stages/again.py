@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from nas.errors import near_misses
+from nas.report.metrics import outdated, read_metrics
 from nas.run import RESULTS, Run, decided, has_begun
 from nas.stages.search_result import FOUND
 from nas.system.files import digest, read_object, write_json
@@ -152,6 +153,9 @@ def _take_over(run: Run, named: Sequence[str]) -> None:
         if path.is_file() and place.exists() and path.samefile(place):
             path.unlink()
     hand_over(again, run.folder, _places(named), gate="metrics.json")
+    metrics = run.folder / "metrics.json"
+    if metrics.exists() and (line := outdated(run.folder, read_metrics(metrics))):
+        warnings.warn(line, stacklevel=2)
 
 
 def _tell_of_attempt(run: Run, stages: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from nas.errors import near_misses
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.comparison import COSTS, DETECTED, as_page
-from nas.report.metrics import read_metrics, searches_frames
+from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
@@ -344,6 +344,7 @@ def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:
         for what, values in facts.items()
         if len(set(values)) > 1
     ]
+    notes += dict.fromkeys(filter(None, (outdated(entry.folder, entry.metrics) for entry in entries)))
     repeats = max(entry.row.get("repeats", 1) for entry in entries)
     if repeats > 1:
         notes.append(f"accuracy is that of the protocol's first repeat; metrics.json has the mean of {repeats}")

@@ -14,7 +14,7 @@ from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
 from nas.system.at_work import AtWork
 from nas.system.config import differences, portable
-from nas.system.files import blamed_on
+from nas.system.files import blamed_on, digest
 from nas.system.handover import hand_over
 from nas.tasks.base import FOLDERS, EvaluatedNetwork
 from nas.training.stage import Stage
@@ -32,9 +32,12 @@ def evaluate(
     The results go into the run's folder, or into `out`, when all of them are there. trained_in: another run, whose
     networks are measured instead. Raises ValueError as `check_results` does.
     """
-    networks, recipe = trained(trained_in or run), run.recipe
+    measured_run, recipe = trained_in or run, run.recipe
+    networks = trained(measured_run)
     data, folder = recipe.load(to_train=False), out or run.folder
     further = check_rules(run, overwrite, out)
+    own = [path for path in network_files(measured_run).values() if path.parent == measured_run.folder]
+    further["measured"] = {path.name: digest(path) for path in own}
     run.note_recipe()
 
     def measured(side: Path) -> dict[str, Any]:
@@ -57,14 +60,8 @@ def check_rules(run: Run, overwrite: bool = False, out: Path | None = None) -> d
 
 def trained(run: Run) -> list[EvaluatedNetwork]:
     """The run's networks by their roles. Raises ValueError when none is trained."""
-    recipe = run.recipe
-    has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
-    paths = {
-        "teacher": teacher_path(run) if has_teacher else None,
-        "baseline": run.folder / RESULTS["baseline"],
-        "student": run.folder / RESULTS["retrain"],
-    }
-    found = {role: Network.load(path) for role, path in paths.items() if path and path.exists()}
+    paths = network_files(run)
+    found = {role: Network.load(path) for role, path in paths.items()}
     for role, network in found.items():
         check_task(f"the {role} {paths[role]} ({network.title})", network.space.task, run.recipe.data.task)
     networks = {role: network for role, network in found.items() if network.space.answers_images}
@@ -74,6 +71,18 @@ def trained(run: Run) -> list[EvaluatedNetwork]:
             f"{run.folder}` or `nas teach {run.name}` comes first"
         )
     return [EvaluatedNetwork(role=role, title=network.title, net=network.net) for role, network in networks.items()]
+
+
+def network_files(run: Run) -> dict[str, Path]:
+    """By their roles the networks of the run, as far as they are trained."""
+    recipe = run.recipe
+    has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
+    paths = {
+        "teacher": teacher_path(run) if has_teacher else None,
+        "baseline": run.folder / RESULTS["baseline"],
+        "student": run.folder / RESULTS["retrain"],
+    }
+    return {role: path for role, path in paths.items() if path and path.exists()}
 
 
 class Measurable(Protocol):

@@ -23,8 +23,6 @@ def _retrain(run: Run) -> None:
     architecture, recipe = run.architecture(), run.final_recipe()
     data = recipe.load()
     space = recipe.retrained.with_ids(len(data.identities))
-    if architecture is not None:
-        space.check(architecture)
     weights = teacher_path(run)
     settings = [] if recipe == run.recipe else [recipe.loss, recipe.retrain]
     stage = run.begin(

@@ -22,8 +22,8 @@ def run_all(run: Run, overwrite: Overwrite = False) -> dict[str, Any]:
     Of several processes, the first alone goes on after the training.
     """
     recipe = run.recipe
-    if recipe.architecture is not None and (architecture := run.architecture()):
-        recipe.retrained.with_ids(1).check(architecture)  # before the time for a teacher is spent
+    if recipe.architecture is not None:
+        run.architecture()  # one that does not fit is said before the time for a teacher is spent
     elif recipe.strategy is not None:
         check_search(recipe)
     check_rules(run, bool(overwrite))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.system.files import blamed_on, check_format, read_lines, read_object
+from nas.report.numbers import check_number
+from nas.system.files import blamed_on, check_format, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import Architecture
 
@@ -83,12 +84,6 @@ def student_key(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def search_history(folder: Path) -> list[dict]:
-    """The lines of `search.history.jsonl`, an epoch or a trial each; none before the search."""
-    path = folder / "search.history.jsonl"
-    return read_lines(path) if path.exists() else []
-
-
 def _of_file(path: Path, students: str) -> Entries:
     """`students`: the `student_key` of the recipe as it is now; costs of another recipe's students are not taken."""
     try:
@@ -100,8 +95,8 @@ def _of_file(path: Path, students: str) -> Entries:
                     name=f"{prefix}{place}",
                     architecture=Architecture.from_dict(line["architecture"]),
                     overrides=line["architecture"].get("changes", {}),
-                    score=_number(line, "score"),
-                    cost=_number(line, "cost"),
+                    score=number(line, "score"),
+                    cost=number(line, "cost"),
                     student=line.get("student") if data.get("student_key") == students else None,
                 )
                 for place, line in enumerate(data.get(key, []), start=1)
@@ -109,7 +104,7 @@ def _of_file(path: Path, students: str) -> Entries:
             for key, prefix in (("ranked", ""), ("front", "front:"))
         }
         notes = dict(data.get("notes", {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not list what a search found: {error}") from None
     return Entries(
         ranked=lists[""],
@@ -120,8 +115,7 @@ def _of_file(path: Path, students: str) -> Entries:
     )
 
 
-def _number(line: Mapping[str, Any], key: str) -> float | None:
-    value = line.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"{key} must be a number, not {value!r}")
-    return value
+def number(data: Mapping[str, Any], key: str) -> float | None:
+    """What a file has as `key`, if anything. Raises ValueError where that is no finite number."""
+    check_number(data.get(key), key)
+    return data.get(key)

@@ -35,6 +35,6 @@ def read_overrides(recipe: Recipe, path: Path) -> Recipe:
         raise ValueError(f"{path} has format {data['format']!r}, this version reads {FORMAT}: update it")
     try:
         recipe = apply_overrides(recipe, data["changes"])
-    except ValueError as error:
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(f"{path} (of the recipe {data.get('recipe')!r}) does not fit this one: {error}") from None
     return replace(recipe, architecture=path) if "decisions" in data else recipe

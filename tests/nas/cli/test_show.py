@@ -363,3 +363,39 @@ def test_decisions_in_short():
     assert in_short({"b1.op": "k3e6", "b1.width": 0.5, "b2.op": "k3e6", "b2.width": 0.5, "flag": True}) == (
         "2 k3e6, 2 width 0.5, 1 flag True"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"epoch": None}, "line 1 must have an epoch"),
+        ({"epoch": "0"}, "epoch of line 1 must be a finite number, not '0'"),
+        ({"score": float("nan")}, "score of line 1 must be a finite number"),
+        ({"seconds": 10**400}, "search.history.jsonl"),
+        ({"predicted": ["x"]}, "predicted of line 1 must be a text"),
+        ({"decisions": {"backbone.normal.2": "9" * 50}}, "backbone.normal.2 must be 2 of"),
+    ],
+    ids=str,
+)
+def test_an_odd_line_of_the_history_is_named(run, tmp_path, fails, line, said):
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    (folder / "architectures.json").unlink()
+    first = json.loads((folder / "search.history.jsonl").read_text().splitlines()[0])
+    (folder / "search.history.jsonl").write_text(json.dumps(first | line) + "\n")
+    found = fails("show", folder)
+    assert said in found and "search.history.jsonl" in found
+
+
+@pytest.mark.parametrize("minutes", [[], {"search": "3"}, {"search": float("nan")}, {"search": True}], ids=str)
+def test_odd_minutes_are_named(run, tmp_path, fails, minutes):
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    (folder / "environment.json").write_text(json.dumps({"minutes": minutes}))
+    assert "environment.json" in fails("show", folder)
+
+
+def test_an_architecture_that_cannot_be_drawn_is_named(run, tmp_path, fails):
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    found = json.loads((folder / "architecture.json").read_text())
+    del found["decisions"]["backbone.normal.2"]
+    (folder / "architecture.json").write_text(json.dumps(found))
+    assert "architecture.json is not as this version" in fails("draw", folder)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from nas.report.metrics import read_metrics
+from nas.report.metrics import outdated, read_metrics
+from nas.system.files import digest
 
 ROW = {"name": "student (a)", "role": "student", "queries": "queries/student.csv", "mAP": 0.5, "own": [1]}
 METRICS = {"format": 1, "data": "a", "protocol": {}, "rows": [ROW], "cmc": {}}
@@ -18,9 +19,17 @@ def test_what_was_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True)),
+        *({"rows": [ROW | {"mAP": value}]} for value in ("0.5", [0.5], True, float("nan"), 10**400)),
         *({"rows": [ROW | {"role": value}]} for value in (3, ["student"])),
-        *({"data": ["a"]}, {"rows": [3]}, {"cmc": [1]}, {"protocol": "x"}, {"format": 2}),
+        *(
+            {"measured": [1]},
+            {"data": ["a"]},
+            {"rows": [3]},
+            {"cmc": [1]},
+            {"protocol": "x"},
+            {"protocol": {"flip": {}}},
+            {"format": 2},
+        ),
     ],
     ids=str,
 )
@@ -29,3 +38,13 @@ def test_another_type_of_a_field_is_named(tmp_path, wrong):
     key = "row" if "rows" in wrong else next(iter(wrong))
     with pytest.raises(ValueError, match=rf"metrics\.json .*{key}"):
         read_metrics(tmp_path / "metrics.json")
+
+
+def test_a_network_that_was_trained_again_is_named(tmp_path):
+    (tmp_path / "student.safetensors").write_text("old")
+    measured = METRICS | {"measured": {"student.safetensors": digest(tmp_path / "student.safetensors")}}
+    assert outdated(tmp_path, measured) == outdated(tmp_path, METRICS) == ""
+    (tmp_path / "student.safetensors").write_text("new")
+    assert "earlier student.safetensors: `nas evaluate" in outdated(tmp_path, measured)
+    (tmp_path / "student.safetensors").unlink()  # results alone were copied
+    assert outdated(tmp_path, measured) == ""

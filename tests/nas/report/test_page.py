@@ -254,7 +254,7 @@ def test_an_empty_folder_still_has_a_page(tmp_path):
 
 def test_missing_and_wild_values(run_folder):
     (run_folder / "search.history.jsonl").write_text("")
-    rows = [{"name": None, "mAP": float("nan"), "parameters": 1e300}, {"name": "student", "mAP": 0.5, "rank1": None}]
+    rows = [{"name": None, "mAP": None, "parameters": 1e300}, {"name": "student", "mAP": 0.5, "rank1": None}]
     change(run_folder, "metrics.json", rows=rows, cmc=None, protocol={"ap": None})
     change(run_folder, "config.json", nothing=None, empty={}, none=[], deep={"a": {"b": {"c": [1, 2]}}})
     with (run_folder / "search.history.jsonl").open("a") as history:

@@ -13,6 +13,7 @@ from nas.cli.find_recipe import recipe_named
 from nas.run import COMMANDS, RESULTS, STAGES_OF, Run, has_begun
 from nas.stages.again import AGAIN, started
 from nas.system.config import apply_overrides
+from nas.system.files import digest
 from nas.system.handover import LIST, READY, finish_handover, hand_over
 from nas.system.run_config import read_config
 
@@ -70,6 +71,13 @@ class TestAttempt:
         }
         assert Run.open(run.folder).recipe == toy(9) and not (run.folder / AGAIN).exists()
         assert read_config(run.folder)["stages"]["baseline"]["retrain"]["epochs"] == 2
+
+    def test_results_that_are_of_the_former_student_are_said(self, run):
+        students = {RESULTS["retrain"]: digest(run.folder / RESULTS["retrain"])}
+        (run.folder / "metrics.json").write_text(json.dumps({"measured": students}))
+        said = pytest.warns(UserWarning, match=r"earlier student.safetensors: `nas evaluate")
+        with said, started(longer(run), ["retrain"], True) as attempt:
+            do(attempt, "retrain", "new")
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, RuntimeError])
     def test_what_fails_before_it_has_saved_anything_leaves_nothing(self, run, error):

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from nas.models.network import Network
+from nas.report.metrics import outdated
 from search_spaces.architecture import Architecture
 from search_spaces.cell import AUTO_REID, genotype
 from tests.nas.cli.program import nas
@@ -117,6 +118,8 @@ class TestToy:
 
     def test_metrics_are_of_teacher_rival_and_student(self, toy):
         metrics = json.loads((toy / "metrics.json").read_text())
+        assert set(metrics["measured"]) == {"teacher.safetensors", "student.safetensors", "baseline.safetensors"}
+        assert outdated(toy, metrics) == ""
         assert [row["name"].partition(" (")[0] for row in metrics["rows"]] == ["teacher", "baseline", "student"]
         student = metrics["rows"][2]
         camera = Network.load(toy / "student.safetensors").net

@@ -178,6 +178,7 @@ class TestFiles:
             ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa'; did you mean 'alpha'"),
             ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
             ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
+            ({"changes": {"loss.alpha": 10**400}}, r"tuned\.json .*too large"),
             ({"changes": {"loss.alpha": 7}}, r"recipe\.loss\.alpha must be at most 1, not 7"),
             ({"changes": {"loss": {"kind": "Pickle"}}}, "'Pickle', which is not known here"),
         ],
