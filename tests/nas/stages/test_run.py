@@ -223,7 +223,7 @@ class TestArchitecture:
     def test_a_student_of_another_space_is_refused_with_the_flags_that_fit(self, tmp_path, capfd):
         assert nas("run", "toy", "--student", "osnet", "--out", tmp_path / "run") == 2
         said = capfd.readouterr().err
-        assert "the student (OSNet) is not of the space that is searched (2 kdas cells" in said
+        assert "the student (OSNet x1) is not of the space that is searched (2 kdas cells" in said
         assert "--space NAME changes both" in said and not (tmp_path / "run").exists()
 
 
