@@ -13,22 +13,16 @@ from safetensors.torch import load_file
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
-from nas.losses.oim import OIMLoss
 from nas.models.network import Network
 from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
 from nas.stages.export import as_onnx
 from nas.tasks.person_search.task import PersonSearchTask
-from nas.training.build import build_network
-from nas.training.machine import Machine
-from nas.training.stage import Stage
-from nas.training.train import train
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.cost.counting import cost
 from students.scenes import Scenes
-from teachers.teacher import Teacher
 
 
 @pytest.fixture(scope="module")
@@ -135,57 +129,6 @@ class TestExport:
     def test_a_detector_alone_gives_no_features(self):
         net = replace(toy_street().space, embedding_dim=None).with_ids(3).student().eval()
         assert PersonSearchTask().deployed(net).finder().outputs == ("boxes", "scores")
-
-
-class Stopped(Exception):
-    """The process ends here."""
-
-
-class Trained:
-    """The student of `toy_street` on its data, in a folder of its own, saved after every step."""
-
-    def __init__(self, folder: Path) -> None:
-        self.recipe, self.task = toy_street(), PersonSearchTask()
-        self.data = self.recipe.load()
-        self.stage = Stage(folder, "retrain", "", Machine(device="cpu", checkpoint_minutes=0.0))
-        how = self.recipe.retrain
-        self.batches = self.task.batches(self.data, self.task.train_part(self.data, self.recipe), how, 0, self.stage)
-        space = self.recipe.space.with_ids(len(self.data.identities))
-        self.net = build_network(space, None, self.data.identities, how, 0).net
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def run(self, stop_at: int | None = None, teacher: Teacher | None = None) -> dict[str, torch.Tensor]:
-        """The network's tensors at the end; `stop_at`: the step that is not done any more, of all epochs."""
-        how = replace(self.recipe.retrain, validate_every=0)
-        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), how, self.stage, teacher)
-        return self.net.state_dict()
-
-
-class StoppedBatches:
-    def __init__(self, batches, stop_at: int | None) -> None:
-        self.batches, self.stop_at = batches, stop_at
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __call__(self, epoch: int, start: int = 0):
-        for step, batch in enumerate(self.batches(epoch, start), start=start):
-            if self.stop_at == len(self) * epoch + step:
-                raise Stopped
-            yield batch
-
-
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_a_stopped_training_goes_on_to_the_bit(tmp_path, stop_at):
-    whole = Trained(tmp_path / "whole").run()
-    with pytest.raises(Stopped):
-        Trained(tmp_path / "stopped").run(stop_at)
-    resumed = Trained(tmp_path / "stopped").run()
-    assert whole.keys() == resumed.keys() >= {"identities.table", "identities.queue", "identities.pointer"}
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert whole["identities.pointer"] != 0 or whole["identities.queue_filled"].all()
 
 
 REFUSED = {
