@@ -127,7 +127,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "strips/*": Path.read_bytes,
     "sheets/*": Path.read_bytes,
     "architecture*.json": Path.read_bytes,
-    "*.history.jsonl": Path.read_bytes,
+    "*.history.jsonl": lambda path: [without_times(json.loads(line)) for line in path.read_text().splitlines()],
     "metrics.json": lambda path: without_times(json.loads(path.read_text())),
 }
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
+from nas.data.sets.street import Street
 from nas.models.network import Network
 from nas.report.query_results import Queries
 from nas.run import Run
@@ -150,6 +151,14 @@ REFUSED = {
 def test_what_is_no_recipe_of_scenes_is_refused_before_work(change, message):
     with pytest.raises(ValueError, match=message):
         change(toy_street()).load()
+
+
+def test_training_frames_without_an_identity_are_refused_before_work(monkeypatch):
+    data = toy_street().data.load()
+    strangers = replace(data.train, ids=tuple(np.full_like(ids, -1) for ids in data.train.ids))
+    monkeypatch.setattr(Street, "load", lambda _: replace(data, train=strangers))
+    with pytest.raises(ValueError, match="Street has no identity to train on"):
+        toy_street().load()
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("toy_street", "market1501"), ("toy", "street")])
