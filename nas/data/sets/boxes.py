@@ -10,6 +10,8 @@ from nas.data.scenes import NO_IDENTITY
 
 FLAT = "boxes without width or height are left out"
 """The remark on boxes that are none."""
+LARGEST = 2**53
+"""From here on a number that is read as float64 may be another one."""
 
 
 class Frame(NamedTuple):
@@ -34,10 +36,12 @@ def frame_of(place: object, ids: Sequence | np.ndarray, boxes: Sequence | np.nda
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     numbers = np.asarray(ids, dtype=np.float64)
-    right = np.isfinite(boxes).all(axis=1) & np.isfinite(numbers) & (numbers == np.floor(numbers))
+    right = np.isfinite(boxes).all(axis=1) & (np.abs(numbers) < LARGEST) & (numbers == np.floor(numbers))
     if not right.all():
         wrong = [[one, *box] for one, box in zip(numbers[~right].tolist(), boxes[~right].tolist(), strict=True)]
-        raise ValueError(f"{place}: identities must be whole numbers and boxes finite ones; got {listing(wrong)}")
+        raise ValueError(
+            f"{place}: identities must be whole numbers below 2**53 and boxes finite ones; got {listing(wrong)}"
+        )
     real = (boxes[:, 2:] > 0).all(axis=1)
     flat = tuple(f"{place}: {box}" for box in boxes[~real].tolist())
     return Frame(corners(boxes[real]), np.maximum(numbers[real].astype(np.int64), NO_IDENTITY), flat)

@@ -12,12 +12,14 @@ from torchvision.ops import nms
 
 from students import regions
 from students.person_search import BOX_WEIGHTS, PersonSearchNet
+from teachers.person_search import SearchTeachersNet
 
 
 class Deployed(nn.Module):
     """A copy of a network for person search that takes images alone `[B, 3, H, W]`: what is counted and timed.
 
-    It looks at a fixed number of regions, as many as are kept at test time, whatever is in the image.
+    It looks at a fixed number of regions, as many as are kept at test time, whatever is in the image. Of networks that
+    teach together it is the one that finds persons.
     """
 
     net: PersonSearchNet
@@ -25,7 +27,8 @@ class Deployed(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = copy.deepcopy(cast(PersonSearchNet, net))
+        finds = net.detector if isinstance(net, SearchTeachersNet) else net
+        self.net = copy.deepcopy(cast(PersonSearchNet, finds))
         self.out_channels = self.net.out_channels
 
     def forward(self, images: Tensor) -> Any:

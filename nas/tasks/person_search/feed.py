@@ -39,10 +39,20 @@ class SceneBatch:
 
 
 def cached(split: SceneSplit, size: SceneSize) -> SceneCache:
-    """The split's frames at their size, in memory as far as they fit; a bar on a terminal while they are decoded."""
+    """The split's frames at their size, in memory as far as they fit; a bar on a terminal while they are decoded.
+
+    Raises ValueError when every box is outside its frame.
+    """
     num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     with decoding("frames") as progress:
-        return SceneCache(split, size, num_processes=num_processes, progress=progress)
+        cache = SceneCache(split, size, num_processes=num_processes, progress=progress)
+    if not len(cache.split.all_boxes.ids):
+        raise ValueError(
+            f"none of the {len(split.all_boxes.ids):,} boxes is in its frame, the first one, "
+            f"{split.all_boxes.corners[0].tolist()}, not in {split.images.name(int(split.all_boxes.frames[0]))}: boxes "
+            "are in pixels of the frames as they are stored"
+        )
+    return cache
 
 
 def padded_to(sides: Sides) -> Sides:

@@ -51,6 +51,10 @@ class PersonSearchTask:
                     f"{data.name} is for person search, whose recipes have {kind.__name__} as {what}, not "
                     f"{type(value).__name__}: take a recipe of person search, such as street_demo"
                 )
+        if not data.identities:
+            raise ValueError(
+                f"{data.name} has no identity to train on: all persons in its training frames are without one (-1)"
+            )
         self.check_evaluation(data, recipe.evaluation)
         check_has_teacher(recipe)
         for how in [*trainings, *([recipe.search] if recipe.strategy else [])]:

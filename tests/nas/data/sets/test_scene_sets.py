@@ -10,14 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from nas.data.scenes import SceneSource, labels_of
+from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from nas.data.scene_cache import SceneSize
+from nas.data.scenes import SceneData, SceneSource, SceneSplit, SearchQueries, labels_of
 from nas.data.sets.cuhk_sysu import CUHKSYSU
 from nas.data.sets.prw import PRW, PRWMini
 from nas.data.sets.scenes_csv import SceneList
 from nas.data.sets.street import Street
+from nas.report.query_results import Queries
+from nas.tasks.base import EvaluatedNetwork
+from nas.tasks.person_search.settings import SearchEvaluation
+from nas.tasks.person_search.task import PersonSearchTask
+from nas.training.machine import Machine
+from nas.training.stage import Stage
+from students.scenes import Detections, SceneAnswer, Scenes
 
 quiet = pytest.mark.filterwarnings("ignore:.* does not have the published counts", "ignore:.* boxes .* are left out")
 Tree = Callable[..., Path]
@@ -155,6 +165,7 @@ class TestPRW:
             ({"box_new": np.array(["a"])}, "five numbers"),
             ({"box_new": np.array([[1, np.nan, 5, 10, 30]])}, r"finite ones; got \[1.0, nan"),
             ({"box_new": np.array([[1.5, 5, 5, 10, 30]])}, "identities must be whole numbers"),
+            ({"box_new": np.array([[1e30, 5, 5, 10, 30]])}, r"whole numbers below 2\*\*53 .* got \[1e\+30, 5.0"),
         ],
     )
     def test_an_annotation_that_does_not_parse_is_named(self, tree: Tree, content: dict, problem: str):
@@ -358,6 +369,68 @@ def cuhk_sysu_of_labels(root: Path, structs: Callable) -> Path:
     return root
 
 
+class Blank:
+    """The frames of a split as pictures of one colour each, which is their number; `sizes [F, 2]`: width and height."""
+
+    always_readable = True
+
+    def __init__(self, split: SceneSplit, sizes: np.ndarray) -> None:
+        self.names, self.sizes = split.images, sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def name(self, i: int) -> str:
+        return self.names.name(i)
+
+    def read(self, i: int) -> Image.Image:
+        return Image.new("RGB", tuple(self.sizes[i].tolist()), (i >> 16, i >> 8 & 255, i & 255))
+
+
+class Knowing(torch.nn.Module):
+    """Finds every person where it is, in whatever size it is shown, and knows who it is: a direction for each identity,
+    and for each box without one. mistaken: the features are those of other boxes."""
+
+    out_channels = 64
+
+    def __init__(self, data: SceneData, sizes: np.ndarray, mistaken: bool) -> None:
+        super().__init__()
+        frames, corners, ids = data.test.all_boxes
+        self.ends, self.sizes = np.searchsorted(frames, np.arange(len(data.test) + 1)), sizes
+        self.corners = np.minimum(corners, np.tile(sizes, 2)[frames]).clip(min=0)
+        directions = torch.randn(ids.max() + 1 + len(ids), 64, generator=torch.Generator().manual_seed(0))
+        directions = torch.nn.functional.normalize(directions)
+        self.asked = directions[data.queries.ids]
+        self.features = directions[np.where(ids >= 0, ids, ids.max() + 1 + np.arange(len(ids)))]
+        if mistaken:
+            self.features = self.features[np.random.default_rng(0).permutation(len(ids))]
+
+    def forward(self, scenes: Scenes | torch.Tensor) -> SceneAnswer | torch.Tensor:
+        if isinstance(scenes, torch.Tensor):  # as it is counted and timed
+            return scenes.mean()
+        colours = scenes.tensors[:, :, 0, 0] * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
+        numbers = (255 * colours).round().long() @ torch.tensor([1 << 16, 1 << 8, 1])
+        found = tuple(map(self._found, numbers.tolist(), scenes.sizes.numpy()))
+        return SceneAnswer(found, tuple(self.asked[places] for places in scenes.labels))
+
+    def _found(self, i: int, shown: np.ndarray) -> Detections:
+        mine = slice(self.ends[i], self.ends[i + 1])
+        boxes = torch.from_numpy(self.corners[mine] * np.tile(shown[::-1] / self.sizes[i], 2)).float()
+        return Detections(boxes, torch.ones(len(boxes)), self.features[mine])
+
+
+def measured(data: SceneData, sizes: np.ndarray, folder: Path) -> dict:
+    """What is measured of a network that knows everyone, and of one that takes them for others, on blank frames."""
+    data = replace(data, test=replace(data.test, images=Blank(data.test, sizes)))
+    networks = [EvaluatedNetwork(role=role, title=role, net=Knowing(data, sizes, role == "mistaken")) for role in ROLES]
+    how = SearchEvaluation(batch_size=64, num_strips=2, num_sheets=2)
+    stage = Stage(folder, "evaluate", "", Machine(device="cpu", threads=1), quiet=True)
+    return PersonSearchTask().measure(networks, data, SceneSize(short_side=32, long_side=64), how, stage)
+
+
+ROLES = ("knowing", "mistaken")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real labels are not on this machine")
 @quiet
@@ -382,3 +455,54 @@ class TestPublished:
         assert [len(gallery) for gallery in sets].count(99) == 4
         own = [i for i, gallery in enumerate(sets) if data.queries.frames[i] in gallery]
         assert own == [493, 2132]
+
+    @pytest.mark.filterwarnings("ignore:110 boxes that reach out of their frames are clipped")
+    def test_prw_is_measured(self, tmp_path: Path):
+        """Its own queries are not among the labels: a box of each person in each camera, here the first, is as many."""
+        (root := tmp_path / "prw").mkdir()
+        names = ("query_info.txt", "prwmini_query_info.txt")
+        (prw_of_labels(root) / names[0]).symlink_to(REAL / "labels" / names[1])
+        (root / names[1]).symlink_to(REAL / "labels" / names[1])
+        mini = PRWMini(root=root).load()
+        boxes, cameras = mini.test.all_boxes, mini.test.cameras
+        own = np.setdiff1d(boxes.ids, [-1, *mini.identities])
+        asked = np.unique(np.where(np.isin(boxes.ids, own), 10 * boxes.ids + cameras[boxes.frames], -1), True)[1][1:]
+        queries = SearchQueries(frames=boxes.frames[asked], boxes=boxes.corners[asked], ids=boxes.ids[asked])
+        sizes = np.where(cameras[:, None] == 6, (720, 576), (1920, 1080))
+        twins = {
+            one
+            for ids in mini.test.ids
+            for one, number in zip(*np.unique(ids[ids >= 0], return_counts=True), strict=True)
+            if number > 1
+        }
+        for number, data in enumerate((mini, replace(mini, queries=queries))):
+            (results := tmp_path / str(number)).mkdir()
+            metrics = measured(data, sizes, results)
+            protocol, (knowing, mistaken) = metrics["protocol"], metrics["rows"]
+            assert (protocol["num_queries"], protocol["num_frames"]) == (len(data.queries), 6_112)
+            assert protocol["num_boxes"] == 25_062
+            assert [data.counts()[key] for key in ("queries", "query_identities")] == [[30, 30], [2_057, 450]][number]
+            assert knowing["detection_AP"] == mistaken["detection_recall"] == knowing["rank1"] == 1
+            assert mistaken["mAP"] < 0.02
+            found = Queries.load(results / "queries" / "knowing.csv")
+            assert set(found.ids[found.average_precision < 1].tolist()) <= twins, "the second of two boxes is wrong"
+            assert knowing["mAP"] > 0.999
+
+    def test_cuhk_sysu_is_measured(self, tmp_path: Path, structs: Callable):
+        """Three queries have two boxes of their person in a frame, and the frame of another has its own box besides:
+        the second one is wrong. All else is found at once."""
+        root, results = tmp_path / "cuhk", tmp_path / "results"
+        for folder in (root, results):
+            folder.mkdir()
+        data = CUHKSYSU(root=cuhk_sysu_of_labels(root, structs)).load()
+        needed = [boxes[:, 2:].max(axis=0) for boxes in data.test.boxes]
+        sizes = np.maximum((800, 600), np.ceil(needed)).astype(int)
+        metrics = measured(data, sizes, results)
+        protocol, (knowing, mistaken) = metrics["protocol"], metrics["rows"]
+        assert (protocol["num_queries"], protocol["num_skipped"], protocol["num_frames"]) == (2_900, 0, 6_978)
+        for row in (knowing, mistaken):
+            assert row["detection_AP"] == row["detection_recall"] == 1
+        assert knowing["rank1"] == 1 and mistaken["rank1"] < 0.05 and mistaken["mAP"] < 0.1
+        precision = Queries.load(results / "queries" / "knowing.csv").average_precision
+        assert np.flatnonzero(precision < 1).tolist() == [493, 1633, 1997, 2561]
+        assert knowing["mAP"] == pytest.approx(precision.mean()) and precision.min() == pytest.approx(5 / 6)

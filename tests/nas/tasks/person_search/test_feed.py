@@ -11,7 +11,7 @@ from nas.data.sampling import bucketed
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import labels_of
 from nas.data.sets.street import Street
-from nas.tasks.person_search.feed import SceneBatches, scenes_of
+from nas.tasks.person_search.feed import SceneBatches, cached, scenes_of
 
 DATA = Street(num_train_scenes=7, num_test_scenes=2, num_train_ids=4, num_test_ids=3, height=48, width=72).load()
 
@@ -71,6 +71,15 @@ def test_ranks_take_the_batches_in_turn(cache: SceneCache):
 def test_too_large_a_batch_says_how_large_it_may_be(cache: SceneCache):
     with pytest.raises(ValueError, match="set batch_size to at most 7"):
         SceneBatches(cache, DATA.identities, 8, SceneAugment(), seed=0)
+
+
+def test_boxes_that_are_all_outside_are_refused(cache: SceneCache):
+    outside = replace(DATA.train, boxes=tuple(boxes + 900 for boxes in DATA.train.boxes))
+    with (
+        pytest.warns(UserWarning, match="boxes outside their frames"),
+        pytest.raises(ValueError, match=r"none of the \d+ boxes is in its frame, the first one, \[9"),
+    ):
+        cached(outside, cache.size)
 
 
 def test_labels_are_those_of_the_boxes_that_the_cache_has(cache: SceneCache):

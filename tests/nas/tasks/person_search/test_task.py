@@ -13,17 +13,13 @@ from safetensors.torch import load_file
 from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
-from nas.losses.oim import OIMLoss
+from nas.data.sets.street import Street
 from nas.models.network import Network
 from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
 from nas.stages.export import as_onnx
 from nas.tasks.person_search.task import PersonSearchTask
-from nas.training.build import build_network
-from nas.training.machine import Machine
-from nas.training.stage import Stage
-from nas.training.train import train
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.cost.counting import cost
@@ -146,53 +142,6 @@ class TestExport:
         assert PersonSearchTask().deployed(net).finder().outputs == ("boxes", "scores")
 
 
-class Stopped(Exception):
-    """The process ends here."""
-
-
-class Trained:
-    """The student of `toy_street` on its data, in a folder of its own, saved after every step."""
-
-    def __init__(self, folder: Path) -> None:
-        recipe, task = toy_street(), PersonSearchTask()
-        data, self.how = recipe.load(), replace(recipe.retrain, validate_every=0)
-        self.stage = Stage(folder, "retrain", "", Machine(device="cpu", checkpoint_minutes=0.0))
-        self.batches = task.batches(data, task.train_part(data, recipe), self.how, 0, self.stage)
-        space = recipe.space.with_ids(len(data.identities))
-        self.net = build_network(space, None, data.identities, self.how, 0).net
-
-    def run(self, stop_at: int | None = None) -> dict[str, torch.Tensor]:
-        """The network's tensors at the end; `stop_at`: the step that is not done any more, of all epochs."""
-        train(self.net, StoppedBatches(self.batches, stop_at), OIMLoss(), self.how, self.stage)
-        return self.net.state_dict()
-
-
-class StoppedBatches:
-    def __init__(self, batches, stop_at: int | None) -> None:
-        self.batches, self.stop_at = batches, stop_at
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __call__(self, epoch: int, start: int = 0):
-        for step, batch in enumerate(self.batches(epoch, start), start=start):
-            if self.stop_at == len(self) * epoch + step:
-                raise Stopped
-            yield batch
-
-
-@pytest.mark.medium
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_a_stopped_training_goes_on_to_the_bit(tmp_path, stop_at):
-    whole = Trained(tmp_path / "whole").run()
-    with pytest.raises(Stopped):
-        Trained(tmp_path / "stopped").run(stop_at)
-    resumed = Trained(tmp_path / "stopped").run()
-    assert whole.keys() == resumed.keys() >= {"identities.table", "identities.queue", "identities.pointer"}
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert whole["identities.pointer"] != 0 or whole["identities.queue_filled"].all()
-
-
 REFUSED = {
     "crops' images": (lambda recipe: replace(recipe, images=Images()), "SceneSize as images, not Images"),
     "crops' batches": (
@@ -212,6 +161,14 @@ REFUSED = {
 def test_what_is_no_recipe_of_scenes_is_refused_before_work(change, message):
     with pytest.raises(ValueError, match=message):
         change(toy_street()).load()
+
+
+def test_training_frames_without_an_identity_are_refused_before_work(monkeypatch):
+    data = toy_street().data.load()
+    strangers = replace(data.train, ids=tuple(np.full_like(ids, -1) for ids in data.train.ids))
+    monkeypatch.setattr(Street, "load", lambda _: replace(data, train=strangers))
+    with pytest.raises(ValueError, match="Street has no identity to train on"):
+        toy_street().load()
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("toy_street", "market1501"), ("toy", "street")])

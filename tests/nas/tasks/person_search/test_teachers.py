@@ -20,6 +20,8 @@ from nas.models.network import Network
 from nas.models.teacher import load_teacher
 from nas.stages.teacher import rehearse
 from nas.tasks.person_search.table import mean_features
+from nas.tasks.person_search.task import PersonSearchTask
+from search_spaces.cost.counting import cost
 from search_spaces.shallow_cnn import ShallowCNN
 from students.reid import ReID
 from students.rpn import Anchors
@@ -118,6 +120,8 @@ def test_one_network_or_two_teach_a_detector_and_a_table(nas, files):
     alone = Network.load(files["det"]).net.teach(scenes, (DETECTOR,))
     assert torch.equal(said.maps[TABLE], oim.identities.table) and torch.equal(said.deltas, alone.deltas)
     assert torch.equal(student.identities.table, oim.identities.table) and student.identities.fixed
+    deployed, first = (PersonSearchTask().deployed(net) for net in (whole, Network.load(files["det"]).net))
+    assert cost(deployed, 64, 96) == cost(first, 64, 96) and deployed.finder().outputs == ("boxes", "scores")
     (line,) = Path("run/retrain.history.jsonl").read_text().splitlines()
     assert {"oim", "rpn_soft", "rpn_bounded", "soft", "bounded"} <= json.loads(line)["loss"].keys()
 
