@@ -219,7 +219,7 @@ def fields_of(value, place=""):
 
 def test_the_help_says_the_range_of_every_field(capfd):
     with pytest.raises(SystemExit):
-        parse_recipe_args(toy(), ["--help"], "nas run toy", "")
+        parse_recipe_args(toy(), ["--help-all"], "nas run toy", "")
     said = re.sub(r"[\s│╭╮╰╯─]+", " ", capfd.readouterr().out)
     ranged = {flag: words for flag, words in fields_of(toy()) if words}
     hints = {flag: said.partition(f" --{flag} ")[2].partition("default: ")[0] for flag in ranged}

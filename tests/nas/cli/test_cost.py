@@ -129,6 +129,7 @@ def test_an_architecture_file_says_whose_it_is(counted, tmp_path, name, whole):
     assert counted(tmp_path / "found.json", "--student", name) == found
 
 
+@pytest.mark.medium
 def test_the_branches_of_ksl_are_not_deployed(counted, tmp_path):
     main = searched("mobilenet_v2")[1]
     write_json(tmp_path / "main.json", main.to_dict())

@@ -178,6 +178,7 @@ class TestHelp:
         assert "cuhk_sysu" in out and "market1501" not in out and "kd_reid" in out and "vrkd" not in out
         assert "(now GDAS)" in " ".join(out.split())
 
+    @pytest.mark.medium
     def test_each_flag_of_the_short_help_is_one(self):
         """Of every recipe together: a name that no recipe has is a slip."""
         recipes_of_all = [recipe_named(name)[1] for name in recipes()]

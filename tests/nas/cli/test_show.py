@@ -365,6 +365,7 @@ def test_decisions_in_short():
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -386,6 +387,7 @@ def test_an_odd_line_of_the_history_is_named(run, tmp_path, fails, line, said):
     assert said in found and "search.history.jsonl" in found
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("minutes", [[], {"search": "3"}, {"search": float("nan")}, {"search": True}], ids=str)
 def test_odd_minutes_are_named(run, tmp_path, fails, minutes):
     folder = Path(shutil.copytree(run, tmp_path / "run"))

@@ -221,6 +221,7 @@ def test_a_run_that_has_only_searched(run_folder):
     assert "The predicted architecture has not changed since epoch 25." in page.text
 
 
+@pytest.mark.medium
 def test_a_search_by_trials_shows_them_and_its_notes(run_folder):
     trials = [{"epoch": epoch, "score": 0.3, "cost": 4e7, "best": 0.3} for epoch in range(3)]
     (run_folder / "search.history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in trials))

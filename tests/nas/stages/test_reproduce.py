@@ -138,6 +138,7 @@ def test_vrkd_trains_a_network_for_each_data_set(tmp_path, table, trainings, tea
     )
 
 
+@pytest.mark.medium
 def test_the_plan_is_shown_without_data_and_trains_nothing(tmp_path, capsys):
     command = ["reproduce", "vrkd", "table3", "--rows", "ResNet-18,", "--data", "nowhere", "--seeds", "3", "--plan"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
@@ -190,6 +191,7 @@ def test_rows_without_data_are_left_out_and_said(tmp_path, calls):
         reproduce(rows[1:], tmp_path)
 
 
+@pytest.mark.medium
 def test_through_the_command(tmp_path, calls, capsys):
     arguments = ["reproduce", "fast_reid", "table2", "--small", "--rows", "T = 5,", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
@@ -245,6 +247,7 @@ def test_an_unknown_figure_is_named():
         paper_figure("weigths")
 
 
+@pytest.mark.medium
 def test_a_figure_is_drawn_of_the_runs(tmp_path, calls, capsys):
     arguments = ["reproduce", "ksl", "figure6", "--small", "--rows", "AUX", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0

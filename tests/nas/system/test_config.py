@@ -87,7 +87,7 @@ class TestDecode:
 
     def test_a_users_own_class_is_known_once_it_is_there(self):
         text = json.dumps(encode(Outer())).replace('"Inner"', '"Homemade"')
-        with pytest.raises(ValueError, match="'Homemade', which is not known here.*names the recipe's file again"):
+        with pytest.raises(ValueError, match="'Homemade', which is not known here.*names its file: --plugin FILE"):
             decode(json.loads(text), Outer)
 
         @dataclass(frozen=True, kw_only=True)

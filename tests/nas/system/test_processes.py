@@ -78,6 +78,7 @@ def test_one_that_fails_is_said_and_no_error(tmp_path, capfd, target, argument, 
     assert ("Traceback" in log.read_text()) == isinstance(argument, KeyError)
 
 
+@pytest.mark.medium
 def test_what_cannot_be_imported_is_in_the_log(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(leave, "__module__", "no_module_of_this_name")
     with worker_processes(leave, (0,), 1, tmp_path):
@@ -86,6 +87,7 @@ def test_what_cannot_be_imported_is_in_the_log(tmp_path, capfd, monkeypatch):
     assert "ended with status 1" in capfd.readouterr().err
 
 
+@pytest.mark.medium
 def test_one_that_does_not_stop_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("nas.system.processes.STOP_S", 0.1)
     with pytest.raises(KeyboardInterrupt), worker_processes(wait, (tmp_path,), 1, tmp_path):

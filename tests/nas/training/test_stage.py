@@ -122,7 +122,7 @@ class TestResume:
 
         training = Training(tmp_path, fabric, EACH_EPOCH)
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr("nas.training.monitor.write_text", die)
+            patch.setattr("nas.training.monitor.write_lines", die)
             training.run()
         again = Training(tmp_path, fabric, EACH_EPOCH)
         assert_same(again.outcome(again.run()), whole)
