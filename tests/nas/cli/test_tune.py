@@ -106,7 +106,7 @@ class TestHelp:
         assert "usage: nas tune RECIPE --parameters NAME" in capfd.readouterr().out
 
     def test_every_field(self, recipe, capfd):
-        assert nas("tune", recipe, "--help") == 0
+        assert nas("tune", recipe, "--help-all") == 0
         said = capfd.readouterr().out
         flags = ("--parameters", "--workers", "--grace", "--retrain.epochs", "--loss.alpha", "--overrides")
         assert all(flag in said for flag in flags)
