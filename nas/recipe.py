@@ -45,10 +45,10 @@ class TeacherRecipe(Ranged):
         default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None)
     )
     weights: Path | None = None
-    """A `teacher.safetensors`, or a `student.safetensors`; None: the one in the run's folder."""
+    """Trained teacher: a safetensors file of a run; None: the one in the run's own folder."""
     members: tuple[Path, ...] = ()
-    """Several such files, which `nas teach` joins instead of training `net`: networks for crops into an ensemble; of
-    those for person search the first one is heard as a detector, and the last one that has a table gives it."""
+    """Trained networks that `nas teach` joins instead of training `net`: those for crops into an ensemble; of those for
+    person search the first one is heard as a detector, and the last one that has a table gives it."""
     loss: Loss = field(default_factory=KDASLoss)
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
 
@@ -71,14 +71,14 @@ class Recipe(Ranged):
     space: StudentSpace = field(default_factory=lambda: ReID(backbone=Cells()))
     """The network while it is searched."""
     student: StudentSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
-    """The same space at the size that is retrained; None: as searched."""
+    """The network at the size that is retrained; None: as searched."""
     baseline: StudentSpace | None = None
     """A hand-made network to compare with, trained like the student but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
     """What is minimised, in the search and in the retraining."""
     strategy: Strategy | None = field(default_factory=DARTS)
-    """None: nothing is searched, and the published architecture is retrained."""
+    """How the architecture is searched; None: not at all, and the published one is retrained."""
     architecture: Path | None = None
     """An architecture file to retrain instead of the searched or published one."""
     search: Search = field(default_factory=Search)
@@ -86,6 +86,7 @@ class Recipe(Ranged):
     images: Images | SceneSize = field(default_factory=Images)
     evaluation: Evaluation | SearchEvaluation = field(default_factory=Evaluation)
     seed: Seed = 0
+    """Number that decides all random choices."""
     machine: Machine = field(default_factory=Machine)
 
     @property

@@ -109,12 +109,15 @@ class Cells(SearchSpace):
     """
 
     channels: Channels = 32
-    """Channels of the first cells' nodes: 32 while searching, 64 when retraining (the paper)."""
+    """Channels of the first cells' nodes (the paper: 32 to search, 64 to retrain)."""
     cells: Layers = 8
+    """Cells of the network, reduction cells included."""
     reductions: tuple[Layers, ...] = (3, 5, 7)
-    """The places of the reduction cells, counted from 1."""
+    """Places of the reduction cells, counted from 1."""
     candidates: Literal["kdas", "darts"] = "kdas"
+    """Operations that each edge chooses from: Auto-ReID's with part-aware pooling (kdas), or those of DARTS."""
     stem: Literal["resnet", "cifar"] = "resnet"
+    """What stands before the cells: ResNet's stem, which quarters the image's sides, or CIFAR's, which keeps them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -105,9 +105,11 @@ class NASBench201(SearchSpace):
     """
 
     channels: Channels = 16
+    """Channels of the first stage; each later stage has twice as many."""
     cells: Layers = 5
-    """Cells in a stage."""
+    """Cells in each stage."""
     num_stages: Annotated[int, Range(least=1, most=12)] = 3
+    """Stages, between which the map is halved."""
 
     @property
     def title(self) -> str:

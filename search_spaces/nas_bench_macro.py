@@ -57,8 +57,9 @@ class NASBenchMacro(SearchSpace):
     """
 
     channels: Channels = 32
-    """Of the first convolution."""
+    """Channels of the first convolution."""
     last_channels: Channels = 1280
+    """Channels of the last convolution."""
 
     @property
     def title(self) -> str:

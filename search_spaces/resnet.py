@@ -173,6 +173,7 @@ class ResNet(SearchSpace):
     """
 
     depth: Literal[18, 34, 50] = 18
+    """Depth of the published network: ResNet-18, 34 or 50."""
     last_stride: Literal[1, 2, "open"] = 2
     """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`. "open" asks `last_stride`,
     which only strategies that try whole architectures can answer."""

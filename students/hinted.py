@@ -37,8 +37,11 @@ class Hint(Ranged):
     """Which map of the student answers which map of the teacher, and how many channels that one has."""
 
     student: Name
+    """Name of the student's map."""
     teacher: Name
+    """Name of the teacher's map that the student's answers."""
     channels: Channels
+    """Channels of the teacher's map."""
 
 
 def answering(teacher_map: str) -> str:

@@ -19,13 +19,13 @@ class Matching(Ranged):
     """Online instance matching: what features are told apart from while training."""
 
     scale: Positive = 30.0
-    """Of the cosines: one over the softmax's temperature (the authors' code: 10)."""
+    """Factor on the cosines: one over the softmax's temperature (the authors' code: 10)."""
     momentum: ShareBelowOne = 0.5
-    """What an identity's row keeps of itself."""
+    """Share of an identity's row that is kept when a new feature of it comes."""
     queue: CountOrZero = 5000
-    """Persons without identity that are remembered (500 for PRW); 0: none."""
+    """Features of persons without identity that are remembered (500 for PRW); 0: none."""
     queue_first: bool = False
-    """Persons without identity join the queue before the loss of their batch is taken."""
+    """Whether persons without identity join the queue before the loss of their batch is taken, not after it."""
 
 
 class IdentityTable(nn.Module):

@@ -72,10 +72,10 @@ class KSL(ReIDSpace):
 
     main: ReID
     branches: tuple[Name, ...]
-    """The stages before which a branch starts; the paper: `stage4`, `stage6` of MobileNetV2, `stage3`, `stage4` of
+    """Stages before which a branch starts; the paper: `stage4`, `stage6` of MobileNetV2, `stage3`, `stage4` of
     ShuffleNetV2, `conv3`, `conv4` of CMSNet."""
     open_branches: tuple[Name, ...] = ()
-    """The stages before which a branch may start or not: so it is open where they start and how many there are."""
+    """Stages before which a branch may start or not: so it is open where they start and how many there are."""
 
     @property
     def title(self) -> str:

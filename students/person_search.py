@@ -36,15 +36,15 @@ class RoIs(Ranged):
     size: tuple[Cells, Cells] = (14, 14)
     """Height and width of a region's map, in pixels; (14, 7) fits people at half the cost."""
     samples: Annotated[int, Range(least=1, most=8)] = 2
-    """Points along each side of a bin, which are averaged."""
+    """Points along each side of a bin of a region's map, which are averaged."""
     positive: PositiveShare = 0.5
-    """Least IoU of a region with the person it stands for."""
+    """Least IoU of a region with the person it stands for in training."""
     ignored: ShareBelowOne = 0.0
-    """Regions below this are not trained on (Fast R-CNN: 0.1); those between are background."""
+    """IoU below which regions are not trained on (Fast R-CNN: 0.1); those from it up to `positive` are background."""
     num_sampled: Count = 128
-    """Regions of an image to train on."""
+    """Regions of an image that the head is trained on."""
     share: Share = 0.5
-    """The most of them that stand for persons (Fast R-CNN: 0.25)."""
+    """Largest share of persons among the regions of an image that the head is trained on (Fast R-CNN: 0.25)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,11 +57,11 @@ class Found(Ranged):
     """Which regions are persons at test time."""
 
     score: ShareBelowOne = 0.5
-    """The probability of a person is above this."""
+    """Probability of a person above which a region is one."""
     overlap: Share = 0.4
-    """Largest IoU of two persons."""
+    """Largest IoU of two persons that are found in an image; of two that overlap more the likelier one stays."""
     most: Count = 300
-    """Persons in an image."""
+    """Most persons that are found in an image."""
 
 
 class PersonSearchNet(SearchTeacher):
@@ -246,11 +246,12 @@ class PersonSearch(StudentSpace):
     stride: Annotated[int, Range(least=1, most=64)] = 16
     """Largest stride of the map that regions are cut from, in pixels; 8 for small scenes."""
     head_from: str | None = None
-    """The stage that the head begins with; None: the first with a larger stride. OSNet, which has none: `conv4`."""
+    """Stage of the backbone that the head begins with; None: the first with a larger stride than the map. OSNet, which
+    has none: `conv4`."""
     conv_head: Channels = 256
     """Channels of the two convolutions that are the head of a backbone without stages."""
     pool: Literal["average", "max"] = "average"
-    """Over a region's map, behind the head."""
+    """How the head's map of a region becomes a vector: its average or its maximum."""
     norms: Literal["statistics", "all", "batch"] | None = None
     """The backbone's BatchNorms: with fixed statistics, with fixed scales and shifts as well, or with the batch's
     statistics. None: with fixed statistics where the backbone starts from pretrained weights, else the batch's."""

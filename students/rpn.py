@@ -22,9 +22,9 @@ class Anchors(Ranged):
     pixels; the papers' are 128, 256, 512 and 0.5, 1, 2."""
 
     sizes: Annotated[tuple[Positive, ...], NotEmpty()] = (32.0, 64.0, 128.0, 256.0)
-    """Square roots of their areas, in pixels."""
+    """Sizes of the anchors: square roots of their areas, in pixels."""
     ratios: Annotated[tuple[Positive, ...], NotEmpty()] = (1.0, 2.0, 3.0)
-    """Height over width."""
+    """Shapes of the anchors: height over width."""
 
     @property
     def number(self) -> int:
@@ -37,24 +37,25 @@ class Proposals(Ranged):
     """How the proposal network is trained, and which of its boxes the head looks at."""
 
     channels: Channels | None = None
-    """Of its 3x3 convolution; None: as many as the map has."""
+    """Channels of the proposal network's 3x3 convolution; None: as many as the map has."""
     positive: PositiveShare = 0.7
     """Least IoU of an anchor with the person it stands for; the best anchor of each person is one too."""
     negative: PositiveShare = 0.3
     """Anchors below this IoU with all persons are background; those between are not trained on."""
     num_sampled: Count = 256
-    """Anchors of an image to train on."""
+    """Anchors of an image that the proposal network is trained on."""
     share: Share = 0.5
-    """The most of them that stand for persons."""
+    """Largest share of persons among the anchors of an image that are trained on."""
     overlap: Share = 0.7
-    """Largest IoU of two proposals."""
+    """Largest IoU of two proposals; of two that overlap more the likelier one stays."""
     num_scored: Count = 12000
-    """Of an image's boxes, while training, those with the highest scores are looked at."""
+    """Boxes of an image with the highest scores that are looked at while training."""
     num_kept: Count = 2000
-    """Proposals of an image while training."""
+    """Most proposals of an image while training."""
     num_scored_at_test: Count = 6000
+    """Boxes of an image with the highest scores that are looked at when testing."""
     num_kept_at_test: Count = 300
-    """As many regions are counted in multiply-adds and times."""
+    """Most proposals of an image when testing; as many regions are counted in multiply-adds and times."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

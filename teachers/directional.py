@@ -84,6 +84,7 @@ class Directed(SearchSpace):
 
     backbone: SearchSpace
     direction: Direction
+    """Direction along which the map is pooled."""
 
     @property
     def title(self) -> str:
@@ -123,7 +124,7 @@ class Directional(ReIDSpace):
     num_ids: Count | None = None
     """Training identities; None: as many as the data set has."""
     embedding_dim: Channels | None = 256
-    """Of each network."""
+    """Length of each network's feature; None: the pooled map itself."""
 
     @property
     def title(self) -> str:

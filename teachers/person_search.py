@@ -44,7 +44,9 @@ class IdentityTableOnly(StudentSpace):
     task = "person_search"
 
     num_ids: Count
+    """Rows of the table: training identities."""
     embedding_dim: Channels
+    """Length of a row: of a person's feature."""
 
     @property
     def title(self) -> str:

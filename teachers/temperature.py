@@ -20,6 +20,7 @@ class Constant(Temperature):
     """The same T > 0 from first to last epoch: ordinary distillation."""
 
     value: Positive
+    """Temperature of all epochs."""
 
     def at(self, epoch: int, num_epochs: int) -> float:
         _check_epoch(epoch, num_epochs)
@@ -34,8 +35,11 @@ class Falling(Temperature):
     """
 
     start: Positive = 2.0
+    """Temperature of the first epoch."""
     end: NonNegative = 0.0
+    """Temperature at the end (KDAS-ReID: 0; its abstract: 1)."""
     until: PositiveShare = 0.95
+    """Share of the epochs after which the temperature has reached its end (KDAS-ReID: 0.95)."""
 
     def at(self, epoch: int, num_epochs: int) -> float:
         _check_epoch(epoch, num_epochs)

@@ -14,6 +14,8 @@ GROUND = ("nas.errors", "search_spaces.ranges", "nas.system")
 LEARNING = ("nas.losses", "nas.models", "nas.training")
 NETWORKS = ("search_spaces", "students", "teachers")
 ALLOWED = {
+    "nas/__init__.py": (),
+    "nas/__main__.py": ("nas.cli",),
     "search_spaces": (),
     "students": ("search_spaces",),
     "teachers": ("search_spaces", "students"),

@@ -5,10 +5,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+import nas
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("nas", "search_spaces", "students", "teachers", "runs")
@@ -53,3 +56,9 @@ def test_a_new_package_comes_in_by_itself_and_results_stay_out(wheel: set[str]):
 def test_the_citation_is_of_this_version():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [version]
+
+
+def test_the_package_says_its_version():
+    assert nas.__version__ == metadata.version("nas-reid")
+    with pytest.raises(AttributeError, match="module 'nas' has no attribute 'vershun'"):
+        nas.vershun  # noqa: B018

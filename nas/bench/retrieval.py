@@ -58,7 +58,7 @@ def rerank(
     reranking: Rerank = Rerank(),  # noqa: B008 (frozen)
     machine: Machine = Machine(),
 ) -> dict[str, Row]:
-    """The same with k-reciprocal re-ranking; `compare`: beside dense matrices of all images and a loop over them."""
+    """K-reciprocal re-ranking of random clusters; `compare`: beside dense matrices and a loop over all images."""
     data = _clusters(queries, gallery, dim, identities, machine.fabric().device)
     ways = {"ours": lambda: evaluate_retrieval(*data, rerank=reranking).mAP}
     if compare:

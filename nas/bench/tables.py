@@ -72,6 +72,7 @@ class Questions(SearchSpace):
     """The questions of another space, whose answers must not lead to other questions."""
 
     options: Mapping[str, Sequence[Value]]
+    """Answers of each question, by its name."""
 
     @classmethod
     def of(cls, space: SearchSpace) -> Questions:

@@ -16,6 +16,7 @@ import tyro
 from nas.cli.find_recipe import in_recipe_file
 from nas.cli.parse import OPTIONS, by_flag, parse
 from nas.cli.parts import PARTS, with_parts
+from nas.cli.sentences import explained
 from nas.cli.short_help import ALL, say_short_help
 from nas.data.images import Images
 from nas.data.sets import class_for, names_for
@@ -104,7 +105,7 @@ def parse_recipe_args(
     if "--on" in asked:
         kinds["data"] = class_for(recipe.data.task, asked["--on"], f"the recipe, on {type(recipe.data).__name__},")
         del values["data"]
-    given, options = _parse(kinds, values, arguments, prog, about, command, short)
+    given, options = _parse(explained(kinds, Recipe), values, arguments, prog, about, command, short)
     if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:
         _tell_of_budget(asked["--strategy"], given["strategy"], replaced)
     with by_flag():
@@ -178,7 +179,7 @@ def _parse_other(
     hints: dict[str, Any] = field_hints(kind)  # type: ignore[arg-type] # mypy's view of a dataclass's hash
     values = {field.name: default_of(field) for field in fields if field.name not in kinds}
     kinds = {field.name: hints[field.name] for field in fields} | kinds
-    said, options = _parse(kinds, {**values, **standard}, arguments, prog, about, Options)
+    said, options = _parse(explained(kinds, kind), {**values, **standard}, arguments, prog, about, Options)
     with by_flag():
         return kind(**given, **said), options
 

@@ -10,6 +10,7 @@ from dataclasses import field, make_dataclass
 from typing import Any
 
 from nas.bench import BENCHES
+from nas.cli.commands import COMMANDS
 from nas.cli.files import Files, say
 from nas.cli.parse import by_flag, parse
 from nas.errors import near_misses
@@ -20,6 +21,9 @@ from nas.report.table import Row, Table, as_rich, terminal
 def main(arguments: list[str]) -> int:
     """Runs `nas bench ARGUMENTS`; the exit status. Raises ValueError for what is no bench."""
     what, *rest = arguments or [""]
+    if what in ("", "-h", "--help"):
+        print(_usage())
+        return 0 if what else 2
     if what not in BENCHES:
         raise ValueError(f"there is no bench {what!r}{near_misses(what, BENCHES)}; there are {', '.join(BENCHES)}")
     as_json = "--json" in rest
@@ -39,6 +43,21 @@ def main(arguments: list[str]) -> int:
         if files:
             say({}, files.written(), as_json=False)
     return 0
+
+
+def _usage() -> str:
+    firsts = {name: (inspect.getdoc(bench) or "").partition("\n")[0] for name, bench in BENCHES.items()}
+    return "\n".join(
+        [
+            "usage: nas bench WHAT [--json] [--field value ...]",
+            "",
+            "Measures, in one run:",
+            *(f"  {name:<12}{first}" for name, first in firsts.items()),
+            "",
+            f"Example: {COMMANDS['bench'].example}",
+            "`nas bench WHAT --help` lists the fields.",
+        ]
+    )
 
 
 def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:

@@ -27,16 +27,16 @@ class Arguments(Ranged):
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
     """Evaluated folders, the first is compared with; FOLDER:ROLE picks a row, FOLDER:ROLE+rerank the re-ranked one."""
     role: str = ""
-    """The row of the runs without :ROLE (student, teacher, baseline, model, ...). Otherwise the student's or the
-    only one."""
+    """The row of the runs without :ROLE, such as student, teacher or baseline; empty: the student's, or the only
+    one."""
     all_rows: bool = False
     """Take every row of the runs without :ROLE."""
     resamples: Count = 2000
-    """Of the bootstrap."""
+    """Bootstrap samples of the queries, from which the intervals come."""
     seed: Seed = 0
-    """Of the bootstrap's draws."""
+    """Number that decides the bootstrap's draws."""
     out: Path | None = None
-    """Where the results go; by default runs/out/compare-RUN-RUN."""
+    """Folder of the results; by default runs/out/compare-RUN-RUN."""
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 

@@ -5,7 +5,6 @@ import inspect
 import io
 import os
 import sys
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from nas.cli.files import say
 from nas.cli.parse import OPTIONS, parse
+from nas.cli.sentences import explained
 from nas.data.base import ReIDData
 from nas.data.check.check import Checked, ImageFacts, SceneFacts, SplitFacts, Spread, check
 from nas.data.check.look import image_folders
@@ -32,7 +32,7 @@ from nas.report.numbers import MISSING
 from nas.report.scene_sheet import scene_sheet
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.system.files import write_bytes
-from search_spaces.ranges import Ranged, Seed
+from search_spaces.ranges import Ranged, Seed, field_hints
 
 OUT = Path("runs/out/data-check")
 USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
 def parsed(name: str, arguments: list[str]) -> tuple[dict[str, Any], Options]:
     """What the command line says of the data set's fields, and the options."""
     kind = class_named(name)
-    hints = typing.get_type_hints(kind)
+    hints = explained(field_hints(kind), kind)
     asked = [field for field in dataclasses.fields(kind) if field.name not in NOT_ASKED]
     fields = [(field.name, hints[field.name], dataclasses.field(default=field.default)) for field in asked]
     fields.append((OPTIONS, tyro.conf.OmitArgPrefixes[Options], dataclasses.field(default=Options())))

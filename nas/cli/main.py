@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
+import nas
 from nas.cli.commands import COMMANDS
 from nas.errors import exit_status, near_misses
 from nas.system.plugins import FLAG, load
 from nas.system.progress import begin_command
-
-PACKAGE = "nas-reid"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +55,14 @@ def _load_plugins(arguments: Sequence[str]) -> list[str]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # which every command would wait for
+    from importlib.metadata import PackageNotFoundError  # which every command would wait for
 
     try:
-        return version(PACKAGE)
+        return nas.__version__
     except PackageNotFoundError:
-        raise ValueError(f"{PACKAGE} is not installed, and has no version: pip install -e . in its folder") from None
+        raise ValueError(
+            f"{nas.PACKAGE} is not installed, and has no version: pip install -e . in its folder"
+        ) from None
 
 
 def _overview() -> str:

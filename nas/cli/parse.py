@@ -119,10 +119,16 @@ def _with_ranges() -> Callable[[StructTypeInfo], StructConstructorSpec | None]:
 
 
 def _with_range(field: StructFieldSpec) -> StructFieldSpec:
+    field = dataclasses.replace(field, helptext=_unbroken(field.helptext))
     words = in_words(field.type)
     hint = tyro.conf.arg(help_behavior_hint=lambda default: f"({words}; default: {default})")
     with_hint: Any = Annotated[field.type, hint]
     return dataclasses.replace(field, type=with_hint) if words else field
+
+
+def _unbroken(text: str | Callable[[], str | None] | None) -> Callable[[], str | None]:
+    """A field's help without the line breaks of its docstring, which is read when the help is shown."""
+    return lambda: " ".join(((text() if callable(text) else text) or "").split()) or None
 
 
 def _number_or_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:

@@ -38,6 +38,8 @@ on where a stopped one was. Every field of a recipe can be set, for all rows: `n
 A network that the paper tests on several test sets is trained once, and a teacher once for all seeds of its students.
 --plan lists what would be trained, and trains nothing.
 
+Example: nas reproduce fast_reid table3 --data data
+
 """
 
 

@@ -29,7 +29,7 @@ class EntryOptions(Options):
     entry: Annotated[
         str,
         tyro.conf.arg(
-            help="of what the search found, in RUN/entry-N: N of the ranked list (1 is the "
+            help="an architecture that the search found, to work on in RUN/entry-N: N of the ranked list (1 is the "
             "best), or front:N of the front; `nas show` lists them"
         ),
     ] = ""

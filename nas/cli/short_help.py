@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import textwrap
 from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -13,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from rich.console import Console
 from rich.table import Table
 
+from nas.cli.sentences import sentence
 from nas.data.sets import names_for
 from nas.losses import LOSSES
 from nas.recipe import Recipe, TeacherRecipe
@@ -144,17 +142,3 @@ def _takes(hint: Any) -> str:
     if get_origin(kind) in (Union, UnionType):
         return "|".join(map(_takes, get_args(kind)))
     return {bool: "", type(None): "None"}.get(kind, kind.__name__.upper())
-
-
-def sentence(kind: type, name: str) -> str:
-    """What stands below the field `name` in the dataclass `kind`, or in a class that `kind` has it from."""
-    for each in inspect.getmro(kind):
-        if name not in vars(each).get("__annotations__", {}):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for line, below in zip(body.body, body.body[1:], strict=False):
-            is_field = isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name
-            if is_field and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                return " ".join(str(below.value.value).split())
-    return ""

@@ -41,7 +41,7 @@ class Arguments(Ranged):
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run whose search has ended, or is on its way."""
     top: Count = SHOWN
-    """Entries of the ranked list that are shown."""
+    """Entries of the ranked list that are shown, from the best on."""
     json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
 
 

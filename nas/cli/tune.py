@@ -41,7 +41,8 @@ The same command goes on with a study, and joins one at which others work, on th
 address) on others. A database's password belongs into ~/.pgpass or PGPASSWORD, or with the address into NAS_STORAGE.
 
 Example: {EXAMPLE}
-`nas tune RECIPE --help` lists every field; names are joined by +, as in distillation+architecture."""
+`nas tune RECIPE --help` lists the usual flags, --help-all all. Names are joined by +:
+distillation+architecture."""
 SHORT = {**SHORT_OF_RECIPES, "--epochs": ("--retrain.epochs",)}
 
 
@@ -66,7 +67,7 @@ class TuneOptions(Options):
             help="stop a trial whose mAP on the way is poor; it is told every --retrain.validate-every epochs"
         ),
     ] = "none"
-    trials: Annotated[Count | None, tyro.conf.arg(help="how many; by default 20, or the whole grid")] = None
+    trials: Annotated[Count | None, tyro.conf.arg(help="how many trials; by default 20, or the whole grid")] = None
     workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
     storage: Annotated[
         str,
@@ -75,7 +76,7 @@ class TuneOptions(Options):
             "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.db in --out"
         ),
     ] = ""
-    study: Annotated[str, tyro.conf.arg(help="its name in the storage; by default that of the folder")] = ""
+    study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""
     held_out: Annotated[OpenShare, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
     grace: Annotated[
         Positive,
@@ -176,6 +177,7 @@ class Dashboard(Ranged):
 
     dashboard: Annotated[Name, tyro.conf.arg(help="a tuned folder, or a --storage")]
     port: Annotated[int, Range(least=1, most=65_535)] = 8080
+    """Port of this machine at which the dashboard is served."""
 
 
 def _dashboard(arguments: Sequence[str]) -> int:

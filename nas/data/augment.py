@@ -44,16 +44,17 @@ class Sampled(NamedTuple):
 class Augment(Ranged):
     """Random mirroring, shifting and erasing of whole batches, the same for every device.
 
-    flip: probability of mirroring left to right.
-    crop_padding: black pixels added on each side before cropping back to the same size at a random place.
-    erase: probability of random erasing (Zhong et al., 2020): a rectangle of 0.02 to 0.4 of the area and an aspect
-        ratio of 0.3 to 3.33 is filled with the mean. Deviation: the ratio is sampled evenly in its logarithm, so that
-        tall and wide are equally likely. The first of ten sampled rectangles that fits is taken.
+    A rectangle that is erased has 0.02 to 0.4 of the area and an aspect ratio of 0.3 to 3.33. Deviation: the ratio is
+    sampled evenly in its logarithm, so that tall and wide are equally likely. The first of ten sampled rectangles that
+    fits is taken.
     """
 
     flip: Share = 0.5
+    """Probability that an image is mirrored left to right."""
     crop_padding: Annotated[int, Range(least=0, most=1_024)] = 10
+    """Black pixels added on each side before an image is cropped back to its size at a random place; 0: no shifting."""
     erase: Share = 0.0
+    """Probability that a random rectangle of an image is filled with the mean (random erasing, Zhong et al. 2020)."""
 
     def small(self) -> "Augment":
         """The same for small images."""
@@ -76,12 +77,10 @@ class Augment(Ranged):
 
 @dataclass(frozen=True, kw_only=True)
 class SceneAugment(Ranged):
-    """Random mirroring of frames, with their boxes.
-
-    flip: probability of mirroring left to right.
-    """
+    """Random mirroring of frames."""
 
     flip: Share = 0.5
+    """Probability that a frame is mirrored left to right, with its boxes."""
 
     def small(self) -> "SceneAugment":
         return self

@@ -186,7 +186,10 @@ class Images(Ranged):
     """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
 
     height: Pixels = 384
+    """Height of all images, in pixels."""
     width: Pixels = 128
+    """Width of all images, in pixels."""
     max_gib: NonNegative = field(default=8.0, metadata=WITHOUT_EFFECT)
+    """Memory for decoded images, in GiB; 0: every image is decoded anew each time."""
     workers: Processes = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)
     """Threads that decode images."""

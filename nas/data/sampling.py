@@ -84,7 +84,9 @@ class ClassBalanced(Ranged):
     """Batches of `num_ids` identities with `images_per_id` images of each: see `class_balanced`."""
 
     num_ids: Count = 8
+    """Identities in a batch."""
     images_per_id: Count = 2
+    """Images of each identity in a batch."""
     num_batches: Count | None = None
     """Batches in an epoch; None: as many as there are images for."""
 
@@ -104,6 +106,7 @@ class Shuffled(Ranged):
     """Batches of `batch_size` images in random order: see `shuffled`."""
 
     batch_size: Count = 64
+    """Images in a batch."""
     num_ids: ClassVar[int] = 0
     """A batch needs no number of identities."""
 
@@ -124,6 +127,7 @@ class Switched(Ranged):
     first: Shuffled = field(default_factory=Shuffled)
     then: ClassBalanced = field(default_factory=lambda: ClassBalanced(num_ids=16, images_per_id=4))
     at: CountOrZero = 150
+    """Epoch from which batches are class-balanced; before it they are shuffled (the paper: 150)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -195,17 +195,14 @@ def empty_parts(data: SceneData) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSource(Source):
-    """Where a data set of scenes lies.
-
-    strict: what happens when the numbers of frames, boxes and identities are not the published ones: a warning with
-        both numbers, or an error.
-    """
+    """Where a data set of scenes lies."""
 
     task: ClassVar[str] = "person_search"
     PUBLISHED: ClassVar[dict[str, int]] = {}
     """What `published` gives, for a data set without variants."""
 
     strict: bool = False
+    """Whether numbers of frames, boxes or identities other than the published ones are an error; else a warning."""
 
     @abstractmethod
     def listed(self) -> SceneData:

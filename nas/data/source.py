@@ -32,17 +32,7 @@ class Source(Ranged, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Source):
-    """Where a data set of crops lies, and what to do with its flaws.
-
-    single_images: what happens with a training identity that has one image only, of which no pair can be formed:
-        an error, leave the identity out, or keep it (the sampler then repeats the image).
-    unreadable: what happens with an image file that cannot be decoded. By default `load` opens no image, and filling
-        the image cache, which is before training, raises an error naming all of them. With "skip", `load` itself
-        decodes every image once and leaves these out with a warning.
-    strict: what happens when the numbers of images and identities are not the published ones: a warning with both
-        numbers, or an error.
-    label_noise: share of the training labels, in [0, 1), that are redrawn in each epoch (KSL, Figure 6).
-    """
+    """Where a data set of crops lies, and what to do with its flaws."""
 
     task: ClassVar[Any] = "reid"
     subject: ClassVar[Literal["people", "vehicles"]] = "people"
@@ -50,9 +40,15 @@ class DataSource(Source):
     """What `published` gives, for a data set without variants."""
 
     single_images: Literal["error", "drop", "keep"] = "error"
+    """What happens with a training identity that has one image only, of which no pair can be formed: an error, drop the
+    identity, or keep it and repeat its image."""
     unreadable: Literal["error", "skip"] = "error"
+    """What happens with image files that cannot be decoded: an error that names them all before training, or skip them
+    with a warning, for which every image is decoded once as the data set is loaded."""
     strict: bool = False
+    """Whether numbers of images or identities other than the published ones are an error; else a warning."""
     label_noise: ShareBelowOne = 0.0
+    """Share of the training labels that are redrawn in each epoch (KSL, Figure 6); 0: none."""
 
     @abstractmethod
     def listed(self) -> ReIDData:

@@ -23,11 +23,14 @@ class HintLoss(WrappedLoss):
 
     each: Loss = field(default_factory=KDLoss)
     hints: tuple[Name, ...] = ()
-    """Maps of the teacher that a `Hinted` student answers through its adapters (FitNets)."""
+    """Maps of the teacher that a `Hinted` student answers through its adapters (FitNets); none: no hints."""
     attention: tuple[tuple[Name, Name], ...] = ()
-    """Maps of the student, and maps of the teacher that look where they should look (attention transfer)."""
+    """Pairs of maps, the student's and the teacher's, that should look at the same places (attention transfer); none:
+    no attention."""
     hint_weight: NonNegative = 1.0
+    """Weight of the hints' loss."""
     attention_weight: NonNegative = 1.0
+    """Weight of the attention loss."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

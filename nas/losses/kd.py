@@ -24,10 +24,14 @@ class KDLoss(Loss):
     task = "reid"
 
     alpha: Share = 0.1
+    """Share of what the teacher says in the classification loss; the rest is the cross-entropy."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
     triplet_weight: NonNegative = 1.0
+    """Weight of the triplet loss; 0: none."""
     margin: NonNegative = 0.3
+    """Margin of the triplet loss: how much farther the negative must be than the positive."""
     label_smoothing: ShareBelowOne = 0.0
+    """Share of each label that is spread over all identities in the cross-entropy; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

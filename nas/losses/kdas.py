@@ -20,13 +20,17 @@ class KDASLoss(Loss):
     task = "reid"
 
     distill_weight: NonNegative = 1.0
+    """Weight of the distillation loss, or without a teacher of the cross-entropy."""
     triplet_weight: NonNegative = 1.0
+    """Weight of the triplet loss; 0: none."""
     margin: NonNegative = 0.3
+    """Margin of the triplet loss: how much farther the negative must be than the positive."""
     temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
     tied: bool = False
-    """Whether the student's temperature follows the teacher's below 1 too: the literal reading."""
+    """Whether the student's temperature follows the teacher's below 1 too, as the paper reads literally."""
     label_smoothing: ShareBelowOne = 0.0
-    """Of the cross-entropy, where there is no teacher."""
+    """Share of each label that is spread over all identities in the cross-entropy that replaces a missing teacher; 0:
+    none."""
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""

@@ -19,7 +19,7 @@ from students.reid import ReIDOutput
 
 @dataclass(frozen=True, kw_only=True)
 class KSLLoss(WrappedLoss):
-    """`L_aux + L_p + L_e + L_h` (KSL, Eq. 1), each part with its weight, of which 0 leaves it out.
+    """`L_aux + L_p + L_e + L_h` (KSL, Eq. 1), each part with its weight.
 
     Of a network without branches it is the network's own loss.
     """
@@ -29,13 +29,17 @@ class KSLLoss(WrappedLoss):
     each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
     """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). All branches hear a teacher."""
     aux: NonNegative = 1.0
-    """Weight of the auxiliary branches' own losses."""
+    """Weight of the auxiliary branches' own losses; 0: none."""
     pp: NonNegative = 1.0
+    """Weight of KSL-PP, by which each branch imitates the probabilities of each other one; 0: none."""
     pa: NonNegative = 1.0
+    """Weight of KSL-PA, by which each branch imitates the mean probabilities of the others; 0: none."""
     ep: NonNegative = 1.0
+    """Weight of KSL-EP, which draws the embeddings of each two branches together; 0: none."""
     ea: NonNegative = 1.0
+    """Weight of KSL-EA, which draws a branch's embedding to the mean of the others'; 0: none."""
     h: NonNegative = 1.0
-    """Weight of KSL-H, whose margin is the triplet loss's."""
+    """Weight of KSL-H, the triplet loss between branches, with the same margin; 0: none."""
     triplet_from: CountOrZero = 150
     """Epoch from which the triplet losses and KSL-H are trained: from scratch they diverge at first (section 3.1)."""
     detached: bool = True

@@ -26,14 +26,16 @@ class DetectorKD(Ranged):
     """
 
     mu: Share = 0.5
-    """How much of what classes are trained on is the labels; the rest is the teacher."""
+    """Share of the labels in the loss of the detector's classes; the rest is what the teacher says."""
     gamma: NonNegative = 0.5
+    """Weight of the bounded loss of the boxes, which counts where the student is worse than the teacher; 0: none."""
     background_weight: NonNegative = 1.5
-    """How much the teacher's background counts; a person counts 1."""
+    """Weight of the background in what the teacher says; a person counts 1."""
     margin: NonNegative = 0.0
-    """By how much the squared error of a box must be below the teacher's to count no more."""
+    """How much better than the teacher's a box must be, in squared error, to count no more."""
     squared: bool = False
-    """Whether the soft part is multiplied by T^2, without which a high temperature leaves it hardly any gradient."""
+    """Whether what the teacher says of classes is multiplied by T^2; without that a high temperature leaves it hardly
+    any gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +48,13 @@ class OIMLoss(Loss):
     task = "person_search"
 
     weight: NonNegative = 1.0
-    """Of the identities (lambda_oim); the paper takes 0.1 with a fixed table."""
+    """Weight of the loss that tells identities apart (lambda_oim); the paper takes 0.1 with a fixed table."""
     fixed_table: bool = False
-    """KD_reid: the identities' table is the teacher's from the first step on, and is never updated."""
+    """Whether the identities' table is the teacher's from the first step on, and is never updated (KD_reid)."""
     detector: DetectorKD | None = None
-    """KD_det: the teacher's detector is heard, too."""
+    """How the teacher's detector is heard (KD_det); None: not at all."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=10.0))
-    """Of the detector's classes."""
+    """Temperature of the detector's classes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,18 +20,23 @@ from teachers.temperature import Constant, Temperature
 class VRKDLoss(Loss):
     """`CE + distill_weight * KL(p_t || p_s) + triplet_weight * L_t` (VRKD, Eq. 1), without a teacher its other parts.
 
-    `distill_weight` is the paper's lambda; its training tricks are `label_smoothing=0.1` (LSR) and `triplet_weight=1.0`
-    (TRI). `direction="printed"` is Eq. 2 as it stands, see `teachers.signals.vrkd`.
+    Of its directions see `teachers.signals.vrkd`.
     """
 
     task = "reid"
 
     distill_weight: NonNegative = 1.0
+    """Weight of what the teacher says (the paper's lambda)."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=2.0))
     direction: Literal["usual", "printed"] = "usual"
+    """Which way the divergence is taken: as usual, from the teacher's distribution, or as the paper's Eq. 2 is
+    printed."""
     label_smoothing: ShareBelowOne = 0.0
+    """Share of each label that is spread over all identities in the cross-entropy; 0: none (the paper's LSR: 0.1)."""
     triplet_weight: NonNegative = 0.0
+    """Weight of the triplet loss; 0: none (the paper's TRI: 1)."""
     margin: NonNegative = 0.3
+    """Margin of the triplet loss: how much farther the negative must be than the positive."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

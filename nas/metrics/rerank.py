@@ -20,11 +20,11 @@ class Rerank(Ranged):
     """The parameters of k-reciprocal re-ranking, by the names of the published code."""
 
     k1: Count = 20
-    """Neighbours that may be reciprocal."""
+    """Nearest neighbours among which reciprocal ones are looked for."""
     k2: Count = 6
-    """Neighbours whose encodings are averaged."""
+    """Nearest neighbours whose encodings are averaged."""
     lambda_value: Share = 0.3
-    """Weight of the original distance beside the Jaccard distance."""
+    """Weight of the original distance in the final one; the rest is the Jaccard distance."""
 
 
 def reranked_distances(

@@ -65,9 +65,9 @@ class Classifier(SearchSpace):
     """
 
     name: Name
-    """Such as `resnet101`, or `timm:convnext_nano` (needs the package timm)."""
+    """Name of the network, such as `resnet101` of torchvision, or `timm:convnext_nano` (needs the package timm)."""
     maps: tuple[Name, ...] = ()
-    """Modules whose maps a student may be held against, such as `layer3`. Swin's have their channels last."""
+    """Modules whose maps a student may be held against, such as `layer3`; Swin's have their channels last."""
 
     @property
     def title(self) -> str:

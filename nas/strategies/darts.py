@@ -31,42 +31,47 @@ class DARTS(Strategy):
     """
 
     epochs: Count = 200
+    """Epochs of the search."""
     minutes: Positive | None = None
-    """The search ends with the epoch in which it has taken that long. Rates and temperatures are those of `epochs`."""
+    """Minutes after which the search ends with the epoch at hand; None: no limit. Rates and temperatures are those of
+    `epochs`."""
     order: Literal[1, 2] = 1
-    """2: the gradient of the validation loss through one weight step (DARTS, Eq. 7)."""
+    """Order of the alphas' gradient; 2: through one weight step (DARTS, Eq. 7)."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     warmup_epochs: CountOrZero = 0
     """Epochs at the start in which the alphas rest."""
     clip: Positive | None = 5.0
-    """Largest norm of the weights' gradient."""
+    """Largest norm of the weights' gradient; None: it is not clipped."""
     max_skips: CountOrZero | None = None
-    """Most identities in a derived cell of each kind."""
+    """Most identities in a derived cell of each kind; None: any number."""
     collapse_skips: Count | None = None
-    """Stop when an epoch's predicted cell of any kind has this many identities (DARTS+ stops at 2)."""
+    """Identities in an epoch's predicted cell of any kind at which the search stops (DARTS+: 2); None: it goes on."""
     eigenvalue_every: CountOrZero = 0
     """Epochs between measurements of the largest eigenvalue of the validation loss's Hessian by the alphas; 0: none."""
     eigenvalue_growth: AboveOne | None = None
-    """Stop when that eigenvalue's mean grows by this factor from one window to the next, and derive from the alphas of
-    before (RobustDARTS: 1.3)."""
+    """Factor by which the mean eigenvalue may grow from one window to the next: beyond it the search stops, and derives
+    from the alphas of before (RobustDARTS: 1.3); None: it goes on."""
     eigenvalue_window: Count = 5
-    """Measurements in a window (RobustDARTS)."""
+    """Measurements of the eigenvalue in a window (RobustDARTS)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
-    """What `cost_weight` is for: multiply-adds, or the time for one image as measured on this machine."""
+    """Which cost `cost_weight` weighs: multiply-adds, or the time for one image as measured on this machine."""
     cost_weight: NonNegative = 0.0
-    """Weight in the alphas' loss of the expected cost of one image, for each 10^9 multiply-adds or each ms."""
+    """Weight in the alphas' loss of the expected cost of one image, for each 10^9 multiply-adds or each ms; 0: cost
+    does not count."""
     target_multiply_adds: Positive | None = None
-    """With it, `cost_weight` is the weight of their relative distance from this."""
+    """Multiply-adds to aim for: `cost_weight` then weighs the relative distance from them; None: no
+    target."""
     target_latency_ms: Positive | None = None
-    """The same for the time."""
+    """Time for one image to aim for, in ms: `cost_weight` then weighs the relative distance from it; None: no
+    target."""
     latency_table: Path | None = None
-    """Where the times of the candidates are read from, or written to if no file is there, so that several runs share
-    them; None: each run measures its own."""
+    """File of the candidates' times, read if it exists, else written, so that several runs share them; None: each run
+    measures its own."""
     num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
-    """The exact mixed operation that keeps less for the backward pass."""
+    """Whether mixed operations take the form that keeps less for the backward pass; the result is exactly the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,13 +35,14 @@ class DiscreteSearch(Strategy):
     epochs: Count = 10
     """Epochs that each trial trains."""
     trials: Count = 100
-    """The most architectures to try."""
+    """Most architectures to try."""
     minutes: Positive | None = None
-    """No trial begins after the trials took that long together."""
+    """Minutes of all trials together after which no further one begins; None: no limit."""
     pruning: Literal["none", "halving", "hyperband"] = "none"
-    """Whether a trial that is poor on its way stops early. Its value of then is what the strategy learns from."""
+    """How a trial that is poor on its way stops early, if it does; its value of then is what the strategy learns
+    from."""
     factor: TwoOrMore = 3
-    """Of successive halving: one of so many trials goes on."""
+    """Factor of successive halving: one of so many trials goes on."""
     num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
 

@@ -25,9 +25,9 @@ class Evolution(DiscreteSearch):
     """
 
     population: Count = 20
-    """The first of them are drawn by chance."""
+    """Architectures in the population; the first ones are drawn by chance."""
     sample: Count = 5
-    """How many compete to be the parent; drawn without one coming up twice."""
+    """Members of the population, drawn by chance, that compete to be the parent."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,9 +24,9 @@ class GDAS(DARTS):
 
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3))
     first_tau: Positive = 10.0
-    """The Gumbel-softmax's temperature in the first epoch; it falls linearly."""
+    """Temperature of the Gumbel-softmax in the first epoch, from which it falls linearly."""
     last_tau: Positive = 0.1
-    """The same in the last epoch."""
+    """Temperature of the Gumbel-softmax in the last epoch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,9 +18,11 @@ class Halving(Ranged):
     """
 
     kind: Literal["halving", "hyperband"] = "halving"
+    """Successive halving, or Hyperband, which spares some trials the first rungs."""
     factor: TwoOrMore = 3
+    """One of so many trials goes on at each rung."""
     epochs: Count
-    """That a trial trains in full."""
+    """Epochs that a trial trains in full."""
 
     @property
     def all_rungs(self) -> list[int]:

@@ -29,8 +29,10 @@ class OptunaSearch(DiscreteSearch):
     """
 
     sampler: Literal["tpe", "gp", "nsga2"] = "tpe"
+    """Which sampler of Optuna proposes: a tree-structured Parzen estimator, a Gaussian process, or NSGA-II, which
+    weighs score against cost."""
     population: TwoOrMore = 20
-    """Of NSGA-II."""
+    """Architectures in each generation of NSGA-II."""
 
     def check(self, space: SearchSpace) -> None:
         if find_spec("optuna") is None:

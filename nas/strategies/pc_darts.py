@@ -30,7 +30,7 @@ class PCDARTS(DARTS):
     warmup_epochs: CountOrZero | None = None  # type: ignore[assignment] # read by num_resting alone
     """Epochs at the start in which the alphas rest; None: 3 of 10 (the paper: 15 of 50)."""
     num_parts: Count = 4
-    """K: the candidates see the first 1/K of the channels, the rest passes by."""
+    """Divisor K of the channels: candidates see the first 1/K of them, the rest passes by (the paper: 4)."""
 
     @property
     def num_resting(self) -> int:

@@ -24,9 +24,9 @@ class Reinforce(DiscreteSearch):
     """
 
     lr: Positive = 0.2
-    """Of the logits, for each spread that a reward is above the baseline."""
+    """Learning rate of the answers' logits, for each spread that a reward is above the baseline."""
     memory: ShareBelowOne = 0.9
-    """Share of the old baseline that each trial keeps; the rest is its own reward."""
+    """Share of the rewards' running mean that each trial keeps; the rest is its own reward."""
 
     def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Learner:
         return Learner(space, Policy(rng), self.lr, self.memory)

@@ -22,10 +22,10 @@ class Search(Ranged):
     alpha_loss: Loss | None = None
     """What the alphas minimise; None: what the weights do (the paper)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
-    """Of a network that a trial measures: what NSGA-II and the front weigh against mAP."""
+    """Which cost of a tried network NSGA-II and the front weigh against mAP: multiply-adds, or ms for one image."""
     parameters: Name | None = None
-    """What is searched together with the architecture, by the name that `nas tune --parameters` takes:
-    distillation, fast_reid, vrkd."""
+    """What is searched together with the architecture, by the name that `nas tune --parameters` takes: distillation,
+    fast_reid, vrkd; None: nothing."""
     num_measured_ids: TwoOrMore | None = None
     """The most identities of the alphas' half that a network is measured on; None: all that two cameras see."""
 

@@ -36,27 +36,29 @@ class SinglePath(Strategy):
     """
 
     epochs: Count = 120
-    """In which the supernet is trained."""
+    """Epochs in which the supernet is trained."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     clip: Positive | None = 5.0
-    """Largest norm of the weights' gradient."""
+    """Largest norm of the weights' gradient; None: it is not clipped."""
     fair: bool = False
-    """A step takes as many paths as the widest decision has answers, and each answer equally often (strict fairness,
-    Chu et al. 2021). Where a node keeps some of its inputs, these are drawn by chance for each path."""
+    """Whether a step takes as many paths as the widest decision has answers, and each answer equally often (strict
+    fairness, Chu et al. 2021). Where a node keeps some of its inputs, these are drawn by chance for each path."""
     trials: Count = 200
     """Architectures that evolution scores."""
     minutes: Positive | None = None
-    """No trial begins after the search has taken that long, but for the first, and none is retrained; the weights train
-    all their epochs."""
+    """Minutes of search after which no trial begins, but for the first, and none is retrained; the weights train all
+    their epochs. None: no limit."""
     population: Count = 20
+    """Architectures in the population of the evolution; the first ones are drawn by chance."""
     sample: Count = 5
     """How many of the population compete to be the parent."""
     recalibration: Count = 10
     """Training batches from which a path's BatchNorms take their statistics."""
     num_retrained: CountOrZero = 0
     """Architectures, from the best to the worst tried, that are trained from scratch at the end for Kendall's tau
-    between their scores with shared and with own weights."""
+    between their scores with shared and with own weights; 0: none."""
     retrained_epochs: Count = 10
+    """Epochs for which each of the `num_retrained` architectures is trained from scratch."""
     num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
 

@@ -51,15 +51,13 @@ class Questions:
 
 @dataclass(frozen=True)
 class JointSpace(SearchSpace):
-    """What `main` asks, after what the settings ask (`settings.` before their names).
-
-    `parameters`: those of `nas tune --parameters` by name, such as `distillation`: temperature, schedule and weights of
-    the recipe's loss, and the learning rate.
-    """
+    """What `main` asks, after what the settings ask (`settings.` before their names)."""
 
     main: StudentSpace
     recipe: Recipe
     parameters: str
+    """Settings that are asked for, by the names of `nas tune --parameters`, such as `distillation`: temperature,
+    schedule and weights of the recipe's loss, and the learning rate."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown name, and for settings that the recipe does not have."""

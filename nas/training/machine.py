@@ -24,15 +24,18 @@ class Machine(Ranged):
     """Where a run computes. None of it changes what is computed, rounding aside."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device that computes; auto: a GPU where there is one, else the CPU."""
     devices: Processes = 1
-    """Processes that share each batch's work by data parallelism; each draws its own batches."""
+    """Processes that share the work on each batch, each with its own part of the data."""
     precision: Literal["32", "bf16"] = "32"
-    """bf16: autocast, weights stay in 32 bits."""
+    """Precision of the computation; bf16: autocast, and weights stay in 32 bits."""
     teacher_precision: Literal["32", "bf16"] = "32"
-    """Of the teacher's forward pass, while others learn from it."""
+    """Precision of the teacher's forward pass, while others learn from it."""
     threads: ProcessesOrZero = 0
     """CPU threads; 0: torch's choice. The same number gives the same bits."""
     checkpoint_minutes: NonNegative = 5.0
+    """Minutes between checkpoints within an epoch, from which a killed run goes on; the end of an epoch has one, too.
+    0: after every step."""
 
     @cache  # noqa: B019 - a process has few machines, and keeps them to its end
     def fabric(self) -> Fabric:

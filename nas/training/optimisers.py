@@ -34,8 +34,11 @@ class CosineLR(Rate):
     """A linear rise over `warmup_epochs`, then half a cosine from 1 down to `final`."""
 
     final: NonNegative = 0.01
+    """Factor on the learning rate at the end of the training."""
     warmup_epochs: CountOrZero = 0
+    """Epochs at the start in which the learning rate rises linearly; 0: none."""
     warmup_start: NonNegative = 0.1
+    """Factor on the learning rate at the start of the rise."""
 
     def factor(self, epoch: float, num_epochs: int) -> float:
         if epoch < self.warmup_epochs:
@@ -49,9 +52,13 @@ class MultiStepLR(Rate):
     """A linear rise over `warmup_epochs`, then 1, times `gamma` from each of the epochs `milestones` on."""
 
     milestones: tuple[CountOrZero, ...]
+    """Epochs from which on the learning rate is multiplied by `gamma`, each once more."""
     gamma: NonNegative = 0.1
+    """Factor on the learning rate at each milestone."""
     warmup_epochs: CountOrZero = 0
+    """Epochs at the start in which the learning rate rises linearly; 0: none."""
     warmup_start: NonNegative = 0.1
+    """Factor on the learning rate at the start of the rise."""
 
     def factor(self, epoch: float, num_epochs: int) -> float:
         if epoch < self.warmup_epochs:
@@ -69,7 +76,9 @@ class Optimiser(Ranged, ABC):
     """An optimiser's constants and its learning rate over time."""
 
     lr: Positive
+    """Learning rate, on which the schedule is a factor."""
     weight_decay: NonNegative = 5e-4
+    """Weight decay: each weight times this is added to its gradient; 0: none."""
     rate: Rate = field(default_factory=ConstantLR)
 
     @abstractmethod
@@ -84,6 +93,7 @@ class Optimiser(Ranged, ABC):
 @dataclass(frozen=True, kw_only=True)
 class SGD(Optimiser):
     momentum: ShareBelowOne = 0.9
+    """Share of the previous step that each step keeps; 0: plain SGD."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
         return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
@@ -92,6 +102,7 @@ class SGD(Optimiser):
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimiser):
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)

@@ -18,15 +18,16 @@ class Training(Ranged):
     """
 
     epochs: Count = 200
+    """Epochs of the training."""
     optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineLR(final=0.01)))
     sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
     augment: Augment | SceneAugment = field(default_factory=Augment)
     clip: Positive | None = None
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; None: it is not clipped."""
     pretrained: str = ""
-    """Weights the backbone starts from: none, `imagenet` (torchvision's, downloaded), or a checkpoint's path."""
+    """Weights of the backbone at first: none, `imagenet` (downloaded) or a checkpoint's path."""
     validate_every: CountOrZero = 0
-    """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept. 0: never."""
+    """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept; 0: never."""
 
     def small(self) -> Training:
         """Two epochs of small batches, from scratch."""

@@ -127,7 +127,7 @@ def test_the_working_folder_may_be_gone(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = 'cd "$1" && rmdir "$1" && "$0" -P -m nas.cli show runs/x'
+    command = 'cd "$1" && rmdir "$1" && "$0" -P -m nas show runs/x'
     ended = subprocess.run(
         ["sh", "-c", command, sys.executable, str(folder)], env=environment, capture_output=True, text=True, check=False
     )

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import math
-import pkgutil
 import re
 import types
 import typing
-from itertools import filterfalse
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
-import nas.cli
 from nas.bench import BENCHES
 from nas.cli.arguments import parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
-from nas.recipe import Recipe, import_classes
+from nas.cli.sentences import sentence
+from nas.cli.short_help import ALL
+from nas.recipe import Recipe
 from nas.system.config import apply_overrides, decode, encode
 from runs.recipes.demo import toy
 from search_spaces.ranges import NotEmpty, OutOfRange, Range, Ranged, broken, field_hints, in_words
+from tests.configurations import configurations, with_subclasses
 
-OURS = ("nas.", "search_spaces.", "students.", "teachers.", "runs.")
 NUMBERS = (int, float)
-
-
-def with_subclasses(cls):
-    return {cls, *(deeper for each in cls.__subclasses__() for deeper in with_subclasses(each))}
-
-
-def parts_of(hint):
-    """An annotation and all that it is made of."""
-    return [hint, *(deeper for part in typing.get_args(hint) for deeper in parts_of(part))]
-
-
-def held_by(cls):
-    """The dataclasses that the fields of a dataclass can hold."""
-    kinds = {part for hint in field_hints(cls).values() for part in parts_of(hint) if inspect.isclass(part)}
-    return {each for kind in kinds - {object} for each in with_subclasses(kind) if dataclasses.is_dataclass(each)}
-
-
-def configurations():
-    """What can stand in a recipe, and the options of every command."""
-    import_classes()
-    for module in pkgutil.iter_modules(nas.cli.__path__, "nas.cli."):
-        importlib.import_module(module.name)
-    found, new = set(), {Recipe, *filter(dataclasses.is_dataclass, with_subclasses(Ranged))}
-    while new:
-        found |= new
-        new = {each for cls in new for each in held_by(cls)} - found
-    own = [cls for cls in found if cls.__module__.startswith(OURS)]
-    return sorted(filterfalse(inspect.isabstract, own), key=lambda cls: (cls.__module__, cls.__name__))
-
-
 CONFIGURATIONS = configurations()
 PARAMETERS = {name: typing.get_type_hints(bench, include_extras=True) for name, bench in BENCHES.items()}
 FIELDS = [
@@ -211,20 +179,26 @@ class TestPlaces:
 
 
 def fields_of(value, place=""):
-    """Each flag of a configuration, with what its range is in words."""
+    """Each flag of a configuration, with its sentence, and what its range is in words."""
     for name, hint in field_hints(type(value)).items():
-        flag, item = f"{place}{name.replace('_', '-')}", getattr(value, name)
-        yield from fields_of(item, f"{flag}.") if dataclasses.is_dataclass(item) else [(flag, in_words(hint))]
+        item = getattr(value, name)
+        flag = f"{place}{'no-' * (item is True)}{name.replace('_', '-')}"
+        if dataclasses.is_dataclass(item):
+            yield from fields_of(item, f"{flag}.")
+        else:
+            yield flag, sentence(type(value), name), in_words(hint)
 
 
-def test_the_help_says_the_range_of_every_field(capfd):
+def test_the_whole_help_says_what_every_field_is_and_its_range(capfd):
     with pytest.raises(SystemExit):
-        parse_recipe_args(toy(), ["--help-all"], "nas run toy", "")
+        parse_recipe_args(toy(), [ALL], "nas run toy", "")
     said = re.sub(r"[\s│╭╮╰╯─]+", " ", capfd.readouterr().out)
-    ranged = {flag: words for flag, words in fields_of(toy()) if words}
-    hints = {flag: said.partition(f" --{flag} ")[2].partition("default: ")[0] for flag in ranged}
-    lacking = [flag for flag, words in ranged.items() if not hints[flag].endswith(f"({words}; ")]
-    assert len(ranged) > 40 and lacking == []
+    fields = list(fields_of(toy()))
+    hints = {flag: said.partition(f" --{flag} ")[2].partition("default: ")[0] for flag, _, _ in fields}
+    ranged = {flag: words for flag, _, words in fields if words}
+    assert len(ranged) > 40
+    assert [flag for flag, words in ranged.items() if not hints[flag].endswith(f"({words}; ")] == []
+    assert [flag for flag, text, _ in fields if text not in hints[flag]] == []
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class ImageList(DataSource):
     """
 
     file: Path
+    """CSV file with a row for each image: path, identity, camera (may be missing) and split."""
 
     def listed(self) -> ReIDData:
         file = Path(self.file)

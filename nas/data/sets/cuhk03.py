@@ -29,14 +29,15 @@ class CUHK03(DataSource):
     Both have 767 training and 700 test identities and two cameras; labelled boxes 7,368 training images, 1,400 queries
     and 5,328 gallery images, detected ones 7,365, 1,400 and 5,332. Its cameras are numbered within a pair of them: the
     images of one identity all come from one pair.
-
-    root: the folder CUHK03-NP, or the one that contains it; or the folder of the original files.
-    cache: None: `nas-reid` in XDG_CACHE_HOME or ~/.cache.
     """
 
     root: Path
+    """Folder CUHK03-NP, or the one that contains it; or the folder of the original files."""
     boxes: Literal["labeled", "detected"] = "detected"
+    """Which boxes the images are cut from: labeled (drawn by hand) or detected."""
     cache: Path | None = None
+    """Folder for the images of the original files, written there once as PNG; None: `nas-reid` in XDG_CACHE_HOME or
+    ~/.cache."""
 
     def listed(self) -> ReIDData:
         root = inner(self.root, "CUHK03-NP", "cuhk03-np")

@@ -30,9 +30,6 @@ class CUHKSYSU(SceneSource):
     Train.mat, then the queries' in their order.
 
     A frame that a query's gallery lists twice counts once; one that is the query's own stays where the list has it.
-
-    root: the folder that contains Image and annotation, or the one that contains that as `dataset`.
-    gallery_size: how many frames each query is looked for in; None: in all test frames but its own.
     """
 
     PUBLISHED: ClassVar[dict[str, int]] = {
@@ -41,7 +38,9 @@ class CUHKSYSU(SceneSource):
     }  # fmt: skip
 
     root: Path
+    """Folder that contains Image and annotation, or the one that contains that as `dataset`."""
     gallery_size: Literal[50, 100, 500, 1000, 2000, 4000] | None = 100
+    """Frames in which each query is looked for; None: all test frames but its own."""
 
     def listed(self) -> SceneData:
         root = inner(self.root, "dataset", "CUHK-SYSU", "cuhk_sysu")

@@ -18,8 +18,6 @@ class DukeMTMC(DataSource):
 
     The full set has 16,522 training images of 702 identities, 2,228 queries of 702, and 17,661 gallery images of those
     and of 408 identities that no query has, from eight cameras.
-
-    root: the folder DukeMTMC-reID, or the one that contains it.
     """
 
     PUBLISHED: ClassVar = {
@@ -28,6 +26,7 @@ class DukeMTMC(DataSource):
     }  # fmt: skip
 
     root: Path
+    """Folder DukeMTMC-reID, or the one that contains it."""
 
     def listed(self) -> ReIDData:
         return market_layout(inner(self.root, "DukeMTMC-reID"), "DukeMTMC-reID", "0001_c2_f0046182.jpg")

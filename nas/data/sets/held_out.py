@@ -16,12 +16,14 @@ from search_spaces.ranges import OpenShare, Seed
 class HeldOut(DataSource):
     """Another data set's training part alone: `share` of its identities are query and gallery, the rest is trained on.
 
-    The test set of `source` is not looked at. `seed` decides which identities are held out.
+    The test set of `source` is not looked at.
     """
 
     source: DataSource
     share: OpenShare = 0.2
+    """Share of the training identities that are held out as query and gallery."""
     seed: Seed = 0
+    """Number that decides which identities are held out."""
 
     def listed(self) -> ReIDData:
         return held_out(self.source.listed(), self.share, np.random.default_rng(self.seed))

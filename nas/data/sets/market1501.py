@@ -22,14 +22,14 @@ class Market1501(DataSource):
     The full set has 12,936 training images of 751 identities, 3,368 queries of 750, and 19,732 gallery images of six
     cameras, of which 3,819 are junk (identity -1) and 2,798 distractors (identity 0, counted as a 751st).
 
-    root: the folder Market-1501-v15.09.15, or the one that contains it.
-    distractors: the folder of the 500,000 further distractors, which join the gallery as identity 0. Their file names
-        are arbitrary and tell no camera, so theirs is -1, which is no query's. Their exact number is not published,
-        so that of the gallery is then not checked.
+    Further distractors join the gallery as identity 0. Their file names are arbitrary and tell no camera, so theirs is
+    -1, which is no query's. Their exact number is not published, so that of the gallery is then not checked.
     """
 
     root: Path
+    """Folder Market-1501-v15.09.15, or the one that contains it."""
     distractors: Path | None = field(default=None, metadata=OF_TEST)
+    """Folder of the 500,000 further distractors, which join the gallery; None: without them."""
 
     def listed(self) -> ReIDData:
         data = market_layout(inner(self.root, FOLDER), "Market-1501", "0002_c1s1_000451_03.jpg")

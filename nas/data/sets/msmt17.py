@@ -30,8 +30,6 @@ class MSMT17(DataSource):
 
     Both versions have 32,621 training images of 1,041 identities, 11,659 queries and 82,161 gallery images of 3,060,
     from 15 cameras.
-
-    root: the folder MSMT17_V1 or MSMT17_V2, or one that contains one of them.
     """
 
     PUBLISHED: ClassVar = {
@@ -40,6 +38,7 @@ class MSMT17(DataSource):
     }  # fmt: skip
 
     root: Path
+    """Folder MSMT17_V1 or MSMT17_V2, or one that contains one of them."""
 
     def listed(self) -> ReIDData:
         root = Path(self.root)

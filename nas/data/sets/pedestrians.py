@@ -10,7 +10,7 @@ from search_spaces.ranges import Pixels, Range
 
 @dataclass(frozen=True, kw_only=True)
 class Pedestrians(Synthetic):
-    """Synthetic pedestrians, of any number and size. `Synthetic` explains the fields.
+    """Synthetic pedestrians, of any number and size.
 
     Colours are few and shared, cameras differ in light and viewpoint, and framing, pose and what stands in the way
     change with each image. Measured with the default fields, mAP across cameras, seeds 0 / 1 / 2 (chance: 0.04):

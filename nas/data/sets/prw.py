@@ -32,8 +32,6 @@ class PRW(SceneSource):
     of 544, 94 of which are trained on too; 2,057 queries of 450 others; six cameras. A query looks for its person in
     all other test frames. Persons whose number is -2 have no identity. Ten training and three test frames have the same
     identity twice, and both boxes count.
-
-    root: the folder PRW-v16.04.20, or the one that contains it.
     """
 
     title: ClassVar[str] = "PRW"
@@ -44,6 +42,7 @@ class PRW(SceneSource):
     }  # fmt: skip
 
     root: Path
+    """Folder PRW-v16.04.20, or the one that contains it."""
 
     def listed(self) -> SceneData:
         root, queries = inner(self.root, "PRW-v16.04.20", "PRW"), self._query_file()
@@ -68,10 +67,7 @@ class PRW(SceneSource):
 
 @dataclass(frozen=True, kw_only=True)
 class PRWMini(PRW):
-    """PRW with the 30 queries of PRW-mini, in PRW's layout and prwmini_query_info.txt beside its query_info.txt.
-
-    root: the folder PRW-v16.04.20, or the one that contains it.
-    """
+    """PRW with the 30 queries of PRW-mini, in PRW's layout and prwmini_query_info.txt beside its query_info.txt."""
 
     title: ClassVar[str] = "PRW-mini"
     PUBLISHED: ClassVar[dict[str, int]] = PRW.PUBLISHED | {"queries": 30, "query_identities": 30}

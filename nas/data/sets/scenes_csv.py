@@ -53,6 +53,7 @@ class SceneList(SceneSource):
     """
 
     file: Path
+    """CSV file with a row for each box: path, identity, camera (may be missing), split, x, y, w and h."""
 
     def listed(self) -> SceneData:
         file = Path(self.file)

@@ -18,22 +18,28 @@ class Street(SceneSource):
     Identities of training and test are apart. Every box of a test identity is a query, looked for in all other test
     scenes. Boxes hold the whole person as far as the picture goes, hidden parts too; of each a quarter or more is
     visible.
-
-    num_train_scenes, num_test_scenes: from the cameras in turn.
-    ids_per_scene: people with an identity in each scene. most_passers_by: up to so many more have none.
-    height, width: of the scenes, in pixels. Nobody is larger than 0.6 of the height.
     """
 
     num_train_scenes: Count = 160
+    """Scenes to train on, from the cameras in turn."""
     num_test_scenes: TwoOrMore = field(default=96, metadata=OF_TEST)
+    """Scenes to test on, from the cameras in turn."""
     num_train_ids: Count = 32
+    """Identities in the training scenes."""
     num_test_ids: Count = field(default=32, metadata=OF_TEST)
+    """Identities in the test scenes; none of them is trained on."""
     num_cameras: Count = 4
+    """Cameras, each with its own background, light and viewpoint."""
     ids_per_scene: Count = 3
+    """People with an identity in each scene."""
     most_passers_by: CountOrZero = 2
+    """Most people without an identity in a scene; 0: nobody."""
     height: Side = 160
+    """Height of a scene, in pixels; nobody is larger than 0.6 of it."""
     width: Side = 240
+    """Width of a scene, in pixels."""
     seed: Seed = 0
+    """Number that decides what the scenes show."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

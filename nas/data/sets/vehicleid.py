@@ -28,20 +28,20 @@ class VehicleID(DataSource):
 
     The full set has 13,164 training vehicles and `test_size` test vehicles. Numbers of images differ between sources,
     so they are not checked.
-
-    root: the folder VehicleID_V1.0, or the one that contains it.
-    test_size: the number of test vehicles: small, medium or large in the paper.
-    repeats: how many times query and gallery are drawn; `seed` decides all of them.
-    single: where the one random image of a vehicle goes; "query" is the paper's sentence to the letter.
     """
 
     subject: ClassVar = "vehicles"
 
     root: Path
+    """Folder VehicleID_V1.0, or the one that contains it."""
     test_size: Literal[800, 1600, 2400] = field(default=800, metadata=OF_TEST)
+    """Number of test vehicles: the paper's small (800), medium (1600) or large (2400) test set."""
     repeats: Count = field(default=10, metadata=OF_TEST)
+    """How many times query and gallery are drawn; the mean over them is reported."""
     single: Literal["gallery", "query"] = field(default="gallery", metadata=OF_TEST)
+    """Where the one random image of each vehicle goes; `query` is the paper's sentence to the letter."""
     seed: Seed = field(default=0, metadata=OF_TEST)
+    """Number that decides all draws of query and gallery."""
 
     def listed(self) -> ReIDData:
         root = inner(self.root, "VehicleID_V1.0")

@@ -10,7 +10,7 @@ from search_spaces.ranges import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Vehicles(Synthetic):
-    """Synthetic vehicles of eight kinds, of any number and size. `Synthetic` explains the fields.
+    """Synthetic vehicles of eight kinds, of any number and size.
 
     Paints are few and shared, most details show from one or two sides, and cameras look from different ones. Measured
     with the default fields, mAP across cameras, seeds 0 / 1 / 2 (chance: 0.04): linear discriminants of RGB histograms

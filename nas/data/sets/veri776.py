@@ -27,8 +27,6 @@ class VeRi776(DataSource):
 
     The full set has 37,778 training images of 576 vehicles, 1,678 queries and 11,579 gallery images of 200, from 20
     cameras.
-
-    root: the folder VeRi, or the one that contains it.
     """
 
     subject: ClassVar = "vehicles"
@@ -39,6 +37,7 @@ class VeRi776(DataSource):
     }  # fmt: skip
 
     root: Path
+    """Folder VeRi, or the one that contains it."""
 
     def listed(self) -> ReIDData:
         root = inner(self.root, "VeRi")

@@ -16,23 +16,25 @@ from search_spaces.ranges import Count, Pixels, Seed, TwoOrMore
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(DataSource):
-    """Identities that the program draws, of any number and size. A subclass says what they are by its `camera`.
-
-    num_cameras: each with its own viewpoint, background, light and things in the way.
-    images_per_id: spread over the cameras in turn. Of a test identity one image per camera is a query and all others
-        are the gallery, so test identities get at least two images per camera.
-    height, width: of the images, in pixels.
-    """
+    """Identities that the program draws, of any number and size. A subclass says what they are by its `camera`."""
 
     camera: ClassVar[type[Camera]]
 
     num_train_ids: Count = 64
+    """Identities to train on."""
     num_test_ids: Count = field(default=32, metadata=OF_TEST)
+    """Identities to test on; none of them is trained on."""
     num_cameras: TwoOrMore = 4
+    """Cameras, each with its own viewpoint, background, light and things in the way."""
     images_per_id: Count = 16
+    """Images of each identity, from the cameras in turn; a test identity has at least two of each camera, of which one
+    is a query and the others are gallery."""
     height: Pixels
+    """Height of the images, in pixels."""
     width: Pixels
+    """Width of the images, in pixels."""
     seed: Seed = 0
+    """Number that decides what the images show."""
 
     def listed(self) -> ReIDData:
         test_images = max(self.images_per_id, 2 * self.num_cameras)

@@ -14,18 +14,20 @@ class OneShotSettings:
     """Of a search in one of NNI's supernets."""
 
     algorithm: OneShot = "DARTS"
+    """Which of NNI's one-shot searches runs."""
     epochs: Count = 200
+    """Epochs of the search."""
     minutes: Positive | None = None
-    """The search ends with the epoch in which it has taken that long."""
+    """Minutes after which the search ends with the epoch at hand; None: no limit."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     """NNI's own are lr 3e-4 and weight decay 1e-3."""
     warmup_epochs: CountOrZero = 0
     """Epochs at the start in which the alphas, or the controller, rest."""
     clip: Positive | None = 5.0
-    """Largest norm of the weights' gradient."""
+    """Largest norm of the weights' gradient; None: it is not clipped."""
     num_candidates: Count = 20
-    """Of RandomOneShot and ENAS."""
+    """Architectures that RandomOneShot and ENAS measure at the end with the supernet's weights."""
     recalibration: Count = 10
     """Training batches from which a candidate's BatchNorms take their statistics."""
     num_ranked: Count = 20
@@ -41,7 +43,8 @@ class MultiTrialSettings:
     """Of a search of NNI's that tries one architecture after the other."""
 
     algorithm: MultiTrial = "Random"
+    """Which of NNI's multi-trial searches runs."""
     population: Count = 20
-    """Of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
+    """Architectures in the population of RegularizedEvolution; NNI's own is 100, for thousands of trials."""
     sample: Count = 5
-    """How many of the population compete to be a parent; NNI's own is 25."""
+    """Members of the population that compete to be a parent in RegularizedEvolution; NNI's own is 25."""

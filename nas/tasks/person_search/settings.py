@@ -16,12 +16,12 @@ class SearchEvaluation(Ranged):
     same_camera: Literal["keep", "remove"] = "keep"
     """Whether frames of the query's own camera are searched; the protocols of CUHK-SYSU and PRW keep them."""
     min_score: ShareBelowOne = 0.5
-    """The least probability of a person with which a box counts."""
+    """Least probability of a person with which a box counts."""
     min_iou: PositiveShare = 0.5
-    """The least overlap with a true box with which a box counts as detected."""
+    """Least overlap (IoU) with a true box with which a box counts as detected."""
     batch_size: Count = field(default=1, metadata=ONLY_SHOWN)
     """Frames in a forward pass; frames of one shape share it."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
-    """Queries drawn with the frames that were found."""
+    """Queries drawn with the frames that were found; 0: none."""
     num_sheets: CountOrZero = field(default=12, metadata=ONLY_SHOWN)
-    """Frames drawn with what was detected in them, from the worst to the best."""
+    """Frames drawn with what was detected in them, from the worst to the best; 0: none."""

@@ -35,6 +35,7 @@ class OtherFeatures(Ranged):
     """Features that somebody saved with their identities and cameras, and how they are measured."""
 
     subject: Name
+    """File with the features of queries and gallery, their identities and cameras."""
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
@@ -77,11 +78,11 @@ class OtherNetwork(Ranged):
     """A network that is no run's, and how it is measured."""
 
     subject: Name
-    """A torchvision or timm classifier's name, an ONNX file, or a safetensors file of this project."""
+    """Name of a torchvision or timm classifier, an ONNX file, or a safetensors file of this project."""
     data: DataSource
     weights: str = ""
-    """Of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; without it they are random, the
-    same ones each time."""
+    """Weights of a torchvision or timm network: `imagenet` (downloaded) or a checkpoint's path; empty: random, the same
+    ones each time."""
     images: Images = field(default_factory=lambda: Images(height=256, width=128))
     evaluation: Evaluation = field(default_factory=Evaluation)
     machine: Machine = field(default_factory=Machine)

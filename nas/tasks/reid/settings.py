@@ -15,8 +15,9 @@ class Evaluation(Ranged):
     """How retrieval is measured."""
 
     distance: Literal["cosine", "euclidean"] = "cosine"
+    """Distance that ranks the gallery."""
     ap: Literal["plain", "trapezoid"] = "plain"
-    """Average precision: the plain definition, or the trapezoid of Market-1501's MATLAB code."""
+    """Average precision by its plain definition, or by the trapezoid of Market-1501's MATLAB code."""
     same_camera: Literal["remove", "keep"] = "remove"
     """Whether gallery images of the query's identity and camera are taken out of the ranking."""
     rerank: bool = field(default=False, metadata=ADDS)
@@ -27,7 +28,8 @@ class Evaluation(Ranged):
     flip: bool = False
     """Average the features of each image and its mirror image."""
     batch_size: Count = field(default=128, metadata=ONLY_SHOWN)
+    """Images in a forward pass."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
-    """Queries drawn with their ranked gallery."""
+    """Queries drawn with their ranked gallery; 0: none."""
     tsne_ids: tuple[Identity, ...] = field(default=(), metadata=ONLY_SHOWN)
     """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""

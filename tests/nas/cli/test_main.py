@@ -224,11 +224,11 @@ class TestStart:
         assert all(callable(resolve_name(f"nas.cli.{word.replace('-', '_')}:main")) for word in COMMANDS)
 
     def test_as_a_module(self):
-        command = [sys.executable, "-m", "nas.cli", "--version"]
+        command = [sys.executable, "-m", "nas", "--version"]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("nas ")
 
     def test_a_version_that_nobody_knows(self, fails, monkeypatch):
-        monkeypatch.setattr("nas.cli.main.PACKAGE", "nas-reid-of-nobody")
+        monkeypatch.setattr("nas.PACKAGE", "nas-reid-of-nobody")
         assert "nas-reid-of-nobody is not installed" in fails("--version")
 
 
@@ -404,7 +404,7 @@ def test_a_reader_that_goes_is_no_error():
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
-        command = [sys.executable, "-m", "nas.cli", "recipes"]
+        command = [sys.executable, "-m", "nas", "recipes"]
         ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.stderr == "" and ended.returncode == 141
 

@@ -55,7 +55,7 @@ def recipe(tmp_path_factory):
 
 def start(*arguments: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "nas.cli", "tune", *map(str, arguments)],
+        [sys.executable, "-m", "nas", "tune", *map(str, arguments)],
         text=True,
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,

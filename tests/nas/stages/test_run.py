@@ -312,7 +312,7 @@ def test_two_processes_agree(recipes, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas.cli",
+        "nas",
         "run",
         f"{recipes}:told",
         "--out",

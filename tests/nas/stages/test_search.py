@@ -347,7 +347,7 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "nas.cli",
+        "nas",
         "search",
         "toy",
         "--strategy",

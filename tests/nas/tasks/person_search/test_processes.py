@@ -52,7 +52,7 @@ def test_two_processes_have_one_table_which_learns_what_both_see(tmp_path):
     words = ["run", "own.py:street", "--out", "run", "--machine.devices", "2", "--machine.device", "cpu", "--json"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(
-        [sys.executable, "-m", "nas.cli", *words],
+        [sys.executable, "-m", "nas", *words],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

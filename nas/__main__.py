@@ -1,4 +1,4 @@
-"""The program as `python -m nas.cli`."""
+"""The program as `python -m nas`."""
 
 import sys
 
