@@ -28,7 +28,11 @@ def sentences(kind: type) -> dict[str, str]:
     """What stands below the fields that the class itself declares, by their names."""
     if "__annotations__" not in vars(kind):
         return {}
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # a class that was made without a file
+        return {}
+    body = ast.parse(textwrap.dedent(source)).body[0]
     assert isinstance(body, ast.ClassDef)
     return {
         ast.unparse(line.target): " ".join(str(below.value.value).split())

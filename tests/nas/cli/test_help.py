@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import typing
@@ -27,6 +28,11 @@ def is_flag(hint):
 
 def has_help(hint):
     return typing.get_origin(hint) is Annotated and any(getattr(each, "help", None) for each in typing.get_args(hint))
+
+
+def test_a_class_without_a_file_has_no_sentences():
+    made = dataclasses.make_dataclass("Made", [("width", int, 3)])
+    assert sentence(made, "width") == ""
 
 
 def test_every_flag_has_a_sentence():
