@@ -2,7 +2,8 @@
 #   make demo   the whole path on synthetic pedestrians, from teacher to report, in minutes
 #   make test   the quick tests: every contract, and one whole run
 #   make lint   style and types
-# All first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
+#   make docs   the manual as a site, in build/docs
+# All but docs first make .venv and install there what .ci/lock.txt pins (about 6 GB). PYTHON=/path/to/python chooses the Python.
 
 VENV := .venv
 LOCK := .ci/lock.txt
@@ -11,12 +12,15 @@ STAMP := $(VENV)/.installed
 LINT_VENV := .venv-lint
 LINT_LOCK := .ci/lint-lock.txt
 LINT_STAMP := $(LINT_VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_LOCK := .ci/docs-lock.txt
+DOCS_STAMP := $(DOCS_VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 
 # Files stay together, so that what they prepare is prepared once.
 PYTEST = $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: help demo test test-medium test-slow lint install clean
+.PHONY: help demo test test-medium test-slow lint docs install clean
 
 help:
 	@echo "make demo       search, retrain, evaluate and report on synthetic pedestrians"
@@ -24,6 +28,7 @@ help:
 	@echo "make test-medium  tests of a second or more: commands from end to end, whole searches"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy, from $(LINT_VENV)"
+	@echo "make docs       the manual as a site, in build/docs"
 	@echo "make install    only the environment, in $(VENV)"
 	@echo "make clean      remove the environments and caches; runs/out stays"
 
@@ -44,6 +49,10 @@ lint: install $(LINT_STAMP)
 	$(LINT_VENV)/bin/ruff check .
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/mypy --python-executable $(VENV)/bin/python
+
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet -f nas/docs/mkdocs.yml
+	@echo "open build/docs/index.html"
 
 install: $(STAMP)
 
@@ -78,6 +87,13 @@ $(LINT_STAMP): $(LINT_LOCK) | $(STAMP)
 	@$(LINT_VENV)/bin/python -m pip install -qq --disable-pip-version-check -r $(LINT_LOCK)
 	@touch $@
 
+# The site is made from the sources alone: of $(VENV) it needs the Python, and nothing that is installed there.
+$(DOCS_STAMP): $(DOCS_LOCK) | $(VENV)/bin/python
+	@echo "installing into $(DOCS_VENV) what $(DOCS_LOCK) pins"
+	@$(VENV)/bin/python -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install -qq --disable-pip-version-check -r $(DOCS_LOCK)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(LINT_VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LINT_VENV) $(DOCS_VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
 	find nas search_spaces students teachers runs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from nas.cli.find_recipe import recipe_named
 from nas.strategies import STRATEGIES
 from nas.study.overrides import write_overrides
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "nas/docs/strategies.md"
 
 
 def folder(name: str, *flags: str) -> str:
@@ -71,9 +71,8 @@ def test_each_strategy_has_its_own():
 
 
 @pytest.mark.medium
-def test_the_commands_of_the_readme_do_not_meet():
-    section = README.read_text().partition("## Strategies")[2].partition("\n## ")[0]
-    lines = section.replace("\\\n", " ").splitlines()
+def test_the_commands_of_the_manual_do_not_meet():
+    lines = PAGE.read_text().replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("nas search")]
     assert len(commands) >= 5
     folders = [

@@ -1,0 +1,145 @@
+"""Every command that README and the manual show is run, where it needs no download and no data of others."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas.cli.find_recipe import recipes
+from tests.nas.cli.program import nas
+from tests.nas.docs.shown import MANUAL, ROOT, commands
+
+pytestmark = pytest.mark.slow
+PAGES = [
+    ROOT / "README.md",
+    *(
+        MANUAL / f"{name}.md"
+        for name in (
+            "losses",
+            "strategies",
+            "students",
+            "runs",
+            "recipes",
+            "own-classes",
+            "own-images",
+            "evaluation",
+            "tuning",
+            "data-sets",
+            "person-search",
+        )
+    ),
+]
+"""In an order in which each finds the runs that its commands name."""
+RUN = re.compile(r"(runs/out/(?:tune-)?)(\w+?)(?=-)")
+ELSEWHERE = {
+    "data check": "needs the data of others",
+    "evaluate resnet50": "needs the data and weights of others",
+    "evaluate student.onnx": "needs the data of others",
+    "identity-table runs/out/small_resnet-seed0": "needs a run on Market-1501",
+    "run street_demo --space.embedding-dim": "needs the table of that",
+}
+BEFORE = {
+    "evaluation": [["run", "kdas_baseline", "--small"], ["run", "demo", "--small"]],
+    "person-search": [
+        ["teach", "street_kd_det", "--small", "--out", "runs/out/det"],
+        ["run", "street_demo", "--small", "--out", "runs/out/oim"],
+        ["run", "street_demo", "--small"],
+    ],
+}
+"""What the commands of a page take for granted."""
+
+
+def at_toys_size(arguments: list[str]) -> list[str]:
+    """The command with `--small` in place of the data of others, and with the folders that this makes."""
+    text = " ".join(arguments)
+    text = re.sub(r" --data(\.root)? data\b| --on veri776", "", text)
+    text = RUN.sub(lambda match: f"{match[0]}-small" if match[2] in recipes() else match[0], text)
+    word, subject, *rest = text.split()
+    if word == "reproduce":
+        return [word, subject, *rest, "--plan"]
+    small = subject in recipes() and subject != "toy"
+    return [word, subject, *["--small"] * small, *rest, *["--trials", "2"] * (word == "tune")]
+
+
+def write_images(folder: Path) -> None:
+    """Ten people with four images each, listed in `list.csv`: six to train on."""
+    rng, lines = np.random.default_rng(0), ["path,identity,camera,split"]
+    (folder / "images").mkdir()
+    for person in range(10):
+        for number in range(4):
+            name = f"images/{person}-{number}.jpg"
+            Image.fromarray(rng.integers(0, 255, (64, 32, 3)).astype(np.uint8)).save(folder / name)
+            split = "train" if person < 6 else "gallery" if number else "query"
+            lines.append(f"{name},P{person},gate {number % 2},{split}")
+    (folder / "list.csv").write_text("\n".join(lines))
+
+
+def write_features(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = {"query": 4, "gallery": 12}
+    arrays = {name: rng.normal(size=(number, 8)).astype(np.float32) for name, number in parts.items()}
+    ids = {f"{name}_ids": np.arange(number) % 4 for name, number in parts.items()}
+    cameras = {f"{name}_cameras": np.full(number, place) for place, (name, number) in enumerate(parts.items())}
+    np.savez(path, **arrays, **ids, **cameras)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    write_images(folder)
+    write_features(folder / "features.npz")
+    recipe = (MANUAL / "own-classes.md").read_text().partition("```python\n")[2].partition("```")[0]
+    (folder / "my_recipe.py").write_text(recipe)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(page, place, monkeypatch, capfd):
+    monkeypatch.chdir(place)
+    failed = {}
+    for arguments in [*BEFORE.get(page.stem, []), *commands(page)]:
+        if any(" ".join(arguments).startswith(each) for each in ELSEWHERE) and "csv" not in arguments:
+            continue
+        if "t.safetensors" in arguments:
+            Path("t.safetensors").write_bytes(Path("runs/out/kdas-small-seed0/teacher.safetensors").read_bytes())
+        run = arguments if arguments in BEFORE.get(page.stem, []) else at_toys_size(arguments)
+        capfd.readouterr()
+        if nas(*run):
+            failed[" ".join(run)] = capfd.readouterr().err.splitlines()[-1:]
+    assert not failed
+
+
+def test_every_page_with_commands_is_here():
+    assert {page for page in (ROOT / "README.md", *MANUAL.rglob("*.md")) if commands(page)} == set(PAGES)
+
+
+@pytest.mark.parametrize("page", ["evaluation", "library"])
+def test_programs_run(page, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for program in re.findall(r"^```python\n(.*?)^```", (MANUAL / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE):
+        exec(program, {})
+    assert capsys.readouterr().out
+
+
+def test_the_notebook_runs(monkeypatch, tmp_path, capsys):
+    """Its cells, one after the other, with a stand-in for what only a notebook can show."""
+    shown: list[str] = []
+    display = ModuleType("IPython.display")
+    vars(display).update(SVG=lambda filename: Path(filename).read_text(), display=shown.append)
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((MANUAL / "toy.ipynb").read_text())
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            exec("".join(cell["source"]), names)
+    assert len(shown) == 1 and "<svg" in shown[0]
+    said = capsys.readouterr().out
+    assert "student" in said and "backbone.normal.2" in said and "torch.Size([2, 8])" in said
