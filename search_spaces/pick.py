@@ -60,6 +60,18 @@ class Pick(ABC):
         """
 
 
+def candidates(decision: str, makers: Mapping[str, Make]) -> dict[str, nn.Module]:
+    """All candidates of a decision, made. Raises ValueError naming one that does not say its `out_channels`."""
+    made = {option: make() for option, make in makers.items()}
+    for option, module in made.items():
+        if not isinstance(getattr(module, "out_channels", None), int):
+            raise ValueError(
+                f"the candidate {option!r} of {decision} must have out_channels, the channels of the map it returns; "
+                f"{type(module).__name__} has none: set self.out_channels, a whole number, in its __init__"
+            )
+    return made
+
+
 class Node(nn.Module):
     """The sum of one operation on each of some earlier states (DARTS, Eq. 1)."""
 
@@ -146,6 +158,19 @@ class Fixed(Discrete):
                 f"the architecture (of space {self.architecture.space!r}) decides {_listed(unknown)}, "
                 f"which this space does not ask; it asks {_listed(self.answers) or 'nothing'}"
             )
+
+
+class EveryCandidate(Fixed):
+    """The published answers, but every candidate is made: `candidates` says what one lacks."""
+
+    def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
+        candidates(self.prefix + name, makers)
+        return super().op(name, makers)
+
+    def edges(self, name: str, makers: Edges, keep: int, published: Sequence[str] = ()) -> nn.Module:
+        for source, of_edge in makers.items():
+            candidates(f"{self.prefix}{name}<{source}", of_edge)
+        return super().edges(name, makers, keep, published)
 
 
 class Sampled(Discrete):

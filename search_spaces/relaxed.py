@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture, V
 from search_spaces.ops import Op
-from search_spaces.pick import Discrete, Edges, Fixed, Make, Pick, Sampled
+from search_spaces.pick import Discrete, Edges, Fixed, Make, Pick, Sampled, candidates
 from search_spaces.space import SearchSpace
 
 NONE = "none"
@@ -83,7 +83,7 @@ class Relaxed(Pick):
 
     def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> MixedOp:
         row = self.mixture.row(name, options)
-        return MixedOp([make() for make in makers.values()], self.mixture, row, self.folded)
+        return MixedOp([*candidates(name, makers).values()], self.mixture, row, self.folded)
 
 
 def runnable(pick: Pick) -> Discrete:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from search_spaces.architecture import Architecture
-from search_spaces.pick import Discrete, Fixed, Pick, Sampled
+from search_spaces.pick import Discrete, EveryCandidate, Fixed, Pick, Sampled
 from search_spaces.ranges import Ranged
 
 
@@ -79,6 +79,10 @@ class SearchSpace(Ranged, ABC):
         """Raises ValueError unless this space can build `architecture`; allocates nothing."""
         with torch.device("meta"):
             self.student(architecture)
+
+    def check_candidates(self) -> None:
+        """Raises ValueError naming a candidate that does not say its `out_channels`; allocates nothing."""
+        self._answers(EveryCandidate())
 
     def _answers(self, pick: Discrete) -> Architecture:
         with torch.device("meta"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
 
@@ -22,16 +26,6 @@ from search_spaces.architecture import parse_edge
 from search_spaces.ranges import Count, Ranged
 
 HISTORY = "search.history.jsonl"
-STRATEGIES = {
-    "DARTS": "darts",
-    "PCDARTS": "pc_darts",
-    "GDAS": "gdas",
-    "RandomSearch": "random",
-    "Evolution": "evolution",
-    "Reinforce": "reinforce",
-    "SinglePath": "single_path",
-}
-"""What `--strategy` calls the classes that it has one name for."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +138,22 @@ def strategy_name(strategy: Mapping[str, Any]) -> str:
         case {"kind": "NNIOneShot" | "NNIMultiTrial", "algorithm": algorithm}:
             return f"nni:{algorithm}"
         case {"kind": kind}:
-            return STRATEGIES.get(kind, kind)
+            return _names_of_classes().get(kind, kind)
     return "no strategy"
+
+
+@cache
+def _names_of_classes() -> dict[str, str]:
+    """What `--strategy` calls the classes that stand in its table without arguments, read from the source: importing it
+    imports torch."""
+    source = Path(cast(str, cast(ModuleSpec, find_spec("nas.strategies")).origin)).read_text(encoding="utf-8")
+    table = next(node.value for node in ast.parse(source).body if isinstance(node, ast.AnnAssign))
+    assert isinstance(table, ast.Dict)
+    return {
+        ast.unparse(made.func): ast.literal_eval(cast(ast.expr, name))
+        for name, made in zip(table.keys, table.values, strict=True)
+        if isinstance(made, ast.Call) and not made.keywords
+    }
 
 
 def _described(entry: Entry, student: Mapping[str, int]) -> dict[str, Any]:

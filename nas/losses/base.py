@@ -11,25 +11,30 @@ from torch import Tensor
 
 from search_spaces.ranges import Ranged
 from students.space import StudentSpace
-from teachers.temperature import Constant, Falling, Temperature
+from teachers.temperature import Falling, Temperature
 
 Losses = Mapping[str, Tensor]
 """Scalar tensors by name; `total` is what is minimised."""
 
 
 class Loss(Ranged, ABC):
-    """A frozen dataclass; one that listens to a teacher has a field `temperature`, the teacher's over the epochs."""
+    """A frozen dataclass; one that softens a teacher has a field `temperature`, the teacher's over the epochs."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
-    temperature: Temperature = Constant(value=1.0)
+    temperature: Temperature | None = None
     trains_branches: ClassVar[bool] = False
     """Whether it reaches the branches of a network that has some."""
 
     @abstractmethod
     def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
         """Of what the network says of a batch, scalars: `total`, which is minimised, and the parts it is made of,
-        unweighted. `batch.teacher` is what the teacher says (a `TeacherOutput`), or None where nobody teaches."""
+        unweighted. `batch.teacher` is what the teacher says (a `TeacherOutput`), or None where nobody teaches. A loss
+        without a field `temperature`, and one that nobody teaches, may be given any."""
+
+    def temperature_at(self, epoch: int, num_epochs: int) -> float | None:
+        """The teacher's in the 0-based `epoch` of `num_epochs`; None: it has none."""
+        return self.temperature.at(epoch, num_epochs) if self.temperature else None
 
     @property
     def task(self) -> str:
@@ -67,7 +72,7 @@ class WrappedLoss(Loss):
     each: Loss
 
     @property
-    def temperature(self) -> Temperature:  # type: ignore[override] # of a frozen dataclass: nobody sets it
+    def temperature(self) -> Temperature | None:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
 
     @property

@@ -88,6 +88,7 @@ def check_search(recipe: Recipe) -> None:
     assert recipe.strategy is not None
     strategy, space = recipe.strategy, searched_space(recipe, 1)
     student = recipe.retrained
+    space.check_candidates()
     try:
         student.with_ids(1).check(recipe.space.with_ids(1).published())
     except ValueError as error:

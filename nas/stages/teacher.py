@@ -48,7 +48,7 @@ def rehearse(recipe: Recipe, network: Network, what: str) -> None:
         teacher = Teacher(copy.deepcopy(network.net).to("meta"), nullcontext, maps)
         batch = batch._replace(teacher=teacher(batch.images))
         for student, loss in students:
-            loss(student(batch.images), batch, loss.temperature.at(0, 1))
+            loss(student(batch.images), batch, loss.temperature_at(0, 1) or 0.0)
 
 
 def teacher_path(run: Run) -> Path | None:

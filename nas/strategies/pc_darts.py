@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nas.strategies.darts import DARTS
 from nas.training.optimisers import Adam, Optimiser
-from search_spaces.pick import Edges, Make
+from search_spaces.pick import Edges, Make, candidates
 from search_spaces.ranges import Count, CountOrZero
 from search_spaces.relaxed import MixedOp, Mixture, Relaxed, States, Supernet
 from search_spaces.space import SearchSpace
@@ -97,7 +97,7 @@ class Partial(Relaxed):
 
     def _mixed(self, name: str, makers: Mapping[str, Make], options: tuple[str, ...]) -> PartialOp:
         row = self.mixture.row(name, options)
-        return PartialOp([make() for make in makers.values()], self.mixture, row, self.folded, self.num_parts)
+        return PartialOp([*candidates(name, makers).values()], self.mixture, row, self.folded, self.num_parts)
 
 
 class PartialOp(MixedOp):

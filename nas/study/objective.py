@@ -57,8 +57,8 @@ class SearchObjective:
         return self._with_teacher(self.alphas, epoch, start)
 
     def temperature(self, epoch: int) -> float | None:
-        """The teacher's temperature in `epoch`; None without a teacher."""
-        return self.loss_function.temperature.at(epoch, self.num_epochs) if self.teacher else None
+        """The teacher's temperature in `epoch`; None without a teacher, or where the loss has none."""
+        return self.loss_function.temperature_at(epoch, self.num_epochs) if self.teacher else None
 
     def record(self, epoch: int) -> dict[str, float | None]:
         return {"temperature": self.temperature(epoch)}
@@ -82,8 +82,8 @@ class SearchObjective:
         return self.trials.score(architecture, epochs, report)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Any, epoch: int) -> Losses:
-        temperature = function.temperature.at(epoch, self.num_epochs)
-        return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature)
+        temperature = function.temperature_at(epoch, self.num_epochs)
+        return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature or 0.0)
 
     def _with_teacher(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
         return with_teacher(islice(batches(epoch, start), self.num_steps - start), self.teacher)

@@ -51,7 +51,7 @@ def train(
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
     for epoch in loop.epochs():
         net.train()
-        temperature = loss.temperature.at(epoch, training.epochs) if teacher else None
+        temperature = loss.temperature_at(epoch, training.epochs) if teacher else None
         loss_now = loss.at(epoch, training.epochs)
         for batch in loop.steps(lambda start, epoch=epoch: with_teacher(batches(epoch, start), teacher)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from nas.strategies.nni.settings import OneShotSettings
 from search_spaces.architecture import Answer, V, Value
-from search_spaces.pick import Edges, Make, Pick
+from search_spaces.pick import Edges, Make, Pick, candidates
 from search_spaces.relaxed import NONE, Mixture, by_option, padding, zeros_of
 from search_spaces.space import SearchSpace
 
@@ -58,7 +58,7 @@ class NNIChoices(Pick):
         )
 
     def op(self, name: str, makers: Mapping[str, Make]) -> nn.Module:
-        modules = {key: make() for key, make in makers.items()}
+        modules = candidates(self.prefix + name, makers)
         choice = self._choice(self.prefix + name, modules)
         choice.out_channels = next(iter(modules.values())).out_channels
         return choice
@@ -69,7 +69,7 @@ class NNIChoices(Pick):
         self.nodes[full] = (rows, keep)
         edges = {}
         for source, of_edge in makers.items():
-            ops = {key: make() for key, make in of_edge.items()}
+            ops = candidates(rows[source], of_edge)
             zero = {NONE: Zero(next(reversed(ops.values())))} if self.summed else {}
             edges[source] = self._choice(rows[source], ops | zero)
         sets = [tuple(makers)] if self.summed else combinations(makers, keep)

@@ -1,4 +1,4 @@
-"""What every discrete strategy must do. A new one joins with one line in STRATEGIES."""
+"""What every discrete strategy must do. A new one joins with its line in STRATEGIES of `nas/strategies/__init__.py`."""
 
 import json
 import time
@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+import nas.strategies
 from nas.bench.tables import Memory
 from nas.strategies.base import Score
 from nas.strategies.board import Board, Trial
-from nas.strategies.discrete import front, ranked
+from nas.strategies.discrete import DiscreteSearch, front, ranked
 from nas.strategies.evolution import Evolution, mutated
+from nas.strategies.nni.strategies import NNIMultiTrial
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
@@ -33,13 +35,11 @@ from students.ksl import KSL
 from students.reid import ReID
 
 TRIALS = 12  # Optuna's models begin behind ten
+BRIEF = {"trials": TRIALS, "population": 4, "sample": 2}
 STRATEGIES = {
-    "random": RandomSearch(trials=TRIALS),
-    "evolution": Evolution(trials=TRIALS, population=4, sample=2),
-    "reinforce": Reinforce(trials=TRIALS),
-    "tpe": OptunaSearch(trials=TRIALS),
-    "gp": OptunaSearch(trials=TRIALS, sampler="gp"),
-    "nsga2": OptunaSearch(trials=TRIALS, sampler="nsga2", population=4),
+    name: replace(strategy, **{field: value for field, value in BRIEF.items() if hasattr(strategy, field)})
+    for name, strategy in nas.strategies.STRATEGIES.items()
+    if isinstance(strategy, DiscreteSearch) and not isinstance(strategy, NNIMultiTrial)
 }
 SPACES = {
     "cells": Cells(channels=3, cells=2, reductions=(2,)),
