@@ -55,7 +55,11 @@ class SearchSpace(Ranged, ABC):
 
     @abstractmethod
     def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
-        """The network that `pick`'s answers make, for images of `c_in` channels. It has `.out_channels`."""
+        """The network that `pick`'s answers make, for images of `c_in` channels.
+
+        A backbone has `.out_channels` and returns its maps `[B, C, H, W]` by name, of which `map` is the last and has
+        those channels. What networks with heads return is theirs (`students.reid.ReIDOutput`).
+        """
 
     def student(self, architecture: Architecture | None = None, c_in: int = 3) -> nn.Module:
         """An ordinary network: no mixed operation, no alpha, no dead branch. No architecture: the published one.
