@@ -19,7 +19,7 @@ from tests.nas.docs.shown import MANUAL, PAGES, commands
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-RUN = re.compile(r"runs/out/(\w+)-seed0")
+RUN = re.compile(r"runs/out/(\w+)-[\w-]*seed0")
 EXAMPLES = "the program's own examples"
 WITH_COMMANDS = [*(name for name, page in PAGES.items() if commands(page)), EXAMPLES]
 
