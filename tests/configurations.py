@@ -10,6 +10,8 @@ import typing
 from itertools import filterfalse
 
 import nas.cli
+import nas.data
+import nas.stages
 from nas.recipe import Recipe, import_classes
 from search_spaces.ranges import Ranged, field_hints
 
@@ -34,8 +36,9 @@ def held_by(cls):
 def configurations():
     """What can stand in a recipe, and the options of every command."""
     import_classes()
-    for module in pkgutil.iter_modules(nas.cli.__path__, "nas.cli."):
-        importlib.import_module(module.name)
+    for package in (nas.cli, nas.stages, nas.data):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     found, new = set(), {Recipe, *filter(dataclasses.is_dataclass, with_subclasses(Ranged))}
     while new:
         found |= new

@@ -43,15 +43,16 @@ def queries_among(split: SceneSplit, identities: Iterable[int], rng: np.random.G
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutScenes(SceneSource):
-    """Another data set's training part alone: `share` of its frames are searched, the rest is trained on.
+    """Another data set's training part alone: some of its frames are searched, the rest is trained on.
 
-    The test frames of `source` are not looked at. `seed` decides which frames are held out and who is looked for there:
-    `share` of the identities, among those that are in two of these frames. They have no identity in training.
+    The test frames of `source` are not looked at. Who is looked for has no identity in training.
     """
 
     source: SceneSource
     share: OpenShare = 0.2
+    """Share of the frames that are searched, and of the identities in two of these that are looked for."""
     seed: Seed = 0
+    """Decides which frames are held out, and who is looked for there."""
 
     def listed(self) -> SceneData:
         return held_out(self.source.listed(), self.share, np.random.default_rng(self.seed))

@@ -60,8 +60,11 @@ class Tuning(Ranged):
     """What decides a study beside its recipe."""
 
     space: Name
+    """What is tuned, by the names that `--parameters` takes."""
     sampler: Literal["grid", "tpe", "nsga2"] = "tpe"
+    """Who proposes: all combinations, Optuna's estimator, or mAP against MACs."""
     pruner: Literal["none", "median", "hyperband"] = "none"
+    """Who stops a trial whose mAP on the way is poor."""
     held_out: OpenShare = 0.2
     """Share of the training identities that proposals are measured on."""
 
@@ -83,10 +86,11 @@ class Place(Ranged):
     """Where a study is: its results' folder, the storage that its workers share, and its name there."""
 
     folder: Path
+    """The folder of the study's results."""
     storage: str = ""
     """A database's address, or a file; empty: `study.db` in the folder."""
     study: str = ""
-    """Empty: the folder's name."""
+    """The study's name in the storage; empty: that of the folder."""
     grace_s: Positive = 60.0
     """Seconds without a sign of life after which a trial's worker is taken for dead, and its work done again."""
 
