@@ -73,7 +73,7 @@ class Recipe(Ranged):
     student: StudentSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
     """The network at the size that is retrained; None: as searched."""
     baseline: StudentSpace | None = None
-    """A hand-made network to compare with, trained like the student but from the labels alone."""
+    """A network that people designed, to compare with: trained like the student, but from the labels alone."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
     """What is minimised, in the search and in the retraining."""

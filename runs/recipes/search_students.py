@@ -1,4 +1,4 @@
-"""Each hand-made student's space searched under fast re-ID's ResNet-50 teacher, at KDAS-ReID's falling temperature.
+"""Each published student's space searched under fast re-ID's ResNet-50 teacher, at KDAS-ReID's falling temperature.
 
 The space's published point is the student to beat: `nas run` the recipe with `--strategy None` for it. Nobody has
 published such searches; the shallow CNN's and the SDC-CNN's, for vehicles, stand with VRKD's recipes.

@@ -55,7 +55,7 @@ def small_baseline() -> Recipe:
 
 
 def small_mobilenet() -> Recipe:
-    """A hand-made network of about the same multiply-adds, MobileNetV2 x0.5, from scratch and without a teacher."""
+    """A baseline of about the same MACs, MobileNetV2 x0.5, from scratch and without a teacher."""
     return _by_hand(small_baseline(), MobileNetV2(width=0.5))
 
 
@@ -65,7 +65,7 @@ def small_resnet() -> Recipe:
 
 
 def small_resnet_taught() -> Recipe:
-    """The same hand-made network under the falling temperature: what the teacher alone brings."""
+    """The same baseline under the falling temperature: what the teacher alone brings."""
     return _by_hand(small_kdas(), ResNet(depth=18, width=0.25))
 
 

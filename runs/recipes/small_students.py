@@ -1,4 +1,4 @@
-"""Two hand-made students sized for a processor: alone, distilled, with KSL, with both; one of their spaces searched.
+"""Two published students sized for a processor: alone, distilled, with KSL, with both; one of their spaces searched.
 
 Made for 400 identities of Market-1501's training part at their own size, 128x64, and the small ablation's ResNet-50
 teacher (`nas teach small_kdas`, then `--teacher.weights`). The arms of a student have the same batches, steps and
