@@ -13,7 +13,7 @@ from nas.cli.find_recipe import recipe_named
 from nas.strategies import STRATEGIES
 from nas.study.overrides import write_overrides
 
-PAGE = Path(__file__).parents[3] / "nas/docs/strategies.md"
+PAGE = Path(__file__).parents[3] / "nas/docs/pages/strategies.md"
 
 
 def folder(name: str, *flags: str) -> str:
