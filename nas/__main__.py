@@ -1,8 +1,7 @@
-"""The program as `python -m nas`."""
+"""The program as `python -m nas`: by name, so that no file of the ground floor imports the top one."""
 
 import sys
-
-from nas.cli.main import main
+from pkgutil import resolve_name
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(resolve_name("nas.cli.main:main")())
