@@ -28,7 +28,7 @@ def _main(arguments: list[str]) -> int:
         return 0
     word, *rest = arguments
     if word == "--version":
-        print(f"nas {_version()}")
+        print(f"nas {nas.__version__}")
         return 0
     if word not in COMMANDS:
         raise ValueError(f"there is no command {word!r}{near_misses(word, COMMANDS)}; there are {', '.join(COMMANDS)}")
@@ -52,17 +52,6 @@ def _load_plugins(arguments: Sequence[str]) -> list[str]:
             raise ValueError(f"{FLAG} needs the file that defines classes of yours, as {FLAG} own.py")
         load(Path(file))
     return others
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError  # which every command would wait for
-
-    try:
-        return nas.__version__
-    except PackageNotFoundError:
-        raise ValueError(
-            f"{nas.PACKAGE} is not installed, and has no version: pip install -e . in its folder"
-        ) from None
 
 
 def _overview() -> str:
