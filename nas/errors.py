@@ -51,6 +51,8 @@ OUT_OF_MEMORY = (
     "the memory is not enough: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id or "
     "batch-size), or the network's channels or width"
 )
+PLUGIN = "--plugin"
+"""The flag that names a file with classes of the user's own."""
 PEER_GONE = (
     "another of the processes of --machine.devices has ended: mend what it said, if it said anything; the same command "
     "goes on from the last checkpoint"

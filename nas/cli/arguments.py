@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from nas.cli.find_recipe import in_recipe_file
+from nas.cli.flags import pop_options
 from nas.cli.parse import OPTIONS, by_flag, parse
 from nas.cli.parts import PARTS, with_parts
 from nas.cli.sentences import explained
-from nas.cli.short_help import ALL, say_short_help
+from nas.cli.short_help import say_short_help
 from nas.data.images import Images
 from nas.data.sets import class_for, names_for
 from nas.models.library import is_classifier
@@ -99,7 +100,6 @@ def parse_recipe_args(
     if {"-h", "--help"} & set(arguments):
         say_short_help(recipe, command, prog, about)
         raise SystemExit(0)
-    arguments = ["--help" if word == ALL else word for word in arguments]
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
     if "--on" in asked:
@@ -186,24 +186,6 @@ def _parse_other(
 
 def default_of(field: dataclasses.Field) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def pop_options(flags: Collection[str], arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """What is given for `flags`, as `--flag value` or `--flag=value`, the last one of each, and the other arguments.
-
-    Raises ValueError naming a flag without a value.
-    """
-    given, others, words = {}, [], iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in flags:
-            others.append(word)
-            continue
-        value = value if equals else next(words, "")
-        if not value or (value.startswith("-") and not equals):
-            raise ValueError(f"{flag} needs a value, as {flag} VALUE; {f'got {value}' if value else 'got none'}")
-        given[flag] = value
-    return given, others
 
 
 def pop_restarted(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

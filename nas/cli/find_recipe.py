@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import runs.recipes
 from nas.errors import near_misses
-from nas.system.plugins import load, load_packages
 
 if TYPE_CHECKING:
     from nas.recipe import Recipe
@@ -62,6 +61,7 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
     Raises ValueError with near misses for an unknown name, and saying what a file lacks.
     """
     from nas.recipe import Recipe
+    from nas.system.plugins import load, load_packages
 
     load_packages()
     if place := in_recipe_file(name):

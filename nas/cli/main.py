@@ -9,8 +9,8 @@ from pkgutil import resolve_name
 
 import nas
 from nas.cli.commands import COMMANDS
-from nas.errors import exit_status, near_misses
-from nas.system.plugins import FLAG, load
+from nas.cli.flags import pop_all
+from nas.errors import PLUGIN, exit_status, near_misses
 from nas.system.progress import begin_command
 
 
@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    arguments = _load_plugins(arguments)
+    plugins, arguments = pop_all((PLUGIN,), arguments)
+    for _, file in plugins:
+        resolve_name("nas.system.plugins:load")(Path(file))
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -38,22 +40,6 @@ def _main(arguments: list[str]) -> int:
     return resolve_name(f"nas.cli.{word.replace('-', '_')}:main")(rest)
 
 
-def _load_plugins(arguments: Sequence[str]) -> list[str]:
-    """Runs the files behind each `--plugin`; the arguments without them."""
-    others: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag != FLAG:
-            others.append(word)
-            continue
-        file = value if equals else next(words, "")
-        if not file or (file.startswith("-") and not equals):
-            raise ValueError(f"{FLAG} needs the file that defines classes of yours, as {FLAG} own.py")
-        load(Path(file))
-    return others
-
-
 def _overview() -> str:
     lines = [f"  nas {word:<15}{command.subject:<12}{command.help}" for word, command in COMMANDS.items()]
     return "\n".join(
@@ -67,7 +53,7 @@ def _overview() -> str:
             "",
             "Every field of a recipe can be set: `nas run RECIPE --help` lists the usual ones, --help-all lists all.",
             "A recipe of your own: nas run path/to/file.py:function",
-            f"Classes of your own, for any command: {FLAG} path/to/file.py",
+            f"Classes of your own, for any command: {PLUGIN} path/to/file.py",
         ]
     )
 

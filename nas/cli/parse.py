@@ -25,6 +25,8 @@ from tyro.constructors import (
 from nas.errors import first_line
 from search_spaces.ranges import WORDS, OutOfRange, in_words, placed
 
+ALL = "--help-all"
+"""Asks for the whole help, also where a command has a short one."""
 OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""
 EDGES = re.compile(r"^[│|] ?| ?[│|]\s*$")
@@ -40,7 +42,8 @@ def parse(kind: Any, arguments: Sequence[str], **how: Any) -> Any:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(kind, args=arguments, registry=_registry(), **how)
+            words = ["--help" if word == ALL else word for word in arguments]
+            return tyro.cli(kind, args=words, registry=_registry(), **how)
     except SystemExit as stop:
         _raise_refusal(stop)
         if stop.code:

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from rich.console import Console
 from rich.table import Table
 
+from nas.cli.parse import ALL, flag
 from nas.cli.sentences import sentence
 from nas.data.sets import names_for
+from nas.errors import PLUGIN
 from nas.losses import LOSSES
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies import STRATEGIES
@@ -19,7 +21,6 @@ from search_spaces.ranges import in_words
 from students.named import STUDENTS
 from students.space import StudentSpace
 
-ALL = "--help-all"
 WIDEST = 120
 FIELDS = (
     "seed",
@@ -68,7 +69,7 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None
     console = Console(highlight=False, markup=False)
     width = min(console.width, WIDEST)
     console.print(f"usage: {prog} [--flag value ...]\n\n{about}\n", width=width)
-    for title, flags in (
+    for title, lines in (
         ("Of the command", _options(options)),
         ("Parts of the recipe, by name (--PART.FIELD sets a field)", _parts(recipe)),
         ("Fields that people set", _fields(recipe)),
@@ -76,8 +77,8 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
         table.add_column()
-        for flag in flags:
-            table.add_row(f"  {flag.name} {flag.takes}", flag.text)
+        for line in lines:
+            table.add_row(f"  {line.name} {line.takes}", line.text)
         console.print(title, style="bold")
         console.print(table, "", width=width)
     console.print(f"`{prog} {ALL}` lists every field.", width=width)
@@ -88,8 +89,8 @@ def _options(options: type) -> Iterator[Flag]:
     for field in dataclasses.fields(options):
         texts = [each.help for each in get_args(hints[field.name])[1:] if getattr(each, "help", None)]
         for text in texts:
-            yield Flag(_flag(field.name), _takes(hints[field.name]), text)
-    yield Flag("--plugin", "FILE", "make the classes in a file of yours known")
+            yield Flag(flag(field.name), _takes(hints[field.name]), text)
+    yield Flag(PLUGIN, "FILE", "make the classes in a file of yours known")
 
 
 def _parts(recipe: Recipe) -> Iterator[Flag]:
@@ -107,7 +108,7 @@ def _parts(recipe: Recipe) -> Iterator[Flag]:
     }
     for name, (takes, text) in texts.items():
         part = recipe.data if name == "on" else getattr(recipe, name)
-        yield Flag(_flag(name), takes, f"{text} (now {_title(part)})")
+        yield Flag(flag(name), takes, f"{text} (now {_title(part)})")
 
 
 def _title(part: Any) -> str:
@@ -127,11 +128,7 @@ def _fields(recipe: Recipe) -> Iterator[Flag]:
         hint = get_type_hints(type(owner), include_extras=True)[name]
         value = getattr(owner, name)
         said = ", ".join(filter(None, [in_words(hint), f"default: {'none' if value == '' else value}"]))
-        yield Flag(_flag(path), _takes(hint), f"{sentence(type(owner), name)} ({said})".strip())
-
-
-def _flag(path: str) -> str:
-    return f"--{path.replace('_', '-')}"
+        yield Flag(flag(path), _takes(hint), f"{sentence(type(owner), name)} ({said})".strip())
 
 
 def _takes(hint: Any) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from nas.errors import near_misses
+from nas.errors import PLUGIN, near_misses
 from nas.system.version1 import with_version1_names
 from search_spaces.ranges import placed
 
@@ -83,7 +83,7 @@ def _decode_dataclass(data: Mapping, options: tuple, where: str) -> Any:
     if cls is None or not dataclasses.is_dataclass(cls):
         raise ValueError(
             f"{where} is a {data['kind']!r}, which is not known here{near_misses(data['kind'], known)}; "
-            "a class of your own is known when the command names its file: --plugin FILE"
+            f"a class of your own is known when the command names its file: {PLUGIN} FILE"
         )
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}

@@ -17,13 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nas.errors import SaveError, first_line
+from nas.errors import PLUGIN, SaveError, first_line
 from nas.system.files import read_bytes, write_json
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-FLAG = "--plugin"
 GROUP = "nas_reid.plugins"
 """The entry points by which installed packages name modules of theirs that define classes."""
 TOOLKIT = ("nas", "runs", "search_spaces", "students", "teachers")
@@ -133,7 +132,7 @@ def load_sources(config: Path, written: Iterable[Mapping[str, Any]]) -> None:
         if why := _refusal(path, source["sha256"], content):
             raise ValueError(
                 f"{config} has classes ({', '.join(classes)}) of {path}, which {why}: look at it, and give "
-                f"{FLAG} {path if content is not None else 'FILE'} to have it run"
+                f"{PLUGIN} {path if content is not None else 'FILE'} to have it run"
             )
         assert content is not None
         _run(path, content)
@@ -151,7 +150,7 @@ def _check_installed(module: str, what: str) -> None:
     if not any(entry.module == module for entry in _entries()):
         raise ValueError(
             f"{what} of the module {module}, which no installed package names as an entry point of {GROUP}: install "
-            f"the package, or give {FLAG} FILE"
+            f"the package, or give {PLUGIN} FILE"
         )
 
 
@@ -175,7 +174,7 @@ def _trust(path: Path, sha256: str) -> None:
     try:
         write_json(note, {"file": str(path), "sha256": sha256})
     except SaveError as error:
-        print(f"nas: cannot note that you trust {path}, later commands need {FLAG} {path}: {error}", file=sys.stderr)
+        print(f"nas: cannot note that you trust {path}, later commands need {PLUGIN} {path}: {error}", file=sys.stderr)
 
 
 def _note(path: Path, sha256: str) -> Path:

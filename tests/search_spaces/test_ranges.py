@@ -17,8 +17,8 @@ from nas.bench import BENCHES
 from nas.cli.arguments import parse_recipe_args
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
+from nas.cli.parse import ALL
 from nas.cli.sentences import sentence
-from nas.cli.short_help import ALL
 from nas.recipe import Recipe
 from nas.system.config import apply_overrides, decode, encode
 from runs.recipes.demo import toy

@@ -9,11 +9,11 @@ from nas.cli.arguments import (
     is_other,
     parse_network_args,
     parse_recipe_args,
-    pop_options,
     pop_restarted,
     spell_out,
 )
 from nas.cli.find_recipe import recipe_named
+from nas.cli.flags import pop_options
 from nas.cli.parts import strategy_named
 from nas.cli.run_command import check_restarted
 from nas.data.sets.vehicles import Vehicles

@@ -193,7 +193,7 @@ class TestHelp:
         assert nas(word, "--help") == 0
 
 
-HEAVY = ("torch", "numpy", "tyro", "rich", "optuna", "nas.recipe", "runs.recipes.demo")
+HEAVY = ("torch", "numpy", "tyro", "rich", "optuna", "psutil", "nas.recipe", "runs.recipes.demo")
 
 
 class TestStart:
