@@ -1,4 +1,4 @@
-"""`nas bench`: how fast we are, measured in one run. Each bench is a function of named numbers that returns rows."""
+"""`nas bench`: how fast we are, measured in one run. Each bench is a function of named values that returns rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,3 +15,27 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "rerank": rerank,
     "strategies": strategies,
 }
+TAKES = {
+    "channels": "Channels of the first cell.",
+    "cells": "Cells of the network.",
+    "height": "Height of the images in pixels.",
+    "width": "Width of the images in pixels.",
+    "batch": "Images in a batch.",
+    "images": "Images that are read, from the first on.",
+    "data": "The data set, by its name, as `nas data check` takes it.",
+    "path": "The folder or file of the data set.",
+    "queries": "Images that are looked for.",
+    "gallery": "Images among which they are looked for.",
+    "dim": "Numbers in a feature.",
+    "identities": "Identities among the images.",
+    "threads": "Threads that read the images.",
+    "repeats": "Turns in which each way is timed once.",
+    "compare": "Time the plain ways too.",
+    "tables": "The folder with the tables of networks.",
+    "seeds": "Searches of each strategy on each table.",
+    "trials": "Networks that a search may try.",
+    "only": "The strategies beside random search.",
+    "processes": "Processes that search at a time.",
+    "out": "The folder of the results.",
+}
+"""What each value means, where it is not an object whose fields say so themselves."""

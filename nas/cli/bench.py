@@ -7,9 +7,11 @@ import json
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from nas.bench import BENCHES
+import tyro
+
+from nas.bench import BENCHES, TAKES
 from nas.cli.commands import COMMANDS
 from nas.cli.files import Files, say
 from nas.cli.parse import by_flag, parse
@@ -71,6 +73,7 @@ def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:
 def parameters(bench: Callable[..., Any]) -> type[Any]:
     """A dataclass of what a bench takes."""
     hints = typing.get_type_hints(bench, include_extras=True)
+    hints |= {name: Annotated[hints[name], tyro.conf.arg(help=TAKES[name])] for name in hints.keys() & TAKES.keys()}
     asked = inspect.signature(bench).parameters.values()
     return make_dataclass(
         "Parameters",

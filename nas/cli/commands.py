@@ -68,4 +68,9 @@ COMMANDS = {
     "show": Command("RUN", "what a search found: its ranked list and front", "nas show runs/out/demo-seed0"),
     "compare": Command("RUN RUN", "accuracy and cost side by side", "nas compare runs/out/a runs/out/b"),
     "bench": Command("WHAT", "how fast we are", "nas bench rerank --queries 3368 --gallery 15913"),
+    "completion": Command(
+        "bash|zsh",
+        "complete commands, recipes and flags with Tab",
+        "nas completion bash > ~/.local/share/bash-completion/completions/nas",
+    ),
 }

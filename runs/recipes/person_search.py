@@ -36,7 +36,7 @@ def street_demo() -> Recipe:
         matching=Matching(queue=64),
     )
     training = Training(
-        epochs=24,
+        epochs=13,
         sampling=Shuffled(batch_size=8),
         augment=SceneAugment(),
         optimiser=Adam(lr=2e-3, rate=CosineLR()),

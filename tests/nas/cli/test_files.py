@@ -17,7 +17,7 @@ SMALL = [
     *("--strategy.epochs", "1", "--retrain.epochs", "1", "--retrain.validate-every", "0"),
     *("--machine.device", "cpu", "--evaluation.num-strips", "1"),
 ]
-READS = ("recipes", "cost", "show")
+READS = ("recipes", "cost", "show", "completion")
 """Commands that write nothing."""
 APART = ("tune", "reproduce", "bench", "identity-table")
 """Commands whose own tests see what they say."""

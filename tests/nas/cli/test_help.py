@@ -12,6 +12,7 @@ from typing import Annotated
 import pytest
 
 from nas.bench import BENCHES
+from nas.cli.bench import parameters
 from nas.cli.commands import COMMANDS
 from nas.cli.sentences import sentence
 from search_spaces.ranges import field_hints
@@ -58,6 +59,12 @@ def test_every_bench_says_what_it_takes(bench, capfd):
     assert nas("bench", bench, "--help") == 0
     said = capfd.readouterr().out
     assert said.startswith(f"usage: nas bench {bench} ") and "default: " in said
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_every_flag_of_a_bench_has_a_sentence(bench):
+    fields = dataclasses.fields(parameters(BENCHES[bench]))
+    assert {field.name for field in fields if is_flag(field.type) and not has_help(field.type)} == set()
 
 
 def test_without_a_bench_there_is_the_usage_and_an_error(capfd):
