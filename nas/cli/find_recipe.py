@@ -83,7 +83,7 @@ def _check_known(function: str, known: Iterable[str], where: str) -> None:
     if function not in known:
         raise ValueError(
             f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
-            "toolkit's. A recipe is a function without arguments that returns a nas.recipe.Recipe; "
+            "toolkit's. A recipe is a function without arguments that is declared `-> Recipe`, nas.recipe's; "
             f"found: {', '.join(sorted(known)) or 'none'}"
         )
 

@@ -11,7 +11,8 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The arguments of the program's commands in a page's blocks, in their order."""
+    """The arguments of the program's commands in a page's blocks, in their order, without what a shell does with what
+    they print."""
     lines = "".join(BLOCK.findall(page.read_text())).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
+    words = [shlex.split(line.partition(">")[0], comments=True) for line in lines]
     return [arguments for program, *arguments in filter(None, words) if program == "nas"]
