@@ -55,8 +55,8 @@ class Loss(Ranged, ABC):
         if space.has_branches and not self.trains_branches:
             name = type(self).__name__
             raise ValueError(
-                f"the branches of {space.title} need a loss that trains them: --loss ksl, or KSLLoss(each=...) around a "
-                f"KDASLoss, KDLoss or VRKDLoss, not {name} alone"
+                f"the branches of {space.title} need a loss that trains them: --loss ksl, or KSLLoss(each=...) "
+                f"around a KDASLoss, KDLoss or VRKDLoss, not {name} alone"
             )
         self.at(0, num_epochs)
 
