@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +35,8 @@ from search_spaces.ranges import Ranged, Seed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 from students.space import StudentSpace, check_task
+
+Control = Literal["random-cell", "taught-baseline"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,8 @@ class Recipe(Ranged):
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
     """What is minimised, in the search and in the retraining."""
+    retrain_loss: Loss | None = None
+    """What the retraining minimises; None: what the search does."""
     strategy: Strategy | None = field(default_factory=DARTS)
     """How the architecture is searched; None: not at all, and the published one is retrained."""
     architecture: Path | None = None
@@ -85,6 +89,9 @@ class Recipe(Ranged):
     retrain: Training = field(default_factory=Training)
     images: Images | SceneSize = field(default_factory=Images)
     evaluation: Evaluation | SearchEvaluation = field(default_factory=Evaluation)
+    controls: tuple[Control, ...] = ()
+    """What is trained beside the found student to judge it by: a random cell of equal MACs, trained as the student is,
+    and the baseline trained under the student's teacher and from the same weights."""
     seed: Seed = 0
     """Number that decides all random choices."""
     machine: Machine = field(default_factory=Machine)
@@ -93,6 +100,11 @@ class Recipe(Ranged):
     def retrained(self) -> StudentSpace:
         """The space that the retrained student comes from."""
         return self.student or self.space
+
+    @property
+    def student_loss(self) -> Loss:
+        """What the student is retrained for."""
+        return self.retrain_loss or self.loss
 
     @property
     def baseline_training(self) -> Training:
@@ -107,12 +119,13 @@ class Recipe(Ranged):
     @property
     def teacher_maps(self) -> tuple[str, ...]:
         """What its losses need of the teacher's maps."""
-        losses = [loss for loss in (self.loss, self.search.alpha_loss) if loss]
+        losses = [loss for loss in (self.loss, self.retrain_loss, self.search.alpha_loss) if loss]
         return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
 
     def load(self, to_train: bool = True) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack; of memory only where
         something is `to_train`."""
+        self._check_controls()
         for _, space, loss, *_ in self._trained():
             check_task(f"the network {space.title}", space.task, self.data.task)
             check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
@@ -142,6 +155,7 @@ class Recipe(Ranged):
                 self,
                 strategy=self.strategy and self.strategy.small(),
                 loss=self.loss.small(),
+                retrain_loss=self.retrain_loss and self.retrain_loss.small(),
                 teacher=self.teacher and self.teacher.small(),
                 search=self.search.small(),
                 retrain=self.retrain.small(),
@@ -155,9 +169,22 @@ class Recipe(Ranged):
             yield "the teacher", self.teacher.net, self.teacher.loss, training, training.epochs
         if self.strategy:
             yield "the search", self.space, self.loss, self.search, self.strategy.epochs
-        yield "the student", self.retrained, self.loss, self.retrain, self.retrain.epochs
+        yield "the student", self.retrained, self.student_loss, self.retrain, self.retrain.epochs
         if self.baseline:
-            yield "the baseline", self.baseline, self.loss, self.baseline_training, self.retrain.epochs
+            yield "the baseline", self.baseline, self.student_loss, self.baseline_training, self.retrain.epochs
+        if self.baseline and "taught-baseline" in self.controls:
+            yield "the taught baseline", self.baseline, self.student_loss, self.retrain, self.retrain.epochs
+
+    def _check_controls(self) -> None:
+        lacks = {
+            "random-cell": "a strategy that searches" * (self.strategy is None and self.architecture is None),
+            "taught-baseline": "a baseline" * (self.baseline is None) or "a teacher" * (self.teacher is None),
+        }
+        for control in self.controls:
+            if lacks[control]:
+                raise ValueError(
+                    f"--controls {control} needs {lacks[control]}, and the recipe has none: leave it out, or give one"
+                )
 
 
 @cache

@@ -25,24 +25,41 @@ RESULTS = {
     "search": "architecture.json",
     "retrain": "student.safetensors",
     "baseline": "baseline.safetensors",
+    "random-cell": "random-cell.safetensors",
+    "taught-baseline": "taught-baseline.safetensors",
 }
 """What each stage ends with: where it stands, the stage is finished."""
 
 DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),
     "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
-    "retrain": ("seed", "data", "images", "space", "student", "loss", "retrain"),
-    "baseline": ("seed", "data", "images", "baseline", "loss", "retrain"),
+    "retrain": ("seed", "data", "images", "space", "student", "student_loss", "retrain"),
+    "baseline": ("seed", "data", "images", "baseline", "student_loss", "retrain"),
+    "random-cell": ("seed", "data", "images", "space", "student", "student_loss", "retrain"),
+    "taught-baseline": ("seed", "data", "images", "baseline", "student_loss", "retrain"),
 }
 """The fields of a recipe that a stage's result depends on."""
 
-STAGES_OF = {"teach": ("teach",), "search": ("search",), "retrain": ("retrain", "baseline"), "run": tuple(RESULTS)}
+CONTROLS = ("random-cell", "taught-baseline")
+"""Stages that a recipe asks for in its `controls`, by these names."""
+
+STAGES_OF = {
+    "teach": ("teach",),
+    "search": ("search",),
+    "retrain": ("retrain", "baseline", *CONTROLS),
+    "run": tuple(RESULTS),
+}
 """The stages that each command does, in their order."""
 
 COMMANDS = {stage: command for command, stages in reversed(STAGES_OF.items()) for stage in stages}
 """The command that does a stage and nothing before it."""
 
-MADE_OF = {"search": {"teach"}, "retrain": {"teach", "search"}}
+MADE_OF = {
+    "search": {"teach"},
+    "retrain": {"teach", "search"},
+    "random-cell": {"teach", "search"},
+    "taught-baseline": {"teach"},
+}
 """The stages whose results a stage takes, where the recipe has them."""
 
 
@@ -118,6 +135,7 @@ class Run:
             "search": recipe.strategy is not None and recipe.architecture is None,
             "retrain": True,
             "baseline": recipe.baseline is not None,
+            **{control: control in recipe.controls for control in CONTROLS},
         }[stage]
 
     def stages(self, command: str) -> list[str]:

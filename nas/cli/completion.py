@@ -117,6 +117,7 @@ def values() -> dict[str, Iterable[str]]:
         "--on": SETS,
         "--strategy": [*STRATEGIES, NONE],
         "--loss": LOSSES,
+        "--retrain-loss": [*LOSSES, NONE],
         "--teacher": networks,
         "--space": STUDENTS,
         "--student": networks,

@@ -52,6 +52,10 @@ def _put_loss(recipe: Recipe, name: str) -> Recipe:
     return replace(recipe, loss=named("loss", name, LOSSES))
 
 
+def _put_retrain_loss(recipe: Recipe, name: str) -> Recipe:
+    return replace(recipe, retrain_loss=None if name == NONE else named("loss", name, LOSSES))
+
+
 def _put_teacher(recipe: Recipe, name: str) -> Recipe:
     if name == NONE:
         return replace(recipe, teacher=None)
@@ -97,6 +101,7 @@ def _put_baseline(recipe: Recipe, name: str) -> Recipe:
 PARTS: dict[str, Callable[[Recipe, str], Recipe]] = {
     "--strategy": _put_strategy,
     "--loss": _put_loss,
+    "--retrain-loss": _put_retrain_loss,
     "--teacher": _put_teacher,
     "--space": _put_space,
     "--student": _put_student,

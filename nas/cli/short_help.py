@@ -101,13 +101,14 @@ def _parts(recipe: Recipe) -> Iterator[Flag]:
         "on": ("NAME", f"the data set: {', '.join(names_for(task)) if isinstance(task, str) else 'your own'}"),
         "strategy": ("NAME|None", f"how it searches: {', '.join(STRATEGIES)}"),
         "loss": ("NAME", f"what is minimised: {', '.join(losses)}"),
+        "retrain-loss": ("NAME|None", "what the retraining minimises, from the same list; None: the loss"),
         "teacher": ("FILE|RUN|NAME|None", "the teacher: weights, the run that has them, or a network to train"),
         "space": ("NAME", f"the network that is searched, or retrained as published: {networks}"),
         "student": ("NAME|None", "the same network at the size that is retrained; None: as searched"),
         "baseline": ("NAME|None", "a network to compare with, from the same list"),
     }
     for name, (takes, text) in texts.items():
-        part = recipe.data if name == "on" else getattr(recipe, name)
+        part = recipe.data if name == "on" else getattr(recipe, name.replace("-", "_"))
         yield Flag(flag(name), takes, f"{text} (now {_title(part)})")
 
 

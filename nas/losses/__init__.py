@@ -4,11 +4,13 @@ from nas.losses.base import Loss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
+from nas.losses.labels import LabelLoss
 from nas.losses.oim import DetectorKD, OIMLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 
 LOSSES: dict[str, Loss] = {
     "kdas": KDASLoss(),
+    "labels": LabelLoss(),
     "kd": KDLoss(),
     "vrkd": VRKDLoss(),
     "branches": BranchesLoss(),

@@ -36,6 +36,11 @@ class Loss(Ranged, ABC):
         """The teacher's in the 0-based `epoch` of `num_epochs`; None: it has none."""
         return self.temperature.at(epoch, num_epochs) if self.temperature else None
 
+    def listens(self, temperature: float | None) -> bool:
+        """Whether what the teacher says at that temperature is part of it. Where it is not, the teacher is not asked,
+        and `batch.teacher` is None."""
+        return True
+
     @property
     def task(self) -> str:
         """What networks it trains, as `StudentSpace.task`. Empty: any."""
@@ -74,6 +79,9 @@ class WrappedLoss(Loss):
     @property
     def temperature(self) -> Temperature | None:  # type: ignore[override] # of a frozen dataclass: nobody sets it
         return self.each.temperature
+
+    def listens(self, temperature: float | None) -> bool:
+        return self.each.listens(temperature)
 
     @property
     def task(self) -> str:

@@ -48,6 +48,9 @@ class HintLoss(WrappedLoss):
     def _own_maps(self) -> list[str]:
         return [*self.hints, *(teacher for _, teacher in self.attention)]
 
+    def listens(self, temperature: float | None) -> bool:
+        return True
+
     def check(self, space: StudentSpace, num_epochs: int) -> None:
         self.each.check(space, num_epochs)
 

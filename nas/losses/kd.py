@@ -37,6 +37,9 @@ class KDLoss(Loss):
         super().__post_init__()
         check_stays_above_zero(self.temperature)
 
+    def listens(self, temperature: float | None) -> bool:
+        return self.alpha > 0
+
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
         parts = {

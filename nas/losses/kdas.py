@@ -32,6 +32,10 @@ class KDASLoss(Loss):
     """Share of each label that is spread over all identities in the cross-entropy that replaces a missing teacher; 0:
     none."""
 
+    def listens(self, temperature: float | None) -> bool:
+        """Not at T = 0, where `L_d` is the cross-entropy; but there labels are not smoothed, as without a teacher."""
+        return temperature != 0 or self.label_smoothing > 0
+
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""
         if batch.teacher is None:

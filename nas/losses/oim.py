@@ -65,6 +65,10 @@ class OIMLoss(Loss):
     def teacher_maps(self) -> tuple[str, ...]:
         return (TABLE,) * self.fixed_table + (DETECTOR,) * bool(self.detector)
 
+    def listens(self, temperature: float | None) -> bool:
+        """A table was taken over before the first step."""
+        return self.detector is not None
+
     def __call__(self, out: SearchOutput, batch: Any, temperature: float) -> Losses:
         """Scalars `total`, `rpn_class`, `rpn_box`, `class`, `box`; of a network that has identities `oim`; and of a
         detector that teaches `rpn_soft`, `rpn_bounded`, `soft`, `bounded`."""

@@ -42,6 +42,9 @@ class VRKDLoss(Loss):
         super().__post_init__()
         check_stays_above_zero(self.temperature)
 
+    def listens(self, temperature: float | None) -> bool:
+        return self.distill_weight > 0
+
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
         parts = {

@@ -18,7 +18,14 @@ from nas.report.pareto import pareto
 from nas.report.style import svg
 from nas.system.files import blamed_on, read_object, write_text
 
-STAGES = {"search": "Search", "teach": "Teacher", "retrain": "Retraining", "baseline": "Baseline"}
+STAGES = {
+    "search": "Search",
+    "teach": "Teacher",
+    "retrain": "Retraining",
+    "baseline": "Baseline",
+    "random-cell": "Random cell",
+    "taught-baseline": "Taught baseline",
+}
 RETRIEVAL_PLOTS = {
     "distances": "Distances of right and wrong pairs",
     "tsne": "Features of some identities in the plane",

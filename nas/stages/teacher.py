@@ -39,7 +39,8 @@ def rehearse(recipe: Recipe, network: Network, what: str) -> None:
     """
     task, num_ids, maps = recipe.task, len(network.identities), recipe.teacher_maps
     losses = (recipe.loss, recipe.search.alpha_loss)
-    trained = [(recipe.space, loss) for loss in losses if loss and recipe.strategy] + [(recipe.retrained, recipe.loss)]
+    trained = [(recipe.space, loss) for loss in losses if loss and recipe.strategy]
+    trained += [(recipe.retrained, recipe.student_loss)]
     with torch.device("meta"):
         batch = task.example(recipe, num_ids)
         students = [(space.with_ids(num_ids).student(), loss) for space, loss in trained]

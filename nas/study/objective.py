@@ -51,10 +51,10 @@ class SearchObjective:
         return min(len(self.weights), len(self.alphas))
 
     def weight_batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        return self._with_teacher(self.weights, epoch, start)
+        return self._with_teacher(self.weights, self.loss_function, epoch, start)
 
     def alpha_batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        return self._with_teacher(self.alphas, epoch, start)
+        return self._with_teacher(self.alphas, self.alpha_loss_function or self.loss_function, epoch, start)
 
     def temperature(self, epoch: int) -> float | None:
         """The teacher's temperature in `epoch`; None without a teacher, or where the loss has none."""
@@ -85,8 +85,11 @@ class SearchObjective:
         temperature = function.temperature_at(epoch, self.num_epochs)
         return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature or 0.0)
 
-    def _with_teacher(self, batches: Batches, epoch: int, start: int) -> Iterator[Any]:
-        return with_teacher(islice(batches(epoch, start), self.num_steps - start), self.teacher)
+    def _with_teacher(self, batches: Batches, function: Loss, epoch: int, start: int) -> Iterator[Any]:
+        """Where the loss does not listen, the teacher is not asked."""
+        now, temperature = function.at(epoch, self.num_epochs), function.temperature_at(epoch, self.num_epochs)
+        teacher = self.teacher if now.listens(temperature) else None
+        return with_teacher(islice(batches(epoch, start), self.num_steps - start), teacher)
 
 
 def train_and_value(

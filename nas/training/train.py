@@ -53,7 +53,8 @@ def train(
         net.train()
         temperature = loss.temperature_at(epoch, training.epochs) if teacher else None
         loss_now = loss.at(epoch, training.epochs)
-        for batch in loop.steps(lambda start, epoch=epoch: with_teacher(batches(epoch, start), teacher)):
+        asked = teacher if loss_now.listens(temperature) else None
+        for batch in loop.steps(lambda start, epoch=epoch, asked=asked: with_teacher(batches(epoch, start), asked)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             with stage.autocast():
                 losses = loss_now(net(batch.images), batch, temperature or 0.0)
