@@ -60,6 +60,11 @@ COMMANDS = {
         "try settings of a recipe, on identities held out",
         "nas tune fast_reid --parameters fast_reid --sampler grid",
     ),
+    "ablate": Command(
+        "RECIPE RECIPE",
+        "run arms with the same seeds, and compare them pair by pair",
+        "nas ablate small_baseline small_constant small_kdas --seeds 20 --data.root data",
+    ),
     "cost": Command(
         "STUDENT",
         "parameters, MACs, and the layers they are in",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas.bench import BENCHES
 from nas.cli import compare, cost, data, reproduce, show
+from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
 from nas.cli.commands import COMMANDS
@@ -48,6 +49,7 @@ OPTIONS: dict[str, type] = {
     "draw": EntryOptions,
     "export": ExportOptions,
     "tune": TuneOptions,
+    "ablate": AblateOptions,
     "reproduce": reproduce.Options,
     "data": data.Options,
     "cost": cost.Options,
@@ -89,7 +91,7 @@ def flags(word: str) -> list[str]:
         own = [flag(field.name) for bench in BENCHES.values() for field in dataclasses.fields(parameters(bench))]
     if word == "tune":
         own += [*map(flag, (field.name for field in dataclasses.fields(Dashboard))), *SHORT_OF_TUNE]
-    if COMMANDS[word].sets_fields or word in ("tune", "reproduce"):
+    if COMMANDS[word].sets_fields or word in ("tune", "ablate", "reproduce"):
         own += [*SHORT, *OF_RECIPES]
     if word in ("recipes", "completion"):
         own = ["--json"] * (word == "recipes")

@@ -25,12 +25,17 @@ WHAT = {
     "trials.csv": "trial table",
     "trials.json": "trial numbers",
     "tuned.json": "tuned settings",
+    "ablation.json": "ablation numbers",
+    "random-cell.json": "random architecture",
+    "random-cell.safetensors": "random-cell weights",
+    "taught-baseline.safetensors": "taught-baseline weights",
     "compare.json": "compared numbers",
     "compare.md": "comparison page",
     "table.json": "table numbers",
     "table.md": "table page",
     "report.html": "report page",
     "tuning.html": "report page",
+    "ablation.html": "report page",
 }
 """In two words what files are, in the order in which they are said; others come before the pages by their endings."""
 ENDINGS = {

@@ -73,7 +73,8 @@ class TuneOptions(Options):
         str,
         tyro.conf.arg(
             help="a file (SQLite, or a journal: .journal), or a database's address (postgresql://user@host/database), "
-            "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.db in --out"
+            "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.journal in "
+            "--out"
         ),
     ] = ""
     study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""
@@ -107,13 +108,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.stages.tune import Place, Tuner, Tuning
+    from nas.stages.tune import Tuner, Tuning
+    from nas.study.place import Place
     from nas.study.result import trial_table, write_results
 
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
     if not options.work_only:
-        _warn_of_password(options.storage)
+        warn_of_password(options.storage)
     label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
     place = Place(
         folder=options.out or OUT / f"tune-{label}",
@@ -128,9 +130,9 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         _work(tuner, options, arguments)
     if options.work_only:
         return 0
-    if num_open := tuner.queue.num_open:
+    if num_open := tuner.engine.num_open:
         raise ValueError(
-            f"{num_open} of {len(tuner.queue.places)} trials have not ended, as no worker is left; "
+            f"{num_open} of {tuner.engine.num_trials} trials have not ended, as no worker is left; "
             f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
         )
     with timed("report of the trials", place.folder):
@@ -146,7 +148,7 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     return 0
 
 
-def _warn_of_password(address: str) -> None:
+def warn_of_password(address: str) -> None:
     from nas.study.storage import secrets_in
 
     if secrets_in(address):
@@ -185,11 +187,12 @@ def _dashboard(arguments: Sequence[str]) -> int:
     import bottle
     from optuna_dashboard import wsgi
 
-    from nas.study.storage import NAME, open_storage
+    from nas.study.place import stored_in
+    from nas.study.storage import open_storage
 
     given = parse(Dashboard, arguments, prog="nas tune", description="look at a study in the browser")
-    address = str(Path(given.dashboard) / NAME) if Path(given.dashboard).is_dir() else given.dashboard
-    _warn_of_password(address)
+    address = str(stored_in(Path(given.dashboard))) if Path(given.dashboard).is_dir() else given.dashboard
+    warn_of_password(address)
     storage = open_storage(address, must_exist=True)
     print(f"{without_secrets(address)}: http://{HOST}:{given.port}/ until Ctrl-C", flush=True)
     try:

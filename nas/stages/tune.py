@@ -16,31 +16,28 @@ from threading import Event
 from typing import Any, Literal, Protocol
 
 from optuna import Study, Trial
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
-from nas.errors import NonFiniteLoss
 from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
 from nas.stages.teacher import run_teacher
+from nas.study.engine import Engine, Outcome, Plan
+from nas.study.place import Place
 from nas.study.progress import TrialProgress
-from nas.study.queue import Queue
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import NAME, UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
+from nas.study.storage import UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
 from nas.system.background import in_background
 from nas.system.config import apply_overrides, portable
 from nas.system.locks import locked
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
-from search_spaces.ranges import Name, OpenShare, Positive, Ranged
+from search_spaces.ranges import Name, OpenShare, Ranged
 
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
 """The fields of a recipe that a trial's value depends on."""
 TRIALS = 20
-POLL_S = 1.0
 TELL_S = 5.0
 """Between looks at which trials have ended."""
 
@@ -81,28 +78,6 @@ class Tuning(Ranged):
         return ["maximize", "minimize"] if self.sampler == "nsga2" else ["maximize"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place(Ranged):
-    """Where a study is: its results' folder, the storage that its workers share, and its name there."""
-
-    folder: Path
-    """The folder of the study's results."""
-    storage: str = ""
-    """A database's address, or a file; empty: `study.db` in the folder."""
-    study: str = ""
-    """The study's name in the storage; empty: that of the folder."""
-    grace_s: Positive = 60.0
-    """Seconds without a sign of life after which a trial's worker is taken for dead, and its work done again."""
-
-    @property
-    def address(self) -> str:
-        return self.storage or str(self.folder / NAME)
-
-    @property
-    def name(self) -> str:
-        return self.study or self.folder.resolve().name
-
-
 class Tuner:
     """A study of a recipe: what its workers share, and the work of one of them."""
 
@@ -118,28 +93,25 @@ class Tuner:
         self.storage = open_storage(place.address)
         with self._reached():
             self.study = self._joined()
-            self.queue = Queue(self.study, self.storage, beforehand, place.grace_s)
-            self.queue.fill()
+            self.engine = Engine(
+                self.study,
+                self.storage,
+                lambda number, ended: Plan(params=beforehand[number]),
+                len(beforehand),
+                place.grace_s,
+            )
 
     def work(self, prepare: Callable[[Run], Measures]) -> None:
-        """Takes part until every place of the queue has ended. `prepare` gives what measures proposals: `taught`."""
+        """Takes part until every trial has ended. `prepare` gives what measures proposals: `taught`."""
         with self._reached():
-            if not self.queue.num_open:
-                return
-            measures = prepare(self.run)
-            while retry(lambda: self.queue.num_open):
-                retry(self.queue.release_lost)
-                trial = retry(self.queue.claim)
-                if trial is None:  # the others are at work; one of them may die
-                    retry(self.queue.fill)  # what the storage was not there for when a trial was lost
-                    time.sleep(min(POLL_S, self.place.grace_s / 4))
-                else:
-                    self._try(trial, measures)
+            if not self.engine.is_over:
+                measures = prepare(self.run)
+                self.engine.work(lambda trial: self._measured(trial, measures))
 
     @contextmanager
     def telling(self) -> Iterator[None]:
         """While inside, each trial that ends is said in a line, whoever worked at it."""
-        progress = TrialProgress(self.study, len(self.queue.places), self.place.folder)
+        progress = TrialProgress(self.study, self.engine.num_trials, self.place.folder)
 
         def watch(over: Event) -> None:
             while not over.wait(TELL_S):
@@ -158,35 +130,15 @@ class Tuner:
                 f"nsga2 weighs mAP against MACs, and the space {self.space.name!r} changes no "
                 f"network: take --parameters {self.space.name}+architecture, or --sampler tpe"
             )
+        if self.recipe.retrain_loss is not None:
+            raise ValueError("the space changes fields of --loss, which trains the trials: leave --retrain-loss out")
         if self.recipe.machine.devices > 1:
             raise ValueError(
                 "a trial trains on one device: leave --machine.devices out, and give the same command "
                 "once for each device, with CUDA_VISIBLE_DEVICES"
             )
 
-    def _try(self, trial: Trial, measures: Measures) -> None:
-        try:
-            with self.queue.heartbeat(trial):
-                score = self._measured(trial, measures)
-        except UpdateFinishedTrialError:  # we were taken for dead, and others do it again
-            return
-        except NonFiniteLoss as error:  # a fact about the proposal: it is not tried again
-            why = str(error)
-            retry(lambda: trial.set_user_attr("why", why))
-            self._tell(trial, TrialState.FAIL)
-        except BaseException as error:
-            with suppress(*UNREACHABLE):
-                if isinstance(error, KeyboardInterrupt):
-                    trial.set_user_attr("interrupted", True)
-                self.study.tell(trial, state=TrialState.FAIL)
-                self.queue.fill()
-            raise
-        else:
-            values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
-            state = TrialState.PRUNED if score.pruned else TrialState.COMPLETE
-            self._tell(trial, state, None if score.pruned else values)
-
-    def _measured(self, trial: Trial, measures: Measures) -> Score:
+    def _measured(self, trial: Trial, measures: Measures) -> Outcome:
         proposal = retry(lambda: self.space.propose(self.recipe, trial, measures.num_ids))
         retry(lambda: trial.set_user_attr("changes", proposal.overrides))
         if architecture := proposal.architecture:
@@ -201,16 +153,14 @@ class Tuner:
         )
         found = asdict(score) | {"minutes": round((time.monotonic() - since) / 60, 2)}
         retry(lambda: trial.set_user_attr("score", found))
-        return score
+        values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
+        return Outcome(values=values, pruned=score.pruned)
 
     def _is_pruned(self, trial: Trial, epoch: int, mAP: float) -> bool:
         if len(self.tuning.directions) > 1:
             return False
         retry(lambda: trial.report(mAP, epoch))
         return retry(trial.should_prune)
-
-    def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
-        retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
 
     def _beforehand(self, num_trials: int | None) -> list[dict[str, Any]]:
         """For each trial what is decided before the sampler is asked."""

@@ -24,7 +24,6 @@ from nas.study.files import LOCK, CheckedConnection, DatabaseChecksum, StudyJour
 from nas.system.config import differences
 from nas.system.locks import locked
 
-NAME = "study.db"
 JOURNALS = (".journal", ".log")
 DRIVER = "postgresql+psycopg"
 PATIENCE_S = 600.0
@@ -165,9 +164,7 @@ def join_study(
         study.set_user_attr("facts", dict(facts))
     elif changes := differences(held, dict(facts)):
         raise ValueError(
-            f"the study {name!r} in {without_secrets(address)} is of the recipe {held['recipe']!r} in the space "
-            f"{held['space']!r}"
-            f", this command is of {facts['recipe']!r} in {facts['space']!r} ({'; '.join(changes[:5])}): give --out "
-            "another folder, or --study another name"
+            f"the study {name!r} in {without_secrets(address)} is of something else than this command "
+            f"({'; '.join(changes[:5])}): give --out another folder, or --study another name"
         )
     return study

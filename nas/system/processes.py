@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -17,6 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
+
+import psutil
 
 from nas.errors import exit_status, open_streams
 from nas.system import plugins
@@ -112,6 +116,36 @@ def _interrupt() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         interrupt_main(signal.SIGTERM)
+
+
+@cache
+def machine_name() -> str:
+    """Of this machine since it was started, as far as one process sees another: a container is one of its own."""
+    facts = [socket.gethostname()]
+    with suppress(OSError):
+        facts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return "/".join(facts)
+
+
+def process_name() -> str:
+    """Of this process: no other one, anywhere and at any time, has it."""
+    return f"{machine_name()} {os.getpid()} {psutil.Process().create_time()}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether the process that had this `process_name` is known to be dead: it was on this machine, and is not."""
+    machine, _, process = name.partition(" ")
+    if machine != machine_name():
+        return False
+    number, created = process.split(" ")
+    try:
+        other = psutil.Process(int(number))
+        return other.create_time() != float(created) or other.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def threads_of(num_workers: int, threads: int) -> int:

@@ -51,6 +51,7 @@ def at_toys_size(arguments: list[str]) -> list[str]:
     """The command with `--small` in place of the data of others, and with the folders that this makes."""
     text = " ".join(arguments)
     text = re.sub(r" --data(\.root)? data\b| --on veri776", "", text)
+    text = re.sub(r"(--strategy.num-retrained) \d+", r"\1 2", text)
     text = RUN.sub(lambda match: f"{match[0]}-small" if match[2] in recipes() else match[0], text)
     word, subject, *rest = text.split()
     if word == "reproduce":

@@ -1,0 +1,193 @@
+"""`nas ablate RECIPE... --seeds N`: many arms with the same seeds, and what their paired differences say."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from nas.cli.arguments import OUT, Options, parse_recipe_args
+from nas.cli.files import Files, say
+from nas.cli.find_recipe import recipe_named
+from nas.cli.flags import pop_options
+from nas.cli.tune import STORAGE, warn_of_password
+from nas.recipe import Recipe
+from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
+from nas.report.table import as_rich, terminal
+from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
+from nas.study.place import Place
+from nas.system.files import blamed_on, check_format, read_object
+from nas.system.processes import threads_of, worker_processes
+from nas.system.progress import tell
+from search_spaces.ranges import Count, Positive, Processes
+
+FORMAT = 1
+ARMS = "--arms"
+SEEDS = 5
+EXAMPLE = "nas ablate small_baseline small_constant small_kdas --seeds 20 --data.root data"
+USAGE = f"""usage: nas ablate RECIPE RECIPE ... [--seeds N] [--workers N] [--controls random-cell] [--field value ...]
+                  [--out DIR] [--json]
+       nas ablate --arms FILE [--seeds N] [--workers N] [--field value ...] [--out DIR] [--json]
+
+Runs each recipe (an arm) with the same N seeds, all under one teacher where they have the same, and compares them pair
+by pair: differences with p-values and intervals over seeds and identities, Holm's correction, the difference at equal
+MACs, and how many seeds would be needed. Flags count for all arms. The same command goes on where a stopped one was,
+and joins one that others work at. Nothing is shown of the arms before all pairs are in, unless --peek asks for it.
+
+A file of arms names each arm's recipe and flags, and the contrasts, of which the first is the primary one:
+{{"format": 1, "seeds": 20, "contrasts": [["taught", "plain"], ["plain", "plain:random-cell"]],
+ "arms": {{"plain": "small_baseline --controls random-cell", "taught": "small_kdas --retrain-loss labels"}}}}
+
+Example: {EXAMPLE}
+"""
+
+
+@dataclass(frozen=True)
+class AblateOptions(Options):
+    """What the command takes beside the fields of its recipes."""
+
+    seeds: Annotated[Count | None, tyro.conf.arg(help=f"runs of each arm; by default the file's, or {SEEDS}")] = None
+    peek: Annotated[bool, tyro.conf.arg(help="show the arms before all of their runs have ended")] = False
+    workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
+    storage: Annotated[
+        str,
+        tyro.conf.arg(
+            help="a file, or a database's address (postgresql://user@host/database), for workers on other machines; by "
+            "default what NAS_STORAGE says, else study.journal in --out"
+        ),
+    ] = ""
+    study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""
+    grace: Annotated[
+        Positive,
+        tyro.conf.arg(help="seconds without a sign of life after which a worker elsewhere is taken for dead"),
+    ] = 60.0
+    work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `nas ablate ARGUMENTS`; the exit status. Raises ValueError for what cannot be compared."""
+    asked, rest = pop_options((ARMS,), arguments)
+    names = _leading(rest)
+    rest = rest[len(names) :]
+    if not names and not asked:
+        print(USAGE)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    if names and asked:
+        raise ValueError(f"arms are recipes or a file, not both: leave out {ARMS}, or {' '.join(names)}")
+    file = read_arms(Path(asked[ARMS])) if asked else None
+    words = file["arms"] if file else {Path(name).name.rpartition(":")[2]: [name] for name in names}
+    if len(words) < 2:
+        raise ValueError(f"there must be two arms or more to compare, got {', '.join(words)}: name another recipe")
+    parsed = {name: _arm(name, arm, rest) for name, arm in words.items()}
+    arms, options = [arm for arm, _ in parsed.values()], next(iter(parsed.values()))[1]
+    return _ablate(arms, options, file, list(arguments), asked.get(ARMS, ""))
+
+
+def read_arms(path: Path) -> dict[str, Any]:
+    """A file of arms: `arms` as lists of words by name, `contrasts`, `seeds`. Raises ValueError naming the file for
+    anything else."""
+    written = read_object(path)
+    check_format(written, FORMAT, path)
+    with blamed_on(path):
+        if unknown := written.keys() - {"format", "about", "arms", "contrasts", "seeds"}:
+            raise ValueError(f"a file of arms has arms, contrasts and seeds, not {', '.join(sorted(unknown))}")
+        arms = written.get("arms")
+        if not isinstance(arms, Mapping) or not all(
+            isinstance(words, str) and words.split() for words in arms.values()
+        ):
+            raise ValueError('arms must be an object of texts, such as {"plain": "small_baseline --seed 0"}')
+        contrasts = written.get("contrasts", [])
+        pairs = isinstance(contrasts, list) and all(
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, str) for side in pair)
+            for pair in contrasts
+        )
+        if not pairs:
+            raise ValueError(f"contrasts must be a list of pairs of networks, not {contrasts!r}")
+        seeds = written.get("seeds", SEEDS)
+        if type(seeds) is not int or seeds < 1:
+            raise ValueError(f"seeds must be a whole number from 1 on, not {seeds!r}")
+    return {
+        "arms": {name: shlex.split(words) for name, words in arms.items()},
+        "contrasts": tuple(Contrast(first=first, second=second) for first, second in contrasts),
+        "seeds": seeds,
+    }
+
+
+def _leading(arguments: Sequence[str]) -> list[str]:
+    """The words before the first flag."""
+    places = [place for place, word in enumerate(arguments) if word.startswith("-")]
+    return list(arguments[: places[0] if places else len(arguments)])
+
+
+def _arm(name: str, words: Sequence[str], common: Sequence[str]) -> tuple[Arm, AblateOptions]:
+    subject, *own = words
+    recipe_name, recipe = recipe_named(subject)
+    about = f"run arms with the same seeds, and compare them pair by pair\n\nExample: {EXAMPLE}"
+    recipe, options = parse_recipe_args(recipe, [*own, *common], f"nas ablate {subject}", about, AblateOptions)
+    return Arm(name=name, recipe_name=recipe_name, recipe=_bare(recipe)), options
+
+
+def _bare(recipe: Recipe) -> Recipe:
+    """Without pictures, which nobody looks at one by one."""
+    return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0))
+
+
+def _ablate(
+    arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, arguments: list[str], source: str
+) -> int:
+    if options.overwrite:
+        raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
+    if not options.work_only:
+        warn_of_password(options.storage)
+    contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
+    seeds = options.seeds or (file["seeds"] if file else SEEDS)
+    design = Design(arms=tuple(arms), seeds=seeds, contrasts=contrasts)
+    label = Path(source).stem or "-".join(arm.name for arm in arms)
+    folder = options.out or OUT / f"ablate-{label[:80]}{'-small' * options.small}"
+    place = Place(
+        folder=folder,
+        storage=options.storage or os.environ.get(STORAGE, ""),
+        study=options.study,
+        grace_s=options.grace,
+    )
+    ablation, files = Ablation(design, place), Files(folder)
+    if options.work_only:
+        ablation.work()
+        return 0
+    with ablation.telling():
+        _work(ablation, options, arguments)
+    if num_open := ablation.engine.num_open:
+        raise ValueError(
+            f"{num_open} of {ablation.engine.num_trials} runs have not ended, as no worker is left; "
+            f"{folder / 'workers'} has what each of them said, and the same command goes on"
+        )
+    found = ablation.result(options.peek)
+    write_ablation_report(folder, found)
+    if not options.json:
+        console = terminal()
+        for table in (arms_table(found), contrasts_table(found)):
+            console.print(as_rich(table))
+        print(verdict(found))
+        print(f"`nas show RUN` and `nas report RUN` take any of its runs, such as {ablation.folder(arms[0], 0)}")
+    say(found, files.written(), options.json)
+    return 0
+
+
+def _work(ablation: Ablation, options: AblateOptions, arguments: list[str]) -> None:
+    """Does the study's runs, here or in as many processes as are asked for."""
+    if options.workers == 1:
+        ablation.work()
+        return
+    threads = str(threads_of(options.workers, ablation.design.arms[0].recipe.machine.threads))
+    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
+    tell(
+        f"ablate: {options.workers} workers, each says more in {ablation.place.folder / 'workers'}",
+        ablation.place.folder,
+    )
+    with worker_processes(main, (taking_part,), options.workers, ablation.place.folder):
+        pass
