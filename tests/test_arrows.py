@@ -36,6 +36,7 @@ ALLOWED = {
     "nas/study": (
         *GROUND,
         "nas.data",
+        "nas.metrics",
         "nas.report",
         *LEARNING,
         "nas.recipe",

@@ -12,6 +12,8 @@ from scipy.stats import nct, t
 POWER = 0.8
 LEVEL = 0.05
 MOST_PAIRS = 10_000
+PLAIN = 100.0
+"""A shift of the t statistic that every test sees; scipy has no number for much larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,9 @@ def pairs_needed(mean: float, deviation: float, level: float = LEVEL, power: flo
     effect = abs(mean) / max(deviation, 1e-12)
 
     def lacking(pairs: float) -> float:
-        edge = t.isf(level / 2, pairs - 1)
-        return float(nct.sf(edge, pairs - 1, effect * np.sqrt(pairs))) - power
+        edge, shift = t.isf(level / 2, pairs - 1), effect * np.sqrt(pairs)
+        seen = 1.0 if shift > PLAIN else float(nct.sf(edge, pairs - 1, shift))
+        return seen - power
 
     if lacking(2) >= 0:
         return 2

@@ -88,10 +88,8 @@ def test_a_study_and_its_result_in_a_run(recipe, tmp_path, capfd):
     history = (tmp_path / "study" / "trials" / str(found["trials"][0]["trial"]) / "retrain.history.jsonl").read_text()
     assert json.loads(history.splitlines()[-1])["mAP"] == found["trials"][0]["mAP"]
 
-    before = (tmp_path / "study" / "study.db").read_bytes()
     assert nas(*command, "--json") == 0  # finished: nothing is done again
     assert json.loads(capfd.readouterr().out)["trials"] == found["trials"]
-    assert (tmp_path / "study" / "study.db").read_bytes() == before
 
     tuned = tmp_path / "study" / "tuned.json"
     assert nas("teach", recipe, "--overrides", tuned, "--out", tmp_path / "run", *COMMON[2:]) == 0
@@ -189,7 +187,7 @@ def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
     )
     while not (folder / "workers").exists() and process.poll() is None:
         time.sleep(0.1)
-    with storage_at(storage or str(folder / "study.db")) as held:
+    with storage_at(storage or str(folder / "study.journal")) as held:
         study = optuna.load_study(study_name=folder.name, storage=held)
         lost = killed_one(process, study)
         _, err = process.communicate(timeout=400)
