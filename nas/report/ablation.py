@@ -86,9 +86,11 @@ def verdict(found: Mapping[str, Any]) -> str:
         return f"{ended}. The arms are shown when all have, or with --peek."
     primary = found["contrasts"][0]
     name, facts, num_pairs = f"{primary['first']} minus {primary['second']}", primary["mAP"], len(primary["seeds"])
-    so_far = (
-        "" if found["complete"] else f" So far, {trials['done']} of {trials['planned']} runs: a look decides nothing."
-    )
+    so_far = ""
+    if not found["complete"]:
+        so_far += f" So far, {trials['done']} of {trials['planned']} runs: a look decides nothing."
+    if found["failed"]:
+        so_far += f" {len(found['failed'])} of the runs diverged and are left out with their pairs."
     if facts.get("p") is None:
         return f"{name}: {num_pairs} pair{'s' * (num_pairs != 1)}, too few for a p-value: take 2 seeds or more.{so_far}"
     shown = "a difference" if facts["p_holm"] < SURE else "no difference is shown"

@@ -154,7 +154,7 @@ class Ablation:
         """What `ablation.json` holds. Before all pairs are in it says how many there are and nothing of the arms,
         unless it is to `peek`."""
         done = self._done()
-        whole = len(done) == self.engine.num_trials
+        whole = self.engine.is_over
         found: dict[str, Any] = {
             "format": FORMAT,
             "seeds": self.design.seeds,
@@ -162,6 +162,7 @@ class Ablation:
             "trials": {"done": len(done), "planned": self.engine.num_trials},
             "complete": whole,
             "peeked": peek and not whole,
+            "failed": self._failed(),
         }
         if whole or peek:
             found |= self._compared(done)
@@ -228,6 +229,11 @@ class Ablation:
     def _done(self) -> set[tuple[str, int]]:
         """The arm and the seed of each trial that is complete."""
         return {(trial.params["arm"], trial.params["seed"]) for trial in self.engine.ended}
+
+    def _failed(self) -> list[dict[str, Any]]:
+        """The runs whose training diverged, which have no pair."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        return [dict(trial.params) | {"why": trial.user_attrs["why"]} for trial in trials if "why" in trial.user_attrs]
 
     def _compared(self, done: set[tuple[str, int]]) -> dict[str, Any]:
         measured = {
