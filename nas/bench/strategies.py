@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import product, starmap
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import mannwhitneyu
 
-from nas.bench.tables import Memory, Table, read_tables
+from nas.bench.tables import Table, read_tables
 from nas.errors import near_misses
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, png, svg
-from nas.strategies.base import Stage
+from nas.strategies.discrete import search_alone
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
@@ -92,12 +92,10 @@ def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tup
 
     No two strategies share their draws.
     """
-    torch.manual_seed(10**6 * list(STRATEGIES).index(name) + seed)
-    table = read_tables(folder)[place]
-    history = replace(STRATEGIES[name], trials=trials).search(table.space, table, cast(Stage, Memory())).history
-    return [line["best"] for line in history], front_share(
-        table, *zip(*((line["score"], line["cost"]) for line in history), strict=True)
-    )
+    table, strategy = read_tables(folder)[place], replace(STRATEGIES[name], trials=trials)
+    tried = search_alone(strategy, table.space, table, 10**6 * list(STRATEGIES).index(name) + seed)
+    accuracies, costs = zip(*((trial.score.value, trial.score.cost) for trial in tried), strict=True)
+    return np.maximum.accumulate(accuracies).tolist(), front_share(table, accuracies, costs)
 
 
 def front_share(table: Table, accuracies: Sequence[float], costs: Sequence[float]) -> float:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -85,57 +84,6 @@ class Questions(SearchSpace):
         for name, options in self.options.items():
             pick.value(name, options)
         return nn.Identity()
-
-
-@dataclass
-class Memory:
-    """A stage whose loop and journal are kept in memory; used again, it goes on."""
-
-    history: list[dict] = field(default_factory=list)
-    lines: list[dict] = field(default_factory=list)
-    num_epochs: int = 0
-    stopped: bool = False
-
-    def journal(self) -> MemoryJournal:
-        return MemoryJournal(self.lines)
-
-    def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Memory:
-        self.num_epochs = num_epochs
-        return self
-
-    def epochs(self) -> Iterator[int]:
-        while len(self.history) < self.num_epochs and not self.stopped:
-            yield len(self.history)
-
-    def end_epoch(self, **record: object) -> None:
-        self.history.append({"epoch": len(self.history)} | record)
-
-    def stop(self, why: str) -> None:
-        self.stopped = True
-
-
-@dataclass
-class MemoryJournal:
-    """A journal that one worker alone reads and writes."""
-
-    lines: list[dict]
-    read: int = 0
-
-    lock = nullcontext
-
-    def read_new(self) -> list[dict]:
-        new, self.read = self.lines[self.read :], len(self.lines)
-        return new
-
-    def add(self, line: dict) -> None:
-        self.lines.append(line)
-        self.read += 1
-
-    def acquire(self, number: int) -> bool:
-        return True
-
-    def release(self, number: int) -> None:
-        """Nobody else waits for it."""
 
 
 @cache

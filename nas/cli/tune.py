@@ -90,10 +90,8 @@ class TuneOptions(Options):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas tune ARGUMENTS`; the exit status. Raises ValueError for what cannot be tuned."""
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise ValueError("`nas tune` needs Optuna: pip install 'nas-reid[tune]'") from None
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if any(word.partition("=")[0] == "--dashboard" for word in arguments):
         return _dashboard(arguments)
@@ -184,8 +182,11 @@ class Dashboard(Ranged):
 
 def _dashboard(arguments: Sequence[str]) -> int:
     """Serves optuna-dashboard's page to this machine alone, until it is interrupted."""
-    import bottle
-    from optuna_dashboard import wsgi
+    try:
+        import bottle
+        from optuna_dashboard import wsgi
+    except ModuleNotFoundError:
+        raise ValueError("--dashboard needs optuna-dashboard: pip install 'nas-reid[tune]'") from None
 
     from nas.study.place import stored_in
     from nas.study.storage import open_storage

@@ -11,8 +11,7 @@ import torch
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run, read_architecture
 from nas.stages.search_result import Entries, Entry, read_entries
-from nas.strategies.board import Trial
-from nas.strategies.discrete import front, ranked
+from nas.strategies.trials import Trial, front, ranked
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides
 from nas.system.files import write_json
@@ -73,7 +72,7 @@ def student_cost(recipe: Recipe, architecture: Architecture) -> dict[str, int]:
 
 def entries_so_far(run: Run, history: Sequence[Mapping]) -> Entries:
     """Of a search that goes on the trials that ended; of one by gradient, which has none, what it would derive now."""
-    tried = [Trial.from_dict(line) for line in history if "score" in line]
+    tried = [Trial.from_dict(line, number) for number, line in enumerate(history) if "score" in line]
     if tried:
 
         def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:

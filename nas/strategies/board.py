@@ -1,52 +1,16 @@
-"""Trials of a search that several workers share: each replays one journal, and so all know and propose the same."""
+"""Trials of a search that several workers share: each reads one journal, and so all know the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+
+import numpy as np
 
 from nas.strategies.base import Journal, Score
 from nas.strategies.halving import Halving
+from nas.strategies.trials import Proposal, Proposer, Trial
 from search_spaces.architecture import Architecture
-
-
-@dataclass(frozen=True)
-class Trial:
-    """An architecture with its score."""
-
-    architecture: Architecture
-    score: Score
-
-    def to_dict(self) -> dict:
-        pruned = {"pruned": True} if self.score.pruned else {}
-        return {
-            "score": self.score.value,
-            "cost": self.score.cost,
-            "seconds": self.score.seconds,
-            **pruned,
-            "architecture": self.architecture.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, line: Mapping) -> Trial:
-        score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
-        return cls(Architecture.from_dict(line["architecture"]), score)
-
-
-def known(architecture: Architecture, tried: Iterable[Trial]) -> Score | None:
-    """The score of an architecture that was tried before: it takes no time now."""
-    return next((replace(trial.score, seconds=0.0) for trial in tried if trial.architecture == architecture), None)
-
-
-class Proposer(Protocol):
-    """Says what to try next. The same calls must lead to the same proposals: a search goes on by being replayed."""
-
-    def ask(self, number: int) -> Architecture | None:
-        """What trial `number` tries; None when all there is has been tried. Earlier ones may still be under way."""
-
-    def tell(self, number: int, tried: Trial) -> None:
-        """How trial `number` did."""
+from search_spaces.space import SearchSpace
 
 
 @dataclass
@@ -54,11 +18,13 @@ class Board:
     """What is known of all trials, and what is to be tried next."""
 
     proposer: Proposer
+    space: SearchSpace
+    seed: int
     journal: Journal
     num_trials: int
     minutes: float | None = None
     halving: Halving | None = None
-    asked: list[Architecture] = field(default_factory=list)
+    asked: list[Proposal] = field(default_factory=list)
     told: dict[int, Trial] = field(default_factory=dict)
     """By number, in the order in which the trials ended."""
     reports: dict[int, dict[int, float]] = field(default_factory=dict)
@@ -76,18 +42,22 @@ class Board:
             first: dict[Architecture, int] = {}
             waiting = []
             for number in (number for number in range(len(self.asked)) if number not in self.told):
-                if first.setdefault(self.asked[number], number) != number:
+                architecture = self.asked[number].architecture
+                if first.setdefault(architecture, number) != number:
                     waiting.append(number)
                 elif self.journal.acquire(number):
-                    return number, self.asked[number]
+                    return number, architecture
             if waiting or len(self.asked) == self.num_trials:
                 return None
-            number, architecture = len(self.asked), self.proposer.ask(len(self.asked))
-            if architecture is None:
+            number = len(self.asked)
+            rng = np.random.default_rng([self.seed, number])
+            proposal = self.proposer.propose(self.space, number, self.tried, rng)
+            if proposal is None:
                 self.num_trials = number
                 return None
-            self.asked.append(architecture)
-            self.journal.add({"ask": number, "architecture": architecture.to_dict()})
+            architecture = proposal.architecture
+            self.asked.append(proposal)
+            self.journal.add({"ask": number, "architecture": architecture.to_dict(), "notes": proposal.notes})
             return (number, architecture) if architecture not in first and self.journal.acquire(number) else None
 
     def report(self, number: int, epoch: int, value: float) -> bool:
@@ -100,10 +70,11 @@ class Board:
 
     def tell(self, number: int, score: Score) -> None:
         """Ends trial `number`, which this worker has taken."""
-        tried = Trial(self.asked[number], score)
+        asked = self.asked[number]
+        tried = Trial(number, asked.architecture, score, asked.notes)
         with self.journal.lock():
             self._catch_up()
-            self._tell(number, tried)
+            self.told[number] = tried
             self.journal.add({"tell": number, **tried.to_dict()})
 
     @property
@@ -129,20 +100,9 @@ class Board:
     def _catch_up(self) -> None:
         for line in self.journal.read_new():
             match line:
-                case {"ask": number, "architecture": noted}:
-                    asked = self.proposer.ask(number)
-                    if asked is None or asked != Architecture.from_dict(noted):
-                        raise ValueError(
-                            f"the search cannot go on: trial {number} would be another one now, as if "
-                            "libraries had other versions than before. Bring these back, or --overwrite to "
-                            "start again"
-                        )
-                    self.asked.append(asked)
+                case {"ask": _, "architecture": noted, "notes": notes}:
+                    self.asked.append(Proposal(Architecture.from_dict(noted), notes))
                 case {"report": number, "epoch": epoch, "value": value}:
                     self.reports.setdefault(epoch, {})[number] = value
                 case {"tell": number}:
-                    self._tell(number, Trial.from_dict(line))
-
-    def _tell(self, number: int, tried: Trial) -> None:
-        self.told[number] = tried
-        self.proposer.tell(number, tried)
+                    self.told[number] = replace(Trial.from_dict(line, number), notes=self.asked[number].notes)

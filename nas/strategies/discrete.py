@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
 from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy
-from nas.strategies.board import Board, Proposer, Trial, known
+from nas.strategies.board import Board
 from nas.strategies.halving import Halving
+from nas.strategies.trials import Proposal, Trial, found, known, ranked
 from search_spaces.architecture import Architecture
 from search_spaces.ranges import Count, Positive, TwoOrMore
 from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna import Trial as OptunaTrial
+    from optuna.pruners import BasePruner
 
 POLL_S = 1.0
 """Between looks at whether other workers are done."""
@@ -25,7 +30,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteSearch(Strategy):
-    """A strategy that asks the objective for scores. A subclass says what to try next.
+    """A strategy that asks the objective for scores. A subclass says what to try next, as a pure function of history.
 
     A trial is what the stage's loop calls an epoch. An architecture that comes up again counts as a trial, but keeps
     its score and takes no time. Several processes with the same journal share the trials; alone, the seed decides all.
@@ -55,8 +60,22 @@ class DiscreteSearch(Strategy):
             )
 
     @abstractmethod
-    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
-        """What says which architecture to try. All its chance must come from `rng`."""
+    def propose(
+        self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator
+    ) -> Proposal | None:
+        """What trial `number` tries (`nas.strategies.trials.Proposer`)."""
+
+    def pruner(self) -> BasePruner:
+        """What says whether a trial stops, of the values that all have reported at their epochs, counted from 1."""
+        from optuna.pruners import HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+
+        match self.pruning:
+            case "none":
+                return NopPruner()
+            case "halving":
+                return SuccessiveHalvingPruner(min_resource=1, reduction_factor=self.factor)
+            case "hyperband":
+                return HyperbandPruner(min_resource=1, max_resource=self.epochs, reduction_factor=self.factor)
 
     def small(self) -> Self:
         return replace(self, epochs=2, trials=3)
@@ -68,8 +87,8 @@ class DiscreteSearch(Strategy):
     def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> SearchResult:
         """Seeded by the seed that torch was given."""
         self.check(space)
-        proposer = self.proposer(space, np.random.default_rng(torch.initial_seed()))
-        board = Board(proposer, stage.journal(), self.trials, self.minutes, self._halving())
+        journal, halving = stage.journal(), self._halving()
+        board = Board(self, space, torch.initial_seed(), journal, self.trials, self.minutes, halving)
         loop = stage.loop(self.trials, 1, {})
         board.catch_up()
         self._publish(board, loop)
@@ -109,27 +128,30 @@ class DiscreteSearch(Strategy):
             loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
 
 
-def found(tried: Sequence[Trial], history: list[dict], num_ranked: int) -> SearchResult:
-    """The end of a search that tried these."""
-    costs = {trial.architecture: trial.score.cost for trial in tried}
-    return SearchResult(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs)
+def search_alone(strategy: DiscreteSearch, space: SearchSpace, objective: Scores, seed: int) -> list[Trial]:
+    """The trials of one worker that stores nothing: what any other way to search with one worker must come to."""
+    from optuna import create_study, logging
+    from optuna.trial import TrialState
 
+    logging.set_verbosity(logging.WARNING)
+    strategy.check(space)
+    told: list[Trial] = []
+    study = create_study(study_name="search", direction="maximize", pruner=strategy.pruner())
+    for number in range(strategy.trials):
+        proposal = strategy.propose(space, number, told, np.random.default_rng([seed, number]))
+        if proposal is None:
+            break
+        trial = study.ask()
 
-def ranked(tried: Iterable[Trial]) -> list[tuple[float, Architecture]]:
-    """Each architecture once, best first; of equally good ones the cheaper, then the earlier.
+        def stops(epoch: int, value: float, trial: OptunaTrial = trial) -> bool:
+            trial.report(value, epoch)
+            return epoch < strategy.epochs and trial.should_prune()
 
-    Those that were stopped early come behind all others, as their values are of then.
-    """
-    scores = {trial.architecture: trial.score for trial in tried}
-    best = sorted(scores, key=lambda each: (scores[each].pruned, -scores[each].value, scores[each].cost))
-    return [(scores[architecture].value, architecture) for architecture in best]
-
-
-def front(tried: Iterable[Trial]) -> list[tuple[float, float, Architecture]]:
-    """Score, cost and architecture of those that no other beats in both, the cheapest first; none was stopped early."""
-    kept: list[tuple[float, float, Architecture]] = []
-    whole = [trial for trial in tried if not trial.score.pruned]
-    for trial in sorted(whole, key=lambda trial: (trial.score.cost, -trial.score.value)):
-        if not kept or trial.score.value > kept[-1][0]:
-            kept.append((trial.score.value, trial.score.cost, trial.architecture))
-    return kept
+        report = None if strategy.pruning == "none" else stops
+        score = known(proposal.architecture, told) or objective.score(proposal.architecture, strategy.epochs, report)
+        told.append(Trial(number, proposal.architecture, score, proposal.notes))
+        value, state = (None, TrialState.PRUNED) if score.pruned else (score.value, TrialState.COMPLETE)
+        study.tell(trial, value, state)
+        if strategy.minutes is not None and sum(trial.score.seconds for trial in told) >= 60 * strategy.minutes:
+            break
+    return told

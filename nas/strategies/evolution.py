@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
+from nas.strategies.trials import Proposal, Trial
 from search_spaces.architecture import Architecture
 from search_spaces.ranges import Count
 from search_spaces.space import SearchSpace
@@ -34,26 +34,14 @@ class Evolution(DiscreteSearch):
         if self.sample > self.population:
             raise self.out_of_range("sample", f"be at most the population, {self.population}")
 
-    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Generations:
-        return Generations(space, rng, self.population, self.sample)
-
-
-class Generations:
-    """Proposes the first population by chance, and then children of it."""
-
-    def __init__(self, space: SearchSpace, rng: np.random.Generator, size: int, sample: int) -> None:
-        self.space, self.rng, self.size, self.sample = space, rng, size, sample
-        self.population: deque[Trial] = deque(maxlen=size)
-
-    def ask(self, number: int) -> Architecture:
-        if number < self.size or not self.population:
-            return self.space.sample(self.rng)
-        places = self.rng.choice(len(self.population), min(self.sample, len(self.population)), replace=False)
-        parent = max((self.population[place] for place in places), key=lambda baseline: baseline.score.value)
-        return mutated(self.space, parent.architecture, self.rng)
-
-    def tell(self, number: int, tried: Trial) -> None:
-        self.population.append(tried)
+    def propose(self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator) -> Proposal:
+        """The first population by chance, and then children of the last trials that have ended."""
+        population = told[-self.population :]
+        if number < self.population or not population:
+            return Proposal(space.sample(rng))
+        places = rng.choice(len(population), min(self.sample, len(population)), replace=False)
+        parent = max((population[place] for place in places), key=lambda member: member.score.value)
+        return Proposal(mutated(space, parent.architecture, rng))
 
 
 def mutated(space: SearchSpace, parent: Architecture, rng: np.random.Generator) -> Architecture:

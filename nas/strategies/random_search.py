@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
-from search_spaces.architecture import Architecture
+from nas.strategies.trials import Proposal, Trial
 from search_spaces.space import SearchSpace
 
 
@@ -16,19 +16,5 @@ from search_spaces.space import SearchSpace
 class RandomSearch(DiscreteSearch):
     """Each trial draws every decision anew, all its options alike."""
 
-    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Chance:
-        return Chance(space, rng)
-
-
-@dataclass(frozen=True)
-class Chance:
-    """Proposes by chance alone."""
-
-    space: SearchSpace
-    rng: np.random.Generator
-
-    def ask(self, number: int) -> Architecture:
-        return self.space.sample(self.rng)
-
-    def tell(self, number: int, tried: Trial) -> None:
-        """Learns nothing."""
+    def propose(self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator) -> Proposal:
+        return Proposal(space.sample(rng))

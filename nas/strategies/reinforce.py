@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.board import Trial
 from nas.strategies.discrete import DiscreteSearch
-from search_spaces.architecture import Architecture, Value
+from nas.strategies.places import Place
+from nas.strategies.trials import Proposal, Trial
+from search_spaces.architecture import Value
 from search_spaces.ranges import Positive, ShareBelowOne
 from search_spaces.space import SearchSpace
 from search_spaces.trial import proposed
@@ -28,32 +29,22 @@ class Reinforce(DiscreteSearch):
     memory: ShareBelowOne = 0.9
     """Share of the rewards' running mean that each trial keeps; the rest is its own reward."""
 
-    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Learner:
-        return Learner(space, Policy(rng), self.lr, self.memory)
+    def propose(self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator) -> Proposal:
+        policy = Policy(rng)
+        self._teach(policy, told)
+        architecture = proposed(space, policy)
+        return Proposal(architecture, {"drawn": policy.drawn})
 
-
-class Learner:
-    """Proposes by a policy, which climbs with each reward."""
-
-    def __init__(self, space: SearchSpace, policy: Policy, lr: float, memory: float) -> None:
-        self.space, self.policy, self.lr, self.memory = space, policy, lr, memory
-        self.drawn: dict[int, dict[str, int]] = {}
-        self.rewards: list[float] = []
-        self.baseline = 0.0
-
-    def ask(self, number: int) -> Architecture:
-        self.policy.drawn = self.drawn[number] = {}
-        return proposed(self.space, self.policy)
-
-    def tell(self, number: int, tried: Trial) -> None:
-        reward = tried.score.value
-        self.rewards.append(reward)
-        drawn = self.drawn.pop(number)
-        if len(self.rewards) == 1:
-            self.baseline = reward
+    def _teach(self, policy: Policy, told: Sequence[Trial]) -> None:
+        """Lets the policy climb with each reward; the first is what the next are compared with."""
+        if not told:
             return
-        self.policy.ascend(drawn, self.lr * (reward - self.baseline) / max(float(np.std(self.rewards)), 1e-12))
-        self.baseline = self.memory * self.baseline + (1 - self.memory) * reward
+        rewards = np.array([trial.score.value for trial in told])
+        baseline = rewards[0]
+        for place, (trial, reward) in enumerate(zip(told[1:], rewards[1:], strict=True), start=2):
+            spread = max(rewards[:place].std(), 1e-12)
+            policy.ascend(trial.notes["drawn"], self.lr * (reward - baseline) / spread)
+            baseline = self.memory * baseline + (1 - self.memory) * reward
 
 
 class Policy:
@@ -62,19 +53,21 @@ class Policy:
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.logits: dict[str, np.ndarray] = {}
-        self.drawn: dict[str, int] = {}
+        self.drawn: dict[str, Place] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
         odds = softmax(self.logits.setdefault(name, np.zeros(len(choices))))
-        self.drawn[name] = int(self.rng.choice(len(choices), p=odds))
-        return choices[self.drawn[name]]
+        place = int(self.rng.choice(len(choices), p=odds))
+        self.drawn[name] = (place, len(choices))
+        return choices[place]
 
-    def ascend(self, drawn: Mapping[str, int], step: float) -> None:
-        """`step` times the gradient of the log-probability of the answers `drawn`, by their places."""
-        for name, place in drawn.items():
-            gradient = -softmax(self.logits[name])
+    def ascend(self, drawn: Mapping[str, Place], step: float) -> None:
+        """`step` times the gradient of the log-probability of the answers `drawn`."""
+        for name, (place, num_options) in drawn.items():
+            logits = self.logits.setdefault(name, np.zeros(num_options))
+            gradient = -softmax(logits)
             gradient[place] += 1
-            self.logits[name] = self.logits[name] + step * gradient
+            self.logits[name] = logits + step * gradient
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

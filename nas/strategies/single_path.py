@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from nas.strategies.autograd import learning_paused
 from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy
-from nas.strategies.board import Trial, known
-from nas.strategies.discrete import found, ranked
-from nas.strategies.evolution import Generations
+from nas.strategies.evolution import Evolution
+from nas.strategies.trials import Trial, found, known, ranked
 from nas.training.optimisers import SGD, CosineLR, Optimiser, current_rate, step
 from search_spaces.architecture import Answer, Architecture, parse_edge
 from search_spaces.ranges import Count, CountOrZero, Positive
@@ -89,8 +88,9 @@ class SinglePath(Strategy):
             objective.num_steps,
             {"supernet": shared.supernet, "weights": shared.optimiser},
         )
-        generations = Generations(space, np.random.default_rng(seed), self.population, self.sample)
-        tried = replayed(generations, loop.history[self.epochs :][: self.trials])
+        evolution = Evolution(population=self.population, sample=self.sample)
+        history = loop.history[self.epochs :][: self.trials]
+        tried = [Trial.from_dict(line, number) for number, line in enumerate(history)]
         for epoch in loop.epochs():
             if epoch < self.epochs:
                 shared.supernet.train()
@@ -101,8 +101,9 @@ class SinglePath(Strategy):
                     loop.add(shared.train(batch, epoch, at), "weight")
                 loop.end_epoch(lr=current_rate(shared.optimiser), **objective.record(epoch))
             elif len(tried) < self.trials:
-                trial = Trial(*shared.tried(generations.ask(len(tried)), tried))
-                generations.tell(len(tried), trial)
+                number = len(tried)
+                proposal = evolution.propose(space, number, tried, np.random.default_rng([seed, number]))
+                trial = Trial(number, proposal.architecture, shared.score(proposal.architecture, tried))
                 tried.append(trial)
                 loop.limit(self.minutes)
                 loop.end_epoch(**trial.to_dict(), best=ranked(tried)[0][0])
@@ -123,15 +124,6 @@ class SinglePath(Strategy):
         by_architecture = {trial.architecture: trial for trial in tried}
         order = [by_architecture[architecture] for _, architecture in ranked(tried)]
         return [order[round(place)] for place in np.linspace(0, len(order) - 1, self.num_retrained)]
-
-
-def replayed(generations: Generations, history: Iterable[dict]) -> list[Trial]:
-    """The trials in `history`, of which `generations` learns."""
-    tried = [Trial.from_dict(line) for line in history]
-    for number, trial in enumerate(tried):
-        generations.ask(number)
-        generations.tell(number, trial)
-    return tried
 
 
 def correlation(history: Iterable[dict]) -> dict[str, object]:
@@ -229,13 +221,13 @@ class Shared:
         )
         return losses
 
-    def tried(self, architecture: Architecture, before: list[Trial]) -> tuple[Architecture, Score]:
+    def score(self, architecture: Architecture, before: list[Trial]) -> Score:
         """What the shared weights say of an architecture; one that was tried before keeps its score."""
         if score := known(architecture, before):
-            return architecture, score
+            return score
         since = monotonic()
         value = self.value(architecture)
-        return architecture, Score(value, self.objective.cost(architecture), monotonic() - since)
+        return Score(value, self.objective.cost(architecture), monotonic() - since)
 
     def value(self, architecture: Architecture) -> float:
         """Of the path with its own BatchNorm statistics."""

@@ -1,8 +1,9 @@
-"""NNI's searches that try one architecture after the other, as a proposer."""
+"""NNI's searches that try one architecture after the other, as pure functions of history."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import nni.nas.strategy
 import numpy as np
@@ -10,12 +11,14 @@ from nni.mutable import Categorical, MutableDict
 from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
+from nni.nas.strategy.evolution import Individual
+from nni.nas.strategy.utils import DeduplicationHelper
 
-from nas.strategies.board import Trial
 from nas.strategies.nni.choices import Answers, seeded
 from nas.strategies.nni.install import quiet
 from nas.strategies.nni.settings import MultiTrialSettings
-from search_spaces.architecture import Architecture, Value
+from nas.strategies.trials import Proposal, Trial
+from search_spaces.architecture import Value
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Published, proposed
 
@@ -41,11 +44,19 @@ class Submitted(Exception):
 
 
 class Interruption(ExecutionEngine):
-    """Leaves a strategy at each model that it submits. What it knows is all in its attributes: it can be run again."""
+    """Leaves a strategy at a model that it submits. What it knows is all in its attributes: it can be run again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_skipped = 0
+        """Models to come that nobody waits for."""
 
     def submit_models(self, *models: ExecutableModelSpace) -> None:
         (model,) = models
-        raise Submitted(model)
+        if self.num_skipped:
+            self.num_skipped -= 1
+        else:
+            raise Submitted(model)
 
     def idle_worker_available(self) -> bool:
         return True
@@ -53,37 +64,70 @@ class Interruption(ExecutionEngine):
     budget_available = idle_worker_available
 
 
-class NNIProposer:
-    """Proposes what one of NNI's strategies submits, and reports to it as NNI's engines do."""
-
-    def __init__(self, search: MultiTrialSettings, space: SearchSpace, rng: np.random.Generator) -> None:
-        self.space, self.rng = space, rng
-        self.engine = Interruption()
-        self.models: dict[int, ExecutableModelSpace] = {}
-        questions = Questions()
-        proposed(space, questions)
-        choices = {name: Categorical(options, label=name) for name, options in questions.choices.items()}
-        with quiet(), seeded(self._seed()):
-            self.strategy = nni_strategy(search, self._seed())
-            self.strategy.initialize(RawFormatModelSpace(MutableDict(choices), None), self.engine)
-
-    def _seed(self) -> int:
-        return int(self.rng.integers(2**31))
-
-    def ask(self, number: int) -> Architecture | None:
-        try:
-            with quiet(), seeded(self._seed()):
-                self.strategy._run()
-        except Submitted as submitted:
-            self.models[number] = submitted.model
-            return proposed(self.space, Answers(submitted.model.sample))
+def propose(
+    search: MultiTrialSettings, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator
+) -> Proposal | None:
+    """What one of NNI's strategies, new and told all trials, submits next."""
+    seed = int(rng.integers(2**31))
+    questions = Questions()
+    proposed(space, questions)
+    choices = {name: Categorical(options, label=name) for name, options in questions.choices.items()}
+    engine = Interruption()
+    with quiet(), seeded(told[0].notes["seed"] if told else seed):  # by which a controller's weights begin
+        strategy = nni_strategy(search, seed)
+        strategy.initialize(RawFormatModelSpace(MutableDict(choices), None), engine)
+        teach(strategy, engine, search, number, told)
+        model = submitted(strategy, seed)
+    if model is None:
         return None
+    return Proposal(proposed(space, Answers(model.sample)), {"seed": seed, "sample": model.sample})
 
-    def tell(self, number: int, tried: Trial) -> None:
-        model = self.models.pop(number, None)
-        if model is not None:
-            self.engine.dispatch_model_event(FinalMetricEvent(model, tried.score.value))
-            self.engine.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
+
+def submitted(strategy: nni.nas.strategy.base.Strategy, seed: int) -> ExecutableModelSpace | None:
+    try:
+        with seeded(seed):
+            strategy._run()
+    except Submitted as reached:
+        return reached.model
+    return None
+
+
+def teach(
+    strategy: nni.nas.strategy.base.Strategy,
+    engine: Interruption,
+    search: MultiTrialSettings,
+    number: int,
+    told: Sequence[Trial],
+) -> None:
+    """Brings a new strategy to where it is after these trials.
+
+    The grid has an order of its own. Of all others but the controller NNI loads what is told; the controller's search
+    is replayed, and does not learn from a trial that it would not have proposed, as can be between several workers.
+    """
+    samples = [dict(trial.notes["sample"]) for trial in told]
+    values = [trial.score.value for trial in told]
+    match search.algorithm:
+        case "GridSearch":
+            engine.num_skipped = number
+        case "TPE":
+            options = {label: choice.as_legacy_dict() for label, choice in strategy.model_space.simplify().items()}
+            strategy.tuner.update_search_space(options)
+            strategy.tuner.import_data(
+                [{"parameter": sample, "value": value} for sample, value in zip(samples, values, strict=True)]
+            )
+        case "PolicyBasedRL":
+            for trial in told:
+                model = submitted(strategy, trial.notes["seed"])
+                if model is not None and model.sample == trial.notes["sample"]:
+                    engine.dispatch_model_event(FinalMetricEvent(model, trial.score.value))
+                    engine.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
+        case _:
+            tried = DeduplicationHelper()
+            for sample in samples:
+                tried.dedup(sample)
+            population = [Individual(*pair) for pair in zip(samples, values, strict=True)][-search.population :]
+            state: dict[str, Any] = strategy.state_dict()
+            strategy.load_state_dict({**state, **tried.state_dict(), "population": population})
 
 
 def nni_strategy(search: MultiTrialSettings, seed: int) -> nni.nas.strategy.base.Strategy:

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from nas.strategies.base import Batch, Loop, Objective, Score, SearchResult, Stage
-from nas.strategies.board import Trial
-from nas.strategies.discrete import found
 from nas.strategies.health import health
 from nas.strategies.nni.choices import Answers, NNISupernet, seeded
 from nas.strategies.nni.install import quiet
 from nas.strategies.nni.settings import OneShotSettings
 from nas.strategies.single_path import statistics_of
+from nas.strategies.trials import Trial, found
 from nas.training.optimisers import current_rate
 from search_spaces.derive import derive, ranked
 from search_spaces.space import SearchSpace
@@ -200,10 +199,11 @@ def candidates(steps: Steps, space: SearchSpace) -> list[Trial]:
     strategy, supernet, objective = steps.strategy, steps.supernet, steps.objective
     images = [batch.images for batch in islice(objective.weight_batches(0), strategy.recalibration)]
     tried = []
-    for _ in range(strategy.num_candidates):
+    for number in range(strategy.num_candidates):
         since = monotonic()
         architecture = proposed(space, Answers(steps.module.resample()))
         with statistics_of(supernet, images):
             value = objective.value(supernet)
-        tried.append(Trial(architecture, Score(value, objective.cost(architecture), monotonic() - since)))
+        score = Score(value, objective.cost(architecture), monotonic() - since)
+        tried.append(Trial(number, architecture, score))
     return tried

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from nas.strategies.base import Objective, SearchResult, Stage, Strategy
-from nas.strategies.board import Proposer
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.nni.install import check_installed, quiet
 from nas.strategies.nni.settings import MultiTrialSettings, OneShotSettings
+from nas.strategies.trials import Proposal, Trial
 from search_spaces.space import SearchSpace
 
 
@@ -62,7 +63,9 @@ class NNIMultiTrial(MultiTrialSettings, DiscreteSearch):
         super().check(space)
         check_installed(self.algorithm)
 
-    def proposer(self, space: SearchSpace, rng: np.random.Generator) -> Proposer:
+    def propose(
+        self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator
+    ) -> Proposal | None:
         with quiet():
-            from nas.strategies.nni.multi_trial import NNIProposer
-        return NNIProposer(self, space, rng)
+            from nas.strategies.nni.multi_trial import propose
+        return propose(self, space, number, told, rng)

@@ -335,6 +335,11 @@ class TestDashboard:
         assert nas("tune", "--dashboard", tmp_path) == 2
         assert "there is no study in" in capfd.readouterr().err and not list(tmp_path.iterdir())
 
+    def test_what_it_needs_is_said(self, tmp_path, capfd, monkeypatch):
+        monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+        assert nas("tune", "--dashboard", tmp_path) == 2
+        assert "needs optuna-dashboard: pip install 'nas-reid[tune]'" in capfd.readouterr().err
+
     @pytest.mark.slow
     def test_answers(self, tmp_path):
         optuna.create_study(study_name="of the test", storage=open_storage(str(tmp_path / "study.db")))

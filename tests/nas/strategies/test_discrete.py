@@ -5,23 +5,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import lightning.fabric
 import numpy as np
+import optuna
 import pytest
 import torch
 
 import nas.strategies
-from nas.bench.tables import Memory
 from nas.strategies.base import Score
-from nas.strategies.board import Board, Trial
-from nas.strategies.discrete import DiscreteSearch, front, ranked
+from nas.strategies.board import Board
+from nas.strategies.discrete import DiscreteSearch, search_alone
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.nni.strategies import NNIMultiTrial
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
+from nas.strategies.trials import Trial, found, front, ranked
 from nas.system.journal import FileJournal
 from nas.training.machine import Machine
 from nas.training.stage import Stage
@@ -33,6 +33,7 @@ from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
+from tests.nas.strategies.toys import Memory
 
 TRIALS = 12  # Optuna's models begin behind ten
 BRIEF = {"trials": TRIALS, "population": 4, "sample": 2}
@@ -71,41 +72,63 @@ def strategy(request):
     return STRATEGIES[request.param]
 
 
-def search(strategy, space=SMALL, objective=None, stage=None, seed=0):
-    torch.manual_seed(seed)
-    return strategy.search(space, objective or Agrees(space), stage or Memory())
+def search(strategy, space=SMALL, objective=None, seed=0) -> list[Trial]:
+    return search_alone(strategy, space, objective or Agrees(space), seed)
 
 
-def tried_once(found) -> list[Architecture]:
+def search_in(stage, strategy, objective=None):
+    torch.manual_seed(0)
+    return strategy.search(SMALL, objective or Agrees(SMALL), stage)
+
+
+def propose(strategy, number, told):
+    return strategy.propose(SMALL, number, told, np.random.default_rng([0, number]))
+
+
+def once(tried) -> list[Architecture]:
     """What was tried, each architecture once."""
-    return list(dict.fromkeys(Trial.from_dict(line).architecture for line in found.history))
+    return list(dict.fromkeys(trial.architecture for trial in tried))
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_every_space_is_served(strategy, space):
     space = SPACES[space]
     objective = Agrees(space)
-    found = search(replace(strategy, trials=3, epochs=7), space, objective)
-    assert len(found.history) == 3 and {epochs for _, epochs in objective.asked} == {7}
+    tried = search(replace(strategy, trials=3, epochs=7), space, objective)
+    assert [trial.number for trial in tried] == [0, 1, 2] and {epochs for _, epochs in objective.asked} == {7}
     for architecture, _ in objective.asked:
         space.check(architecture)
     assert len(objective.asked) > 1
 
 
+def test_a_proposal_depends_on_its_arguments_alone(strategy):
+    """Asked from the last to the first, of another object, with notes that were written and read as JSON."""
+    told = search(strategy)
+    for trial in reversed(told):
+        before = [replace(each, notes=json.loads(json.dumps(each.notes))) for each in told[: trial.number]]
+        again = propose(replace(strategy), trial.number, before)
+        assert again.architecture == trial.architecture
+        assert json.dumps(again.notes) == json.dumps(trial.notes)
+    assert once(told[:3]) != once(search(replace(strategy, trials=3), seed=1))
+
+
+@pytest.mark.parametrize("places", [[], [5], [11, 2, 7, 10, 3, 9, 8]], ids=["nothing", "one", "some"])
+def test_some_of_the_trials_in_any_order_are_enough(strategy, places):
+    trials = search(strategy)
+    one, again = (propose(strategy, TRIALS + 3, [trials[place] for place in places]) for _ in range(2))
+    SMALL.check(one.architecture)
+    assert one == again
+
+
 def test_the_best_is_the_best_of_what_was_tried(strategy):
     objective = Agrees(SMALL)
-    found = search(strategy, objective=objective)
+    tried = search(strategy, objective=objective)
     scores = {a: objective.score(a, 1).value for a, _ in list(objective.asked)}
-    assert found.ranked[0][0] == max(scores.values()) == scores[found.best] == found.history[-1]["best"]
-    assert sorted((value for value, _ in found.ranked), reverse=True) == [value for value, _ in found.ranked]
-    assert {a: value for value, a in found.ranked} == scores
-    assert len(search(replace(strategy, trials=3, num_ranked=2)).ranked) == 2
-
-
-def test_the_seed_decides(strategy):
-    one, again = (search(strategy, seed=1) for _ in range(2))
-    assert (one.history, one.ranked, one.front) == (again.history, again.ranked, again.front)
-    assert one.history[:3] != search(replace(strategy, trials=3), seed=2).history
+    result = found(tried, [], num_ranked=20)
+    assert result.ranked[0][0] == max(scores.values()) == scores[result.best]
+    assert sorted((value for value, _ in result.ranked), reverse=True) == [value for value, _ in result.ranked]
+    assert {a: value for value, a in result.ranked} == scores
+    assert len(found(tried[:3], [], num_ranked=2).ranked) == 2
 
 
 def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, tmp_path):
@@ -114,47 +137,41 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, tmp_path):
     def stage(name: str) -> Stage:
         return Stage(tmp_path / name, "search", "", Machine(device="cpu"), fabric)
 
-    whole = search(strategy, stage=stage("whole"))
+    tried = search(strategy)
+    whole = search_in(stage("whole"), strategy)
+    assert [Trial.from_dict(line, n) for n, line in enumerate(whole.history)] == [
+        replace(trial, notes={}) for trial in tried
+    ]
     with pytest.raises(KeyboardInterrupt):
-        search(strategy, objective=Agrees(SMALL, dies_after=6), stage=stage("killed"))
+        search_in(stage("killed"), strategy, Agrees(SMALL, dies_after=6))
     rest = Agrees(SMALL)
-    resumed = search(strategy, objective=rest, stage=stage("killed"))
+    resumed = search_in(stage("killed"), strategy, rest)
     assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
-    assert [architecture for architecture, _ in rest.asked] == tried_once(whole)[6:]
+    assert [architecture for architecture, _ in rest.asked] == once(tried)[6:]
     files = [(tmp_path / name / "search.history.jsonl").read_text() for name in ("whole", "killed")]
     assert files[0] == files[1] and len(json.loads(files[0].splitlines()[0])) == 6
 
 
-def test_another_past_is_refused(strategy):
-    stage = Memory()
-    search(replace(strategy, trials=2), stage=stage, seed=1)
-    with pytest.raises(ValueError, match="cannot go on: trial 0 .*--overwrite"):
-        search(strategy, stage=stage, seed=2)
-
-
 def test_minutes_are_a_budget(strategy):
-    found = search(replace(strategy, minutes=2.0))
-    seconds = [line["seconds"] for line in found.history]
+    seconds = [trial.score.seconds for trial in search(replace(strategy, minutes=2.0))]
     assert sum(seconds) == 120 and sum(seconds[:-1]) < 120
 
 
 def test_a_search_ends_when_all_is_tried():
     class Few(RandomSearch):
-        def proposer(self, space, rng):
-            chance = super().proposer(space, rng)
-            return SimpleNamespace(ask=lambda number: chance.ask(number) if number < 3 else None, tell=chance.tell)
+        def propose(self, space, number, told, rng):
+            return super().propose(space, number, told, rng) if number < 3 else None
 
-    found = search(Few(trials=8))
-    assert len(found.history) == len(found.ranked) == 3
+    assert len(search(Few(trials=8))) == 3
 
 
 def test_what_comes_up_again_is_not_trained_again():
     objective = Agrees(SMALL)
-    found = search(Evolution(trials=60, population=2, sample=1), objective=objective)
+    tried = search(Evolution(trials=60, population=2, sample=1), objective=objective)
     asked = [architecture for architecture, _ in objective.asked]
-    assert len(found.history) == 60 > len(asked) == len(set(asked))
-    assert sum(line["seconds"] for line in found.history) == 30 * len(asked)
-    assert [line["cost"] for line in found.history if line["seconds"] == 0]
+    assert len(tried) == 60 > len(asked) == len(set(asked))
+    assert sum(trial.score.seconds for trial in tried) == 30 * len(asked)
+    assert [trial.score.cost for trial in tried if trial.score.seconds == 0]
 
 
 @pytest.mark.parametrize(
@@ -203,8 +220,7 @@ def test_a_mutation_changes_one_decision():
 
 def test_evolution_is_its_naive_loop():
     """Of three among the last four trials the best is one of the two best: a child is one decision away from it."""
-    found = search(Evolution(trials=40, population=4, sample=3))
-    tried = [Trial.from_dict(line) for line in found.history]
+    tried = search(Evolution(trials=40, population=4, sample=3))
     for place in range(4, 40):
         second = sorted(trial.score.value for trial in tried[place - 4 : place])[2]
         parents = [trial.architecture.decisions for trial in tried[place - 4 : place] if trial.score.value >= second]
@@ -214,7 +230,7 @@ def test_evolution_is_its_naive_loop():
 
 def test_the_front_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
-    tried = [Trial(Architecture("", {"i": i}), Score(*map(float, rng.integers(6, size=2)), 0.0)) for i in range(40)]
+    tried = [Trial(i, Architecture("", {"i": i}), Score(*map(float, rng.integers(6, size=2)), 0.0)) for i in range(40)]
     beaten = {
         a
         for a in tried
@@ -242,15 +258,11 @@ def test_the_policy_climbs_the_log_probability():
 @pytest.mark.parametrize("name", ["evolution", "reinforce"])
 def test_learning_beats_chance(name):
     """Over some seeds together, on a score that is the sum of its decisions' shares."""
-    strategies = [replace(STRATEGIES[which], trials=40) for which in (name, "random")]
-    learnt, chance = (np.mean([search(one, seed=seed).ranked[0][0] for seed in range(3)]) for one in strategies)
-    assert learnt > chance
 
+    def best(name: str, seed: int) -> float:
+        return max(trial.score.value for trial in search(replace(STRATEGIES[name], trials=40), seed=seed))
 
-def test_optuna_can_be_absent(monkeypatch):
-    monkeypatch.setattr("nas.strategies.optuna_search.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"tpe needs Optuna: pip install 'nas-reid\[tune\]'"):
-        search(STRATEGIES["tpe"])
+    assert np.mean([best(name, seed) for seed in range(3)]) > np.mean([best("random", seed) for seed in range(3)])
 
 
 class Shared(Memory):
@@ -284,18 +296,18 @@ def test_workers_share_the_trials(strategy, tmp_path, monkeypatch):
             pool.submit(strategy.search, SMALL, objective, Shared(tmp_path / "trials.jsonl"))
             for objective in objectives
         ]
-    found = [work.result() for work in works]
-    assert all(one.history == found[0].history and one.ranked == found[0].ranked for one in found)
+    results = [work.result() for work in works]
+    first = results[0]
+    assert all(one.history == first.history and one.ranked == first.ranked for one in results)
     asked = [architecture for objective in objectives for architecture, _ in objective.asked]
-    assert len(found[0].history) == TRIALS and sorted(a.hash for a in asked) == sorted(
-        a.hash for a in tried_once(found[0])
-    )
+    tried = [Trial.from_dict(line, number) for number, line in enumerate(first.history)]
+    assert len(tried) == TRIALS and sorted(a.hash for a in asked) == sorted(a.hash for a in once(tried))
     assert sum(bool(objective.asked) for objective in objectives) > 1
 
 
 def test_a_dead_workers_trial_is_tried_again(strategy, tmp_path):
     def board() -> Board:
-        return Board(strategy.proposer(SMALL, np.random.default_rng(0)), FileJournal(tmp_path / "trials.jsonl"), TRIALS)
+        return Board(strategy, SMALL, 0, FileJournal(tmp_path / "trials.jsonl"), TRIALS)
 
     dead, living = board(), board()
     lost, own = dead.claim(), living.claim()
@@ -305,7 +317,7 @@ def test_a_dead_workers_trial_is_tried_again(strategy, tmp_path):
     assert living.claim() == lost
 
 
-def test_poor_trials_stop_early_and_rank_last(strategy):
+def test_poor_trials_stop_early_and_rank_last(strategy, tmp_path):
     """Of nine epochs the objective reports each; what it says at a stop is not compared with what others reached."""
 
     class Climbs(Agrees):
@@ -314,10 +326,33 @@ def test_poor_trials_stop_early_and_rank_last(strategy):
             trained = next((epoch for epoch in range(1, 10) if report(epoch, whole.value + epoch)), 9)
             return replace(whole, value=whole.value + trained, pruned=trained < 9)
 
-    found = search(replace(strategy, epochs=9, pruning="halving"), objective=Climbs(SMALL))
-    stopped = [line.get("pruned", False) for line in found.history]
+    strategy = replace(strategy, epochs=9, pruning="halving")
+    tried = search(strategy, objective=Climbs(SMALL))
+    stopped = [trial.score.pruned for trial in tried]
     assert 0 < sum(stopped) < TRIALS and not stopped[0]
-    best = max(line["score"] for line, early in zip(found.history, stopped, strict=True) if not early)
-    assert found.ranked[0][0] == best == found.history[-1]["best"] and all(value > 9 for value, *_ in found.front)
+    best = max(trial.score.value for trial in tried if not trial.score.pruned)
+    assert ranked(tried)[0][0] == best and all(value >= 9 for value, *_ in front(tried))
+    shared = search_in(Shared(tmp_path / "trials.jsonl"), strategy, Climbs(SMALL))
+    assert 0 < sum(line.get("pruned", False) for line in shared.history) < TRIALS
     with pytest.raises(ValueError, match="--strategy.epochs 2 or more"):
         replace(strategy, epochs=1, pruning="hyperband")
+
+
+def test_pruners_are_optunas_with_one_epoch_as_the_smallest_resource():
+    """Of trials that stay as good as they begin, at 1 and 3 of nine epochs; Hyperband spares some the first."""
+    stops = {}
+    for pruning in ("none", "halving", "hyperband"):
+        study = optuna.create_study(
+            study_name="search", direction="maximize", pruner=RandomSearch(epochs=9, pruning=pruning).pruner()
+        )
+        stops[pruning] = []
+        for value in np.random.default_rng(0).random(60):
+            trial = study.ask()
+            for epoch in range(1, 9):
+                trial.report(value, epoch)
+                if trial.should_prune():
+                    stops[pruning].append(epoch)
+                    break
+            study.tell(trial, value)
+    assert stops["none"] == [] and set(stops["halving"]) == set(stops["hyperband"]) == {1, 3}
+    assert 0 < stops["hyperband"].count(1) < stops["halving"].count(1) < 60

@@ -118,3 +118,26 @@ class Draw(Classify):
             row[options.index(self.wanted)] for row, options in zip(net.weights(), net.options.values(), strict=True)
         ]
         return {"total": -torch.stack(chosen).sum()}
+
+
+@dataclass
+class Memory:
+    """A stage whose loop is kept in memory; used again, it goes on."""
+
+    history: list[dict] = field(default_factory=list)
+    num_epochs: int = 0
+    stopped: bool = False
+
+    def loop(self, num_epochs, num_steps, parts):
+        self.num_epochs = num_epochs
+        return self
+
+    def epochs(self):
+        while len(self.history) < self.num_epochs and not self.stopped:
+            yield len(self.history)
+
+    def end_epoch(self, **record):
+        self.history.append({"epoch": len(self.history)} | record)
+
+    def stop(self, why):
+        self.stopped = True

@@ -1,5 +1,6 @@
 """NNI's strategies behind our Strategy: what each one keeps to, its choices against our supernet, what is refused."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.bench.tables import Memory
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
-from nas.strategies.board import Trial
+from nas.strategies.discrete import search_alone
 from nas.strategies.nni.install import quiet
 from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot
+from nas.strategies.trials import Trial
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage
@@ -34,6 +35,7 @@ from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
+from tests.nas.strategies.toys import Memory
 
 BY_CONTROLLER = find_spec("tianshou") is not None
 needs_nni = pytest.mark.skipif(find_spec("nni") is None, reason="NNI is not installed")
@@ -345,18 +347,22 @@ class TestChoices:
 @needs_nni
 @pytest.mark.parametrize("strategy", MULTI_TRIAL.values(), ids=MULTI_TRIAL)
 class TestMultiTrial:
-    @pytest.mark.medium
-    def test_a_search_killed_and_gone_on_with_is_a_whole_one(self, strategy, stage):
-        whole = search(strategy, TABLE, Agrees(TABLE), stage("whole"))
-        with pytest.raises(KeyboardInterrupt):
-            search(strategy, TABLE, Agrees(TABLE, dies_after=10), stage("killed"))
-        rest = Agrees(TABLE)
-        resumed = search(strategy, TABLE, rest, stage("killed"))
-        assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
-        tried = list(dict.fromkeys(Trial.from_dict(line).architecture for line in whole.history))
-        assert [architecture for architecture, _ in rest.asked] == tried[10:]
-        other = search(strategy, TABLE, Agrees(TABLE), stage("other"), seed=1)
-        assert (other.history == whole.history) == (strategy.algorithm == "GridSearch")
+    def test_a_proposal_depends_on_what_is_told_alone(self, strategy):
+        told = search_alone(strategy, TABLE, Agrees(TABLE), seed=0)
+        for trial in reversed(told):
+            before = [read_again(each) for each in told[: trial.number]]
+            assert propose(strategy, trial.number, before).architecture == trial.architecture
+        other = search_alone(replace(strategy, trials=3), TABLE, Agrees(TABLE), seed=1)
+        same = [trial.architecture for trial in other] == [trial.architecture for trial in told[:3]]
+        assert same == (strategy.algorithm == "GridSearch")
+
+    @pytest.mark.parametrize("places", [[], [5], [23, 2, 7, 14, 3, 9, 8]], ids=["nothing", "one", "some"])
+    def test_some_of_the_trials_in_any_order_are_enough(self, strategy, places):
+        trials = search_alone(strategy, TABLE, Agrees(TABLE), seed=0)
+        proposal = propose(strategy, 30, [trials[place] for place in places])
+        TABLE.check(proposal.architecture)
+        if strategy.algorithm != "TPE":  # which has no memory for what it need not try again
+            assert proposal.architecture not in {trials[place].architecture for place in places}
 
     @pytest.mark.medium
     @pytest.mark.parametrize(
@@ -371,8 +377,8 @@ class TestMultiTrial:
     )
     def test_every_space_is_served(self, strategy, space):
         objective = Agrees(space)
-        found = search(replace(strategy, trials=3, epochs=7), space, objective, Memory())
-        assert len(found.history) == 3 and {epochs for _, epochs in objective.asked} == {7}
+        tried = search_alone(replace(strategy, trials=3, epochs=7), space, objective, seed=0)
+        assert len(tried) == 3 and {epochs for _, epochs in objective.asked} == {7}
         for architecture, _ in objective.asked:
             space.check(architecture)
 
@@ -380,32 +386,36 @@ class TestMultiTrial:
         torch.manual_seed(3)
         np.random.seed(3)
         before = torch.get_rng_state(), np.random.get_state()[1]
-        strategy.search(TABLE, Agrees(TABLE), Memory())
+        search_alone(strategy, TABLE, Agrees(TABLE), seed=0)
         assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
 
     def test_a_space_can_be_tried_out(self, strategy):
         objective = Agrees(Few())
-        found = search(replace(strategy, trials=40), Few(), objective, Memory())
+        tried = search_alone(replace(strategy, trials=40), Few(), objective, seed=0)
         nothing_twice = strategy.algorithm in ("GridSearch", "Random", "RegularizedEvolution")
-        assert len(found.history) == (6 if nothing_twice else 40) and len(objective.asked) <= 6
+        assert len(tried) == (6 if nothing_twice else 40) and len(objective.asked) <= 6
         if nothing_twice:
-            assert found.ranked[0][0] == 1
+            assert max(trial.score.value for trial in tried) == 1
+
+
+def read_again(trial: Trial) -> Trial:
+    """The trial after its notes were written and read as JSON."""
+    return replace(trial, notes=json.loads(json.dumps(trial.notes)))
+
+
+def propose(strategy, number, told):
+    return replace(strategy).propose(TABLE, number, told, np.random.default_rng([0, number]))
 
 
 @pytest.mark.medium
 @needs_nni
 @pytest.mark.parametrize("name", ["nni:RegularizedEvolution", "nni:TPE"])
 def test_learning_beats_chance(name):
-    learnt, chance = (
-        np.mean(
-            [
-                search(replace(MULTI_TRIAL[which], trials=60), TABLE, Agrees(TABLE), Memory(), seed).ranked[0][0]
-                for seed in range(3)
-            ]
-        )
-        for which in (name, "nni:Random")
-    )
-    assert learnt > chance
+    def best(name: str, seed: int) -> float:
+        tried = search_alone(replace(MULTI_TRIAL[name], trials=60), TABLE, Agrees(TABLE), seed)
+        return max(trial.score.value for trial in tried)
+
+    assert np.mean([best(name, seed) for seed in range(3)]) > np.mean([best("nni:Random", seed) for seed in range(3)])
 
 
 def not_installed(name):
@@ -417,7 +427,7 @@ def not_installed(name):
 def test_nni_absent_or_of_another_version(monkeypatch, strategy, version, found):
     monkeypatch.setattr("nas.strategies.nni.install.version", version)
     message = rf"nni:{strategy.algorithm} needs NNI 3\.0 \(found {found}\): pip install 'nas-reid\[nni\]'"
-    for begin in (lambda: strategy.check(TABLE), lambda: strategy.search(TABLE, Flat(), Memory())):
+    for begin in (lambda: strategy.check(TABLE), lambda: strategy.search(TABLE, Flat(), InMemory())):
         with pytest.raises(ValueError, match=message):
             begin()
 
@@ -454,10 +464,10 @@ def test_wrong_settings_are_named(kind, wrong, named):
 QUIETLY = """
 import sys, torch
 sys.path.insert(0, {folder!r})
-from test_nni import ALPHAS, CELL, MULTI_TRIAL, TABLE, Agrees, Flat, InMemory, Memory
+from test_nni import ALPHAS, CELL, MULTI_TRIAL, TABLE, Agrees, Flat, InMemory, search_alone
 assert "nni" not in sys.modules
 ALPHAS["nni:DARTS"].search(CELL, Flat(), InMemory())
-MULTI_TRIAL["nni:TPE"].search(TABLE, Agrees(TABLE), Memory())
+search_alone(MULTI_TRIAL["nni:TPE"], TABLE, Agrees(TABLE), 0)
 assert "nni" in sys.modules
 """
 
