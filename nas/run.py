@@ -217,7 +217,7 @@ def _held(folder: Path) -> dict[str, Any]:
 
 def has_begun(folder: Path, stage: str) -> bool:
     """Whether a run's folder holds the stage, finished or on its way."""
-    return any((folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.trials.jsonl"))
+    return any((folder / name).exists() for name in (RESULTS[stage], f"{stage}.ckpt", f"{stage}.journal"))
 
 
 def decided(recipe: Recipe, stage: str, *beside: object) -> str:

@@ -13,7 +13,8 @@ from nas.cli.run_command import run_command
 from nas.run import Run
 from nas.stages.search import search
 from nas.stages.search_result import BEST, FOUND
-from search_spaces.ranges import Processes
+from nas.study.searching import GRACE_S
+from search_spaces.ranges import Positive, Processes
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class SearchOptions(Options):
     workers: Annotated[
         Processes, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
     ] = 1
+    grace: Annotated[
+        Positive,
+        tyro.conf.arg(
+            help="seconds without a sign of life after which a worker on another machine is taken for dead, and its "
+            "trial done again"
+        ),
+    ] = GRACE_S
 
 
 def main(arguments: list[str]) -> int:
@@ -31,5 +39,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _search(run: Run, options: SearchOptions) -> dict[str, Any]:
-    search(run, options.again, options.workers)
+    search(run, options.again, options.workers, options.grace)
     return show_architecture(run, options.json) | {"found": str(run.folder / BEST), "ranked": str(run.folder / FOUND)}

@@ -18,10 +18,11 @@ from nas.stages.search_entry import student_cost
 from nas.stages.search_result import FORMAT, FOUND, SHOWN, student_key
 from nas.stages.teacher import run_teacher, teacher_path
 from nas.strategies import STRATEGIES
-from nas.strategies.base import SearchResult, Strategy
+from nas.strategies.base import OneShotSearch, SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import searched_space, split_decisions
 from nas.study.objective import SearchObjective, Trials
+from nas.study.searching import GRACE_S, search_by_trials
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
@@ -30,17 +31,18 @@ from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
 
-def search(run: Run, overwrite: Overwrite = False, num_workers: int = 1) -> None:
+def search(run: Run, overwrite: Overwrite = False, num_workers: int = 1, grace_s: float = GRACE_S) -> None:
     """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front).
 
     Further workers are processes of their own, which share the trials with this one; a script that wants some calls
-    this below `if __name__ == "__main__":`, see `nas.system.processes`.
+    this below `if __name__ == "__main__":`, see `nas.system.processes`. `grace_s`: seconds without a sign of life after
+    which one on another machine is taken for dead, and its trial done again.
     """
     with started(run, ["search"], overwrite) as run:
-        _search(run, num_workers)
+        _search(run, num_workers, grace_s)
 
 
-def _search(run: Run, num_workers: int) -> None:
+def _search(run: Run, num_workers: int, grace_s: float) -> None:
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
@@ -60,7 +62,12 @@ def _search(run: Run, num_workers: int) -> None:
     torch.manual_seed(recipe.seed)
     what_for = objective(run, data, stage)
     with _helped(run, num_workers):
-        found = recipe.strategy.search(space, what_for, stage)
+        if isinstance(recipe.strategy, DiscreteSearch):
+            store = str(run.folder / f"{stage.name}.journal")
+            found = search_by_trials(recipe.strategy, space, what_for, stage, store, grace_s)
+        else:
+            assert isinstance(recipe.strategy, OneShotSearch)
+            found = recipe.strategy.search(space, what_for, stage)
     if stage.fabric.is_global_zero:
         write_found(run, found, what_for.cost)
         run.end(stage)

@@ -104,25 +104,6 @@ class Loop(Protocol):
     def limit(self, minutes: float | None) -> None: ...
 
 
-class Journal(Protocol):
-    """What the workers of one search have told each other, in its order (`nas.system.journal`)."""
-
-    def lock(self) -> AbstractContextManager:
-        """While inside, no other worker is."""
-
-    def read_new(self) -> list[dict]:
-        """The lines that this reader has not seen. Ask for it alone."""
-
-    def add(self, line: dict) -> None:
-        """Writes a line, which is no news to this reader. Only alone, and after the news."""
-
-    def acquire(self, number: int) -> bool:
-        """Whether trial `number` is now this worker's: no other one that lives has it."""
-
-    def release(self, number: int) -> None:
-        """Gives up a trial that was taken."""
-
-
 class Stage(Protocol):
     """The run's side of a search: where it computes, and what survives (`nas.training.stage.Stage`)."""
 
@@ -138,8 +119,6 @@ class Stage(Protocol):
         """Gradients averaged over the processes that search together."""
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
-
-    def journal(self) -> Journal: ...
 
 
 @dataclass(frozen=True)
@@ -163,7 +142,8 @@ class SearchResult:
 
 
 class Strategy(Ranged, ABC):
-    """A way to search: a frozen dataclass of its constants, and one method."""
+    """A way to search: a frozen dataclass of its constants. A subclass of `OneShotSearch` searches, one of
+    `nas.strategies.discrete.DiscreteSearch` proposes what to try."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -195,6 +175,10 @@ class Strategy(Ranged, ABC):
     def small(self) -> Self:
         """The same for two epochs."""
         return replace(self, epochs=2)
+
+
+class OneShotSearch(Strategy):
+    """A strategy that trains networks of its own, such as a supernet, and ends with what they say."""
 
     @abstractmethod
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult: ...

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 import torch
 
-from nas.strategies.base import Loop, Objective, SearchResult, Stage, Strategy
+from nas.strategies.base import Loop, Objective, OneShotSearch, SearchResult, Stage
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
 from nas.strategies.health import health
@@ -23,7 +23,7 @@ from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class DARTS(Strategy):
+class DARTS(OneShotSearch):
     """Searches by gradient in the space's supernet. The defaults are KDAS-ReID's search configuration (section 4.2.1).
 
     What the paper leaves open: momentum 0.9, Adam's betas (DARTS), clipping at norm 5 (DARTS). Each step updates the

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 
-from nas.strategies.base import Loop, Scores, SearchResult, Stage, Strategy
-from nas.strategies.board import Board
-from nas.strategies.halving import Halving
-from nas.strategies.trials import Proposal, Trial, found, known, ranked
-from search_spaces.architecture import Architecture
+from nas.strategies.base import Scores, Strategy
+from nas.strategies.trials import Proposal, Trial, known
 from search_spaces.ranges import Count, Positive, TwoOrMore
 from search_spaces.space import SearchSpace
 
@@ -24,16 +18,13 @@ if TYPE_CHECKING:
     from optuna import Trial as OptunaTrial
     from optuna.pruners import BasePruner
 
-POLL_S = 1.0
-"""Between looks at whether other workers are done."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteSearch(Strategy):
     """A strategy that asks the objective for scores. A subclass says what to try next, as a pure function of history.
 
-    A trial is what the stage's loop calls an epoch. An architecture that comes up again counts as a trial, but keeps
-    its score and takes no time. Several processes with the same journal share the trials; alone, the seed decides all.
+    An architecture that comes up again counts as a trial, but keeps its score and takes no time. Several processes may
+    share the trials (`nas.study.searching`); alone, the seed decides all.
     """
 
     by_trials: ClassVar[bool] = True
@@ -83,49 +74,6 @@ class DiscreteSearch(Strategy):
     def check(self, space: SearchSpace) -> None:
         if not space.published().decisions:
             raise ValueError(f"{space.title} leaves nothing open: there is one architecture, and nothing to search")
-
-    def search(self, space: SearchSpace, objective: Scores, stage: Stage) -> SearchResult:
-        """Seeded by the seed that torch was given."""
-        self.check(space)
-        journal, halving = stage.journal(), self._halving()
-        board = Board(self, space, torch.initial_seed(), journal, self.trials, self.minutes, halving)
-        loop = stage.loop(self.trials, 1, {})
-        board.catch_up()
-        self._publish(board, loop)
-        for _ in loop.epochs():
-            claimed = board.claim()
-            if claimed is not None:
-                self._try(*claimed, board, objective)
-            self._publish(board, loop)
-            if claimed is None and board.is_over:  # there was less to try than was asked for
-                break
-            if claimed is None:
-                time.sleep(POLL_S)
-        return found(board.tried, loop.history, self.num_ranked)
-
-    def _try(self, number: int, architecture: Architecture, board: Board, objective: Scores) -> None:
-        report = partial(board.report, number) if board.halving else None
-        try:
-            board.tell(number, known(architecture, board.tried) or objective.score(architecture, self.epochs, report))
-        finally:
-            board.journal.release(number)
-
-    def _halving(self) -> Halving | None:
-        return None if self.pruning == "none" else Halving(kind=self.pruning, factor=self.factor, epochs=self.epochs)
-
-    def _publish(self, board: Board, loop: Loop) -> None:
-        """Gives the history the trials that have ended since."""
-        tried = board.tried
-        if len(loop.history) > len(tried):
-            raise ValueError(
-                f"the search has {len(loop.history)} trials in its history and {len(tried)} in its "
-                "journal, which belong together: bring the journal back, or --overwrite to start again"
-            )
-        for place in range(len(loop.history), len(tried)):
-            so_far = tried[: place + 1]
-            if self.minutes is not None and sum(trial.score.seconds for trial in so_far) >= 60 * self.minutes:
-                loop.stop(f"the trials took {self.minutes:g} minutes")
-            loop.end_epoch(**so_far[-1].to_dict(), best=ranked(so_far)[0][0])
 
 
 def search_alone(strategy: DiscreteSearch, space: SearchSpace, objective: Scores, seed: int) -> list[Trial]:

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 from nas.strategies.autograd import learning_paused
-from nas.strategies.base import Batch, Losses, Objective, Score, SearchResult, Stage, Strategy
+from nas.strategies.base import Batch, Losses, Objective, OneShotSearch, Score, SearchResult, Stage
 from nas.strategies.evolution import Evolution
 from nas.strategies.trials import Trial, found, known, ranked
 from nas.training.optimisers import SGD, CosineLR, Optimiser, current_rate, step
@@ -26,7 +26,7 @@ from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class SinglePath(Strategy):
+class SinglePath(OneShotSearch):
     """Trains a supernet by one random path at a time, then evolves architectures scored with the weights they share.
 
     The path of a batch is drawn by chance, every answer alike (section 3.3). Before a path is scored, its BatchNorms

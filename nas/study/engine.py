@@ -78,8 +78,9 @@ class Engine:
         self._seen: dict[int, tuple[object, float]] = {}
         self._nothing_left = False
 
-    def work(self, do: Callable[[Trial], Outcome]) -> None:
-        """Takes part until every place has ended. `do` is given the trials that are this worker's.
+    def work(self, do: Callable[[Trial], Outcome], look: Callable[[], object] = lambda: None) -> None:
+        """Takes part until every place has ended. `do` is given the trials that are this worker's; `look` is called
+        whenever some may have ended.
 
         A trial whose training diverges has ended, too, with its reason as the attribute `why`.
         """
@@ -87,9 +88,11 @@ class Engine:
             trial = retry(self.claim)
             if trial is not None:
                 self._try(trial, do)
-            elif retry(lambda: self.is_over):
+            is_over = trial is None and retry(lambda: self.is_over)
+            look()
+            if is_over:
                 return
-            else:  # the others are at work; one of them may die
+            if trial is None:  # the others are at work; one of them may die
                 time.sleep(min(POLL_S, self.grace_s / 4))
 
     def claim(self) -> Trial | None:
@@ -174,12 +177,13 @@ class Engine:
         """Puts a trial into every place whose trials were lost; where nobody has anything to do, into the next one."""
         taken = self._by_place()
         begun = self._num_begun(taken)
+        waits = any(trial.state == TrialState.WAITING for each in taken.values() for trial in each)
         for place in range(begun):
             trials = taken.get(place, [])
             if not _has_ended(trials) and not any(trial.state in LIVE for trial in trials):
                 self._enqueue(place, _planned_again(trials))
-        somebody_may = any(trial.state == TrialState.WAITING for each in taken.values() for trial in each)
-        if begun == self.num_trials or somebody_may:
+                waits = True
+        if waits or begun == self.num_trials:
             return
         plan = self.plan(begun, self.ended)
         self._nothing_left = plan is None

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
 from nas.system.at_work import AtWork
-from nas.system.journal import FileJournal
 from nas.system.progress import timed
 from nas.system.weights import load_state, save_state
 from nas.training.machine import Machine
@@ -107,10 +106,6 @@ class Stage:
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, Any]) -> Loop:
         """Epochs and steps from where the last checkpoint left `parts` (modules, optimisers)."""
         return Loop(self, num_epochs, num_steps, parts)
-
-    def journal(self) -> FileJournal:
-        """What several processes that do this stage together tell each other."""
-        return FileJournal(self.folder / f"{self.name}.trials.jsonl")
 
 
 class Loop:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nas.strategies.base import Objective, SearchResult, Stage, Strategy
+from nas.strategies.base import Objective, OneShotSearch, SearchResult, Stage
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.nni.install import check_installed, quiet
 from nas.strategies.nni.settings import MultiTrialSettings, OneShotSettings
@@ -17,7 +17,7 @@ from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNIOneShot(OneShotSettings, Strategy):
+class NNIOneShot(OneShotSettings, OneShotSearch):
     """One of NNI's searches in a supernet: its supernet and its steps on our batches, losses and optimisers.
 
     DARTS, GumbelDARTS and Proxyless learn alphas, from which our rule derives (NNI's ranks edges by raw alphas).

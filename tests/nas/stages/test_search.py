@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from nas.cli.main import main
 from nas.data.base import Split
@@ -30,6 +32,7 @@ from nas.strategies.single_path import SinglePath
 from nas.study.joint import JointSpace, searched_space, split_decisions
 from nas.study.objective import Trials
 from nas.study.spaces import TEMPERATURES
+from nas.study.storage import open_storage
 from nas.system.config import apply_overrides
 from nas.tasks.reid.task import choose_queries
 from nas.training.machine import Machine
@@ -182,16 +185,19 @@ def test_one_that_no_student_can_be_built_of_is_listed_all_the_same(tmp_path, mo
     assert ranked and not any("student" in line for line in ranked)
 
 
+def trials_in(folder):
+    return optuna.load_study(study_name="search", storage=open_storage(str(folder / "search.journal"))).get_trials()
+
+
 @pytest.mark.medium
 def test_overwriting_forgets_the_trials(tmp_path):
     run = Run(tmp_path, "toy", RECIPE)
     search(run)
-    journal = tmp_path / "search.trials.jsonl"
-    asked, told, *rest = map(json.loads, journal.read_text().splitlines())
-    journal.write_text("".join(json.dumps(line) + "\n" for line in (asked, told | {"score": 0.99}, *rest)))
+    first = trials_in(tmp_path)
     search(run, overwrite=True)
-    again = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert len(again) == 4 and again[0] == asked and again[1]["score"] == told["score"]
+    again = trials_in(tmp_path)
+    assert [trial.values for trial in again] == [trial.values for trial in first]
+    assert min(trial.datetime_start for trial in again) > max(trial.datetime_complete for trial in first)
 
 
 class TestRefusals:
@@ -332,12 +338,9 @@ def test_workers_are_started_and_share_the_trials(tmp_path, monkeypatch, capfd):
     )
     assert "a worker ended" not in capfd.readouterr().err
     assert (tmp_path / "run" / "workers" / "0.log").read_text() == ""
-    told = [
-        json.loads(line)["tell"]
-        for line in (tmp_path / "run" / "search.trials.jsonl").read_text().splitlines()
-        if "tell" in line
-    ]
-    assert sorted(told) == list(range(16))
+    complete = [trial for trial in trials_in(tmp_path / "run") if trial.state == TrialState.COMPLETE]
+    assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(16))
+    assert len({trial.user_attrs["worker"] for trial in complete}) == 2
     assert len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 16
 
 
@@ -368,15 +371,12 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    journal, end = tmp_path / "run" / "search.trials.jsonl", time.monotonic() + 120
-    while time.monotonic() < end and (not journal.exists() or journal.read_text().count('"ask"') < 4):
+    journal, end = tmp_path / "run" / "search.journal", time.monotonic() + 120
+    while time.monotonic() < end and (not journal.exists() or journal.read_text().count('"plan"') < 4):
         time.sleep(0.05)
     workers[0].send_signal(signal.SIGKILL)
     said = [worker.communicate(timeout=200)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0], said
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    told = [line["tell"] for line in lines if "tell" in line]
-    assert (
-        sorted(told) == list(range(12))
-        and len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 12
-    )
+    complete = [trial for trial in trials_in(tmp_path / "run") if trial.state == TrialState.COMPLETE]
+    assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(12))
+    assert len((tmp_path / "run" / "search.history.jsonl").read_text().splitlines()) == 12

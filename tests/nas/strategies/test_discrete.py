@@ -4,7 +4,6 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import lightning.fabric
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 
 import nas.strategies
 from nas.strategies.base import Score
-from nas.strategies.board import Board
 from nas.strategies.discrete import DiscreteSearch, search_alone
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.nni.strategies import NNIMultiTrial
@@ -22,7 +20,7 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.strategies.trials import Trial, found, front, ranked
-from nas.system.journal import FileJournal
+from nas.study.searching import search_by_trials
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
@@ -33,7 +31,6 @@ from search_spaces.resnet import ResNet
 from search_spaces.space import SearchSpace
 from students.ksl import KSL
 from students.reid import ReID
-from tests.nas.strategies.toys import Memory
 
 TRIALS = 12  # Optuna's models begin behind ten
 BRIEF = {"trials": TRIALS, "population": 4, "sample": 2}
@@ -72,13 +69,22 @@ def strategy(request):
     return STRATEGIES[request.param]
 
 
+@pytest.fixture
+def stage(tmp_path):
+    fabric = lightning.fabric.Fabric(accelerator="cpu", devices=1)
+    return lambda name="run": Stage(tmp_path / name, "search", "", Machine(device="cpu"), fabric)
+
+
 def search(strategy, space=SMALL, objective=None, seed=0) -> list[Trial]:
     return search_alone(strategy, space, objective or Agrees(space), seed)
 
 
-def search_in(stage, strategy, objective=None):
+def search_in(stage, strategy, objective=None, store=None):
+    """A search through the engine, whose store is `store` or a file in the stage's folder."""
     torch.manual_seed(0)
-    return strategy.search(SMALL, objective or Agrees(SMALL), stage)
+    return search_by_trials(
+        strategy, SMALL, objective or Agrees(SMALL), stage, str(store or stage.folder / "search.journal")
+    )
 
 
 def propose(strategy, number, told):
@@ -131,17 +137,11 @@ def test_the_best_is_the_best_of_what_was_tried(strategy):
     assert len(found(tried[:3], [], num_ranked=2).ranked) == 2
 
 
-def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, tmp_path):
-    fabric = lightning.fabric.Fabric(accelerator="cpu", devices=1)
-
-    def stage(name: str) -> Stage:
-        return Stage(tmp_path / name, "search", "", Machine(device="cpu"), fabric)
-
+def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, stage, tmp_path):
     tried = search(strategy)
     whole = search_in(stage("whole"), strategy)
-    assert [Trial.from_dict(line, n) for n, line in enumerate(whole.history)] == [
-        replace(trial, notes={}) for trial in tried
-    ]
+    lines = [Trial.from_dict(line, line["trial"]) for line in whole.history]
+    assert lines == [replace(trial, notes={}) for trial in tried]
     with pytest.raises(KeyboardInterrupt):
         search_in(stage("killed"), strategy, Agrees(SMALL, dies_after=6))
     rest = Agrees(SMALL)
@@ -149,7 +149,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, tmp_path):
     assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
     assert [architecture for architecture, _ in rest.asked] == once(tried)[6:]
     files = [(tmp_path / name / "search.history.jsonl").read_text() for name in ("whole", "killed")]
-    assert files[0] == files[1] and len(json.loads(files[0].splitlines()[0])) == 6
+    assert files[0] == files[1] and len(json.loads(files[0].splitlines()[0])) == 7
 
 
 def test_minutes_are_a_budget(strategy):
@@ -265,17 +265,6 @@ def test_learning_beats_chance(name):
     assert np.mean([best(name, seed) for seed in range(3)]) > np.mean([best("random", seed) for seed in range(3)])
 
 
-class Shared(Memory):
-    """A stage in memory of its own whose journal is a file."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def journal(self) -> FileJournal:
-        return FileJournal(self.path)
-
-
 class Slow(Agrees):
     """Lets other workers come by while it scores."""
 
@@ -287,37 +276,33 @@ class Slow(Agrees):
 @pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning"
 )  # which the strategy silences, but for one thread
-def test_workers_share_the_trials(strategy, tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.strategies.discrete.POLL_S", 0.001)
+def test_workers_share_the_trials(strategy, stage, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.study.engine.POLL_S", 0.01)
     objectives = [Slow(SMALL) for _ in range(3)]
-    torch.manual_seed(0)
     with ThreadPoolExecutor(3) as pool:
         works = [
-            pool.submit(strategy.search, SMALL, objective, Shared(tmp_path / "trials.jsonl"))
-            for objective in objectives
+            pool.submit(search_in, stage(str(number)), strategy, objective, tmp_path / "search.journal")
+            for number, objective in enumerate(objectives)
         ]
     results = [work.result() for work in works]
     first = results[0]
-    assert all(one.history == first.history and one.ranked == first.ranked for one in results)
+    assert all(one.ranked == first.ranked and len(one.history) == TRIALS for one in results)
     asked = [architecture for objective in objectives for architecture, _ in objective.asked]
-    tried = [Trial.from_dict(line, number) for number, line in enumerate(first.history)]
-    assert len(tried) == TRIALS and sorted(a.hash for a in asked) == sorted(a.hash for a in once(tried))
+    tried = [Trial.from_dict(line, line["trial"]) for line in first.history]
+    assert sorted(trial.number for trial in tried) == list(range(TRIALS))
+    assert sorted(a.hash for a in asked) == sorted(a.hash for a in once(tried))
     assert sum(bool(objective.asked) for objective in objectives) > 1
 
 
-def test_a_dead_workers_trial_is_tried_again(strategy, tmp_path):
-    def board() -> Board:
-        return Board(strategy, SMALL, 0, FileJournal(tmp_path / "trials.jsonl"), TRIALS)
-
-    dead, living = board(), board()
-    lost, own = dead.claim(), living.claim()
-    assert (lost[0], own[0]) == (0, 1)
-    living.tell(1, Score(0.5, 1.0, 1.0))
-    dead.journal.release(0)  # as the kernel does when it dies
-    assert living.claim() == lost
+def test_a_history_without_its_store_is_refused(stage, tmp_path):
+    strategy = STRATEGIES["random"]
+    with pytest.raises(KeyboardInterrupt):
+        search_in(stage(), strategy, Agrees(SMALL, dies_after=6))
+    with pytest.raises(ValueError, match="trial 0 in its history, and its store has not.*--overwrite"):
+        search_in(stage(), strategy, store=tmp_path / "another.journal")
 
 
-def test_poor_trials_stop_early_and_rank_last(strategy, tmp_path):
+def test_poor_trials_stop_early_and_rank_last(strategy, stage):
     """Of nine epochs the objective reports each; what it says at a stop is not compared with what others reached."""
 
     class Climbs(Agrees):
@@ -332,8 +317,8 @@ def test_poor_trials_stop_early_and_rank_last(strategy, tmp_path):
     assert 0 < sum(stopped) < TRIALS and not stopped[0]
     best = max(trial.score.value for trial in tried if not trial.score.pruned)
     assert ranked(tried)[0][0] == best and all(value >= 9 for value, *_ in front(tried))
-    shared = search_in(Shared(tmp_path / "trials.jsonl"), strategy, Climbs(SMALL))
-    assert 0 < sum(line.get("pruned", False) for line in shared.history) < TRIALS
+    shared = search_in(stage(), strategy, Climbs(SMALL))
+    assert [line.get("pruned", False) for line in shared.history] == stopped
     with pytest.raises(ValueError, match="--strategy.epochs 2 or more"):
         replace(strategy, epochs=1, pruning="hyperband")
 
