@@ -16,14 +16,13 @@ from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.flags import pop_options
 from nas.cli.tune import STORAGE, warn_of_password
+from nas.cli.workers import work_at_study
 from nas.recipe import Recipe
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.report.table import as_rich, terminal
 from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
 from nas.study.place import Place
 from nas.system.files import blamed_on, check_format, read_object
-from nas.system.processes import threads_of, worker_processes
-from nas.system.progress import tell
 from search_spaces.ranges import Count, Positive, Processes
 
 FORMAT = 1
@@ -159,13 +158,9 @@ def _ablate(
     if options.work_only:
         ablation.work()
         return 0
+    threads = arms[0].recipe.machine.threads
     with ablation.telling():
-        _work(ablation, options, arguments)
-    if num_open := ablation.engine.num_open:
-        raise ValueError(
-            f"{num_open} of {ablation.engine.num_trials} runs have not ended, as no worker is left; "
-            f"{folder / 'workers'} has what each of them said, and the same command goes on"
-        )
+        work_at_study("ablate", ablation.work, main, arguments, options.workers, threads, folder, ablation.engine)
     found = ablation.result(options.peek)
     write_ablation_report(folder, found)
     if not options.json:
@@ -176,18 +171,3 @@ def _ablate(
         print(f"`nas show RUN` and `nas report RUN` take any of its runs, such as {ablation.folder(arms[0], 0)}")
     say(found, files.written(), options.json)
     return 0
-
-
-def _work(ablation: Ablation, options: AblateOptions, arguments: list[str]) -> None:
-    """Does the study's runs, here or in as many processes as are asked for."""
-    if options.workers == 1:
-        ablation.work()
-        return
-    threads = str(threads_of(options.workers, ablation.design.arms[0].recipe.machine.threads))
-    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-    tell(
-        f"ablate: {options.workers} workers, each says more in {ablation.place.folder / 'workers'}",
-        ablation.place.folder,
-    )
-    with worker_processes(main, (taking_part,), options.workers, ablation.place.folder):
-        pass

@@ -6,34 +6,36 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from nas.cli.arguments import OUT, parse_recipe_args
+from nas.cli.arguments import OUT, OVERWRITE, parse_recipe_args
 from nas.cli.arguments import Options as CommonOptions
 from nas.cli.files import Files, say
 from nas.cli.parse import parse
+from nas.cli.workers import work_at_study
 from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.report.numbers import MISSING
 from nas.report.style import svg
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, why_not_run, work_line
+from nas.stages.reproduce import Reproduction, paper_against_measured, plan_facts, why_not_run, work_line
 from nas.stages.table_plan import plan
+from nas.study.place import Place
 from nas.study.published import Published
 from nas.system.files import read_object, write_text
-from search_spaces.ranges import Count, Ranged
+from search_spaces.ranges import Count, Positive, Processes, Ranged
 
-USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--plan] [--out DIR] [--small]
-                    [--json] [--field value ...]
+USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--workers N] [--plan] [--out DIR]
+                    [--small] [--json] [--field value ...]
 
 Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each
 in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes
-on where a stopped one was. Every field of a recipe can be set, for all rows: `nas run RECIPE --help` lists them.
+on where a stopped one was, and joins one that others work at. Every field of a recipe can be set, for all rows:
+`nas run RECIPE --help` lists them.
 
 A network that the paper tests on several test sets is trained once, and a teacher once for all seeds of its students.
 --plan lists what would be trained, and trains nothing.
@@ -51,12 +53,18 @@ class Options(Ranged):
     rows: Annotated[tuple[str, ...], tyro.conf.arg(help="the rows to run, by parts of their names; none: all")] = ()
     seeds: Annotated[Count, tyro.conf.arg(help="how many seeds of each student, from the recipe's on")] = 1
     plan: Annotated[bool, tyro.conf.arg(help="list what would be trained and measured, and end")] = False
+    workers: Annotated[Processes, tyro.conf.arg(help="processes that share the rows here")] = 1
+    grace: Annotated[
+        Positive,
+        tyro.conf.arg(help="seconds without a sign of life after which a worker elsewhere is taken for dead"),
+    ] = 60.0
+    work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
 
 Tables = Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Runs `nas reproduce ARGUMENTS`; the exit status. Raises ValueError for what is unknown or missing."""
     import runs.tables
 
@@ -74,8 +82,16 @@ def main(arguments: list[str]) -> int:
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
     files = Files(folder)
-    begin = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
-    results = reproduce(asked, folder, ours.seeds, options.overwrite, begin)
+    reproduction = Reproduction(asked, Place(folder=folder, grace_s=ours.grace), ours.seeds, options.overwrite)
+    if ours.work_only:
+        reproduction.work()
+        return 0
+    print(work_line(reproduction.steps, folder), file=sys.stderr if options.json else sys.stdout, flush=True)
+    again = [word for word in arguments if word != OVERWRITE]
+    threads = reproduction.steps[0].recipe.machine.threads
+    work_at_study("reproduce", reproduction.work, main, again, ours.workers, threads, folder, reproduction.engine)
+    reproduction.write()
+    results = reproduction.results()
     notes = read_object(folder / "table.json")["notes"]
     drawn = draw(results, folder) if draw else {}
     pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,12 +20,11 @@ from nas.errors import without_secrets
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
-from nas.system.processes import threads_of, worker_processes
-from nas.system.progress import tell, timed
+from nas.system.progress import timed
 from search_spaces.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 
 if TYPE_CHECKING:
-    from nas.stages.tune import Tuner
+    pass
 
 HOST = "127.0.0.1"
 STORAGE = "NAS_STORAGE"
@@ -106,7 +104,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.stages.tune import Tuner, Tuning
+    from nas.cli.workers import work_at_study
+    from nas.stages.tune import Tuner, Tuning, taught
     from nas.study.place import Place
     from nas.study.result import trial_table, write_results
 
@@ -124,14 +123,13 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     files = Files(place.folder)
-    with nullcontext() if options.work_only else tuner.telling():
-        _work(tuner, options, arguments)
     if options.work_only:
+        tuner.work(taught)
         return 0
-    if num_open := tuner.engine.num_open:
-        raise ValueError(
-            f"{num_open} of {tuner.engine.num_trials} trials have not ended, as no worker is left; "
-            f"{place.folder / 'workers'} has what each of them said, and the same command goes on"
+    threads = tuner.recipe.machine.threads
+    with tuner.telling():
+        work_at_study(
+            "tune", lambda: tuner.work(taught), main, arguments, options.workers, threads, place.folder, tuner.engine
         )
     with timed("report of the trials", place.folder):
         found = write_results(tuner.study, place.folder)
@@ -155,20 +153,6 @@ def warn_of_password(address: str) -> None:
             f"{STORAGE}, or the password in ~/.pgpass or PGPASSWORD",
             stacklevel=2,
         )
-
-
-def _work(tuner: Tuner, options: TuneOptions, arguments: Sequence[str]) -> None:
-    """Does the study's trials, here or in as many processes as are asked for."""
-    from nas.stages.tune import taught
-
-    if options.workers == 1:
-        tuner.work(taught)
-        return
-    threads = str(threads_of(options.workers, tuner.recipe.machine.threads))
-    taking_part = [*arguments, "--workers", "1", "--work-only", "--machine.threads", threads]
-    tell(f"tune: {options.workers} workers, each says more in {tuner.place.folder / 'workers'}", tuner.place.folder)
-    with worker_processes(main, (taking_part,), options.workers, tuner.place.folder):
-        pass
 
 
 @dataclasses.dataclass(frozen=True)

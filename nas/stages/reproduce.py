@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna import Trial
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
 
 from nas.data.source import Source
+from nas.report.metrics import read_metrics
 from nas.report.numbers import MISSING, millions, multiply_adds, percent
 from nas.report.table import Row, Table, as_markdown
 from nas.run import RESULTS, Run
@@ -18,14 +23,85 @@ from nas.stages.report import report
 from nas.stages.run import run_all
 from nas.stages.table_plan import Step, Training, plan
 from nas.stages.teach import teach
+from nas.study.engine import Engine, Outcome, Plan
+from nas.study.place import Place, stored_in
 from nas.study.published import Published
+from nas.study.storage import join_study, open_storage
+from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
+from nas.system.locks import locked
 
 FORMAT = 1
 
 METRICS = {"rank1": "rank-1", "mAP": "mAP"}
 
 COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
+
+
+class Reproduction:
+    """A table's rows and seeds as a study: what its workers share, and the work of one of them."""
+
+    def __init__(self, rows: Sequence[Published], place: Place, num_seeds: int = 1, overwrite: bool = False) -> None:
+        """Joins the study, or begins it. Raises ValueError when no row's data set is there."""
+        self.rows, self.folder, self.overwrite = rows, place.folder, overwrite
+        self.not_run = why_not_run(rows)
+        if len(self.not_run) == len(rows):
+            raise ValueError(next(iter(self.not_run.values())))
+        self.steps = plan([row for row in rows if row.name not in self.not_run], self.folder, num_seeds)
+        address = place.address
+        if overwrite:
+            stored_in(self.folder).unlink(missing_ok=True)
+        storage = open_storage(address)
+        rows_and_seeds = [f"{step.row.name}, seed {step.recipe.seed}" for step in self.steps]
+        name = f"{place.name}-{fingerprint(*rows_and_seeds, *(step.recipe for step in self.steps))}"
+        study = join_study(
+            storage, address, name, {"rows": rows_and_seeds}, ["maximize"], RandomSampler(seed=0), NopPruner()
+        )
+        self.engine = Engine(study, storage, self._plan, len(self.steps), place.grace_s)
+
+    def work(self) -> None:
+        """Takes part until every row has all of its seeds; `table.json` and `table.md` hold what there is."""
+        self.engine.work(self._run, look=self.write)
+
+    def results(self) -> list[dict[str, Any]]:
+        """The rows, with the runs that have ended."""
+        results: dict[str, dict[str, Any]] = {
+            row.name: {
+                "name": row.name,
+                "paper": dict(row.paper),
+                "data": type(row.recipe.data).__name__,
+                "not_run": self.not_run.get(row.name),
+                "same_as": row.same_as or None,
+                "runs": [],
+            }
+            for row in self.rows
+        }
+        ended = {trial.user_attrs["place"] for trial in self.engine.ended}
+        for number, step in enumerate(self.steps):
+            if number in ended:
+                metrics = read_metrics(self.folder / step.folder / "metrics.json")
+                measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
+                results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured})
+        return list(results.values())
+
+    def write(self) -> None:
+        _write(self.results(), notes(self.steps), self.folder)
+
+    def _plan(self, number: int, ended: Sequence[FrozenTrial]) -> Plan:
+        """What trains the same network is worked at one after the other."""
+        step = self.steps[number]
+        return Plan(notes={"row": step.row.name} | _facts(step), key=_facts(step)["trained_in"])
+
+    def _run(self, trial: Trial) -> Outcome:
+        """What an earlier row has trained or measured is not done again."""
+        step = self.steps[trial.user_attrs["place"]]
+        earlier = [self.steps[ended.user_attrs["place"]] for ended in self.engine.ended]
+        if step.folder in [each.folder for each in earlier]:
+            metrics = read_metrics(self.folder / step.folder / "metrics.json")
+        else:
+            is_trained = _facts(step)["trained_in"] in [_facts(each)["trained_in"] for each in earlier]
+            metrics = _measured(step, self.folder, self.overwrite and not is_trained)
+        return Outcome(values=[next(row["mAP"] for row in metrics["rows"] if row["role"] == step.row.role)])
 
 
 def reproduce(
@@ -40,30 +116,10 @@ def reproduce(
     `folder/table.json` and `table.md` hold them after each run. `say` is told in a line what there is to do, before it
     begins. Raises ValueError when no row's data set is there.
     """
-    not_run = why_not_run(rows)
-    if len(not_run) == len(rows):
-        raise ValueError(next(iter(not_run.values())))
-    steps = plan([row for row in rows if row.name not in not_run], folder, num_seeds)
-    say(work_line(steps, folder))
-    results: dict[str, dict[str, Any]] = {
-        row.name: {
-            "name": row.name,
-            "paper": dict(row.paper),
-            "data": type(row.recipe.data).__name__,
-            "not_run": not_run.get(row.name),
-            "same_as": row.same_as or None,
-            "runs": [],
-        }
-        for row in rows
-    }
-    done: dict[str, dict[str, Any]] = {}
-    said = notes(steps)
-    for step in steps:
-        metrics = _metrics(step, folder, overwrite, done)
-        measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
-        results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured})
-        _write(list(results.values()), said, folder)
-    return list(results.values())
+    reproduction = Reproduction(rows, Place(folder=folder), num_seeds, overwrite)
+    say(work_line(reproduction.steps, folder))
+    reproduction.work()
+    return reproduction.results()
 
 
 def why_not_run(rows: Sequence[Published]) -> dict[str, str]:
@@ -140,19 +196,18 @@ def _absent(sources: Iterable[Source]) -> dict[Source, str]:
     return reasons
 
 
-def _metrics(step: Step, folder: Path, overwrite: bool, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What the step's networks are worth; `done` has the metrics of each folder that this call has measured."""
-    if step.folder in done:
-        return done[step.folder]
+def _measured(step: Step, folder: Path, overwrite: bool) -> dict[str, Any]:
+    """Trains the step's network, unless that is done, and measures it."""
     weights = _teacher_weights(step, folder)
     trained_in = _run(step.student, weights, folder) if step.student else None
-    if trained_in and trained_in.folder.name not in done:
-        done[trained_in.folder.name] = run_all(trained_in, overwrite)
-    if step.folder not in done:
-        run = _run(Training(name=step.name, folder=step.folder, recipe=step.recipe), weights, folder)
-        done[step.folder] = evaluate(run, trained_in=trained_in)
-        report(run)
-    return done[step.folder]
+    if trained_in and trained_in.folder.name == step.folder:
+        return run_all(trained_in, overwrite)
+    if trained_in and not (trained_in.folder / RESULTS["retrain"]).exists():
+        run_all(trained_in)
+    run = _run(Training(name=step.name, folder=step.folder, recipe=step.recipe), weights, folder)
+    metrics = evaluate(run, overwrite, trained_in=trained_in)
+    report(run)
+    return metrics
 
 
 def _teacher_weights(step: Step, folder: Path) -> Path | None:
@@ -160,7 +215,8 @@ def _teacher_weights(step: Step, folder: Path) -> Path | None:
     if step.teacher is None:
         return None
     run = Run(folder / step.teacher.folder, step.teacher.name, step.teacher.recipe)
-    teach(run)
+    with locked(folder / f"{run.folder.name}.lock"):
+        teach(run)
     return run.folder / RESULTS["teach"]
 
 
