@@ -190,7 +190,7 @@ class TestNetworks:
         ("arguments", "message"),
         [
             ([], "a network of others needs a data set to be measured on: --on NAME, with market1501"),
-            (["--on", "pedestrian"], "no data set is named 'pedestrian'; did you mean 'pedestrians'"),
+            (["--on", "pedestrian"], "no data set is named 'pedestrian' (did you mean 'pedestrians'"),
             (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
         ],
     )
