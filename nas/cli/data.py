@@ -1,4 +1,4 @@
-"""`nas data check NAME PATH`: whether a data set is whole and what is in it, as tables, a picture or JSON."""
+"""`nas data check NAME PATH`: checks a data set and shows what is in it, as tables, a picture or JSON."""
 
 import dataclasses
 import inspect
@@ -51,9 +51,9 @@ COLOURS: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note"
 class Options(Ranged):
     """What the command takes beside the data set's fields."""
 
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
-    sheet: Annotated[Path | None, tyro.conf.arg(help=f"the contact sheet; else {OUT}/NAME-contact-sheet.png")] = None
-    sheet_seed: Annotated[Seed, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
+    sheet: Annotated[Path | None, tyro.conf.arg(help=f"contact sheet; default: {OUT}/NAME-contact-sheet.png")] = None
+    sheet_seed: Annotated[Seed, tyro.conf.arg(help="seed of the identities drawn for the contact sheet")] = 0
 
 
 def main(arguments: list[str]) -> int:
