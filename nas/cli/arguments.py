@@ -140,7 +140,7 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
     prog, about = f"nas evaluate {subject}", "measure what is no run's"
     if is_features(subject):
         return _parse_other(OtherFeatures, {"subject": subject}, {}, arguments, prog, about)
-    kind, prog, arguments = parse_on("reid", "a network of others", "to be measured on", prog, arguments)
+    kind, prog, arguments = parse_on("reid", "a network from elsewhere", "to be measured on", prog, arguments)
     return _parse_other(OtherNetwork, {"subject": subject}, {"data": kind}, arguments, prog, about)
 
 
