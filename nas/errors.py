@@ -1,4 +1,4 @@
-"""What goes wrong in ways that a user can mend, how the program says it, and near misses for the messages."""
+"""Errors that a user can fix, how the program reports them, and near misses for the messages."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ TOOLKIT = tuple(Path(__file__).parents[1] / room for room in ("nas", "search_spa
 PYTHON = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
 """Where code lies that is not the user's own; a library's is in `site-packages`. Recipes are their authors'."""
 BUG = (
-    "no input should lead to this. It is a fault of the toolkit, or of a class of your own if the recipe has one: "
-    "report it with the command and the lines below"
+    "this is a bug in the toolkit, or in a class of your own if the recipe has one: "
+    "please report it with the command and the lines below"
 )
 
 
@@ -48,14 +48,14 @@ class NonFiniteLoss(RuntimeError):
 
 
 OUT_OF_MEMORY = (
-    "the memory is not enough: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id or "
-    "batch-size), or the network's channels or width"
+    "there is not enough memory: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id "
+    "or batch-size), or the network's channels or width"
 )
 PLUGIN = "--plugin"
 """The flag that names a file with classes of the user's own."""
 PEER_GONE = (
-    "another of the processes of --machine.devices has ended: mend what it said, if it said anything; the same command "
-    "goes on from the last checkpoint"
+    "another of the processes of --machine.devices has ended: fix what it reported, if it did; the same command then "
+    "resumes from the last checkpoint"
 )
 
 
@@ -97,9 +97,9 @@ def quoted(names: Iterable[object], most: int = 10) -> str:
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'kdas'?` when something known is close to `name`, else nothing."""
+    """` (did you mean 'kdas'?)` when something known is close to `name`, else nothing."""
     close = get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def named(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -177,7 +177,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
         _drop_output()  # who reads has gone, as `| head` does
         return 141
     except KeyboardInterrupt as stopped:
-        _say("stopped; the same command goes on from the last checkpoint")
+        _say("stopped; the same command resumes from the last checkpoint")
         return stopped.status if isinstance(stopped, Stopped) else 130
     except OSError as error:
         _say(_of_surroundings(error))
@@ -212,7 +212,7 @@ def _of_surroundings(error: OSError) -> str:
         reason = "the disk is full, or has no room for more files"
     names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     what = f"{names}: {reason}" if names else reason
-    return f"{what}. Mend that, or give another file or folder; the same command then goes on"
+    return f"{what}. Fix that, or give another file or folder; the same command then resumes"
 
 
 def open_streams() -> None:

@@ -47,10 +47,10 @@ class TeacherRecipe(Ranged):
         default_factory=lambda: ReID(backbone=ResNet(depth=50, last_stride=1), embedding_dim=None)
     )
     weights: Path | None = None
-    """Trained teacher: a safetensors file of a run; None: the one in the run's own folder."""
+    """Weights of a trained teacher: a safetensors file of a run; None: those in the run's own folder."""
     members: tuple[Path, ...] = ()
-    """Trained networks that `nas teach` joins instead of training `net`: those for crops into an ensemble; of those for
-    person search the first one is heard as a detector, and the last one that has a table gives it."""
+    """Files of trained networks that `nas teach` combines instead of training `net`. Networks for crops become an
+    ensemble. For person search the first one is the detector, and the last one with an identity table gives it."""
     loss: Loss = field(default_factory=KDASLoss)
     training: Training = field(default_factory=lambda: Training(pretrained="imagenet"))
 
@@ -75,16 +75,16 @@ class Recipe(Ranged):
     student: StudentSpace | None = field(default_factory=lambda: ReID(backbone=Cells(channels=64)))
     """The network at the size that is retrained; None: as searched."""
     baseline: StudentSpace | None = None
-    """A network that people designed, to compare with: trained like the student, but from the labels alone."""
+    """A hand-designed network to compare with. It is trained like the student, but without the teacher."""
     teacher: TeacherRecipe | None = field(default_factory=TeacherRecipe)
     loss: Loss = field(default_factory=KDASLoss)
     """What is minimised, in the search and in the retraining."""
     retrain_loss: Loss | None = None
     """What the retraining minimises; None: what the search does."""
     strategy: Strategy | None = field(default_factory=DARTS)
-    """How the architecture is searched; None: not at all, and the published one is retrained."""
+    """How the architecture is searched; None: there is no search, and the published architecture is retrained."""
     architecture: Path | None = None
-    """An architecture file to retrain instead of the searched or published one."""
+    """Architecture file to retrain instead of the searched or published architecture."""
     search: Search = field(default_factory=Search)
     retrain: Training = field(default_factory=Training)
     images: Images | SceneSize = field(default_factory=Images)
@@ -93,7 +93,7 @@ class Recipe(Ranged):
     """What is trained beside the found student to judge it by: a random cell of equal MACs, trained as the student is,
     and the baseline trained under the student's teacher and from the same weights."""
     seed: Seed = 0
-    """Number that decides all random choices."""
+    """Seed of all random choices."""
     machine: Machine = field(default_factory=Machine)
 
     @property

@@ -104,8 +104,8 @@ class CellNet(nn.Module):
 class Cells(SearchSpace):
     """`cells` cells of `channels` channels (doubled at each reduction), whose edges are open.
 
-    The defaults are KDAS-ReID's search network: the candidates of Auto-ReID, its published cell as the published
-    point, eight cells with reduction cells in the 3rd, 5th and 7th place behind a ResNet stem.
+    The defaults are KDAS-ReID's search network: the candidates of Auto-ReID, with its published cell as the
+    default, and eight cells behind a ResNet stem, of which the 3rd, 5th and 7th are reduction cells.
     """
 
     channels: Channels = 32
@@ -113,11 +113,11 @@ class Cells(SearchSpace):
     cells: Layers = 8
     """Cells of the network, reduction cells included."""
     reductions: tuple[Layers, ...] = (3, 5, 7)
-    """Places of the reduction cells, counted from 1."""
+    """Positions of the reduction cells, counted from 1."""
     candidates: Literal["kdas", "darts"] = "kdas"
     """Operations that each edge chooses from: Auto-ReID's with part-aware pooling (kdas), or those of DARTS."""
     stem: Literal["resnet", "cifar"] = "resnet"
-    """What stands before the cells: ResNet's stem, which quarters the image's sides, or CIFAR's, which keeps them."""
+    """Layers before the cells: ResNet's stem, which divides height and width by four, or CIFAR's, which keeps them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -147,7 +147,7 @@ class DenseNetNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class DenseNet(SearchSpace):
-    """Torchvision's network without its classifier as the published point.
+    """Torchvision's network without its classifier, and variations of it.
 
     Each layer (`denseblock3.denselayer1`, numbered as in torchvision) can be a bottleneck, one convolution alone or
     separable, with a 3x3 or 5x5 kernel, or be skipped.
@@ -158,8 +158,8 @@ class DenseNet(SearchSpace):
     growth: Channels = 32
     """Channels that each layer adds (the paper's k); the stem has twice as many."""
     last_stride: Literal[1, 2, "open"] = 2
-    """Stride of the last transition; 1 keeps a map of `H / 16`. "open" asks `last_stride`, which only strategies that
-    try whole architectures can answer."""
+    """Stride of the last transition; 1 keeps a map of `H / 16`; open: it is searched, which only strategies that
+    try whole architectures can do."""
 
     @property
     def title(self) -> str:

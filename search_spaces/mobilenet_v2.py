@@ -107,7 +107,7 @@ def rounded(channels: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(SearchSpace):
-    """Torchvision's network without its classifier as the published point.
+    """Torchvision's network without its classifier, and variations of it.
 
     Each block (`block2` to `block17`, numbered as in torchvision) can change its kernel and expansion, and those that
     keep size and channels can be skipped. The first, which does not expand, stays.

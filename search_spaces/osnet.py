@@ -192,7 +192,7 @@ class OSNetNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class OSNet(SearchSpace):
-    """The authors' network up to its last map as the published point; torchreid's names of tensors.
+    """The authors' network up to its last map, and variations of it; tensors have torchreid's names.
 
     In `ReID(embedding_dim=512)`, without the classifier, it has 2,169,508 parameters and 978.9 M multiply-adds at
     256x128: that head's embedding and BNNeck are the authors' FC 512 and BatchNorm, without the ReLU behind them.

@@ -166,7 +166,7 @@ class ResNetNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(SearchSpace):
-    """Torchvision's network without its classifier as the published point.
+    """Torchvision's network without its classifier, and variations of it.
 
     Each block (`layer3.1`, numbered as in torchvision) can be basic, a bottleneck or separable, with 3x3 or 5x5
     kernels, and those that keep size and channels can be skipped.
@@ -175,8 +175,8 @@ class ResNet(SearchSpace):
     depth: Literal[18, 34, 50] = 18
     """Depth of the published network: ResNet-18, 34 or 50."""
     last_stride: Literal[1, 2, "open"] = 2
-    """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`. "open" asks `last_stride`,
-    which only strategies that try whole architectures can answer."""
+    """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`; open: it is searched,
+    which only strategies that try whole architectures can do."""
     width: Multiplier = 1.0
     """Multiplies all channels."""
 

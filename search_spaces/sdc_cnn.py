@@ -51,7 +51,7 @@ def unit(c_in: int, channels: int, length: int, dense: bool, affine: bool) -> op
 
 @dataclass(frozen=True, kw_only=True)
 class SDCCNN(SearchSpace):
-    """A reconstruction as the published point: the network is not public.
+    """A reconstruction of the SDC-CNN, which is not public, and variations of it.
 
     A 3x3 stem, five units of three densely connected convolutions, max-pools between them. BatchNorm and ReLU stand in
     front of each convolution, as in DenseNet. It fits VRKD's Table 1: 9.2 G multiply-adds at 128x128, and 10.86 M

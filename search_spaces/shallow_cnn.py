@@ -83,7 +83,7 @@ def check_widths(widths: tuple[float, ...], smallest: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShallowCNN(SearchSpace):
-    """The paper's "CNN" as the published point: 0.41 G multiply-adds at 128x128.
+    """The paper's "CNN" (0.41 G MACs at 128x128), and variations of it.
 
     In `ReID(embedding_dim=256)` with VeRi-776's 576 identities (global average pool, FC 256, BNNeck, classifier) it has
     the 1.01 M parameters of Table 1. Each of the five layers (`layer1` to `layer5`) can change its kernel, take a

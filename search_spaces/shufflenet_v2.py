@@ -141,7 +141,7 @@ class ShuffleNetV2Net(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV2(SearchSpace):
-    """Torchvision's network without its classifier as the published point.
+    """Torchvision's network without its classifier, and variations of it.
 
     Each unit (`stage3.1`, numbered as in torchvision) can change its kernel and its split, and those that keep size and
     channels can be skipped.

@@ -229,7 +229,7 @@ def chosen(mask: Tensor, most: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class PersonSearch(StudentSpace):
-    """Person search around any backbone space; what is open is the backbone's (`backbone.` before its names).
+    """Person search with any backbone, whose decisions it takes over with `backbone.` before their names.
 
     The backbone's stages up to a stride make the map that proposals come from, and the later ones are the head, as in
     OIM with ResNet-50's conv1 to conv4 and conv5. A backbone without stages, such as `Cells`, makes the whole map.
@@ -240,7 +240,7 @@ class PersonSearch(StudentSpace):
 
     backbone: SearchSpace
     num_ids: Count | None = None
-    """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
+    """Number of training identities; None: as many as the data set has."""
     embedding_dim: Channels | None = 256
     """Length of a person's feature; None: a detector alone, as the teacher of KD_det is."""
     stride: Annotated[int, Range(least=1, most=64)] = 16

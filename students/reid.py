@@ -92,13 +92,13 @@ class ReIDSpace(StudentSpace):
 
 @dataclass(frozen=True, kw_only=True)
 class ReID(ReIDSpace):
-    """A re-ID network around any backbone space; what is open is the backbone's (`backbone.` before its names)."""
+    """A re-ID network with any backbone, whose decisions it takes over with `backbone.` before their names."""
 
     backbone: SearchSpace
     num_ids: Count | None = None
-    """Training identities; None: as many as the data set has, filled in by the stage that loads it."""
+    """Number of training identities; None: as many as the data set has."""
     embedding_dim: Channels | None = 512
-    """Length of the retrieval feature; None: the pooled map itself."""
+    """Length of the feature for retrieval; None: the pooled map is the feature."""
 
     @property
     def title(self) -> str:

@@ -122,9 +122,9 @@ class Directional(ReIDSpace):
 
     backbone: SearchSpace = field(default_factory=lambda: ResNet(depth=18, last_stride=1))
     num_ids: Count | None = None
-    """Training identities; None: as many as the data set has."""
+    """Number of training identities; None: as many as the data set has."""
     embedding_dim: Channels | None = 256
-    """Length of each network's feature; None: the pooled map itself."""
+    """Length of each network's feature; None: the pooled map is the feature."""
 
     @property
     def title(self) -> str:

@@ -54,7 +54,7 @@ class Falling(Temperature):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Falling):
-    """KDAS's schedule: T = 2 falls evenly to 0 at epoch 190 of 200 (the abstract ends at 1: `end=1.0`)."""
+    """KDAS-ReID's schedule: T falls linearly from 2 to 0 at epoch 190 of 200 (its abstract ends at 1: `end=1.0`)."""
 
     def remaining(self, progress: float) -> float:
         return 1 - progress

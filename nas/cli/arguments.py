@@ -48,23 +48,23 @@ FILES = (".onnx", ".safetensors", *FEATURE_FILES)
 
 @dataclasses.dataclass(frozen=True)
 class Options(Ranged):
-    """What every command takes beside the fields of what it works on."""
+    """Options of the command itself."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="where the results go; by default a folder in runs/out")] = None
     overwrite: Annotated[
         bool,
         tyro.conf.arg(
-            help="start this command's stages again and replace their results; stages named behind it, as in "
-            "--overwrite search,retrain, start again alone"
+            help="start this command's stages again and replace their results; if stages are named, as in "
+            "--overwrite search,retrain, start only these again"
         ),
     ] = False
     restarted: tyro.conf.Suppress[tuple[str, ...]] = ()
     """The stages that are named behind `--overwrite`."""
     small: Annotated[
-        bool, tyro.conf.arg(help="try a recipe on synthetic data in seconds; its result means nothing")
+        bool, tyro.conf.arg(help="try a recipe on synthetic data in seconds; the results mean nothing")
     ] = False
-    overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe by a file that `nas tune` wrote")] = None
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+    overrides: Annotated[Path | None, tyro.conf.arg(help="change the recipe with a file that `nas tune` wrote")] = None
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
 
     @property
     def again(self) -> bool | tuple[str, ...]:
@@ -140,14 +140,14 @@ def parse_network_args(subject: str, arguments: list[str]) -> tuple[OtherNetwork
     prog, about = f"nas evaluate {subject}", "measure what is no run's"
     if is_features(subject):
         return _parse_other(OtherFeatures, {"subject": subject}, {}, arguments, prog, about)
-    kind, prog, arguments = parse_on("reid", "a network of others", "to be measured on", prog, arguments)
+    kind, prog, arguments = parse_on("reid", "a network from elsewhere", "to be measured on", prog, arguments)
     return _parse_other(OtherNetwork, {"subject": subject}, {"data": kind}, arguments, prog, about)
 
 
 def parse_table_args(subject: Path, images: Images, arguments: list[str], prog: str) -> tuple[TableOfCrops, Options]:
     """The network for crops in the file `subject`, with the data set that `--on` names. `images`: what crops are
     brought to, where the command line does not say."""
-    about = "make a network for crops a teacher of person search"
+    about = "turn a network for crops into a teacher of person search"
     kind, prog, arguments = parse_on("person_search", "an identity table", "whose persons it has", prog, arguments)
     given = {"subject": subject}
     return _parse_other(TableOfCrops, given, {"data": kind}, arguments, prog, about, {"images": images})

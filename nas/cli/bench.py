@@ -1,4 +1,4 @@
-"""`nas bench WHAT`: how fast we are."""
+"""`nas bench WHAT`: measures speed, or compares strategies."""
 
 from __future__ import annotations
 

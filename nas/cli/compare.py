@@ -34,10 +34,10 @@ class Arguments(Ranged):
     resamples: Count = 2000
     """Bootstrap samples of the queries, from which the intervals come."""
     seed: Seed = 0
-    """Number that decides the bootstrap's draws."""
+    """Seed of the bootstrap."""
     out: Path | None = None
     """Folder of the results; by default runs/out/compare-RUN-RUN."""
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -49,7 +49,7 @@ class Options(Ranged):
     num_ids: Annotated[CountOrZero, tyro.conf.arg(help="count the classifier of as many training identities too")] = 0
     student: Annotated[str, tyro.conf.arg(help="whose architecture the file is, where several students fit")] = ""
     thop: Annotated[bool, tyro.conf.arg(help="count with the package thop as well, as a cross-check")] = False
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`nas data check NAME PATH`: whether a data set is whole and what is in it, as tables, a picture or JSON."""
+"""`nas data check NAME PATH`: checks a data set and shows what is in it, as tables, a picture or JSON."""
 
 import dataclasses
 import inspect
@@ -37,10 +37,11 @@ from search_spaces.ranges import Ranged, Seed, field_hints
 OUT = Path("runs/out/data-check")
 USAGE = f"""usage: nas data check NAME [PATH] [--strict] [--json] [--sheet FILE] [fields of the data set]
 
-Opens every image of a data set, and says what is there and what is wrong with it. NAME is one of
-{", ".join(SETS)}; PATH is its folder or its file.
+Opens every image of a data set, and reports what is there and what is wrong with it. PATH is its folder or its file,
+and NAME is one of
+{", ".join(SETS)}.
 
-Exit status: 0 when it is fine, 1 when there is an error in it, 2 when it cannot be read as that data set.
+Exit status: 0 if all is well, 1 if the data has errors, 2 if it cannot be read as that data set.
 Example: nas data check market1501 data
 `nas data check NAME --help` lists the data set's fields."""
 NOT_ASKED = ("root", "file", "single_images", "unreadable", "label_noise")  # PATH, and what matters to training alone
@@ -51,9 +52,9 @@ COLOURS: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note"
 class Options(Ranged):
     """What the command takes beside the data set's fields."""
 
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
-    sheet: Annotated[Path | None, tyro.conf.arg(help=f"the contact sheet; else {OUT}/NAME-contact-sheet.png")] = None
-    sheet_seed: Annotated[Seed, tyro.conf.arg(help="another number draws other identities for the contact sheet")] = 0
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
+    sheet: Annotated[Path | None, tyro.conf.arg(help=f"contact sheet; default: {OUT}/NAME-contact-sheet.png")] = None
+    sheet_seed: Annotated[Seed, tyro.conf.arg(help="seed of the identities drawn for the contact sheet")] = 0
 
 
 def main(arguments: list[str]) -> int:

@@ -18,35 +18,36 @@ WHAT = {
     "baseline.safetensors": "baseline weights",
     "features": "saved features",
     "queries": "query tables",
-    "strips": "ranked strips",
+    "strips": "query pictures",
     "sheets": "detection sheets",
-    "plots": "plotted results",
-    "metrics.json": "measured numbers",
+    "plots": "result plots",
+    "metrics.json": "evaluation metrics",
     "trials.csv": "trial table",
-    "trials.json": "trial numbers",
+    "trials.json": "trial data",
     "tuned.json": "tuned settings",
-    "ablation.json": "ablation numbers",
+    "ablation.json": "ablation data",
     "random-cell.json": "random architecture",
     "random-cell.safetensors": "random-cell weights",
     "taught-baseline.safetensors": "taught-baseline weights",
-    "compare.json": "compared numbers",
+    "compare.json": "comparison data",
     "compare.md": "comparison page",
-    "table.json": "table numbers",
+    "table.json": "table data",
     "table.md": "table page",
     "report.html": "report page",
     "tuning.html": "report page",
     "ablation.html": "report page",
 }
-"""In two words what files are, in the order in which they are said; others come before the pages by their endings."""
+"""What files are, in two words, in the order in which they are printed. Other files come before the pages, described by
+their endings."""
 ENDINGS = {
-    ".svg": "vector picture",
-    ".png": "pixel picture",
-    ".onnx": "onnx network",
-    ".json": "json file",
+    ".svg": "SVG picture",
+    ".png": "PNG picture",
+    ".onnx": "ONNX network",
+    ".json": "JSON file",
     ".safetensors": "saved weights",
 }
 WORKING = (".ckpt", ".jsonl", ".lock", ".db", ".flock", ".sha256", ".journal", ".tmp")
-"""Endings of what a command needs to go on, of which it does not speak."""
+"""Endings of files that a command needs to resume; they are not listed."""
 
 
 class Files:

@@ -71,7 +71,12 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
         function = functions[short]
     else:
         short, listed = name, recipes()
-        _check_known(short, listed, "the toolkit")
+        if short not in listed:
+            what = "recipe, and no file or folder," if "/" in short else "recipe"
+            raise ValueError(
+                f"there is no {what} {short!r}{near_misses(short, listed)}; `nas recipes` lists the recipes, and "
+                "path/to/file.py:function names one of your own"
+            )
         function = resolve_name(f"{listed[short].module}:{short}")
     recipe = function()
     if not isinstance(recipe, Recipe):
@@ -82,9 +87,8 @@ def recipe_named(name: str) -> tuple[str, Recipe]:
 def _check_known(function: str, known: Iterable[str], where: str) -> None:
     if function not in known:
         raise ValueError(
-            f"{where} has no recipe {function!r}{near_misses(function, known)}; `nas recipes` lists the "
-            "toolkit's. A recipe is a function without arguments that is declared `-> Recipe`, nas.recipe's; "
-            f"found: {', '.join(sorted(known)) or 'none'}"
+            f"{where} has no recipe {function!r}{near_misses(function, known)}: a recipe is a function without "
+            f"arguments that is annotated `-> Recipe` (nas.recipe.Recipe); found: {', '.join(sorted(known)) or 'none'}"
         )
 
 

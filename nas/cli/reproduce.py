@@ -32,10 +32,10 @@ from search_spaces.ranges import Count, Positive, Processes, Ranged
 USAGE = """usage: nas reproduce PAPER TABLE --data PATH [--rows NAME ...] [--seeds N] [--workers N] [--plan] [--out DIR]
                     [--small] [--json] [--field value ...]
 
-Runs the rows of a published table one after the other and prints paper against measured. PATH holds the data sets, each
-in its usual folder; rows of a data set that is not there are left out. Each row is a run in DIR; the same command goes
-on where a stopped one was, and joins one that others work at. Every field of a recipe can be set, for all rows:
-`nas run RECIPE --help` lists them.
+Runs the rows of a published table one after another and prints the measured numbers beside the paper's. PATH contains
+the data sets, each in its usual folder; rows whose data set is missing are left out. Each row is a run in DIR; the same
+command resumes one that was stopped, and shares the rows with one that is running. Every field of a recipe can be set,
+for all rows: see `nas run RECIPE --help`.
 
 A network that the paper tests on several test sets is trained once, and a teacher once for all seeds of its students.
 --plan lists what would be trained, and trains nothing.
@@ -51,8 +51,8 @@ class Options(Ranged):
 
     data: Annotated[Path | None, tyro.conf.arg(help="the folder with the data sets")] = None
     rows: Annotated[tuple[str, ...], tyro.conf.arg(help="the rows to run, by parts of their names; none: all")] = ()
-    seeds: Annotated[Count, tyro.conf.arg(help="how many seeds of each student, from the recipe's on")] = 1
-    plan: Annotated[bool, tyro.conf.arg(help="list what would be trained and measured, and end")] = False
+    seeds: Annotated[Count, tyro.conf.arg(help="number of seeds of each student, counting up from the recipe's")] = 1
+    plan: Annotated[bool, tyro.conf.arg(help="only list what would be trained and measured")] = False
     workers: Annotated[Processes, tyro.conf.arg(help="processes that share the rows here")] = 1
     grace: Annotated[
         Positive,

@@ -1,4 +1,4 @@
-"""`nas retrain RUN`: trains the found student, and its baseline."""
+"""`nas retrain RUN`: trains the found student and the baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nas run RECIPE`: all of it, from teacher to report."""
+"""`nas run RECIPE`: all stages, from teacher to report."""
 
 from __future__ import annotations
 

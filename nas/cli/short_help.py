@@ -70,9 +70,9 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None
     width = min(console.width, WIDEST)
     console.print(f"usage: {prog} [--flag value ...]\n\n{about}\n", width=width)
     for title, lines in (
-        ("Of the command", _options(options)),
+        ("Options of the command", _options(options)),
         ("Parts of the recipe, by name (--PART.FIELD sets a field)", _parts(recipe)),
-        ("Fields that people set", _fields(recipe)),
+        ("Common fields", _fields(recipe)),
     ):
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -90,7 +90,7 @@ def _options(options: type) -> Iterator[Flag]:
         texts = [each.help for each in get_args(hints[field.name])[1:] if getattr(each, "help", None)]
         for text in texts:
             yield Flag(flag(field.name), _takes(hints[field.name]), text)
-    yield Flag(PLUGIN, "FILE", "make the classes in a file of yours known")
+    yield Flag(PLUGIN, "FILE", "load classes from a file of your own")
 
 
 def _parts(recipe: Recipe) -> Iterator[Flag]:

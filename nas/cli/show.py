@@ -36,7 +36,7 @@ class Arguments(Ranged):
     """The folder of a run whose search has ended, or is on its way."""
     top: Count = SHOWN
     """Entries of the ranked list that are shown, from the best on."""
-    json: Annotated[bool, tyro.conf.arg(help="print JSON alone on standard output")] = False
+    json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
 
 
 def main(arguments: list[str]) -> int:

@@ -42,7 +42,7 @@ class Sampled(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Augment(Ranged):
-    """Random mirroring, shifting and erasing of whole batches, the same for every device.
+    """Random mirroring, shifting and erasing of whole batches, the same on every device.
 
     A rectangle that is erased has 0.02 to 0.4 of the area and an aspect ratio of 0.3 to 3.33. Deviation: the ratio is
     sampled evenly in its logarithm, so that tall and wide are equally likely. The first of ten sampled rectangles that

@@ -183,7 +183,7 @@ def reason_of(error: Exception) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Ranged):
-    """The size that images are brought to, the memory their decoded form may take, and who decodes them."""
+    """The size that images are resized to, the memory for decoded images, and the threads that decode them."""
 
     height: Pixels = 384
     """Height of all images, in pixels."""

@@ -30,12 +30,12 @@ Side = Annotated[int, Range(least=32, most=8_192)]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSize(Ranged):
-    """The size that frames are brought to, the memory their decoded form may take, and who decodes them."""
+    """The size that frames are resized to, the memory for decoded frames, and the threads that decode them."""
 
     short_side: Side = 600
-    """Shorter side that a frame is brought to, in pixels; it keeps its shape."""
+    """Shorter side that a frame is resized to, in pixels; its aspect ratio is kept."""
     long_side: Side = 1000
-    """Most pixels on a frame's longer side; a frame that would have more is brought to this instead."""
+    """Most pixels on a frame's longer side; a frame that would have more is resized to this instead."""
     max_gib: NonNegative = field(default=8.0, metadata=WITHOUT_EFFECT)
     """Memory for decoded frames, in GiB; 0: every frame is decoded anew each time."""
     workers: Processes = field(default=NUM_THREADS, metadata=WITHOUT_EFFECT)

@@ -202,7 +202,7 @@ class SceneSource(Source):
     """What `published` gives, for a data set without variants."""
 
     strict: bool = False
-    """Whether numbers of frames, boxes or identities other than the published ones are an error; else a warning."""
+    """Whether counts of frames, boxes or identities that differ from the published ones are an error, not a warning."""
 
     @abstractmethod
     def listed(self) -> SceneData:

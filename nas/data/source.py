@@ -40,13 +40,13 @@ class DataSource(Source):
     """What `published` gives, for a data set without variants."""
 
     single_images: Literal["error", "drop", "keep"] = "error"
-    """What happens with a training identity that has one image only, of which no pair can be formed: an error, drop the
+    """What to do with a training identity that has only one image, which cannot form a pair: raise an error, drop the
     identity, or keep it and repeat its image."""
     unreadable: Literal["error", "skip"] = "error"
-    """What happens with image files that cannot be decoded: an error that names them all before training, or skip them
-    with a warning, for which every image is decoded once as the data set is loaded."""
+    """What to do with image files that cannot be decoded: raise an error that names them all before training, or skip
+    them with a warning, for which every image is decoded once when the data set is loaded."""
     strict: bool = False
-    """Whether numbers of images or identities other than the published ones are an error; else a warning."""
+    """Whether counts of images or identities that differ from the published ones are an error, not a warning."""
     label_noise: ShareBelowOne = 0.0
     """Share of the training labels that are redrawn in each epoch (KSL, Figure 6); 0: none."""
 

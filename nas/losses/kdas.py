@@ -27,7 +27,7 @@ class KDASLoss(Loss):
     """Margin of the triplet loss: how much farther the negative must be than the positive."""
     temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
     tied: bool = False
-    """Whether the student's temperature follows the teacher's below 1 too, as the paper reads literally."""
+    """Whether the student's temperature follows the teacher's below 1 as well, as the paper literally says."""
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all identities in the cross-entropy that replaces a missing teacher; 0:
     none."""

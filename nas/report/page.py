@@ -170,8 +170,9 @@ def _tiles(metrics: dict) -> list[dict]:
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
-        for key, (name, text) in formats.items()
+        for key, (name, measure) in formats.items()
         if student
+        for text in [measure.beside([student.get(key), teacher.get(key) if teacher else None])]
     ]
     return [tile for tile in tiles if tile["value"] != numbers.MISSING]
 

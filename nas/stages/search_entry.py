@@ -30,7 +30,7 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
     found = read_entries(run.folder)
     by_name = {entry.name: entry for entry in (*found.ranked, *found.front)}
     if name not in by_name:
-        on_front = f", or front:N with N from 1 to {len(found.front)}" if found.front else "; there is no front"
+        on_front = f", or front:N with N from 1 to {len(found.front)}" if found.front else " (this search has no front)"
         raise ValueError(
             f"--entry must be N from 1 to {len(found.ranked)}{on_front}, not {name!r}. "
             f"`nas show {run.folder}` lists them"

@@ -33,35 +33,35 @@ class DARTS(OneShotSearch):
     epochs: Count = 200
     """Epochs of the search."""
     minutes: Positive | None = None
-    """Minutes after which the search ends with the epoch at hand; None: no limit. Rates and temperatures are those of
-    `epochs`."""
+    """Minutes after which the search ends, with the current epoch; None: no limit. Learning rates and temperatures
+    still follow `epochs`."""
     order: Literal[1, 2] = 1
-    """Order of the alphas' gradient; 2: through one weight step (DARTS, Eq. 7)."""
+    """Order of the alphas' gradient; 2: through one step of the weights (DARTS, Eq. 7)."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     warmup_epochs: CountOrZero = 0
-    """Epochs at the start in which the alphas rest."""
+    """Epochs at the start in which the alphas are not trained."""
     clip: Positive | None = 5.0
     """Largest norm of the weights' gradient; None: it is not clipped."""
     max_skips: CountOrZero | None = None
-    """Most identities in a derived cell of each kind; None: any number."""
+    """Most skip connections (identity operations) in a derived cell of each kind; None: any number."""
     collapse_skips: Count | None = None
-    """Identities in an epoch's predicted cell of any kind at which the search stops (DARTS+: 2); None: it goes on."""
+    """Skip connections in a predicted cell of any kind at which the search stops (DARTS+: 2); None: it never does."""
     eigenvalue_every: CountOrZero = 0
-    """Epochs between measurements of the largest eigenvalue of the validation loss's Hessian by the alphas; 0: none."""
+    """Epochs between measurements of the largest eigenvalue of the validation loss's Hessian with respect to the
+    alphas; 0: never."""
     eigenvalue_growth: AboveOne | None = None
-    """Factor by which the mean eigenvalue may grow from one window to the next: beyond it the search stops, and derives
-    from the alphas of before (RobustDARTS: 1.3); None: it goes on."""
+    """Factor by which the mean eigenvalue may grow from one window to the next. Beyond it, the search stops and uses
+    the alphas from before the growth (RobustDARTS: 1.3); None: any."""
     eigenvalue_window: Count = 5
     """Measurements of the eigenvalue in a window (RobustDARTS)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
-    """Which cost `cost_weight` weighs: multiply-adds, or the time for one image as measured on this machine."""
+    """Cost that `cost_weight` weighs: MACs, or the time for one image as measured on this machine."""
     cost_weight: NonNegative = 0.0
-    """Weight in the alphas' loss of the expected cost of one image, for each 10^9 multiply-adds or each ms; 0: cost
-    does not count."""
+    """Weight of the expected cost of one image in the alphas' loss, for each 10^9 MACs or each ms; 0: the cost is
+    ignored."""
     target_multiply_adds: Positive | None = None
-    """Multiply-adds to aim for: `cost_weight` then weighs the relative distance from them; None: no
-    target."""
+    """MACs to aim for: `cost_weight` then weighs the relative distance from them; None: no target."""
     target_latency_ms: Positive | None = None
     """Time for one image to aim for, in ms: `cost_weight` then weighs the relative distance from it; None: no
     target."""
@@ -71,7 +71,7 @@ class DARTS(OneShotSearch):
     num_ranked: Count = 20
     """Length of the ranked list that a search ends with."""
     folded: bool = True
-    """Whether mixed operations take the form that keeps less for the backward pass; the result is exactly the same."""
+    """Whether mixed operations use the form that needs less memory for the backward pass; the result is the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,7 +103,7 @@ class DARTS(OneShotSearch):
 
     @property
     def num_resting(self) -> int:
-        """Epochs at the start in which the alphas rest."""
+        """Epochs at the start in which the alphas are not trained."""
         return self.warmup_epochs
 
     def supernet(self, space: SearchSpace) -> Supernet:

@@ -28,7 +28,7 @@ class PCDARTS(DARTS):
     epochs: Count = 50
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3))
     warmup_epochs: CountOrZero | None = None  # type: ignore[assignment] # read by num_resting alone
-    """Epochs at the start in which the alphas rest; None: 3 of 10 (the paper: 15 of 50)."""
+    """Epochs at the start in which the alphas are not trained; None: 3 of 10 (the paper: 15 of 50)."""
     num_parts: Count = 4
     """Divisor K of the channels: candidates see the first 1/K of them, the rest passes by (the paper: 4)."""
 

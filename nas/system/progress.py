@@ -42,9 +42,9 @@ def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:
 
 @contextmanager
 def timed(what: str, folder: Path | None = None) -> Iterator[None]:
-    """Says that `what` begins, and behind it how long it took."""
+    """Says that `what` starts, and afterwards how long it took."""
     since = time.monotonic()
-    tell(f"{what}: begun", folder)
+    tell(f"{what}: started", folder)
     yield
     tell(f"{what}: {time.monotonic() - since:.1f} s", folder)
 

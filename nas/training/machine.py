@@ -21,10 +21,10 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf1
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Ranged):
-    """Where a run computes. None of it changes what is computed, rounding aside."""
+    """What a run computes on. Apart from rounding, none of it changes the results."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device that computes; auto: a GPU where there is one, else the CPU."""
+    """Device to compute on; auto: a GPU if there is one, otherwise the CPU."""
     devices: Processes = 1
     """Processes that share the work on each batch, each with its own part of the data."""
     precision: Literal["32", "bf16"] = "32"
@@ -32,9 +32,9 @@ class Machine(Ranged):
     teacher_precision: Literal["32", "bf16"] = "32"
     """Precision of the teacher's forward pass, while others learn from it."""
     threads: ProcessesOrZero = 0
-    """CPU threads; 0: torch's choice. The same number gives the same bits."""
+    """CPU threads; 0: torch's choice. The same number gives the same results."""
     checkpoint_minutes: NonNegative = 5.0
-    """Minutes between checkpoints within an epoch, from which a killed run goes on; the end of an epoch has one, too.
+    """Minutes between checkpoints within an epoch, from which a stopped run resumes; each epoch ends with one, too.
     0: after every step."""
 
     @cache  # noqa: B019 - a process has few machines, and keeps them to its end

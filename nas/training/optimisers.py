@@ -76,7 +76,7 @@ class Optimiser(Ranged, ABC):
     """An optimiser's constants and its learning rate over time."""
 
     lr: Positive
-    """Learning rate, on which the schedule is a factor."""
+    """Learning rate, which the schedule multiplies by a factor."""
     weight_decay: NonNegative = 5e-4
     """Weight decay: each weight times this is added to its gradient; 0: none."""
     rate: Rate = field(default_factory=ConstantLR)

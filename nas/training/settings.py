@@ -25,9 +25,9 @@ class Training(Ranged):
     clip: Positive | None = None
     """Largest norm of the gradient; None: it is not clipped."""
     pretrained: str = ""
-    """Weights of the backbone at first: none, `imagenet` (downloaded) or a checkpoint's path."""
+    """Initial weights of the backbone: none, `imagenet` (downloaded) or a checkpoint's path."""
     validate_every: CountOrZero = 0
-    """Epochs between evaluations on the test split, to watch alone: the last epoch's network is kept; 0: never."""
+    """Epochs between evaluations on the test split; 0: never. They only inform: the last epoch's network is kept."""
 
     def small(self) -> Training:
         """Two epochs of small batches, from scratch."""

@@ -12,7 +12,7 @@ import pytest
 from nas.errors import PEER_GONE, exit_status, without_secrets
 
 ROOT = Path(__file__).parents[2]
-GOES_ON = "nas: stopped; the same command goes on from the last checkpoint\n"
+GOES_ON = "nas: stopped; the same command resumes from the last checkpoint\n"
 
 
 def program(code: str, *redirections: str) -> subprocess.CompletedProcess:
@@ -78,7 +78,7 @@ def test_what_the_system_refuses_is_one_line(capfd, error, said):
 
     assert exit_status(work) == 2
     text = capfd.readouterr().err
-    assert text.startswith(said) and text.endswith("goes on\n") and text.count("\n") == 1
+    assert text.startswith(said) and text.endswith("resumes\n") and text.count("\n") == 1
 
 
 def test_a_full_output_is_one_line():

@@ -63,4 +63,4 @@ def test_the_toolkits_own_messages_name_no_file(capsys):
 def test_a_fault_of_the_toolkit_stays_a_traceback_and_is_called_one(capsys):
     with pytest.raises(TypeError):
         exit_status(partial(near_misses, "name", None))
-    assert "nas: TypeError: " in (said := capsys.readouterr().err) and "fault of the toolkit" in said
+    assert "nas: TypeError: " in (said := capsys.readouterr().err) and "bug in the toolkit" in said

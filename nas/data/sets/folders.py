@@ -39,7 +39,7 @@ def check_there(path: Path, name: str, needed: Iterable[str]) -> None:
     if path.exists():
         return
     if not path.parent.is_dir():
-        there = f'"{path.parent}" does not exist'
+        there = f'"{path.parent}" does not exist. Give the data set\'s folder, or the folder that contains it'
     else:
         names = sorted(other.name + "/" * other.is_dir() for other in path.parent.iterdir())
         there = f'"{path.parent}" contains {listing(names) if names else "nothing"}'

@@ -23,7 +23,7 @@ class HeldOut(DataSource):
     share: OpenShare = 0.2
     """Share of the training identities that are held out as query and gallery."""
     seed: Seed = 0
-    """Number that decides which identities are held out."""
+    """Seed of the choice of held-out identities."""
 
     def listed(self) -> ReIDData:
         return held_out(self.source.listed(), self.share, np.random.default_rng(self.seed))

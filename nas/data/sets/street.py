@@ -39,7 +39,7 @@ class Street(SceneSource):
     width: Side = 240
     """Width of a scene, in pixels."""
     seed: Seed = 0
-    """Number that decides what the scenes show."""
+    """Seed of what the scenes show."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

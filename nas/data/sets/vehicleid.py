@@ -41,7 +41,7 @@ class VehicleID(DataSource):
     single: Literal["gallery", "query"] = field(default="gallery", metadata=OF_TEST)
     """Where the one random image of each vehicle goes; `query` is the paper's sentence to the letter."""
     seed: Seed = field(default=0, metadata=OF_TEST)
-    """Number that decides all draws of query and gallery."""
+    """Seed of all draws of query and gallery."""
 
     def listed(self) -> ReIDData:
         root = inner(self.root, "VehicleID_V1.0")

@@ -34,7 +34,7 @@ class Synthetic(DataSource):
     width: Pixels
     """Width of the images, in pixels."""
     seed: Seed = 0
-    """Number that decides what the images show."""
+    """Seed of what the images show."""
 
     def listed(self) -> ReIDData:
         test_images = max(self.images_per_id, 2 * self.num_cameras)

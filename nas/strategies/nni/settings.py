@@ -18,7 +18,7 @@ class OneShotSettings:
     epochs: Count = 200
     """Epochs of the search."""
     minutes: Positive | None = None
-    """Minutes after which the search ends with the epoch at hand; None: no limit."""
+    """Minutes after which the search ends, with the current epoch; None: no limit."""
     weights: Optimiser = field(default_factory=lambda: SGD(lr=0.1, rate=CosineLR(final=0.01)))
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=0.02, betas=(0.5, 0.999)))
     """NNI's own are lr 3e-4 and weight decay 1e-3."""

@@ -66,8 +66,9 @@ class PersonSearchTask:
                 )
             if len(data.train) < how.sampling.batch_size:
                 raise ValueError(
-                    f"a batch has {how.sampling.batch_size} frames, {data.name} has {len(data.train)} to train on: "
-                    "lower the sampling's batch_size, or take more frames"
+                    f"a batch has {how.sampling.batch_size} frames, but {data.name} has only {len(data.train)} to "
+                    "train on: lower --teacher.training.sampling.batch-size, --search.sampling.batch-size and "
+                    "--retrain.sampling.batch-size, or use more frames"
                 )
 
     def check_evaluation(self, data: SceneData, evaluation: SearchEvaluation) -> None:

@@ -24,7 +24,7 @@ class Evaluation(Ranged):
     """Report each network a second time, after k-reciprocal re-ranking."""
     reranking: Rerank = field(default_factory=Rerank, metadata={"part_of": "rerank"})
     repeats: Count = 10
-    """The most repeats of a protocol that repeats itself (VehicleID); the mean and its spread are reported."""
+    """Largest number of repeats, for a protocol with repeats (VehicleID); mean and deviation are reported."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
     batch_size: Count = field(default=128, metadata=ONLY_SHOWN)
@@ -32,4 +32,4 @@ class Evaluation(Ranged):
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
     """Queries drawn with their ranked gallery; 0: none."""
     tsne_ids: tuple[Identity, ...] = field(default=(), metadata=ONLY_SHOWN)
-    """Identities whose gallery features are drawn in the plane; none: nine that many cameras see."""
+    """Identities whose gallery features are plotted (t-SNE); none given: nine that many cameras have seen."""

@@ -52,8 +52,9 @@ class ReIDTask:
         needed = max(how.sampling.num_ids for how in [*trainings, *([recipe.search] if recipe.strategy else [])])
         if len(data.identities) < needed:
             raise ValueError(
-                f"a batch draws {needed} identities, {data.name} has {len(data.identities)} to train on: "
-                "lower the sampling's num_ids, or take more identities"
+                f"a batch has {needed} identities, but {data.name} has only {len(data.identities)} to train on: lower "
+                "--teacher.training.sampling.num-ids, --search.sampling.num-ids and --retrain.sampling.num-ids, "
+                "or use more identities"
             )
 
     def check_evaluation(self, data: ReIDData, evaluation: Evaluation) -> None:

@@ -138,14 +138,14 @@ def test_the_branches_of_ksl_are_not_deployed(counted, tmp_path):
 
 
 def test_mistakes_are_named(refused, tmp_path):
-    assert "no student, run, recipe or architecture file 'osnte'; did you mean 'osnet'" in refused("osnte")
+    assert "no student, run, recipe or architecture file 'osnte' (did you mean 'osnet'" in refused("osnte")
     assert f"{tmp_path} is not a run" in refused(tmp_path)
     assert "no.json does not exist" in refused(tmp_path / "no.json")
     assert "leave it out" in refused("osnet", "--student", "osnet")
     assert "--num-ids must be at least 0, not -1" in refused("osnet", "--num-ids", "-1")
     write_json(tmp_path / "found.json", searched("mobilenet_v2")[0].to_dict())
     file = tmp_path / "found.json"
-    assert "no student 'mobilenet'; did you mean 'mobilenet_v2'" in refused(file, "--student", "mobilenet")
+    assert "no student 'mobilenet' (did you mean 'mobilenet_v2'" in refused(file, "--student", "mobilenet")
     assert "does not decide 'backbone.conv2.0.streams'" in refused(file, "--student", "osnet")
     write_json(tmp_path / "other.json", Architecture("Other", {"thing": "a"}).to_dict())
     assert "of no student known here: say whose it is with --student NAME" in refused(tmp_path / "other.json")

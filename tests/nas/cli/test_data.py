@@ -115,8 +115,8 @@ def test_the_sheet_is_a_png(tree: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["chekc", "market1501"], "there is no command 'data chekc'; did you mean 'check'"),
-        (["check", "market151", "x"], "no data set is named 'market151'; did you mean 'market1501'"),
+        (["chekc", "market1501"], "there is no command 'data chekc' .did you mean 'check'"),
+        (["check", "market151", "x"], "no data set is named 'market151' .did you mean 'market1501'"),
         (["check", "market1501"], "market1501 needs the path"),
         (["check", "market1501", "nowhere"], "nowhere"),
         (["check", "pedestrians", "nowhere"], "takes no path"),

@@ -103,7 +103,7 @@ def test_what_was_there_before_is_said_where_it_is_the_result(tmp_path):
     assert files.written([result, tmp_path / "none"]) == [
         ("results folder", tmp_path),
         ("teacher weights", result),
-        ("vector picture", tmp_path / "new.svg"),
+        ("SVG picture", tmp_path / "new.svg"),
     ]
 
 

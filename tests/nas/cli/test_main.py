@@ -74,10 +74,10 @@ def fails(capfd):
 
 class TestErrors:
     def test_unknown_command(self, fails):
-        assert "there is no command 'serach'; did you mean 'search'" in fails("serach", "demo")
+        assert "there is no command 'serach' (did you mean 'search'" in fails("serach", "demo")
 
     def test_unknown_recipe(self, fails):
-        assert "has no recipe 'dmeo'; did you mean 'demo'" in fails("run", "dmeo")
+        assert "there is no recipe 'dmeo' (did you mean 'demo'" in fails("run", "dmeo")
 
     @pytest.mark.medium
     def test_unknown_field(self, fails, tmp_path):
@@ -393,7 +393,7 @@ def test_interrupted_by_the_user(monkeypatch, capfd, finished):
 
     monkeypatch.setattr("nas.cli.report.report", stop)
     assert nas("report", finished) == 130
-    assert "the same command goes on from the last checkpoint" in capfd.readouterr().err
+    assert "the same command resumes from the last checkpoint" in capfd.readouterr().err
 
 
 def test_a_reader_that_goes_is_no_error():

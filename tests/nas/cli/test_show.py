@@ -307,7 +307,7 @@ class TestErrors:
     @pytest.mark.parametrize("entry", ["0", "21", "front:1", "two", "-1", "1.0"])
     def test_an_entry_that_is_not_there(self, fails, run, entry):
         said = fails("retrain", run, f"--entry={entry}", *CPU)
-        assert "--entry must be N from 1 to 20; there is no front" in said and "nas show" in said
+        assert "--entry must be N from 1 to 20 (this search has no front), not" in said and "nas show" in said
 
 
 class TestEntries:

@@ -78,8 +78,8 @@ def test_pretrained_weights_are_the_checkpoint_s(tmp_path):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (Classifier(name="resnet102"), "torchvision has no classifier 'resnet102'; did you mean .*'resnet101'"),
-        (Classifier(name="resnet18", maps=("layer5",)), "resnet18 has no module 'layer5'; did you mean .*'layer4'"),
+        (Classifier(name="resnet102"), "torchvision has no classifier 'resnet102' .did you mean .*'resnet101'"),
+        (Classifier(name="resnet18", maps=("layer5",)), "resnet18 has no module 'layer5' .did you mean .*'layer4'"),
     ],
 )
 def test_what_does_not_exist_is_named_with_what_does(space, message):

@@ -59,9 +59,9 @@ class TestClassifiers:
         assert isinstance(net, Renormalised)
 
     def test_unknown_names(self):
-        with pytest.raises(ValueError, match=r"no classifier 'resnet19'; did you mean .*resnet18"):
+        with pytest.raises(ValueError, match=r"no classifier 'resnet19' .did you mean .*resnet18"):
             classifier_features("torchvision:resnet19")
-        with pytest.raises(ValueError, match="timm has no model 'resnet18x'; did you mean"):
+        with pytest.raises(ValueError, match="timm has no model 'resnet18x' .did you mean"):
             classifier_features("timm:resnet18x")
         with pytest.raises(ValueError, match="there is no library 'keras'"):
             classifier_features("keras:resnet18")

@@ -94,7 +94,7 @@ def test_feature_net_of_several_networks_is_without_all_classifiers():
         ),
         (
             lambda header: header["space"].update(kind="ReIDD"),
-            "is a 'ReIDD', which is not known here; did you mean 'ReID'",
+            "is a 'ReIDD', which is not known here .did you mean 'ReID'",
         ),
         (
             lambda header: header["architecture"]["decisions"].pop("backbone.normal.2"),

@@ -128,7 +128,7 @@ def test_rows_are_picked_by_role(tmp_path):
     assert names(f"{run}:student+rerank", run) == ["run:student+rerank", "run"]
     assert names(run, all_rows=True) == ["run:teacher", "run", "run:student+rerank"]
     assert names(run, f"{alone}:model", role="teacher") == ["run:teacher", "alone"]
-    with pytest.raises(ValueError, match="no row 'techer'; did you mean 'teacher'.*it has teacher, student, student"):
+    with pytest.raises(ValueError, match="no row 'techer' .did you mean 'teacher'.*it has teacher, student, student"):
         compare([f"{run}:techer", alone])
     with pytest.raises(ValueError, match="run is compared with itself"):
         compare([run, run])

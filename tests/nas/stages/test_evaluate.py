@@ -189,8 +189,8 @@ class TestNetworks:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "a network of others needs a data set to be measured on: --on NAME, with market1501"),
-            (["--on", "pedestrian"], "no data set is named 'pedestrian'; did you mean 'pedestrians'"),
+            ([], "a network from elsewhere needs a data set to be measured on: --on NAME, with market1501"),
+            (["--on", "pedestrian"], "no data set is named 'pedestrian' (did you mean 'pedestrians'"),
             (["--on", "market1501", "--data.root", "nowhere"], '"nowhere" does not exist'),
         ],
     )

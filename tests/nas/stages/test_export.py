@@ -141,7 +141,7 @@ class TestCommand:
         assert self.nas("export", run.folder) == 0
         out = capfd.readouterr().out
         assert (
-            f"opset {OPSET}" in out and f"onnx network: {run.folder}/student.onnx" in out and "of the network's" in out
+            f"opset {OPSET}" in out and f"ONNX network: {run.folder}/student.onnx" in out and "of the network's" in out
         )
 
     @pytest.mark.medium

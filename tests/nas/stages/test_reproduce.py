@@ -228,8 +228,8 @@ def test_a_row_that_the_command_line_makes_equal_to_another_is_not_run(tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fast_red", "table2"], "no paper 'fast_red'; did you mean 'fast_reid'"),
-        (["fast_reid", "tabel2"], "no table 'tabel2'; did you mean 'table2'"),
+        (["fast_red", "table2"], "no paper 'fast_red' (did you mean 'fast_reid'"),
+        (["fast_reid", "tabel2"], "no table 'tabel2' (did you mean 'table2'"),
         (["fast_reid", "table3", "--small", "--rows", "VGG"], "the rows are MobileNetV2; MobileNetV2 + distillation; "),
         (["fast_reid", "table3", "--small", "--seeds", "0"], "seeds must be at least 1, not 0"),
         (["fast_reid", "table3", "--data", "nowhere"], "nowhere"),
@@ -245,7 +245,7 @@ def test_each_picture_is_of_a_table_and_can_be_drawn():
 
 
 def test_an_unknown_figure_is_named():
-    with pytest.raises(ValueError, match="there is no figure 'weigths'; did you mean 'weights'"):
+    with pytest.raises(ValueError, match="there is no figure 'weigths' .did you mean 'weights'"):
         paper_figure("weigths")
 
 

@@ -203,7 +203,7 @@ class TestRefusals:
             (replace(GRID, space="distillation"), RECIPE, "a grid needs values to choose among"),
             (replace(GRID, sampler="nsga2"), RECIPE, r"changes no network: take --parameters fast_reid\+architecture"),
             (replace(GRID, held_out=0.1), RECIPE, "0.1 of its training identities are 1, and 2 to 8 can be held out"),
-            (replace(GRID, held_out=0.75), RECIPE, "a batch draws 4 identities, .* has 2 to train on"),
+            (replace(GRID, held_out=0.75), RECIPE, "a batch has 4 identities, .* has only 2 to train on"),
             (GRID, replace(RECIPE, machine=replace(RECIPE.machine, devices=2)), "a trial trains on one device"),
             (GRID, replace(RECIPE, teacher=None), "the recipe has no teacher"),
         ],

@@ -129,7 +129,7 @@ def test_an_architecture_is_one_that_the_student_can_be(name):
 @pytest.mark.parametrize(
     "name, recipe, message",
     [
-        ("fast_ried", RECIPE, "no space 'fast_ried'; did you mean 'fast_reid'"),
+        ("fast_ried", RECIPE, "no space 'fast_ried' .did you mean 'fast_reid'"),
         ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
         ("fast_reid", replace(RECIPE, loss=KSLLoss()), "sets loss.alpha, which .* not have .*KSLLoss"),
         ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
@@ -175,7 +175,7 @@ class TestFiles:
             ({}, "is no tuned file"),
             ([1], "is no tuned file"),
             ({"format": 9, "changes": {}}, "has format 9, this version reads 1"),
-            ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa'; did you mean 'alpha'"),
+            ({"recipe": "other", "changes": {"loss.alhpa": 0.1}}, r"'other'.*no field 'alhpa' .did you mean 'alpha'"),
             ({"changes": {"seed.x": 1}}, r"recipe.seed \(int\) has no field 'x'"),
             ({"changes": {"loss.alpha": "much"}}, "recipe.loss.alpha must be .*'much'"),
             ({"changes": {"loss.alpha": 10**400}}, r"tuned\.json .*too large"),

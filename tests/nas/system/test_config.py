@@ -64,7 +64,7 @@ class TestDecode:
             ({"inner": {"kind": "Inner", "size": 3.0}}, r"config\.inner\.size must be"),
             ({"inner": {"kind": "Inner", "size": True}}, r"config\.inner\.size must be"),
             ({"inner": None}, r"config\.inner must be"),
-            ({"inner": {"kind": "Iner"}}, r"config\.inner is a 'Iner', which is not known here; did you mean 'Inner'"),
+            ({"inner": {"kind": "Iner"}}, r"config\.inner is a 'Iner', which is not known here .did you mean 'Inner'"),
             ({"inner": {"kind": "Outer"}}, r"config\.inner is a 'Outer', which is not known here"),
             (
                 {"inner": {"kind": "Inner", "sise": 1}},

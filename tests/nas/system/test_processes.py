@@ -163,7 +163,7 @@ def test_what_another_library_starts_ends_with_the_first_process(tmp_path):
         assert process.stdout.readline() == "works\n"
         process.kill()
         process.wait()
-        assert process.stderr.read() == "nas: stopped; the same command goes on from the last checkpoint\n"
+        assert process.stderr.read() == "nas: stopped; the same command resumes from the last checkpoint\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -175,7 +175,7 @@ def test_workers_give_back_their_trials_and_end_when_their_parent_does(tmp_path,
         assert status == -number
     else:
         assert status == 128 + number
-        assert said == "nas: stopped; the same command goes on from the last checkpoint\n"
+        assert said == "nas: stopped; the same command resumes from the last checkpoint\n"
     for worker in workers:
         with suppress(psutil.NoSuchProcess):
             psutil.Process(worker).wait(20)

@@ -30,7 +30,7 @@ def test_the_log_marks_each_command_and_goes_on_behind_a_torn_line(tmp_path, cap
 
 def test_what_takes_long_is_said_before_and_behind(tmp_path, capfd):
     with timed("report", tmp_path):
-        assert capfd.readouterr().err == "report: begun\n"
+        assert capfd.readouterr().err == "report: started\n"
     assert re.fullmatch(r"report: \d+\.\d s\n", capfd.readouterr().err)
     assert len((tmp_path / LOG).read_text().splitlines()) == 3
 

@@ -57,4 +57,4 @@ def test_memory_that_runs_out_all_the_same_is_one_line(error, capsys):
 
     assert exit_status(work) == 2
     said = capsys.readouterr().err
-    assert said.startswith("nas: the memory is not enough: lower --images.height") and said.count("\n") == 1
+    assert said.startswith("nas: there is not enough memory: lower --images.height") and said.count("\n") == 1

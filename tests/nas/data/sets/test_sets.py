@@ -32,9 +32,9 @@ def test_further_fields_are_kept():
 @pytest.mark.parametrize(
     ("args", "others", "problem"),
     [
-        (("market", Path("x")), {}, "no data set is named 'market'; did you mean 'market1501'"),
+        (("market", Path("x")), {}, "no data set is named 'market' .did you mean 'market1501'"),
         (("imagenet", Path("x")), {}, "there are market1501, dukemtmc, cuhk03"),
-        (("market1501", Path("x")), {"distractor": 1}, "no field 'distractor'; did you mean 'distractors'"),
+        (("market1501", Path("x")), {"distractor": 1}, "no field 'distractor' .did you mean 'distractors'"),
         (("market1501", Path("x")), {"root": Path("y")}, "market1501 has no field 'root'.*its fields are"),
     ],
 )
@@ -52,7 +52,7 @@ def test_unknown_names_are_errors_with_near_misses(args: tuple, others: dict, pr
             "market1501 is a data set for reid, and this is for person_search: .* prw,",
         ),
         ("reid", "street", "street is a data set for person_search, and this is for reid: take one of market1501"),
-        ("reid", "stret", "no data set is named 'stret'; did you mean 'street'"),
+        ("reid", "stret", "no data set is named 'stret' .did you mean 'street'"),
     ],
 )
 def test_a_data_set_of_another_task_is_refused(task: str, name: str, problem: str):
