@@ -7,6 +7,7 @@ from typing import Any
 
 import nni.nas.strategy
 import numpy as np
+from nni.common.hpo_utils import format_parameters
 from nni.mutable import Categorical, MutableDict
 from nni.nas.execution import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
@@ -112,9 +113,9 @@ def teach(
         case "TPE":
             options = {label: choice.as_legacy_dict() for label, choice in strategy.model_space.simplify().items()}
             strategy.tuner.update_search_space(options)
-            strategy.tuner.import_data(
-                [{"parameter": sample, "value": value} for sample, value in zip(samples, values, strict=True)]
-            )
+            for place, (sample, value) in enumerate(zip(samples, values, strict=True)):
+                strategy.tuner._running_params[place] = format_parameters(sample, strategy.tuner.space)
+                strategy.tuner.receive_trial_result(place, sample, value)
         case "PolicyBasedRL":
             for trial in told:
                 model = submitted(strategy, trial.notes["seed"])
