@@ -14,7 +14,7 @@ import nas
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("nas", "search_spaces", "students", "teachers", "runs")
-PACKAGED = {".py", ".html", ".css", ".typed"}
+PACKAGED = {".py", ".html", ".css", ".bash", ".typed"}
 BUILD = "from setuptools import build_meta; build_meta.build_wheel('dist')"
 
 

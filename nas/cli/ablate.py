@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import optuna
 import tyro
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args
 from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.flags import pop_options
-from nas.cli.tune import STORAGE, warn_of_password
+from nas.cli.tune import warn_of_password
 from nas.cli.workers import work_at_study
 from nas.recipe import Recipe
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.report.table import as_rich, terminal
 from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
-from nas.study.place import Place
+from nas.study.place import STORAGE, Place
 from nas.system.files import blamed_on, check_format, read_object
 from search_spaces.ranges import Count, Positive, Processes
 
@@ -70,6 +71,7 @@ class AblateOptions(Options):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas ablate ARGUMENTS`; the exit status. Raises ValueError for what cannot be compared."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     asked, rest = pop_options((ARMS,), arguments)
     names = _leading(rest)
     rest = rest[len(names) :]
@@ -83,8 +85,22 @@ def main(arguments: Sequence[str]) -> int:
     if len(words) < 2:
         raise ValueError(f"there must be two arms or more to compare, got {', '.join(words)}: name another recipe")
     parsed = {name: _arm(name, arm, rest) for name, arm in words.items()}
-    arms, options = [arm for arm, _ in parsed.values()], next(iter(parsed.values()))[1]
-    return _ablate(arms, options, file, list(arguments), asked.get(ARMS, ""))
+    options = next(iter(parsed.values()))[1]
+    ablation = _joined([arm for arm, _ in parsed.values()], options, file, asked.get(ARMS, ""))
+    if options.work_only:
+        ablation.work()
+        return 0
+    return _ablate(ablation, options, list(arguments), words, rest)
+
+
+def command_of_best(found: Mapping[str, Any], words: Mapping[str, Sequence[str]], common: Sequence[str]) -> str:
+    """`nas run` with the recipe and the flags of the arm whose student has the highest mean. `words`: of each arm;
+    `common`: the flags that all have, and those of this command, which are left out."""
+    students = [arm for arm in found["arms"] if arm["name"] in words]
+    best = max(students, key=lambda arm: arm["mAP"]["mean"])["name"]
+    _, flags = pop_options(("--seeds", "--workers", "--storage", "--study", "--grace", "--out"), common)
+    kept = [word for word in flags if word not in ("--peek", "--json", "--work-only")]
+    return shlex.join(["nas", "run", *words[best], *kept])
 
 
 def read_arms(path: Path) -> dict[str, Any]:
@@ -136,29 +152,34 @@ def _bare(recipe: Recipe) -> Recipe:
     return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0))
 
 
-def _ablate(
-    arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, arguments: list[str], source: str
-) -> int:
+def _joined(arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, source: str) -> Ablation:
+    """The study, begun or gone on with; `source`: the file of its arms."""
     if options.overwrite:
         raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
     if not options.work_only:
         warn_of_password(options.storage)
     contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
     seeds = options.seeds or (file["seeds"] if file else SEEDS)
-    design = Design(arms=tuple(arms), seeds=seeds, contrasts=contrasts)
     label = Path(source).stem or "-".join(arm.name for arm in arms)
-    folder = options.out or OUT / f"ablate-{label[:80]}{'-small' * options.small}"
     place = Place(
-        folder=folder,
+        folder=options.out or OUT / f"ablate-{label[:80]}{'-small' * options.small}",
         storage=options.storage or os.environ.get(STORAGE, ""),
         study=options.study,
         grace_s=options.grace,
     )
-    ablation, files = Ablation(design, place), Files(folder)
-    if options.work_only:
-        ablation.work()
-        return 0
-    threads = arms[0].recipe.machine.threads
+    return Ablation(Design(arms=tuple(arms), seeds=seeds, contrasts=contrasts), place)
+
+
+def _ablate(
+    ablation: Ablation,
+    options: AblateOptions,
+    arguments: Sequence[str],
+    words: Mapping[str, Sequence[str]],
+    common: Sequence[str],
+) -> int:
+    folder = ablation.place.folder
+    files = Files(folder)
+    threads = ablation.design.arms[0].recipe.machine.threads
     with ablation.telling():
         work_at_study("ablate", ablation.work, main, arguments, options.workers, threads, folder, ablation.engine)
     found = ablation.result(options.peek)
@@ -168,6 +189,7 @@ def _ablate(
         for table in (arms_table(found), contrasts_table(found)):
             console.print(as_rich(table))
         print(verdict(found))
-        print(f"`nas show RUN` and `nas report RUN` take any of its runs, such as {ablation.folder(arms[0], 0)}")
+        if found.get("arms"):
+            print(f"`{command_of_best(found, words, common)}` runs the arm with the highest mean mAP.")
     say(found, files.written(), options.json)
     return 0

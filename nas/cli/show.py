@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import tyro
 
 from nas.cli.parse import parse
 from nas.report.history import read_history
-from nas.report.numbers import general, millions, milliseconds, multiply_adds, percent
+from nas.report.numbers import MISSING, general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import FOUND, SHOWN, Entries, Entry, has_ended, number, read_entries
 from nas.system.files import blamed_on, read_object
@@ -26,6 +27,7 @@ from search_spaces.architecture import parse_edge
 from search_spaces.ranges import Count, Ranged
 
 HISTORY = "search.history.jsonl"
+STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Arguments(Ranged):
     """What `nas show` takes."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The folder of a run whose search has ended, or is on its way."""
+    """The folder of a run whose search has ended, or is on its way, or of `nas tune`, `ablate` or `reproduce`."""
     top: Count = SHOWN
     """Entries of the ranked list that are shown, from the best on."""
     json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
@@ -46,10 +48,13 @@ def main(arguments: list[str]) -> int:
         arguments,
         prog="nas show",
         description=(
-            "What a search has found, and how to go on with any of it.\n\nExample: nas show runs/out/demo-seed0"
+            "What a search has found, and how to go on with any of it; or how far a study is.\n\n"
+            "Example: nas show runs/out/demo-seed0"
         ),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    if (given.run / STUDY).is_file():
+        return _show_study(given)
     shown = show(given.run, given.top)
     if given.json:
         print(json.dumps(shown, indent=2))
@@ -85,6 +90,33 @@ def show(folder: Path, top: int = SHOWN) -> dict[str, Any]:
         "front": [_described(entry, costs[entry.name]) for entry in found.front],
         "notes": dict(found.notes),
     }
+
+
+def _show_study(given: Arguments) -> int:
+    """How far a study is, and who is at which trial."""
+    from nas.study.place import STORAGE
+    from nas.study.watch import watched  # Optuna takes its time
+
+    study = watched(given.run, os.environ.get(STORAGE, ""))
+    if given.json:
+        print(json.dumps(study, indent=2))
+        return 0
+    failed = f", {study['failed']} of them diverged" if study["failed"] else ""
+    ended = f"{study['done'] + study['failed']} of {study['num_trials']} trials have ended"
+    print(f"nas {study['command']}: {ended}{failed}.")
+    if study["running"]:
+        rows = [
+            Row((str(each["trial"]), _what(each["what"]), each["worker"] or MISSING, f"{each['minutes']:.1f}"))
+            for each in study["running"]
+        ]
+        terminal().print(as_rich(Table(("trial", "what", "worker", "minutes"), tuple(rows), text=("what", "worker"))))
+    return 0
+
+
+def _what(facts: Mapping[str, Any]) -> str:
+    """What a trial is at, without architectures, which are long."""
+    plain = {name: value for name, value in facts.items() if isinstance(value, str | int | float)}
+    return ", ".join(f"{name} {value}" for name, value in plain.items())
 
 
 def _found(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping]) -> Entries:

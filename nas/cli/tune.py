@@ -20,6 +20,7 @@ from nas.errors import without_secrets
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
+from nas.study.place import STORAGE, Place, stored_in
 from nas.system.progress import timed
 from search_spaces.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     pass
 
 HOST = "127.0.0.1"
-STORAGE = "NAS_STORAGE"
-"""The variable with the address that is taken without `--storage`: other users do not see it."""
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
 USAGE = f"""usage: nas tune RECIPE --parameters NAME [--sampler grid|tpe|nsga2] [--trials N] [--workers N] [--epochs N]
                 [--pruner none|median|hyperband] [--storage FILE|ADDRESS] [--field value ...] [--out DIR]
@@ -106,7 +105,6 @@ def main(arguments: Sequence[str]) -> int:
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
     from nas.cli.workers import work_at_study
     from nas.stages.tune import Tuner, Tuning, taught
-    from nas.study.place import Place
     from nas.study.result import trial_table, write_results
 
     if options.overwrite:
@@ -133,6 +131,8 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         )
     with timed("report of the trials", place.folder):
         found = write_results(tuner.study, place.folder)
+    if not options.json:
+        print(f"`nas run {arguments[0]} --overrides {place.folder / 'tuned.json'}` runs the best of them.")
     said = {
         "run": str(place.folder),
         "tuned": str(place.folder / "tuned.json"),
@@ -172,7 +172,6 @@ def _dashboard(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError:
         raise ValueError("--dashboard needs optuna-dashboard: pip install 'nas-reid[tune]'") from None
 
-    from nas.study.place import stored_in
     from nas.study.storage import open_storage
 
     given = parse(Dashboard, arguments, prog="nas tune", description="look at a study in the browser")

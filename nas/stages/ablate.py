@@ -25,6 +25,7 @@ from nas.study.contrasts import arm_facts, contrast, read_measured, with_holm
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place
 from nas.study.storage import UNREACHABLE, join_study, open_storage, unreachable
+from nas.study.watch import note_study
 from nas.system.background import in_background
 from nas.system.config import portable, training_key
 from nas.system.files import write_json
@@ -141,6 +142,7 @@ class Ablation:
             )
             num_trials = design.seeds * len(design.arms)
             self.engine = Engine(self.study, self.storage, self._plan, num_trials, place.grace_s)
+        note_study(place, "ablate", num_trials)
 
     def work(self) -> None:
         """Takes part until every arm has all of its seeds."""

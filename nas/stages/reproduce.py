@@ -27,6 +27,7 @@ from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place, stored_in
 from nas.study.published import Published
 from nas.study.storage import join_study, open_storage
+from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
 from nas.system.locks import locked
@@ -58,6 +59,7 @@ class Reproduction:
             storage, address, name, {"rows": rows_and_seeds}, ["maximize"], RandomSampler(seed=0), NopPruner()
         )
         self.engine = Engine(study, storage, self._plan, len(self.steps), place.grace_s)
+        note_study(replace(place, study=name), "reproduce", len(self.steps))
 
     def work(self) -> None:
         """Takes part until every row has all of its seeds; `table.json` and `table.md` hold what there is."""

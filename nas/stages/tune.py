@@ -28,6 +28,7 @@ from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
 from nas.study.storage import UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
 from nas.study.trainer import PruneCallback, Score, Trainer
+from nas.study.watch import note_study
 from nas.system.background import in_background
 from nas.system.config import apply_overrides, portable
 from nas.system.locks import locked
@@ -100,6 +101,7 @@ class Tuner:
                 len(beforehand),
                 place.grace_s,
             )
+        note_study(place, "tune", len(beforehand))
 
     def work(self, prepare: Callable[[Run], Measures]) -> None:
         """Takes part until every trial has ended. `prepare` gives what measures proposals: `taught`."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from search_spaces.ranges import Positive, Ranged
 
 NAME = "study.journal"
+STORAGE = "NAS_STORAGE"
+"""The variable with the address that is taken without `--storage`: other users do not see it."""
 FORMER = "study.db"
 """What `nas tune` called it in version 1, a SQLite file, which is gone on with."""
 

@@ -1,14 +1,9 @@
 """`nas tune` as a user meets it: real trainings of tiny networks, several processes, databases, the dashboard."""
 
 import json
-import os
-import pwd
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -25,32 +20,7 @@ from nas.cli.tune import to_this_machine
 from nas.study.storage import open_storage
 from tests.nas.cli.program import nas
 
-OWN = '''
-from dataclasses import replace
-from nas.data.sets.pedestrians import (Pedestrians)
-from nas.losses.kd import (KDLoss)
-from nas.recipe import Recipe, TeacherRecipe
-from runs.recipes.demo import toy
-from search_spaces.resnet import ResNet
-from students.reid import ReID
-
-def tiny() -> Recipe:
-    """A distillation that takes a second."""
-    recipe = toy()
-    net = ReID(backbone=ResNet(depth=18, width=1 / 16), embedding_dim=8)
-    brief = replace(recipe.retrain, epochs=1, validate_every=1)
-    return replace(recipe, data=Pedestrians(num_train_ids=8, num_test_ids=4, images_per_id=8, num_cameras=2, height=32,
-                   width=16), space=net, student=None, baseline=None, strategy=None, loss=KDLoss(), retrain=brief,
-                   teacher=TeacherRecipe(net=net, training=brief))
-'''
 COMMON = ["--held-out", "0.25", "--machine.device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipes") / "recipes_of_the_tuning_test.py"
-    path.write_text(OWN)
-    return f"{path}:tiny"
 
 
 def start(*arguments: object) -> subprocess.Popen:
@@ -152,68 +122,6 @@ def storage_at(address: str) -> Iterator[BaseStorage]:
     storage.engine.dispose()
 
 
-def killed_one(process: subprocess.Popen, study: optuna.Study) -> int:
-    """Kills a worker in the middle of a trial, for certain, and says which trial."""
-    while process.poll() is None:
-        time.sleep(0.3)
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            if "changes" in trial.user_attrs and study.get_trials(states=(TrialState.COMPLETE,)):
-                pid = int(trial.user_attrs["worker"].rpartition(":")[2])
-                os.kill(pid, signal.SIGSTOP)
-                still = study.get_trials()[trial.number].state == TrialState.RUNNING
-                os.kill(pid, signal.SIGKILL if still else signal.SIGCONT)
-                if still:
-                    return trial.number
-    raise AssertionError(process.communicate())
-
-
-def check_four_workers(recipe: str, folder: Path, storage: str) -> None:
-    process = start(
-        recipe,
-        "--parameters",
-        "fast_reid",
-        "--sampler",
-        "grid",
-        "--epochs",
-        3,
-        "--workers",
-        4,
-        "--grace",
-        8,
-        *COMMON,
-        "--out",
-        folder,
-        *(["--storage", storage] if storage else []),
-    )
-    while not (folder / "workers").exists() and process.poll() is None:
-        time.sleep(0.1)
-    with storage_at(storage or str(folder / "study.journal")) as held:
-        study = optuna.load_study(study_name=folder.name, storage=held)
-        lost = killed_one(process, study)
-        _, err = process.communicate(timeout=400)
-        trials = study.get_trials()
-    assert process.returncode == 0, err
-    assert "a worker ended with status -9" in err and "Traceback" not in err
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    assert sorted((trial.params["temperature"], trial.params["loss.alpha"]) for trial in complete) == [
-        (t, alpha) for t in (1.0, 2.0, 5.0, 10.0) for alpha in (0.1, 0.3, 0.5)
-    ]
-    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [lost] and len(trials) == 13
-    assert len({trial.user_attrs["worker"] for trial in complete}) > 1
-    rows = json.loads((folder / "trials.json").read_text())["trials"]
-    assert [row["trial"] for row in rows if row["state"] == "lost"] == [lost] and (folder / "tuned.json").exists()
-
-
-@pytest.mark.slow
-def test_four_workers_of_which_one_is_killed(recipe, tmp_path):
-    check_four_workers(recipe, tmp_path / "study", "")
-
-
-@pytest.mark.slow
-def test_four_workers_on_one_postgresql(recipe, tmp_path, database):
-    check_four_workers(recipe, tmp_path / "study", database.address)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "how", "seconds"), [(1, "immediate", 4), (2, "fast", 10)])
 def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database, workers, how, seconds):
@@ -247,50 +155,6 @@ def test_a_database_that_stops_and_comes_back(recipe, tmp_path, database, worker
         trials = optuna.load_study(study_name="study", storage=storage).get_trials()
     assert len(trials) == 12 and {trial.state for trial in trials} == {TrialState.COMPLETE}
     assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(12))
-
-
-class Database:
-    """A PostgreSQL of our own in a temporary folder; not as root, who may not run one."""
-
-    def __init__(self, programs: Path, folder: Path, user: str | None) -> None:
-        self.programs, self.folder, self.user = programs, folder, user
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"postgresql://tuner@127.0.0.1:{self.port}/postgres"
-        self.call("initdb", "-D", folder / "data", "-A", "trust", "-U", "tuner")
-        self.control("start")
-
-    def control(self, *what: str) -> None:
-        options = ["-o", f"-p {self.port} -k {self.folder} -h 127.0.0.1"] if "start" in what else []
-        self.call("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", *options, *what)
-
-    def call(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [self.programs / program, *map(str, arguments)],
-            check=True,
-            user=self.user,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-        )
-
-
-@pytest.fixture
-def database():
-    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    if not found:
-        pytest.skip("no PostgreSQL here: apt-get install postgresql brings it")
-    user = "postgres" if os.geteuid() == 0 else None
-    if user and user not in (entry.pw_name for entry in pwd.getpwall()):
-        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    folder = Path(tempfile.mkdtemp(prefix="tune-pg-"))
-    if user:
-        shutil.chown(folder, user)
-    running = Database(found[0], folder, user)
-    yield running
-    running.control("stop", "-m", "immediate")
-    shutil.rmtree(folder)
 
 
 def asked(app, **headers) -> tuple[str, bytes]:

@@ -1,0 +1,67 @@
+"""What a study has done so far, as `nas show` says it: nothing of what the trials are worth, unless it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.errors import without_secrets
+from nas.study.engine import ENDED
+from nas.study.place import Place
+from nas.study.storage import open_storage
+from nas.system.files import blamed_on, check_format, read_object, write_json
+
+FORMAT = 1
+NOTE = "study.json"
+"""Where a study's folder says what it is."""
+
+
+def note_study(place: Place, command: str, num_trials: int) -> None:
+    """Writes into the study's folder which command works at it, and where its trials are."""
+    storage = without_secrets(place.storage)
+    facts = {"format": FORMAT, "command": command, "storage": storage, "study": place.name, "trials": num_trials}
+    if not (place.folder / NOTE).exists() or read_object(place.folder / NOTE) != facts:
+        write_json(place.folder / NOTE, facts)
+
+
+def is_study(folder: Path) -> bool:
+    return (folder / NOTE).is_file()
+
+
+def watched(folder: Path, storage: str = "") -> dict[str, Any]:
+    """Of the study in `folder` how many trials have ended, which ones are worked at, by whom and for how long.
+
+    storage: the address, where the folder has one without its password. Raises ValueError when it cannot be reached.
+    """
+    path = folder / NOTE
+    written = read_object(path)
+    check_format(written, FORMAT, path)
+    with blamed_on(path):
+        place = Place(folder=folder, storage=storage or written["storage"], study=written["study"])
+        facts = {"command": written["command"], "num_trials": written["trials"]}
+    store = open_storage(place.address, must_exist=True)
+    trials = optuna.load_study(study_name=place.name, storage=store).get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    return {
+        "run": str(folder),
+        **facts,
+        "done": sum(trial.state in ENDED for trial in trials),
+        "failed": sum("why" in trial.user_attrs for trial in trials),
+        "running": [_described(trial) for trial in running],
+    }
+
+
+def _described(trial: FrozenTrial) -> dict[str, Any]:
+    since = trial.datetime_start or datetime.now()
+    plan: Mapping[str, Any] = trial.user_attrs.get("plan", {})
+    return {
+        "trial": trial.number,
+        "what": {**plan, **trial.params},
+        "worker": trial.user_attrs.get("worker"),
+        "minutes": round((datetime.now() - since).total_seconds() / 60, 1),
+    }

@@ -1,0 +1,149 @@
+"""Every command that shares trials, while one of its workers is killed: none is lost, none is done twice.
+
+The grace is ten minutes, so that it is the death that is seen, not the silence.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas.study.storage import open_storage
+
+WORKERS = ["--workers", "2", "--grace", "600", "--machine.device", "cpu"]
+
+
+@dataclass
+class Command:
+    """A command that has some trials, and where it keeps them."""
+
+    arguments: list[str]
+    num_trials: int
+    store: str = "study.journal"
+
+
+COMMANDS = {
+    "search": Command(
+        [
+            "search",
+            "toy",
+            "--strategy",
+            "random",
+            "--strategy.trials",
+            "8",
+            "--strategy.epochs",
+            "6",
+            "--teacher",
+            "None",
+        ],
+        num_trials=8,
+        store="search.journal",
+    ),
+    "tune": Command(["tune", "FILE:tiny", "--parameters", "fast_reid", "--sampler", "grid", "--epochs", "6"], 12),
+    "ablate": Command(["ablate", "FILE:tiny", "FILE:harder", "--seeds", "3", "--retrain.epochs", "20"], 6),
+    "reproduce": Command(
+        ["reproduce", "fast_reid", "table2", "--small", "--rows", "T = 5,", "--seeds", "2", "--retrain.epochs", "6"], 6
+    ),
+}
+
+
+def start(command: Command, recipe: str, folder: Path, storage: str) -> subprocess.Popen:
+    words = [word.replace("FILE", recipe.rpartition(":")[0]) for word in command.arguments]
+    stored = ["--storage", storage] if storage else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", *words, *WORKERS, *stored, "--out", str(folder)],
+        text=True,
+        cwd=folder.parent,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def study_in(address: str) -> optuna.Study | None:
+    """The only study that is kept there, which comes after its store."""
+    storage = open_storage(address)
+    names = [each.study_name for each in storage.get_all_studies()]
+    return optuna.load_study(study_name=names[0], storage=storage) if names else None
+
+
+def kill_a_worker(process: subprocess.Popen, address: str) -> int:
+    """Kills one in the middle of a trial, when another trial has ended; the number of its trial."""
+    while process.poll() is None:
+        time.sleep(0.2)
+        if "://" not in address and not Path(address).exists():
+            continue
+        if (study := study_in(address)) is None:
+            continue
+        running, ended = (study.get_trials(states=(state,)) for state in (TrialState.RUNNING, TrialState.COMPLETE))
+        for trial in running:
+            if "worker" in trial.user_attrs and ended:
+                pid = int(trial.user_attrs["worker"].rpartition(":")[2])
+                os.kill(pid, signal.SIGSTOP)
+                still = study.get_trials()[trial.number].state == TrialState.RUNNING
+                os.kill(pid, signal.SIGKILL if still and pid != process.pid else signal.SIGCONT)
+                if still and pid != process.pid:
+                    return trial.number
+    raise AssertionError(process.communicate())
+
+
+def check_whole(address: str, num_trials: int, lost: int) -> None:
+    study = study_in(address)
+    assert study
+    trials = study.get_trials()
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(num_trials))
+    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [lost]
+    assert len(trials) == num_trials + 1
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request, tmp_path):
+    """An address for `--storage`; the journal is what there is without one."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("database").address
+    return str(tmp_path / "trials.db") if request.param == "sqlite" else ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_killed_workers_trial_is_done_by_another(word, recipe, tmp_path, storage):
+    command, folder = COMMANDS[word], tmp_path / "out"
+    if storage and word in ("search", "reproduce"):
+        pytest.skip("its store is a journal in its folder")
+    address = storage or str(folder / command.store)
+    process = start(command, recipe, folder, storage)
+    lost = kill_a_worker(process, address)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert "a worker ended with status -9" in err and "Traceback" not in err
+    check_whole(address, command.num_trials, lost)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_killed_command_goes_on(word, recipe, tmp_path):
+    """All of its processes at once, with the same command afterwards."""
+    command, folder = COMMANDS[word], tmp_path / "out"
+    address = str(folder / command.store)
+    process = start(command, recipe, folder, "")
+    while process.poll() is None:
+        time.sleep(0.2)
+        study = study_in(address) if Path(address).exists() else None
+        if study and study.get_trials(states=(TrialState.COMPLETE,)):
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    time.sleep(15)  # its workers see that it is dead
+    _, err = (again := start(command, recipe, folder, "")).communicate(timeout=600)
+    assert again.returncode == 0, err
+    assert study
+    trials = study.get_trials(states=(TrialState.COMPLETE,))
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(command.num_trials))
