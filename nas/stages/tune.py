@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal, Protocol
@@ -21,18 +21,20 @@ from nas.recipe import Recipe
 from nas.run import Run, read_architecture
 from nas.stages.teach import teach
 from nas.stages.teacher import run_teacher
+from nas.strategies.base import Score
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place
 from nas.study.progress import TrialProgress
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
 from nas.study.storage import UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
-from nas.study.trainer import PruneCallback, Score, Trainer
+from nas.study.trainer import Trainer
 from nas.study.watch import note_study
 from nas.system.background import in_background
 from nas.system.config import apply_overrides, portable
 from nas.system.locks import locked
 from nas.training.stage import Stage
+from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.ranges import Name, OpenShare, Ranged
 
@@ -146,16 +148,22 @@ class Tuner:
         if architecture := proposal.architecture:
             retry(lambda: trial.set_user_attr("architecture", architecture.to_dict()))
         file = self.recipe.architecture
-        folder, since = self.place.folder / "trials" / str(trial.number), time.monotonic()
+        name = trial.user_attrs.get("place", f"by-hand-{trial.number}")
+        folder, since = self.place.folder / "trials" / str(name), time.monotonic()
         score = measures(
             apply_overrides(self.recipe, proposal.overrides),
             architecture or (read_architecture(file) if file else None),
             folder,
             lambda epoch, mAP: self._is_pruned(trial, epoch, mAP),
         )
-        found = asdict(score) | {"minutes": round((time.monotonic() - since) / 60, 2)}
+        found = {
+            "mAP": score.value,
+            "parameters": score.parameters,
+            "multiply_adds": score.cost,
+            "minutes": round((time.monotonic() - since) / 60, 2),
+        }
         retry(lambda: trial.set_user_attr("score", found))
-        values = [score.mAP, score.multiply_adds][: len(self.tuning.directions)]
+        values = [score.value, score.cost][: len(self.tuning.directions)]
         return Outcome(values=values, pruned=score.pruned)
 
     def _is_pruned(self, trial: Trial, epoch: int, mAP: float) -> bool:

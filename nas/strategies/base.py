@@ -40,6 +40,8 @@ class Score:
     """What it took to find out."""
     pruned: bool = False
     """Whether the training was stopped before its end, so that `value` is of then."""
+    parameters: int | None = None
+    """Of the network, where they were counted."""
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.value, self.cost, self.seconds))):

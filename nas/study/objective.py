@@ -92,7 +92,7 @@ class SearchObjective:
         return with_teacher(islice(batches(epoch, start), self.num_steps - start), teacher)
 
 
-def train_and_value(
+def train_and_score(
     recipe: Recipe,
     network: Network,
     batches: Batches,
@@ -101,15 +101,23 @@ def train_and_value(
     teacher: Teacher | None,
     value: Callable[[StudentModule], float],
     report: PruneCallback | None,
-) -> tuple[float, bool]:
-    """Trains the network under the recipe's loss; its value behind the last epoch, and whether `report` ended it.
+) -> Score:
+    """Trains the network under the recipe's loss; its value behind the last epoch, and its cost in multiply-adds.
 
     What the stage was to go on with is removed. Raises NonFiniteLoss when the training diverges.
     """
-    loop = train(network.net, batches, recipe.loss, training, stage, teacher, value, report)
+    since, before = time.monotonic(), stage.seconds
+    try:
+        loop = train(network.net, batches, recipe.loss, training, stage, teacher, value, report)
+    except NonFiniteLoss:
+        stage.checkpoint.unlink(missing_ok=True)
+        raise
     stage.checkpoint.unlink(missing_ok=True)
     told = loop.history[-1].get("mAP")
-    return value(network.net) if told is None else told, bool(loop.stopped)
+    reached = value(network.net) if told is None else told
+    counted = cost(recipe.task.deployed(network.net.inference()), *image_size(recipe.task, recipe))
+    seconds = before + time.monotonic() - since
+    return Score(reached, counted.multiply_adds, seconds, bool(loop.stopped), counted.parameters)
 
 
 @dataclass(frozen=True)
@@ -152,9 +160,9 @@ class Trials:
         training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
         stage = self._stage(architecture, epochs)
         network = build_network(self._space, own, self.data.identities, training, recipe.seed)
-        value, pruned, since, before = 0.0, False, time.monotonic(), stage.seconds
+        since = time.monotonic()
         try:
-            value, pruned = train_and_value(
+            score = train_and_score(
                 recipe,
                 network,
                 self.batches,
@@ -165,9 +173,9 @@ class Trials:
                 report,
             )
         except NonFiniteLoss as error:
-            stage.checkpoint.unlink(missing_ok=True)
             warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
-        return Score(value, self.cost(architecture), before + time.monotonic() - since, pruned=value > 0 and pruned)
+            score = Score(0.0, 0.0, time.monotonic() - since)
+        return replace(score, cost=self.cost(architecture))
 
     def _check(self) -> None:
         if self.part.problem:

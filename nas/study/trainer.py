@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.recipe import Recipe
-from nas.study.objective import train_and_value
-from nas.tasks.base import image_size
+from nas.strategies.base import Score
+from nas.study.objective import train_and_score
+from nas.system.config import fingerprint
 from nas.training.build import build_network
 from nas.training.stage import Stage
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
-from search_spaces.cost.counting import cost
 from students.space import StudentModule
 from teachers.teacher import Teacher
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """What a trained proposal reaches on the held-out part, and costs without its classifier."""
-
-    mAP: float
-    parameters: int
-    multiply_adds: int
-    pruned: bool = False
 
 
 class Trainer:
@@ -37,10 +25,15 @@ class Trainer:
         self.part, self.held_out = recipe.task.train_part(data, recipe), recipe.task.test_part(data, recipe)
 
     def __call__(self, recipe: Recipe, architecture: Architecture | None, folder: Path, report: PruneCallback) -> Score:
-        """Trains the recipe's student; `folder` keeps its history. Raises NonFiniteLoss when the training diverges."""
-        shutil.rmtree(folder, ignore_errors=True)
+        """Trains the recipe's student, from where another worker was killed in `folder`, which keeps its history.
+
+        Raises NonFiniteLoss when the training diverges.
+        """
         task, training = recipe.task, recipe.retrain
-        stage = Stage(folder, "retrain", "", recipe.machine, tells=False)
+        key = fingerprint(
+            recipe.retrained, recipe.loss, recipe.retrain, recipe.seed, architecture and architecture.hash
+        )
+        stage = Stage(folder, "retrain", key, recipe.machine, tells=False)
         space = recipe.retrained.with_ids(self.num_ids)
         network = build_network(space, architecture, self.data.identities, training, recipe.seed)
         batches = task.batches(self.data, self.part, training, recipe.seed, stage)
@@ -48,6 +41,4 @@ class Trainer:
         def value(net: StudentModule) -> float:
             return task.value(net.inference(), self.held_out, recipe, stage)
 
-        mAP, pruned = train_and_value(recipe, network, batches, training, stage, self.teacher, value, report)
-        counted = cost(task.deployed(network.net.inference()), *image_size(task, recipe))
-        return Score(mAP=mAP, parameters=counted.parameters, multiply_adds=counted.multiply_adds, pruned=pruned)
+        return train_and_score(recipe, network, batches, training, stage, self.teacher, value, report)

@@ -11,11 +11,11 @@ import pytest
 from nas.errors import NonFiniteLoss
 from nas.run import Run
 from nas.stages.tune import Tuner, Tuning, on_held_out
+from nas.strategies.base import Score
 from nas.study.overrides import read_overrides
 from nas.study.place import Place
 from nas.study.result import write_results
 from nas.study.sampler import SAMPLERS
-from nas.study.trainer import Score
 from runs.recipes.fast_reid import fast_reid
 
 RECIPE = fast_reid().small()
@@ -44,7 +44,7 @@ def made_up(value, stops_before=None, told=lambda epoch, mAP: mAP * epoch / 4):
                 raise KeyboardInterrupt
             mAP, cost = value(recipe, architecture)
             pruned = any(report(epoch, told(epoch, mAP)) for epoch in range(1, 5))
-            return Score(mAP=mAP, parameters=3, multiply_adds=cost, pruned=pruned)
+            return Score(mAP, cost, 1.0, pruned, parameters=3)
 
     return MadeUp
 
