@@ -145,9 +145,10 @@ class Run:
     def dependants(self, stages: Collection[str]) -> list[str]:
         """Of the stages that the folder holds, the others that are made of these."""
         here = {stage for stage in stages if self.does(stage)}
+        asked = [each for each in RESULTS if each not in CONTROLS or self.does(each)]
         return [
             each
-            for each in RESULTS
+            for each in asked
             if each not in stages and MADE_OF.get(each, set()) & here and has_begun(self.folder, each)
         ]
 

@@ -24,6 +24,10 @@ class Teacher:
         self._autocast = autocast
         self._maps = tuple(maps)
 
+    def of_batch(self, batch: Any) -> Any:
+        """What it says of the images of a batch."""
+        return self(batch.images)
+
     def __call__(self, images: Any) -> Any:
         """What the network says of a batch's images, by its `teach(images, maps)`: float32 constants.
 
@@ -43,13 +47,20 @@ class TeachableBatch(Protocol):
     def _replace(self, *, teacher: Any) -> Self: ...
 
 
+class BatchTeacher(Protocol):
+    """What is asked about batches: a teacher, or one whose answers are known."""
+
+    def of_batch(self, batch: Any) -> Any:
+        """What it says of the images of a batch."""
+
+
 B = TypeVar("B", bound=TeachableBatch)
 
 
-def with_teacher(batches: Iterable[B], teacher: Teacher | None) -> Iterator[B]:
+def with_teacher(batches: Iterable[B], teacher: BatchTeacher | None) -> Iterator[B]:
     """The batches with what the teacher says of each: one forward pass, however often the batch is used."""
     for batch in batches:
-        yield batch if teacher is None else batch._replace(teacher=teacher(batch.images))
+        yield batch if teacher is None else batch._replace(teacher=teacher.of_batch(batch))
 
 
 def check_identities(teacher: str, known: Sequence[int], identities: Sequence[int], data: str) -> None:

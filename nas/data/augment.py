@@ -56,6 +56,11 @@ class Augment(Ranged):
     erase: Share = 0.0
     """Probability that a random rectangle of an image is filled with the mean (random erasing, Zhong et al. 2020)."""
 
+    @property
+    def mirrors_alone(self) -> bool:
+        """Whether an image has two views: itself and its mirror image."""
+        return self.crop_padding == 0 and self.erase == 0
+
     def small(self) -> "Augment":
         """The same for small images."""
         return replace(self, crop_padding=4)

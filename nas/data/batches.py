@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.data.augment import Augment
+from nas.data.augment import Augment, Sampled, augmented
 from nas.data.cache import ImageCache
 from nas.data.label_noise import fewest_identities, noisy_labels
 from nas.data.sampling import Sampling
 
 T = TypeVar("T")
+VIEWS = 2
+"""Of an image that is mirrored or not, and nothing else."""
 
 
 class Batch(NamedTuple):
@@ -25,6 +27,8 @@ class Batch(NamedTuple):
     images: Any
     labels: Tensor
     teacher: Any = None
+    views: Tensor | None = None
+    """Which view of which image each is, int64 [B] on the CPU, where images have few: see `Batches.num_views`."""
 
 
 class Batches:
@@ -77,6 +81,22 @@ class Batches:
         steps = (self.rank + step * self.world_size for step in range(start, len(self)))  # counted over all ranks
         return prefetched(lambda step: self._batch(epoch, step, plan[step], labels), steps, self.num_prefetch)
 
+    @property
+    def num_views(self) -> int | None:
+        """Views that all images of the data set have together; None: more than can be counted."""
+        return VIEWS * len(self.cache) if self.augment.mirrors_alone else None
+
+    def views(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All views, as numbers [B] and images [B, 3, H, W], in blocks as large as a batch; the last ones come again in
+        a block that would be smaller."""
+        assert self.num_views is not None
+        size, numbers = self.sampling.batch_size, torch.arange(self.num_views)
+        for start in range(0, len(numbers), size):
+            block = numbers[max(0, min(start, len(numbers) - size)) :][:size]
+            read, nothing = self.cache.get((block // VIEWS).numpy()), torch.zeros(len(block), dtype=torch.int64)
+            sampled = Sampled(block % VIEWS, *[nothing] * 6)
+            yield block, augmented(read, sampled, 0, self.device)
+
     def _check_noise(self) -> None:
         if not self.label_noise:
             return
@@ -100,11 +120,14 @@ class Batches:
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray, labels: np.ndarray) -> Batch:
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step))
-        images = self.augment(self.cache.get(chosen), generator, self.device)
+        read = self.cache.get(chosen)
+        sampled = self.augment.sample(len(read), read.shape[2], read.shape[3], generator)
+        images = augmented(read, sampled, self.augment.crop_padding, self.device)
+        views = VIEWS * torch.as_tensor(chosen) + sampled.flip if self.augment.mirrors_alone else None
         chosen_labels = torch.as_tensor(labels[chosen], dtype=torch.int64)
         if self.device.type == "cuda":
             chosen_labels = chosen_labels.pin_memory()
-        return Batch(images, chosen_labels.to(self.device, non_blocking=True))
+        return Batch(images, chosen_labels.to(self.device, non_blocking=True), views=views)
 
 
 def prefetched(prepare: Callable[[int], T], steps: Iterator[int], num_prefetch: int) -> Iterator[T]:

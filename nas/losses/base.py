@@ -41,6 +41,11 @@ class Loss(Ranged, ABC):
         and `batch.teacher` is None."""
         return True
 
+    def num_listened(self, num_epochs: int) -> int:
+        """In how many epochs of a training it listens to a teacher."""
+        epochs = range(num_epochs)
+        return sum(self.at(each, num_epochs).listens(self.temperature_at(each, num_epochs)) for each in epochs)
+
     @property
     def task(self) -> str:
         """What networks it trains, as `StudentSpace.task`. Empty: any."""

@@ -31,7 +31,7 @@ from nas.system.config import portable, training_key
 from nas.system.files import write_json
 from nas.system.locks import locked
 from nas.system.progress import clock, tell
-from search_spaces.ranges import Count, Ranged
+from search_spaces.ranges import Count, Name, Ranged
 
 FORMAT = 1
 RESULT = "ablation.json"
@@ -42,11 +42,13 @@ MOST_SEEDS = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Arm(Ranged):
     """One way to do it: a recipe under a name of its own."""
 
-    name: str
-    recipe_name: str
+    name: Name
+    """What contrasts call it."""
+    recipe_name: Name
+    """What `nas recipes` calls its recipe."""
     recipe: Recipe
 
     @property
@@ -57,11 +59,13 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast:
+class Contrast(Ranged):
     """What is asked: the first network minus the second, each an arm, or one of its other networks as `ARM:ROLE`."""
 
-    first: str
-    second: str
+    first: Name
+    """The network from which is subtracted."""
+    second: Name
+    """The network that is subtracted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from nas.models.network import Network
 from nas.report.metrics import read_metrics
-from nas.run import CONTROLS, RESULTS, Run
+from nas.run import RESULTS, Run
 from nas.stages.teacher import teacher_path
 from nas.system.at_work import AtWork
 from nas.system.config import differences, portable
@@ -77,12 +77,12 @@ def network_files(run: Run) -> dict[str, Path]:
     """By their roles the networks of the run, as far as they are trained."""
     recipe = run.recipe
     has_teacher = recipe.teacher and (recipe.teacher.weights or (run.folder / RESULTS["teach"]).exists())
-    paths = {
+    paths: dict[str, Path | None] = {
         "teacher": teacher_path(run) if has_teacher else None,
         "baseline": run.folder / RESULTS["baseline"],
         "student": run.folder / RESULTS["retrain"],
-        **{control: run.folder / RESULTS[control] for control in CONTROLS},
     }
+    paths |= {control: run.folder / RESULTS[control] for control in recipe.controls}
     return {role: path for role, path in paths.items() if path and path.exists()}
 
 

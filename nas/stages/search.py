@@ -16,7 +16,7 @@ from nas.run import RESULTS, Run
 from nas.stages.again import Overwrite, started
 from nas.stages.search_entry import student_cost
 from nas.stages.search_result import FORMAT, FOUND, SHOWN, student_key
-from nas.stages.teacher import run_teacher, teacher_path
+from nas.stages.teacher import remembering, run_teacher, teacher_path
 from nas.strategies import STRATEGIES
 from nas.strategies.base import OneShotSearch, SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
@@ -29,6 +29,7 @@ from nas.system.processes import threads_of, worker_processes
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
+from teachers.teacher import BatchTeacher
 
 
 def search(run: Run, overwrite: Overwrite = False, num_workers: int = 1, grace_s: float = GRACE_S) -> None:
@@ -127,11 +128,17 @@ def objective(run: Run, data: Any, stage: Stage) -> SearchObjective:
     """The search's objective: two halves of the training set, the loss, and the teacher."""
     recipe, task = run.recipe, run.recipe.task
     assert recipe.strategy is not None
-    teacher = run_teacher(run, data, stage)
+    own_teacher = run_teacher(run, data, stage)
+    teacher: BatchTeacher | None = own_teacher
     parts = task.halves(data, recipe, np.random.default_rng(recipe.seed))
     weights, alphas = (
         task.batches(data, part, recipe.search, seed, stage) for seed, part in enumerate(parts, 2 * recipe.seed)
     )
+    if not isinstance(recipe.strategy, DiscreteSearch):
+        epochs = recipe.strategy.epochs
+        alpha_loss = recipe.search.alpha_loss or recipe.loss
+        asked = [(weights, recipe.loss.num_listened(epochs)), (alphas, alpha_loss.num_listened(epochs))]
+        teacher = remembering(run, own_teacher, asked, stage)
     trials = Trials(recipe, data, stage, teacher, weights, parts[1])
     return SearchObjective(
         recipe.loss, weights, alphas, teacher, recipe.strategy.epochs, recipe.search.alpha_loss, trials

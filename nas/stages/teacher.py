@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from nas.data.batches import Batches
 from nas.models.network import Network
 from nas.models.teacher import load_teacher
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run
+from nas.system.config import fingerprint
+from nas.system.files import digest
+from nas.system.locks import locked
+from nas.system.weights import load_weights, save_tensors
 from nas.training.stage import Stage
-from teachers.teacher import Teacher
+from teachers.remembered import RememberedTeacher, answers_of
+from teachers.teacher import BatchTeacher, Teacher
+
+MOST_BYTES = 2**30
+"""Of the answers of a teacher that are remembered."""
 
 
 def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
@@ -29,6 +41,40 @@ def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
     if run.recipe.teacher_maps:
         rehearse(run.recipe, network, str(path))
     return Teacher(stage.prepare(network.net), stage.teacher_autocast, run.recipe.teacher_maps)
+
+
+def remembering(
+    run: Run, teacher: Teacher | None, asked: Sequence[tuple[Any, int]], stage: Stage
+) -> BatchTeacher | None:
+    """The teacher with its answers to all views of all images, where that saves forward passes, or where an earlier
+    stage has left them beside the teacher's weights; otherwise the teacher as it is.
+
+    asked: batches, with the number of epochs in which it is asked about them. Answers are the same to the bit, as they
+    are asked for in blocks of a batch's size. A loss that needs maps, and several processes, do without.
+    """
+    batches, num_asked = asked[0][0], sum(epochs * len(each) for each, epochs in asked)
+    can = not run.recipe.teacher_maps and stage.fabric.world_size == 1 and isinstance(batches, Batches)
+    path = teacher_path(run) if teacher is not None and can else None
+    if teacher is None or path is None or not num_asked or batches.num_views is None:
+        return teacher
+    size, num_views = batches.sampling.batch_size, batches.num_views
+    example = teacher(next(batches.views())[1])
+    num_bytes = 4 * num_views * sum(said.shape[1:].numel() for said in example if isinstance(said, Tensor))
+    recipe = run.recipe
+    key = fingerprint(digest(path), recipe.data, recipe.images, size, recipe.machine.teacher_precision)
+    kept = kept_beside(path, run.folder) / f"answers-{key}.safetensors"
+    if num_bytes > MOST_BYTES or (num_asked * size < num_views and not kept.exists()):
+        return teacher
+    with locked(Path(f"{kept}.lock")):
+        if not kept.exists():
+            with stage.timed(f"the teacher's answers to {num_views} views"):
+                save_tensors(kept, answers_of(teacher, batches.views(), num_views), {})
+    return RememberedTeacher(teacher, type(example), load_weights(kept)[0])
+
+
+def kept_beside(path: Path, folder: Path) -> Path:
+    """The folder of `path`, if one can write there, else `folder`."""
+    return path.parent if os.access(path.parent, os.W_OK) else folder
 
 
 def rehearse(recipe: Recipe, network: Network, what: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from nas.losses.base import Loss
 from nas.models.network import Network
 from nas.run import RESULTS, Run
+from nas.stages.teacher import remembering
 from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
@@ -25,9 +26,10 @@ def train_and_save(
     """Trains the network to the end of the stage and saves what is left of it at inference as the stage's result."""
     recipe, task = run.recipe, run.recipe.task
     batches = task.batches(data, task.train_part(data, recipe), training, recipe.seed, stage)
+    heard = remembering(run, teacher, [(batches, loss.num_listened(training.epochs))], stage)
     watched = task.test_part(data, recipe) if training.validate_every else None
     validate = (lambda net: task.value(net, watched, recipe, stage)) if watched else None
-    train(network.net, batches, loss, training, stage, teacher, validate)
+    train(network.net, batches, loss, training, stage, heard, validate)
     save_result(run, stage, network.inference())
 
 

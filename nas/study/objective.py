@@ -29,7 +29,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import latency
 from students.space import StudentModule, StudentSpace
-from teachers.teacher import Teacher, with_teacher
+from teachers.teacher import BatchTeacher, with_teacher
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SearchObjective:
     loss_function: Loss
     weights: Batches
     alphas: Batches
-    teacher: Teacher | None
+    teacher: BatchTeacher | None
     num_epochs: int
     alpha_loss_function: Loss | None = None
     """What the alphas minimise; None: the weights' loss (the paper)."""
@@ -98,7 +98,7 @@ def train_and_score(
     batches: Batches,
     training: Training,
     stage: Stage,
-    teacher: Teacher | None,
+    teacher: BatchTeacher | None,
     value: Callable[[StudentModule], float],
     report: PruneCallback | None,
 ) -> Score:
@@ -128,7 +128,7 @@ class Trials:
     recipe: Recipe
     data: Any
     stage: Stage
-    teacher: Teacher | None
+    teacher: BatchTeacher | None
     batches: Batches
     part: Part
 

@@ -14,13 +14,13 @@ from nas.training.stage import Stage
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from students.space import StudentModule
-from teachers.teacher import Teacher
+from teachers.teacher import BatchTeacher
 
 
 class Trainer:
     """Trains one proposal after the other on the data of a recipe, which is read once, under one teacher."""
 
-    def __init__(self, recipe: Recipe, data: Any, teacher: Teacher | None) -> None:
+    def __init__(self, recipe: Recipe, data: Any, teacher: BatchTeacher | None) -> None:
         self.data, self.teacher, self.num_ids = data, teacher, len(data.identities)
         self.part, self.held_out = recipe.task.train_part(data, recipe), recipe.task.test_part(data, recipe)
 

@@ -12,7 +12,7 @@ from nas.losses.base import Loss
 from nas.training.optimisers import current_rate, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
-from teachers.teacher import Teacher, with_teacher
+from teachers.teacher import BatchTeacher, with_teacher
 
 PruneCallback = Callable[[int, float], bool]
 """Told the epochs that a trial has trained and its value by then; whether it is to stop there."""
@@ -36,7 +36,7 @@ def train(
     loss: Loss,
     training: Training,
     stage: Stage,
-    teacher: Teacher | None = None,
+    teacher: BatchTeacher | None = None,
     validate: Callable[[N], float] | None = None,
     report: PruneCallback | None = None,
 ) -> Loop:

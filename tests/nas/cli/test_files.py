@@ -19,7 +19,7 @@ SMALL = [
 ]
 READS = ("recipes", "cost", "show", "completion")
 """Commands that write nothing."""
-APART = ("tune", "reproduce", "bench", "identity-table")
+APART = ("tune", "ablate", "reproduce", "bench", "identity-table")
 """Commands whose own tests see what they say."""
 COMMANDS_THAT_WRITE = {
     "teach": "toy --out RUN",

@@ -163,7 +163,7 @@ class TestRefusals:
                 (),
                 "plain and small differ in images: give all arms the same",
             ),
-            ((PLAIN, TAUGHT), (Contrast(first="tought", second="plain"),), "names 'tought'; did you mean 'taught'"),
+            ((PLAIN, TAUGHT), (Contrast(first="tought", second="plain"),), "names 'tought' .did you mean 'taught'"),
             (
                 (PLAIN, TAUGHT),
                 (Contrast(first="plain", second="plain"),),

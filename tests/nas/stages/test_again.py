@@ -30,7 +30,7 @@ def do(run: Run, stage: str, text: str, finished: bool = True) -> None:
         (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (run.folder / name).write_text(text)
     if not finished:
-        (run.folder / f"{stage}.trials.jsonl").write_text(text)
+        (run.folder / f"{stage}.journal").write_text(text)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ class TestAttempt:
             do(attempt, "retrain", "half", finished=False)
             raise KeyboardInterrupt
         with started(longer(run), ["retrain"], True) as attempt:
-            assert (attempt.folder / "retrain.trials.jsonl").read_text() == "half"
+            assert (attempt.folder / "retrain.journal").read_text() == "half"
             do(attempt, "retrain", "whole")
         assert (run.folder / RESULTS["retrain"]).read_text() == "whole"
 
@@ -203,7 +203,7 @@ class TestAdvice:
             pass
 
     def test_each_stage_has_a_command_of_its_own(self):
-        assert COMMANDS == {"teach": "teach", "search": "search", "retrain": "retrain", "baseline": "retrain"}
+        assert {"teach": "teach", "search": "search", **dict.fromkeys(STAGES_OF["retrain"], "retrain")} == COMMANDS
 
 
 class TestHandover:

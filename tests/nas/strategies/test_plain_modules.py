@@ -10,6 +10,8 @@ from nas.stages.search import check_search
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.darts import DARTS
+from nas.strategies.discrete import DiscreteSearch
+from nas.study.searching import search_by_trials
 from runs.recipes.demo import toy
 from search_spaces.relaxed import States, Supernet
 from search_spaces.space import SearchSpace
@@ -80,7 +82,11 @@ SEARCHES = {name: STRATEGIES[name].small() for name in NAMES} | {"second order":
 def test_a_space_of_plain_modules_is_searched(strategy, stage):
     torch.manual_seed(0)
     strategy.check(SPACE)
-    found = strategy.search(SPACE, Measured(num_steps=1), stage)
+    if isinstance(strategy, DiscreteSearch):
+        store = str(stage.folder / "search.journal")
+        found = search_by_trials(strategy, SPACE, Measured(num_steps=1), stage, store)
+    else:
+        found = strategy.search(SPACE, Measured(num_steps=1), stage)
     for _, architecture in found.ranked:
         student = SPACE.student(architecture)
         assert student(torch.randn(2, 3, 32, 16)).embedding.shape == (2, 6)

@@ -152,7 +152,7 @@ REFUSED = {
         lambda recipe: replace(
             recipe, retrain=replace(recipe.retrain, sampling=replace(recipe.retrain.sampling, batch_size=99))
         ),
-        "a batch has 99 frames, Street has 12",
+        "a batch has 99 frames, but Street has only 12",
     ),
 }
 
