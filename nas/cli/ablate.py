@@ -186,7 +186,7 @@ def _ablate(
     write_ablation_report(folder, found)
     if not options.json:
         console = terminal()
-        for table in (arms_table(found), contrasts_table(found)):
+        for table in (arms_table(found), contrasts_table(found.get("contrasts", []))):
             console.print(as_rich(table))
         print(verdict(found))
         if found.get("arms"):

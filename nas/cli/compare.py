@@ -11,6 +11,7 @@ import tyro
 
 from nas.cli.files import Files, say
 from nas.cli.parse import parse
+from nas.report.ablation import contrasts_table
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich, terminal
 from nas.stages.compare import compare
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     if not given.json:
         console = terminal()
-        for table in (accuracy_table(comparison), difference_table(comparison)):
+        over_seeds = [contrasts_table(comparison["paired"])] if comparison["paired"] else []
+        for table in (accuracy_table(comparison), difference_table(comparison), *over_seeds):
             console.print(as_rich(table))
         print("".join(f"{line}\n" for line in [*seed_lines(comparison["seeds"]), *comparison["notes"]]), end="")
     say(comparison, files.written(), given.json)

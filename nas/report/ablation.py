@@ -40,7 +40,7 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any]) -> Path:
             figures.append((title, inline_svg(text, name, title), caption))
             write_text(folder / "plots" / f"{name}.svg", text)
     page = templates().get_template("ablation.html")
-    tables = {"Arms": arms_table(found), "Contrasts": contrasts_table(found)}
+    tables = {"Arms": arms_table(found), "Contrasts": contrasts_table(found.get("contrasts", []))}
     return write_text(
         folder / "ablation.html", page.render(found=found, tables=tables, figures=figures, verdict=verdict(found))
     )
@@ -57,7 +57,7 @@ def arms_table(found: Mapping[str, Any]) -> Table:
     return Table(("network", "seeds", *MEASURES.values(), "MACs"), tuple(rows))
 
 
-def contrasts_table(found: Mapping[str, Any]) -> Table:
+def contrasts_table(contrasts: Sequence[Mapping[str, Any]]) -> Table:
     """Paired differences of mAP and rank-1 in points, the primary one first."""
     columns = (
         "contrast",
@@ -72,7 +72,7 @@ def contrasts_table(found: Mapping[str, Any]) -> Table:
     )
     rows = [
         Row(_contrast_cells(contrast, key), best=contrast["primary"] and key == "mAP")
-        for contrast in found.get("contrasts", [])
+        for contrast in contrasts
         for key in MEASURES
     ]
     return Table((*columns, "pairs for 80 %"), tuple(rows), text=("measure",))

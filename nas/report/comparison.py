@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from nas.report.ablation import contrasts_table
 from nas.report.metrics import searches_frames
 from nas.report.numbers import MEASURED, MISSING, percent
 from nas.report.table import Row, Table, as_markdown, escape_markdown
@@ -60,10 +61,21 @@ def as_page(comparison: dict, picture: str = "") -> str:
         as_markdown(difference_table(comparison)).rstrip(),
         "\\* the interval leaves out 0.",
         *map(escape_markdown, seed_lines(comparison["seeds"])),
+        *_paired(comparison),
         *(f"Note: {escape_markdown(note)}." for note in comparison["notes"]),
         *([f"![mAP against cost]({picture})"] if picture else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _paired(comparison: dict) -> list[str]:
+    """The differences over seeds, where there are pairs of runs."""
+    if not comparison["paired"]:
+        return []
+    return [
+        "## Differences over seeds in points, run by run",
+        as_markdown(contrasts_table(comparison["paired"])).rstrip(),
+    ]
 
 
 def _rules(comparison: dict) -> str:

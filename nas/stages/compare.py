@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
+from nas.study.contrasts import Measured, contrast, with_holm
 from nas.system.files import blamed_on, read_object, write_bytes, write_json, write_text
 
 FORMAT = 1
@@ -26,6 +28,7 @@ MEASURES = ("mAP", "rank1")
 RULES = ("distance", "ap", "same_camera", "num_queries", "num_skipped", "num_gallery")
 RULES_IN_FRAMES = ("same_camera", "min_score", "min_iou", "num_queries", "num_skipped", "num_frames", "num_boxes")
 """What must be the same in two protocols before their numbers may be compared: of crops, and of person search."""
+OF_SEED = re.compile(r"-seed\d+$")
 SIZES = ("height", "width", "short_side", "long_side")
 
 
@@ -73,7 +76,8 @@ def compare(
     (shares) and cost as in `metrics.json`; `intervals`, by measure the 95% interval `[low, high]` over `queries` and
     over `identities`; and `difference` to the baseline (None for itself), by measure its `value`, the same two paired
     intervals, and of which of them `excludes_zero`. `bootstrap` says how the intervals were drawn, `notes` what else
-    differs between the folders, and `seeds` has mean and deviation over runs that differ in their seed alone.
+    differs between the folders, and `seeds` has mean and deviation over runs that differ in their seed alone. Where two
+    groups of such runs share seeds, `paired` has their differences pair by pair, each group minus the first.
 
     Raises ValueError, before anything is computed, for a seed below 0, folders that are not evaluated, rows that do not
     exist, other queries or another protocol than the first's, and an `out` that holds a comparison of others.
@@ -244,6 +248,7 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
         }
         for i, (entry, name) in enumerate(zip(entries, _labels(entries), strict=True))
     ]
+    groups = _groups(entries)
     return {
         "format": FORMAT,
         "protocol": {key: value for key, value in entries[0].rules.items() if value is not None},
@@ -255,7 +260,8 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
             "num_identities": len(np.unique(ids)),
         },
         "rows": rows,
-        "seeds": _seeds(entries, rows),
+        "seeds": _seeds(entries, groups),
+        "paired": _paired(entries, groups, [row["name"] for row in rows], seed),
         "notes": _notes(entries, rows),
     }
 
@@ -303,31 +309,62 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
     return labels
 
 
-def _seeds(entries: Sequence[Entry], rows: Sequence[dict]) -> list[dict[str, Any]]:
-    """Mean and standard deviation of the measures over runs whose configurations differ in the seed alone."""
-    groups: dict[str, list[tuple[int, str, str, dict]]] = {}
-    for entry, row in zip(entries, rows, strict=True):
+def _groups(entries: Sequence[Entry]) -> dict[str, dict[int, int]]:
+    """By a key and their seeds the places of the entries whose configurations differ in the seed alone."""
+    groups: dict[str, dict[int, int]] = {}
+    for place, entry in enumerate(entries):
         if (entry.folder / "config.json").is_file():
             written = read_object(entry.folder / "config.json")
             with blamed_on(entry.folder / "config.json"):
                 config = {key: value for key, value in written["config"].items() if key not in ("seed", "machine")}
                 key = json.dumps([written["recipe"], entry.role, config], sort_keys=True)
-                groups.setdefault(key, []).append((written["config"]["seed"], written["recipe"], entry.role, row))
+                groups.setdefault(key, {})[written["config"]["seed"]] = place
+    return groups
+
+
+def _seeds(entries: Sequence[Entry], groups: Mapping[str, Mapping[int, int]]) -> list[dict[str, Any]]:
+    """Mean and standard deviation of the measures over the seeds of each group that has several."""
     found = []
-    for group in groups.values():
-        seeds, (recipe, *_), (role, *_), of_seed = zip(*group, strict=True)
-        if len(set(seeds)) > 1:
-            found.append(
-                {"recipe": recipe, "role": role, "seeds": list(seeds)}
-                | {
-                    measure: {
-                        "mean": float(np.mean([row[measure] for row in of_seed])),
-                        "sd": float(np.std([row[measure] for row in of_seed], ddof=1)),
-                    }
-                    for measure in MEASURES
-                }
-            )
+    for key, group in groups.items():
+        if len(group) > 1:
+            recipe, role, _ = json.loads(key)
+            facts: dict[str, Any] = {"recipe": recipe, "role": role, "seeds": list(group)}
+            for measure in MEASURES:
+                values = [entries[place].row[measure] for place in group.values()]
+                facts[measure] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
+            found.append(facts)
     return found
+
+
+def _paired(
+    entries: Sequence[Entry], groups: Mapping[str, Mapping[int, int]], names: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """Each further group minus the first over the seeds that both have, where these are two or more: as
+    `nas.study.contrasts.contrast`. A group is called as its first run, without the seed. `seed`: of the bootstrap."""
+    first, *others = list(groups.values()) or [{}]
+    found = []
+    for other in others:
+        if len(first.keys() & other.keys()) > 1:
+            sides = [{seed: _measured(entries[place]) for seed, place in group.items()} for group in (other, first)]
+            titles = [OF_SEED.sub("", names[min(group.values())]) for group in (other, first)]
+            found.append(
+                {"first": titles[0], "second": titles[1], "primary": False, **contrast(sides[0], sides[1], seed)}
+            )
+    return with_holm(found)
+
+
+def _measured(entry: Entry) -> Measured:
+    answered = entry.answered
+    return Measured(
+        values={measure: entry.row[measure] for measure in MEASURES},
+        multiply_adds=entry.row.get("multiply_adds") or 0.0,
+        name=entry.row["name"],
+        ids=entry.queries.ids[answered],
+        by_query={
+            "mAP": entry.queries.average_precision[answered],
+            "rank1": (entry.queries.first_match_rank[answered] == 1).astype(np.float64),
+        },
+    )
 
 
 def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from nas.cli.compare import default_folder
 from nas.cli.main import main
@@ -217,6 +218,25 @@ def test_seeds_of_one_recipe_are_summed_up(tmp_path):
     assert (group["recipe"], group["role"], group["seeds"]) == ("demo", "student", [0, 1, 2])
     assert group["mAP"] == pytest.approx({"mean": np.mean(precision), "sd": np.std(precision, ddof=1)})
     assert compare([runs[0], evaluated(tmp_path / "again", seed=0)])["seeds"] == []
+
+
+def test_runs_of_the_same_seeds_are_compared_pair_by_pair(tmp_path):
+    runs = []
+    for name, better in (("plain", (0, 0, 0)), ("taught", (0.1, 0.12, 0.05))):
+        for seed, more in enumerate(better):
+            run = evaluated(tmp_path / f"{name}-seed{seed}", {"student": queries(0.5 + seed / 10 + more)}, seed=seed)
+            config = {"format": 1, "recipe": "demo", "config": {"seed": seed, "space": name}}
+            write_json(tmp_path / f"{name}-seed{seed}" / "config.json", config)
+            runs.append(run)
+    compared = compare(runs, out=tmp_path / "out")
+    (paired,) = compared["paired"]
+    means = np.array([row["mAP"] for row in compared["rows"]]).reshape(2, 3)
+    assert (paired["first"], paired["second"], paired["seeds"]) == ("taught", "plain", [0, 1, 2])
+    oracle = ttest_rel(means[1], means[0])
+    assert paired["mAP"]["p"] == paired["mAP"]["p_holm"] == pytest.approx(oracle.pvalue)
+    assert paired["mAP"]["mean"] == pytest.approx((means[1] - means[0]).mean())
+    assert "run by run" in (tmp_path / "out" / "compare.md").read_text()
+    assert compare(runs[:2])["paired"] == [] and compare([runs[0], runs[3]])["paired"] == []
 
 
 @pytest.mark.medium
