@@ -94,6 +94,11 @@ class History:
 
     def publish(self) -> None:
         """Raises ValueError when the history has trials that the store has not."""
+        if any("trial" not in line for line in self.loop.history):
+            raise ValueError(
+                "the search was begun by version 0.1, which kept its trials otherwise: finish it there, or start it "
+                "again with --overwrite"
+            )
         told = trials_of(self.engine.ended)
         published = {line["trial"] for line in self.loop.history}
         if missing := published - {trial.number for trial in told}:

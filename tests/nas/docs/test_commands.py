@@ -22,17 +22,24 @@ PAGES = [ROOT / "README.md", *(page for page in sorted(MANUAL.rglob("*.md")) if 
 RUN = re.compile(r"(runs/out/(?:tune-)?)(\w+?)(?=-)")
 ELSEWHERE = {
     "data check": "needs the data of others",
+    "ablate --arms runs/studies/temperature.json --data.root data --storage": "needs a database",
     "evaluate resnet50": "needs the data and weights of others",
     "evaluate student.onnx": "needs the data of others",
     "identity-table runs/out/small_resnet-seed0": "needs a run on Market-1501",
     "run street_demo --space.embedding-dim": "needs the table of that",
 }
 KDAS = {"runs/out/kdas-small-seed0": "run kdas --small"}
+SEEDS = {
+    f"runs/out/{recipe}-small-seed{seed}": f"run {recipe} --small --seed {seed}"
+    for recipe in ("kdas", "kdas_constant")
+    for seed in (0, 1)
+}
 BEFORE = {
     "losses": KDAS,
     "runs": KDAS,
     "strategies": KDAS,
     "students": KDAS,
+    "studies": SEEDS,
     "evaluation": {
         **KDAS,
         "runs/out/kdas_baseline-small-seed0": "run kdas_baseline --small",
@@ -52,8 +59,12 @@ def at_toys_size(arguments: list[str]) -> list[str]:
     text = " ".join(arguments)
     text = re.sub(r" --data(\.root)? data\b| --on veri776", "", text)
     text = re.sub(r"(--strategy.num-retrained) \d+", r"\1 2", text)
+    text = text.replace("ablate-temperature", "ablate-temperature-small")
     text = RUN.sub(lambda match: f"{match[0]}-small" if match[2] in recipes() else match[0], text)
     word, subject, *rest = text.split()
+    if word == "ablate":
+        arms = text.replace("runs/studies", str(ROOT / "runs/studies"))
+        return [*arms.split(), "--small", "--seeds", "2"]
     if word == "reproduce":
         return [word, subject, *rest, "--plan"]
     small = subject in recipes() and subject != "toy"

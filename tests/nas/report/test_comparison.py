@@ -16,7 +16,8 @@ COMPARISON = {
     "protocol": {"distance": "cosine", "ap": "plain", "same_camera": "remove"},
     "bootstrap": {"resamples": 2000, "seed": 0, "level": 0.95, "num_queries": 40, "num_identities": 8},
     "rows": [row("a|b", 0.5), row("c_d", 0.561, {"mAP": BETTER, "rank1": BETTER | {"value": -0.02}})],
-    "seeds": [{"recipe": "demo", "role": "student", "seeds": [0, 1], "mAP": {"mean": 0.5305, "sd": 0.043},
+    "paired": [],
+        "seeds": [{"recipe": "demo", "role": "student", "seeds": [0, 1], "mAP": {"mean": 0.5305, "sd": 0.043},
                "rank1": {"mean": 0.6, "sd": 0.0}}],
     "notes": ["image sizes differ"],
 }  # fmt: skip
