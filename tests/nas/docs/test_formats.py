@@ -50,8 +50,8 @@ def test_the_keys_of_a_run_are_those_of_the_page(toy):
 def test_the_keys_of_an_evaluation_are_those_of_the_page(toy):
     metrics = read(toy / "metrics.json")
     assert set(metrics) == named("metrics.json") - {"subject"}
-    assert set(metrics["protocol"]) == named("metrics.json", "`protocol` of crops:")
-    row = named("metrics.json", "A row of crops:")
+    assert set(metrics["protocol"]) == named("metrics.json", "`protocol` for crops:")
+    row = named("metrics.json", "A row for crops:")
     assert set(metrics["rows"][-1]) == row - {"mAP_sd", "rank1_sd", "repeats", "rerank"}
     header = (toy / metrics["rows"][-1]["queries"]).read_text().splitlines()[0].split(",")
     assert {name for name in header if not re.match("found([2-9]|10)_", name)} == named("queries/ROLE.csv")

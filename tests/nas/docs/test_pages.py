@@ -14,7 +14,7 @@ from nas.cli.commands import COMMANDS
 from nas.cli.find_recipe import in_recipe_file, recipe_named, recipes
 from nas.data.images import Images
 from nas.run import Run
-from tests.nas.docs.shown import MANUAL, PAGES, commands
+from tests.nas.docs.shown import MANUAL, PAGES, ROOT, commands
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -44,7 +44,7 @@ def test_commands_and_their_recipes_exist():
         for word, *rest in commands(page):
             assert word in COMMANDS
             if COMMANDS[word].subject.startswith("RECIPE"):
-                assert in_recipe_file(rest[0]) or rest[0] in recipes(), rest[0]
+                assert in_recipe_file(rest[0]) or rest[0] in recipes() or word == "ablate", rest[0]
 
 
 class Begun(Exception):
@@ -58,10 +58,14 @@ def begin(*_: object, **__: object) -> None:
 @pytest.fixture
 def reading(monkeypatch, tmp_path) -> Path:
     """A folder in which commands stop where they would begin to work; runs that they name are there, and empty."""
-    for name in ("evaluate.evaluate_other", "data.data_set", "show.show", "compare.compare", "reproduce.reproduce"):
+    for name in ("evaluate.evaluate_other", "data.data_set", "show.show", "compare.compare", "reproduce.Reproduction"):
         monkeypatch.setattr(f"nas.cli.{name}", begin)
     monkeypatch.setattr("nas.cli.cost.costs", begin)
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
+    monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
+    monkeypatch.setattr("nas.cli.completion.script", begin)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/studies").symlink_to(ROOT / "runs/studies")
     monkeypatch.setattr("nas.tasks.person_search.table.TableOfCrops.made", begin)
     monkeypatch.setattr("nas.cli.identity_table._network", lambda path: (path, Images(height=256, width=128)))
     monkeypatch.setattr("nas.cli.run_command.entry_run", lambda run, *_: run)
