@@ -21,7 +21,7 @@ from search_spaces.cost.counting import cost
 
 
 def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
-    """A run of its own for the entry `name`: it retrains that architecture, with the run's teacher and no baseline.
+    """A run of its own for the entry `name`: it retrains that architecture, with the run's teacher and nothing beside it.
 
     Its folder `entry-N` inside the run's holds the architecture and the configuration. Raises ValueError when the
     search has not ended, for a name that is no entry's, and when the folder has another architecture, as after another
@@ -51,12 +51,12 @@ def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
 
 
 def _of_entry(run: Run, architecture: Path) -> Recipe:
-    """The run's recipe without search and baseline, with paths that hold from everywhere."""
+    """The run's recipe without search, baseline and controls, with paths that hold from everywhere."""
     teacher = run.recipe.teacher
     if teacher is not None:
         weights = (teacher.weights or run.folder / RESULTS["teach"]).resolve()
         teacher = replace(teacher, weights=weights, members=())
-    return replace(run.recipe, architecture=architecture, strategy=None, teacher=teacher, baseline=None)
+    return replace(run.recipe, architecture=architecture, strategy=None, teacher=teacher, baseline=None, controls=())
 
 
 def student_cost(recipe: Recipe, architecture: Architecture) -> dict[str, int]:
