@@ -54,6 +54,10 @@ class Options(Ranged):
     seeds: Annotated[Count, tyro.conf.arg(help="number of seeds of each student, counting up from the recipe's")] = 1
     plan: Annotated[bool, tyro.conf.arg(help="only list what would be trained and measured")] = False
     workers: Annotated[Processes, tyro.conf.arg(help="processes that share the rows here")] = 1
+    storage: Annotated[
+        str,
+        tyro.conf.arg(help="a file or a database's address for the study; by default study.journal in the folder"),
+    ] = ""
     grace: Annotated[
         Positive,
         tyro.conf.arg(help="seconds without a sign of life after which a worker elsewhere is taken for dead"),
@@ -82,7 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
     files = Files(folder)
-    reproduction = Reproduction(asked, Place(folder=folder, grace_s=ours.grace), ours.seeds, options.overwrite)
+    reproduction = Reproduction(
+        asked, Place(folder=folder, storage=ours.storage, grace_s=ours.grace), ours.seeds, options.overwrite
+    )
     if ours.work_only:
         reproduction.work()
         return 0

@@ -24,12 +24,13 @@ class SearchOptions(Options):
     workers: Annotated[
         Processes, tyro.conf.arg(help="processes that share the trials of a strategy that tries whole architectures")
     ] = 1
+    storage: Annotated[
+        str,
+        tyro.conf.arg(help="a file or a database's address for the trials; by default a journal in the run's folder"),
+    ] = ""
     grace: Annotated[
         Positive,
-        tyro.conf.arg(
-            help="seconds without a sign of life after which a worker on another machine is taken for dead, and its "
-            "trial done again"
-        ),
+        tyro.conf.arg(help="seconds of silence after which a worker on another machine counts as dead"),
     ] = GRACE_S
 
 
@@ -39,5 +40,5 @@ def main(arguments: list[str]) -> int:
 
 
 def _search(run: Run, options: SearchOptions) -> dict[str, Any]:
-    search(run, options.again, options.workers, options.grace)
+    search(run, options.again, options.workers, options.storage, options.grace)
     return show_architecture(run, options.json) | {"found": str(run.folder / BEST), "ranked": str(run.folder / FOUND)}

@@ -137,7 +137,7 @@ def _is_of(name: str, stages: Sequence[str]) -> bool:
 
 
 def _places(stages: Sequence[str]) -> list[str]:
-    kinds = ("{}.ckpt", "{}.history.jsonl", "{}.journal", "{}.trials", "tensorboard/{}")
+    kinds = ("{}.ckpt", "{}.history.jsonl", "{}.journal", "{}.store.json", "{}.trials", "tensorboard/{}")
     places = [kind.format(stage) for stage in stages for kind in kinds]
     return [*places, *(RESULTS[stage] for stage in stages), *([FOUND] if "search" in stages else [])]
 

@@ -50,6 +50,10 @@ class Reproduction:
             raise ValueError(next(iter(self.not_run.values())))
         self.steps = plan([row for row in rows if row.name not in self.not_run], self.folder, num_seeds)
         address = place.address
+        if overwrite and place.storage:
+            raise ValueError(
+                "a study in a storage is not overwritten, others may work at it: give --out another folder"
+            )
         if overwrite:
             stored_in(self.folder).unlink(missing_ok=True)
         storage = open_storage(address)

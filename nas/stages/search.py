@@ -22,7 +22,7 @@ from nas.strategies.base import OneShotSearch, SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import searched_space, split_decisions
 from nas.study.objective import SearchObjective, Trials
-from nas.study.searching import GRACE_S, search_by_trials
+from nas.study.searching import GRACE_S, search_by_trials, store_of
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
@@ -32,18 +32,21 @@ from search_spaces.space import SearchSpace
 from teachers.teacher import BatchTeacher
 
 
-def search(run: Run, overwrite: Overwrite = False, num_workers: int = 1, grace_s: float = GRACE_S) -> None:
+def search(
+    run: Run, overwrite: Overwrite = False, num_workers: int = 1, storage: str = "", grace_s: float = GRACE_S
+) -> None:
     """Searches the recipe's space into `architecture.json` and `architectures.json` (a ranked list, and a front).
 
     Further workers are processes of their own, which share the trials with this one; a script that wants some calls
-    this below `if __name__ == "__main__":`, see `nas.system.processes`. `grace_s`: seconds without a sign of life after
-    which one on another machine is taken for dead, and its trial done again.
+    this below `if __name__ == "__main__":`, see `nas.system.processes`. `storage`: where the trials of a search by
+    trials are, a file or a database's address; empty: in the run's folder. `grace_s`: seconds without a sign of life
+    after which a worker on another machine is taken for dead, and its trial done again.
     """
     with started(run, ["search"], overwrite) as run:
-        _search(run, num_workers, grace_s)
+        _search(run, num_workers, storage, grace_s)
 
 
-def _search(run: Run, num_workers: int, grace_s: float) -> None:
+def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
     recipe = run.recipe
     if recipe.strategy is None:
         raise ValueError(f"the recipe {run.name!r} has no strategy: it retrains the published architecture")
@@ -62,10 +65,9 @@ def _search(run: Run, num_workers: int, grace_s: float) -> None:
         return
     torch.manual_seed(recipe.seed)
     what_for = objective(run, data, stage)
-    with _helped(run, num_workers):
+    with _helped(run, num_workers, storage, grace_s):
         if isinstance(recipe.strategy, DiscreteSearch):
-            store = str(run.folder / f"{stage.name}.journal")
-            found = search_by_trials(recipe.strategy, space, what_for, stage, store, grace_s)
+            found = search_by_trials(recipe.strategy, space, what_for, stage, store_of(run.folder, storage, grace_s))
         else:
             assert isinstance(recipe.strategy, OneShotSearch)
             found = recipe.strategy.search(space, what_for, stage)
@@ -75,20 +77,21 @@ def _search(run: Run, num_workers: int, grace_s: float) -> None:
     stage.fabric.barrier()
 
 
-def _helped(run: Run, num_workers: int) -> AbstractContextManager:
+def _helped(run: Run, num_workers: int, storage: str, grace_s: float) -> AbstractContextManager:
     """All the workers but this one, beside what is inside."""
     if num_workers == 1:
         return nullcontext()
     threads = threads_of(num_workers, run.recipe.machine.threads)
     torch.set_num_threads(threads)
-    return worker_processes(join_search, (run.folder, threads), num_workers - 1, run.folder)
+    return worker_processes(join_search, (run.folder, threads, storage, grace_s), num_workers - 1, run.folder)
 
 
-def join_search(folder: Path, threads: int) -> None:
+def join_search(folder: Path, threads: int, storage: str, grace_s: float) -> None:
     """Takes part in the search that another process has begun in `folder`, with so many threads."""
     run = Run.open(folder)
     machine = replace(run.recipe.machine, threads=threads)
-    search(replace(run, recipe=replace(run.recipe, machine=machine)))
+    joined = replace(run, recipe=replace(run.recipe, machine=machine))
+    search(joined, storage=storage, grace_s=grace_s)
 
 
 def check_search(recipe: Recipe) -> None:

@@ -116,8 +116,6 @@ def storage(request, tmp_path):
 @pytest.mark.parametrize("word", COMMANDS)
 def test_a_killed_workers_trial_is_done_by_another(word, recipe, tmp_path, storage):
     command, folder = COMMANDS[word], tmp_path / "out"
-    if storage and word in ("search", "reproduce"):
-        pytest.skip("its store is a journal in its folder")
     address = storage or str(folder / command.store)
     process = start(command, recipe, folder, storage)
     lost = kill_a_worker(process, address)

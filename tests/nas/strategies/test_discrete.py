@@ -20,7 +20,7 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.strategies.trials import Trial, found, front, ranked
-from nas.study.searching import search_by_trials
+from nas.study.searching import Store, search_by_trials
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
@@ -83,7 +83,7 @@ def search_in(stage, strategy, objective=None, store=None):
     """A search through the engine, whose store is `store` or a file in the stage's folder."""
     torch.manual_seed(0)
     return search_by_trials(
-        strategy, SMALL, objective or Agrees(SMALL), stage, str(store or stage.folder / "search.journal")
+        strategy, SMALL, objective or Agrees(SMALL), stage, Store(str(store or stage.folder / "search.journal"))
     )
 
 

@@ -11,7 +11,7 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.darts import DARTS
 from nas.strategies.discrete import DiscreteSearch
-from nas.study.searching import search_by_trials
+from nas.study.searching import Store, search_by_trials
 from runs.recipes.demo import toy
 from search_spaces.relaxed import States, Supernet
 from search_spaces.space import SearchSpace
@@ -83,7 +83,7 @@ def test_a_space_of_plain_modules_is_searched(strategy, stage):
     torch.manual_seed(0)
     strategy.check(SPACE)
     if isinstance(strategy, DiscreteSearch):
-        store = str(stage.folder / "search.journal")
+        store = Store(str(stage.folder / "search.journal"))
         found = search_by_trials(strategy, SPACE, Measured(num_steps=1), stage, store)
     else:
         found = strategy.search(SPACE, Measured(num_steps=1), stage)
