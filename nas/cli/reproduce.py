@@ -86,9 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
     files = Files(folder)
-    reproduction = Reproduction(
-        asked, Place(folder=folder, storage=ours.storage, grace_s=ours.grace), ours.seeds, options.overwrite
-    )
+    place = Place(folder=folder, storage=ours.storage, grace_s=ours.grace)
+    reproduction = Reproduction(asked, place, ours.seeds, options.overwrite)
     if ours.work_only:
         reproduction.work()
         return 0
