@@ -21,7 +21,7 @@ from search_spaces.cost.counting import cost
 
 
 def entry_run(run: Run, name: str, overwrite: bool = False) -> Run:
-    """A run of its own for the entry `name`: it retrains that architecture, with the run's teacher and nothing beside it.
+    """A run of its own for the entry `name`: it retrains that architecture alone, with the run's teacher.
 
     Its folder `entry-N` inside the run's holds the architecture and the configuration. Raises ValueError when the
     search has not ended, for a name that is no entry's, and when the folder has another architecture, as after another

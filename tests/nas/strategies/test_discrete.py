@@ -20,7 +20,7 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.strategies.trials import Trial, found, front, ranked
-from nas.study.searching import Store, search_by_trials
+from nas.study.searching import Store, search_by_trials, store_of
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
@@ -292,6 +292,19 @@ def test_workers_share_the_trials(strategy, stage, tmp_path, monkeypatch):
     assert sorted(trial.number for trial in tried) == list(range(TRIALS))
     assert sorted(a.hash for a in asked) == sorted(a.hash for a in once(tried))
     assert sum(bool(objective.asked) for objective in objectives) > 1
+
+
+def test_a_search_keeps_its_trials_where_it_has_begun(tmp_path):
+    assert store_of(tmp_path) == Store(str(tmp_path / "search.journal"))
+    first = store_of(tmp_path, "postgresql://me:secret@host/database")
+    assert first.address == "postgresql://me:secret@host/database" and first.study.startswith(f"{tmp_path.name}-")
+    assert "secret" not in (tmp_path / "search.store.json").read_text()
+    assert store_of(tmp_path, "postgresql://me:other@host/database").study == first.study
+    with pytest.raises(ValueError, match=r"keeps its trials in postgresql://me:\*\*\*@host/database, not in trials.db"):
+        store_of(tmp_path, "trials.db")
+    (tmp_path / "search.journal").touch()
+    with pytest.raises(ValueError, match="has the trials of this search: leave --storage out"):
+        store_of(tmp_path, "trials.db")
 
 
 def test_a_history_without_its_store_is_refused(stage, tmp_path):
