@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import optuna
 import tyro
 
 from nas.cli.arguments import OUT, Options, parse_recipe_args
@@ -71,7 +70,6 @@ class AblateOptions(Options):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas ablate ARGUMENTS`; the exit status. Raises ValueError for what cannot be compared."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     asked, rest = pop_options((ARMS,), arguments)
     names = _leading(rest)
     rest = rest[len(names) :]

@@ -86,15 +86,16 @@ def main(arguments: Sequence[str]) -> int:
     picture = runs.tables.PICTURES.get((paper, table))
     draw = paper_figure(picture) if picture else None
     files = Files(folder)
+    if options.overwrite and ours.workers > 1:
+        raise ValueError(f"{OVERWRITE} starts again in one process: leave --workers out, or give --out another folder")
     place = Place(folder=folder, storage=ours.storage, grace_s=ours.grace)
     reproduction = Reproduction(asked, place, ours.seeds, options.overwrite)
     if ours.work_only:
         reproduction.work()
         return 0
     print(work_line(reproduction.steps, folder), file=sys.stderr if options.json else sys.stdout, flush=True)
-    again = [word for word in arguments if word != OVERWRITE]
     threads = reproduction.steps[0].recipe.machine.threads
-    work_at_study("reproduce", reproduction.work, main, again, ours.workers, threads, folder, reproduction.engine)
+    work_at_study("reproduce", reproduction.work, main, arguments, ours.workers, threads, folder, reproduction.engine)
     reproduction.write()
     results = reproduction.results()
     notes = read_object(folder / "table.json")["notes"]

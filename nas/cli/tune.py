@@ -87,9 +87,7 @@ class TuneOptions(Options):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas tune ARGUMENTS`; the exit status. Raises ValueError for what cannot be tuned."""
-    import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if any(word.partition("=")[0] == "--dashboard" for word in arguments):
         return _dashboard(arguments)
     if not arguments or arguments[0].startswith("-"):

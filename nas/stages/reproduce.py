@@ -31,6 +31,7 @@ from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
 from nas.system.locks import locked
+from nas.training.machine import Machine
 
 FORMAT = 1
 
@@ -58,7 +59,8 @@ class Reproduction:
             stored_in(self.folder).unlink(missing_ok=True)
         storage = open_storage(address)
         rows_and_seeds = [f"{step.row.name}, seed {step.recipe.seed}" for step in self.steps]
-        name = f"{place.name}-{fingerprint(*rows_and_seeds, *(step.recipe for step in self.steps))}"
+        recipes = [replace(step.recipe, machine=Machine()) for step in self.steps]
+        name = f"{place.name}-{fingerprint(*rows_and_seeds, *recipes)}"
         study = join_study(
             storage, address, name, {"rows": rows_and_seeds}, ["maximize"], RandomSampler(seed=0), NopPruner()
         )

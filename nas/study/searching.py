@@ -83,7 +83,6 @@ def search_by_trials(
     """
     strategy.check(space)
     seed = torch.initial_seed()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(store.address)
     facts, chance = {"stage": stage.fingerprint}, RandomSampler(seed=0)
     study = join_study(storage, store.address, store.study, facts, ["maximize"], chance, strategy.pruner())

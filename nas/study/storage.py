@@ -40,6 +40,7 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
     """The storage at a database's address (`postgresql://user@host/database`), in a journal (`.journal`, `.log`) or in
     a SQLite file. Raises ValueError when it cannot be reached.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if "://" in address:
             return _database(address)
