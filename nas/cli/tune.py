@@ -87,7 +87,6 @@ class TuneOptions(Options):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas tune ARGUMENTS`; the exit status. Raises ValueError for what cannot be tuned."""
-
     if any(word.partition("=")[0] == "--dashboard" for word in arguments):
         return _dashboard(arguments)
     if not arguments or arguments[0].startswith("-"):
@@ -95,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
-    about = f"tune it\n\nExample: {EXAMPLE}"
+    about = f"try settings of the recipe\n\nExample: {EXAMPLE}"
     recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT)
     return _tune(name, recipe, options, [subject, *rest])
 

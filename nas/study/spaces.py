@@ -117,7 +117,7 @@ class Space:
         for part in name.split("+"):
             if part not in SPACES:
                 raise ValueError(
-                    f"there is no space {part!r}{near_misses(part, SPACES)}; there are {', '.join(SPACES)}"
+                    f"no parameters are called {part!r}{near_misses(part, SPACES)}; the names are {', '.join(SPACES)}"
                     ", and several joined by +"
                 )
         parameters = reduce(dict.__or__, (SPACES[part] for part in name.split("+")))

@@ -84,7 +84,7 @@ class TestHelp:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--parameters", "joy"], "there is no space 'joy'"),
+        (["--parameters", "joy"], "no parameters are called 'joy'"),
         (["--workers", "0"], "--workers must be at least 1, not 0"),
         (["--overwrite"], "a study is not overwritten"),
         (["--parameters", "fast_reid", "--sampler", "nsga2"], "changes no network"),
