@@ -28,7 +28,7 @@ ALLOWED = {
     "nas/losses": (*GROUND, "nas.data", "students", "teachers"),
     "nas/training": (*GROUND, "nas.data", "nas.losses", "nas.models", *NETWORKS),
     "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base"),
-    "nas/strategies": (*GROUND, "nas.training", "nas.losses.base", "search_spaces"),
+    "nas/strategies": (*GROUND, "nas.metrics", "nas.training", "nas.losses.base", "search_spaces"),
     "nas/tasks": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, *NETWORKS),
     "nas/bench": (*GROUND, "nas.data", "nas.metrics", "nas.report", "nas.training", "nas.strategies", "search_spaces"),
     "nas/recipe.py": (*GROUND, "nas.data", *LEARNING, "nas.strategies", "nas.tasks", *NETWORKS),

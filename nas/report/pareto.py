@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nas.metrics.front import front
 from nas.report.style import (
     INK,
     MUTED,
@@ -25,14 +26,6 @@ from nas.report.style import (
 COSTS = {"multiply_adds": ("MACs (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
 MARKERS = "os^DvpP"  # not as many as colours, so that more networks than either look different
 HEIGHT, HEIGHT_PER_LINE = 4.2, 0.17  # inches
-
-
-def front(costs: Sequence[float] | np.ndarray, accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
-    """A mask `[N]` of the points that no other beats: none costs as little and is as accurate, and better in one."""
-    cost, accuracy = np.asarray(costs, dtype=float), np.asarray(accuracies, dtype=float)
-    no_worse = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
-    better = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
-    return np.logical_not((no_worse & better).any(axis=0))
 
 
 def pareto(rows: Sequence[dict]) -> Figure | None:

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas.metrics.front import front
 from nas.report.cell_graphs import operation_name
-from nas.report.pareto import front
 from nas.report.style import (
     LABEL_WIDTH,
     MUTED,

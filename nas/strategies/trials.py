@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nas.metrics import front as pareto
 from nas.strategies.base import Score, SearchResult
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -86,9 +87,10 @@ def ranked(tried: Iterable[Trial]) -> list[tuple[float, Architecture]]:
 
 def front(tried: Iterable[Trial]) -> list[tuple[float, float, Architecture]]:
     """Score, cost and architecture of those that no other beats in both, the cheapest first; none was stopped early."""
-    kept: list[tuple[float, float, Architecture]] = []
     whole = [trial for trial in tried if not trial.score.pruned]
-    for trial in sorted(whole, key=lambda trial: (trial.score.cost, -trial.score.value)):
-        if not kept or trial.score.value > kept[-1][0]:
-            kept.append((trial.score.value, trial.score.cost, trial.architecture))
-    return kept
+    best = pareto.front([trial.score.cost for trial in whole], [trial.score.value for trial in whole])
+    first: dict[tuple[float, float], Trial] = {}
+    for trial, is_best in zip(whole, best, strict=True):
+        if is_best:
+            first.setdefault((trial.score.cost, trial.score.value), trial)
+    return [(value, cost, first[cost, value].architecture) for cost, value in sorted(first)]

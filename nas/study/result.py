@@ -11,8 +11,8 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.metrics.front import front
 from nas.report.numbers import MISSING, general, multiply_adds, percent, setting
-from nas.report.pareto import front
 from nas.report.table import Row, Table
 from nas.report.tuning import write_tuning_report
 from nas.study.overrides import write_overrides

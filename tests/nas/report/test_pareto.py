@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nas.report.pareto import front, pareto
+from nas.metrics.front import front
+from nas.report.pareto import pareto
 from nas.report.style import PAPER, png, svg
 
 HOSTILE = "<script>$x^{</script>&_"

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from nas.metrics.front import front
 from nas.report import plots
-from nas.report.pareto import front
 
 HOSTILE = "<script>$x^{</script>&_\N{CJK UNIFIED IDEOGRAPH-4EBA}"
 
