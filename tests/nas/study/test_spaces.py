@@ -129,7 +129,7 @@ def test_an_architecture_is_one_that_the_student_can_be(name):
 @pytest.mark.parametrize(
     "name, recipe, message",
     [
-        ("fast_ried", RECIPE, "no space 'fast_ried' .did you mean 'fast_reid'"),
+        ("fast_ried", RECIPE, "no parameters are called 'fast_ried' .did you mean 'fast_reid'"),
         ("fast_reid", replace(RECIPE, loss=KDASLoss()), "sets loss.alpha, which the recipe does not have .*KDASLoss"),
         ("fast_reid", replace(RECIPE, loss=KSLLoss()), "sets loss.alpha, which .* not have .*KSLLoss"),
         ("distillation", replace(RECIPE, teacher=None), "the recipe has no teacher"),
