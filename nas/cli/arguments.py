@@ -97,13 +97,15 @@ def parse_recipe_args(
     recipe = recipe.small() if "--small" in arguments else recipe
     overrides = Path(asked["--overrides"]) if "--overrides" in asked else None
     recipe = read_overrides(recipe, overrides) if overrides else recipe
+    on = asked.get("--on")
+    data = class_for(recipe.data.task, on, f"the recipe, on {type(recipe.data).__name__},") if on else None
     if {"-h", "--help"} & set(arguments):
-        say_short_help(recipe, command, prog, about)
+        say_short_help(recipe, command, prog, about, data)
         raise SystemExit(0)
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     kinds = {name: type(value) if dataclasses.is_dataclass(value) else hints[name] for name, value in values.items()}
-    if "--on" in asked:
-        kinds["data"] = class_for(recipe.data.task, asked["--on"], f"the recipe, on {type(recipe.data).__name__},")
+    if data is not None:
+        kinds["data"] = data
         del values["data"]
     given, options = _parse(explained(kinds, Recipe), values, arguments, prog, about, command, short)
     if "--strategy" in asked and given["strategy"] == recipe.strategy is not None and not options.small:

@@ -59,10 +59,11 @@ class Flag(NamedTuple):
     text: str
 
 
-def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None:
+def say_short_help(recipe: Recipe, options: type, prog: str, about: str, data: type | None = None) -> None:
     """Prints the flags of the command, the parts that have names, and the fields that people set.
 
-    options: the dataclass of what the command takes beside the recipe.
+    options: the dataclass of what the command takes beside the recipe. data: the class of the data set that `--on`
+    names, if it does.
     """
     console = Console(highlight=False, markup=False)
     width = min(console.width, WIDEST)
@@ -70,7 +71,7 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str) -> None
     for title, lines in (
         ("Options of the command", _options(options)),
         ("Parts of the recipe, by name (--PART.FIELD sets a field)", _parts(recipe)),
-        ("Common fields", _fields(recipe)),
+        ("Common fields", _fields(recipe, data)),
     ):
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -116,18 +117,21 @@ def _title(part: Any) -> str:
     return part.title if isinstance(part, StudentSpace) else "None" if part is None else type(part).__name__
 
 
-def _fields(recipe: Recipe) -> Iterator[Flag]:
+def _fields(recipe: Recipe, data: type | None) -> Iterator[Flag]:
     for path in FIELDS:
         *parents, name = path.split(".")
         owner: Any = recipe
         for parent in parents:
             owner = getattr(owner, parent, None)
-        if not dataclasses.is_dataclass(owner) or name not in [field.name for field in dataclasses.fields(owner)]:
+        kind = data if data and parents == ["data"] else type(owner)
+        fields = {field.name: field for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+        if name not in fields:
             continue
-        hint = get_type_hints(type(owner), include_extras=True)[name]
-        value = getattr(owner, name)
-        said = ", ".join(filter(None, [in_words(hint), f"default: {'none' if value == '' else value}"]))
-        yield Flag(flag(path), _takes(hint), f"{sentence(type(owner), name)} ({said})".strip())
+        hint = get_type_hints(kind, include_extras=True)[name]
+        value = fields[name].default if kind is data else getattr(owner, name)
+        default = "required" if value is dataclasses.MISSING else f"default: {'none' if value == '' else value}"
+        said = ", ".join(filter(None, [in_words(hint), default]))
+        yield Flag(flag(path), _takes(hint), f"{sentence(kind, name)} ({said})".strip())
 
 
 def _takes(hint: Any) -> str:

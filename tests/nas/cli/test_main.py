@@ -160,6 +160,12 @@ class TestHelp:
             assert field in out
         assert "Processes that share" in out
 
+    def test_the_short_help_is_of_the_data_set_that_is_named(self, capfd):
+        assert nas("run", "demo", "--on", "csv", "--help") == 0
+        assert "--data.file PATH" in (said := capfd.readouterr().out) and "required" in said
+        assert nas("run", "kdas", "--on", "csv", "--help") == 0
+        assert "--data.root" not in capfd.readouterr().out
+
     def test_the_short_help_fits_on_two_screens_and_names_what_can_be_chosen(self, capfd, monkeypatch):
         monkeypatch.setenv("COLUMNS", "100")
         assert nas("search", "kdas", "--help") == 0
