@@ -117,7 +117,7 @@ def _title(part: Any) -> str:
     return part.title if isinstance(part, StudentSpace) else "None" if part is None else type(part).__name__
 
 
-def _fields(recipe: Recipe, data: type | None) -> Iterator[Flag]:
+def _fields(recipe: Recipe, data: type | None = None) -> Iterator[Flag]:
     for path in FIELDS:
         *parents, name = path.split(".")
         owner: Any = recipe
