@@ -66,8 +66,8 @@ class OIMLoss(Loss):
         return (TABLE,) * self.fixed_table + (DETECTOR,) * bool(self.detector)
 
     def listens(self, temperature: float | None) -> bool:
-        """A table was taken over before the first step."""
-        return self.detector is not None
+        """To a detector, or to the teacher for its table, which costs no forward pass."""
+        return bool(self.teacher_maps)
 
     def __call__(self, out: SearchOutput, batch: Any, temperature: float) -> Losses:
         """Scalars `total`, `rpn_class`, `rpn_box`, `class`, `box`; of a network that has identities `oim`; and of a

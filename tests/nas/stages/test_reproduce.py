@@ -63,6 +63,7 @@ def calls(monkeypatch):
     def run_all(run, overwrite=False):
         made.append(("train", run.folder.name, run.recipe.teacher and run.recipe.teacher.weights, overwrite))
         found = metrics(run)
+        run.note_recipe()
         (run.folder / "student.safetensors").touch()
         return found
 
