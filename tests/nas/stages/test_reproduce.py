@@ -201,9 +201,11 @@ def test_through_the_command(tmp_path, calls, capsys):
     said = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in said["rows"]] == ["T = 5, alpha = 0.1", "T = 5, alpha = 0.3", "T = 5, alpha = 0.5"]
     assert len({call for call in calls if call[0] == "teach"}) == 1
+    done = list(calls)
     assert main(arguments[:-1]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("3 trainings and 1 teacher to train, 3 rows to measure, in ")
+    assert calls == done  # the study has ended: nothing is done again
+    assert out.startswith("3 trainings and 1 teacher to train (3 and 0 are finished), 3 rows to measure, in ")
     assert out.splitlines()[-1] == f"table page: {tmp_path / 'table.md'}"
 
 
