@@ -23,7 +23,7 @@ from nas.data.source import DataSource
 
 small = pytest.mark.filterwarnings("ignore:.* does not have the published counts")  # as all these trees are
 Tree = Callable[..., Path]
-REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+REAL = Path(__file__).resolve().parents[5] / "shared" / "data"
 MARKET, VERI = REAL / "market-part", REAL / "veri-sample"
 
 

@@ -31,7 +31,7 @@ from students.scenes import Detections, SceneAnswer, Scenes
 
 quiet = pytest.mark.filterwarnings("ignore:.* does not have the published counts", "ignore:.* boxes .* are left out")
 Tree = Callable[..., Path]
-REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "scenes"
+REAL = Path(__file__).resolve().parents[5] / "shared" / "data" / "scenes"
 TINY = Street(num_train_scenes=3, num_test_scenes=3, num_train_ids=4, num_test_ids=3, height=48, width=72)
 SOURCES = {
     "prw": lambda tree: PRW(root=tree("prw")),
