@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from nas.study.storage import open_storage
@@ -67,37 +70,52 @@ def start(command: Command, recipe: str, folder: Path, storage: str) -> subproce
     )
 
 
-def study_in(address: str) -> optuna.Study | None:
-    """The only study that is kept there, which comes after its store."""
+@contextmanager
+def storage_at(address: str) -> Iterator[BaseStorage]:
+    """The storage, whose connections are closed behind us."""
     storage = open_storage(address)
+    yield storage
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def study_in(storage: BaseStorage) -> optuna.Study | None:
+    """The only study that is kept there, which comes after its store."""
     names = [each.study_name for each in storage.get_all_studies()]
     return optuna.load_study(study_name=names[0], storage=storage) if names else None
 
 
+def wait_for_store(process: subprocess.Popen, address: str) -> None:
+    while process.poll() is None and "://" not in address and not Path(address).exists():
+        time.sleep(0.2)
+
+
 def kill_a_worker(process: subprocess.Popen, address: str) -> int:
     """Kills one in the middle of a trial, when another trial has ended; the number of its trial."""
-    while process.poll() is None:
-        time.sleep(0.2)
-        if "://" not in address and not Path(address).exists():
-            continue
-        if (study := study_in(address)) is None:
-            continue
-        running, ended = (study.get_trials(states=(state,)) for state in (TrialState.RUNNING, TrialState.COMPLETE))
-        for trial in running:
-            if "worker" in trial.user_attrs and ended:
-                pid = int(trial.user_attrs["worker"].rpartition(":")[2])
-                os.kill(pid, signal.SIGSTOP)
-                still = study.get_trials()[trial.number].state == TrialState.RUNNING
-                os.kill(pid, signal.SIGKILL if still and pid != process.pid else signal.SIGCONT)
-                if still and pid != process.pid:
-                    return trial.number
+    wait_for_store(process, address)
+    with storage_at(address) as storage:
+        while process.poll() is None:
+            time.sleep(0.2)
+            if (study := study_in(storage)) is None:
+                continue
+            running, ended = (study.get_trials(states=(s,)) for s in (TrialState.RUNNING, TrialState.COMPLETE))
+            for trial in running:
+                if "worker" in trial.user_attrs and ended:
+                    pid = int(trial.user_attrs["worker"].rpartition(":")[2])
+                    os.kill(pid, signal.SIGSTOP)
+                    still = study.get_trials()[trial.number].state == TrialState.RUNNING
+                    os.kill(pid, signal.SIGKILL if still and pid != process.pid else signal.SIGCONT)
+                    if still and pid != process.pid:
+                        return trial.number
     raise AssertionError(process.communicate())
 
 
 def check_whole(address: str, num_trials: int, lost: int) -> None:
-    study = study_in(address)
-    assert study
-    trials = study.get_trials()
+    with storage_at(address) as storage:
+        study = study_in(storage)
+        assert study
+        trials = study.get_trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert sorted(trial.user_attrs["place"] for trial in complete) == list(range(num_trials))
     assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [lost]
@@ -132,16 +150,19 @@ def test_a_killed_command_goes_on(word, recipe, tmp_path):
     command, folder = COMMANDS[word], tmp_path / "out"
     address = str(folder / command.store)
     process = start(command, recipe, folder, "")
-    while process.poll() is None:
-        time.sleep(0.2)
-        study = study_in(address) if Path(address).exists() else None
-        if study and study.get_trials(states=(TrialState.COMPLETE,)):
-            break
+    wait_for_store(process, address)
+    with storage_at(address) as storage:
+        while process.poll() is None:
+            time.sleep(0.2)
+            if (study := study_in(storage)) and study.get_trials(states=(TrialState.COMPLETE,)):
+                break
     process.kill()
     process.communicate(timeout=60)
     time.sleep(15)  # its workers see that it is dead
     _, err = (again := start(command, recipe, folder, "")).communicate(timeout=600)
     assert again.returncode == 0, err
-    assert study
-    trials = study.get_trials(states=(TrialState.COMPLETE,))
+    with storage_at(address) as storage:
+        study = study_in(storage)
+        assert study
+        trials = study.get_trials(states=(TrialState.COMPLETE,))
     assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(command.num_trials))
