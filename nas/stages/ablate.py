@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from optuna import Trial
@@ -20,24 +19,21 @@ from nas.run import RESULTS, Run, decided
 from nas.stages.evaluate import evaluate
 from nas.stages.retrain import retrain
 from nas.stages.search import check_search, search
-from nas.stages.teach import teach
+from nas.stages.teach import teach_once
 from nas.study.contrasts import arm_facts, contrast, read_measured, with_holm
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place
-from nas.study.storage import UNREACHABLE, join_study, open_storage, unreachable
+from nas.study.progress import watching
+from nas.study.storage import join_study, open_storage, reached
 from nas.study.watch import note_study
-from nas.system.background import in_background
 from nas.system.config import portable, training_key
 from nas.system.files import write_json
-from nas.system.locks import locked
 from nas.system.progress import clock, tell
 from search_spaces.ranges import Count, Name, Ranged
 
 FORMAT = 1
 RESULT = "ablation.json"
 STUDENT = "student"
-TELL_S = 5.0
-"""Between looks at which trials have ended."""
 MOST_SEEDS = 2**31 - 1
 
 
@@ -134,7 +130,7 @@ class Ablation:
         for arm in design.arms:
             _check(arm)
         self.storage = open_storage(place.address)
-        with self._reached():
+        with reached(self.place.address):
             self.study = join_study(
                 self.storage,
                 place.address,
@@ -150,7 +146,7 @@ class Ablation:
 
     def work(self) -> None:
         """Takes part until every arm has all of its seeds."""
-        with self._reached():
+        with reached(self.place.address):
             if not self.engine.is_over:
                 for arm in self.design.arms:
                     self._teach(arm)
@@ -187,15 +183,8 @@ class Ablation:
                     told.add(trial.number)
                     tell(self._line(trial, ended), self.place.folder)
 
-        def watch(over: Event) -> None:
-            while not over.wait(TELL_S):
-                with suppress(*UNREACHABLE):  # who works at the trials will say so
-                    say()
-
-        with in_background(watch):
+        with watching(say, self.place.address):
             yield
-        with self._reached():
-            say()
 
     def folder(self, arm: Arm, seed: int) -> Path:
         return self.place.folder / f"{arm.name}-seed{seed}"
@@ -225,9 +214,7 @@ class Ablation:
     def _teach(self, arm: Arm) -> None:
         """One teacher, of the first seed, for all seeds and all arms that have the same."""
         if arm.recipe.teacher is not None and arm.recipe.teacher.weights is None:
-            folder = self._teacher_folder(arm)
-            with locked(self.place.folder / f"{folder.name}.lock"):
-                teach(Run(folder, arm.recipe_name, arm.recipe))
+            teach_once(Run(self._teacher_folder(arm), arm.recipe_name, arm.recipe))
 
     def _teacher_folder(self, arm: Arm) -> Path:
         return self.place.folder / f"teacher-{decided(arm.recipe, 'teach')[:8]}"
@@ -276,13 +263,6 @@ class Ablation:
                 f"eta {clock(left)}",
             ]
         )
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except UNREACHABLE as error:
-            raise unreachable(self.place.address, error) from error
 
 
 def _check(arm: Arm) -> None:

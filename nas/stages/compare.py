@@ -19,7 +19,7 @@ from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
-from nas.study.contrasts import Measured, contrast, with_holm
+from nas.study.contrasts import contrast, measured, with_holm
 from nas.system.files import blamed_on, read_object, write_bytes, write_json, write_text
 
 FORMAT = 1
@@ -345,26 +345,15 @@ def _paired(
     found = []
     for other in others:
         if len(first.keys() & other.keys()) > 1:
-            sides = [{seed: _measured(entries[place]) for seed, place in group.items()} for group in (other, first)]
+            sides = [
+                {seed: measured(entries[place].row, entries[place].queries) for seed, place in group.items()}
+                for group in (other, first)
+            ]
             titles = [OF_SEED.sub("", names[min(group.values())]) for group in (other, first)]
             found.append(
                 {"first": titles[0], "second": titles[1], "primary": False, **contrast(sides[0], sides[1], seed)}
             )
     return with_holm(found)
-
-
-def _measured(entry: Entry) -> Measured:
-    answered = entry.answered
-    return Measured(
-        values={measure: entry.row[measure] for measure in MEASURES},
-        multiply_adds=entry.row.get("multiply_adds") or 0.0,
-        name=entry.row["name"],
-        ids=entry.queries.ids[answered],
-        by_query={
-            "mAP": entry.queries.average_precision[answered],
-            "rank1": (entry.queries.first_match_rank[answered] == 1).astype(np.float64),
-        },
-    )
 
 
 def _notes(entries: Sequence[Entry], rows: Sequence[dict]) -> list[str]:

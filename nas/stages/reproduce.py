@@ -22,7 +22,7 @@ from nas.stages.evaluate import evaluate
 from nas.stages.report import report
 from nas.stages.run import run_all
 from nas.stages.table_plan import Step, Training, plan
-from nas.stages.teach import teach
+from nas.stages.teach import teach_once
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place, stored_in
 from nas.study.published import Published
@@ -30,7 +30,6 @@ from nas.study.storage import join_study, open_storage
 from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
-from nas.system.locks import locked
 from nas.training.machine import Machine
 
 FORMAT = 1
@@ -223,8 +222,7 @@ def _teacher_weights(step: Step, folder: Path) -> Path | None:
     if step.teacher is None:
         return None
     run = Run(folder / step.teacher.folder, step.teacher.name, step.teacher.recipe)
-    with locked(folder / f"{run.folder.name}.lock"):
-        teach(run)
+    teach_once(run)
     return run.folder / RESULTS["teach"]
 
 

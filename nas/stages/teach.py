@@ -16,6 +16,7 @@ from nas.stages.again import Overwrite, started
 from nas.stages.teacher import rehearse
 from nas.stages.train_and_save import save_result, train_and_save
 from nas.system.files import digest
+from nas.system.locks import locked
 from nas.training.build import build_network
 from search_spaces.architecture import Architecture
 from teachers.join import joined
@@ -28,6 +29,12 @@ def teach(run: Run, overwrite: Overwrite = False) -> None:
     """
     with started(run, ["teach"], overwrite) as run:
         _teach(run)
+
+
+def teach_once(run: Run) -> None:
+    """The same for several processes at a time: one trains the teacher, and the others wait for it."""
+    with locked(run.folder / "teach.lock"):
+        teach(run)
 
 
 def _teach(run: Run) -> None:

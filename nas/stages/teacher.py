@@ -58,12 +58,14 @@ def remembering(
     if teacher is None or path is None or not num_asked or batches.num_views is None:
         return teacher
     size, num_views = batches.sampling.batch_size, batches.num_views
-    example = teacher(next(batches.views())[1])
-    num_bytes = 4 * num_views * sum(said.shape[1:].numel() for said in example if isinstance(said, Tensor))
     recipe = run.recipe
     key = fingerprint(digest(path), recipe.data, recipe.images, size, recipe.machine.teacher_precision)
     kept = kept_beside(path, run.folder) / f"answers-{key}.safetensors"
-    if num_bytes > MOST_BYTES or (num_asked * size < num_views and not kept.exists()):
+    if num_asked * size < num_views and not kept.exists():
+        return teacher
+    example = teacher(next(batches.views())[1])
+    num_bytes = 4 * num_views * sum(said.shape[1:].numel() for said in example if isinstance(said, Tensor))
+    if num_bytes > MOST_BYTES:
         return teacher
     with locked(Path(f"{kept}.lock")):
         if not kept.exists():

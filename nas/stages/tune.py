@@ -9,30 +9,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Any, Literal, Protocol
 
 from optuna import Study, Trial
 
 from nas.recipe import Recipe
 from nas.run import Run, read_architecture
-from nas.stages.teach import teach
+from nas.stages.teach import teach_once
 from nas.stages.teacher import run_teacher
 from nas.strategies.base import Score
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place
-from nas.study.progress import TrialProgress
+from nas.study.progress import TrialProgress, watching
 from nas.study.sampler import SAMPLERS, Seeded, pruner
 from nas.study.spaces import Space
-from nas.study.storage import UNREACHABLE, Direction, join_study, open_storage, retry, unreachable
+from nas.study.storage import Direction, join_study, open_storage, reached, retry
 from nas.study.trainer import Trainer
 from nas.study.watch import note_study
-from nas.system.background import in_background
 from nas.system.config import apply_overrides, portable
-from nas.system.locks import locked
 from nas.training.stage import Stage
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
@@ -41,8 +38,6 @@ from search_spaces.ranges import Name, OpenShare, Ranged
 DECIDES = ("seed", "data", "images", "space", "student", "loss", "retrain", "evaluation", "teacher", "architecture")
 """The fields of a recipe that a trial's value depends on."""
 TRIALS = 20
-TELL_S = 5.0
-"""Between looks at which trials have ended."""
 
 
 class Measures(Protocol):
@@ -94,7 +89,7 @@ class Tuner:
         beforehand = self._beforehand(num_trials)
         self.recipe.load()
         self.storage = open_storage(place.address)
-        with self._reached():
+        with reached(self.place.address):
             self.study = self._joined()
             self.engine = Engine(
                 self.study,
@@ -107,7 +102,7 @@ class Tuner:
 
     def work(self, prepare: Callable[[Run], Measures]) -> None:
         """Takes part until every trial has ended. `prepare` gives what measures proposals: `taught`."""
-        with self._reached():
+        with reached(self.place.address):
             if not self.engine.is_over:
                 measures = prepare(self.run)
                 self.engine.work(lambda trial: self._measured(trial, measures))
@@ -117,15 +112,8 @@ class Tuner:
         """While inside, each trial that ends is said in a line, whoever worked at it."""
         progress = TrialProgress(self.study, self.engine.num_trials, self.place.folder)
 
-        def watch(over: Event) -> None:
-            while not over.wait(TELL_S):
-                with suppress(*UNREACHABLE):  # who works at the trials will say so
-                    progress.tell()
-
-        with in_background(watch):
+        with watching(progress.tell, self.place.address):
             yield
-        with self._reached():
-            progress.tell()
 
     def _check(self) -> None:
         """Raises ValueError for what cannot be tuned."""
@@ -203,13 +191,6 @@ class Tuner:
             pruner(self.tuning.pruner, training.epochs, training.validate_every),
         )
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except UNREACHABLE as error:
-            raise unreachable(self.place.address, error) from error
-
 
 def on_held_out(recipe: Recipe, tuning: Tuning) -> Recipe:
     """The recipe on its training identities alone, validated often enough to be pruned."""
@@ -223,8 +204,7 @@ def taught(run: Run) -> Trainer:
     """What trains proposals, once the run's teacher is trained; of several processes in its folder one trains it."""
     teacher = run.recipe.teacher
     if teacher is not None and teacher.weights is None:
-        with locked(run.folder / "teach.lock"):
-            teach(run)
+        teach_once(run)
     recipe = run.recipe
     data = recipe.load()
     return Trainer(recipe, data, run_teacher(run, data, Stage(run.folder, "tune", "", recipe.machine)))

@@ -38,12 +38,15 @@ def read_measured(folder: Path, role: str) -> Measured:
     rows = {row.get("role"): row for row in read_metrics(folder / "metrics.json")["rows"] if not row.get("rerank")}
     if role not in rows:
         raise ValueError(f"{folder} has no network {role!r}; it has {', '.join(map(str, rows))}")
-    row = rows[role]
-    queries = Queries.load(folder / row["queries"])
+    return measured(rows[role], Queries.load(folder / rows[role]["queries"]))
+
+
+def measured(row: Mapping[str, Any], queries: Queries) -> Measured:
+    """The network of a row of `metrics.json`, with what each of its queries found."""
     answered = ~np.isnan(queries.average_precision)
     return Measured(
         values={measure: row[measure] for measure in MEASURES},
-        multiply_adds=row["multiply_adds"],
+        multiply_adds=row.get("multiply_adds") or 0.0,
         name=row["name"],
         ids=queries.ids[answered],
         by_query={

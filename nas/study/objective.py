@@ -175,6 +175,9 @@ class Trials:
         except NonFiniteLoss as error:
             warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
             score = Score(0.0, 0.0, time.monotonic() - since)
+        else:
+            if recipe.search.cost == "multiply_adds":
+                return score
         return replace(score, cost=self.cost(architecture))
 
     def _check(self) -> None:

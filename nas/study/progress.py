@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.study.storage import UNREACHABLE, reached
+from nas.system.background import in_background
 from nas.system.progress import clock, tell
 
+TELL_S = 5.0
+"""Between looks at which trials have ended."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@contextmanager
+def watching(say: Callable[[], object], address: str) -> Iterator[None]:
+    """Calls `say`, which says what has ended since, every few seconds while inside, and at the end; `address`: of the
+    storage, which may be away meanwhile."""
+
+    def watch(over: Event) -> None:
+        while not over.wait(TELL_S):
+            with suppress(*UNREACHABLE):  # who works at the trials will say so
+                say()
+
+    with in_background(watch):
+        yield
+    with reached(address):
+        say()
 
 
 class TrialProgress:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -114,6 +115,15 @@ def unreachable(address: str, error: Exception) -> ValueError:
         f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
         "there, and the same command goes on: start the database, or take a file with --storage FILE"
     )
+
+
+@contextmanager
+def reached(address: str) -> Iterator[None]:
+    """Inside, a storage that does not answer is a ValueError that says so."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise unreachable(address, error) from error
 
 
 def secrets_in(address: str) -> list[str]:

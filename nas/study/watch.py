@@ -29,10 +29,6 @@ def note_study(place: Place, command: str, num_trials: int) -> None:
         write_json(place.folder / NOTE, facts)
 
 
-def is_study(folder: Path) -> bool:
-    return (folder / NOTE).is_file()
-
-
 def watched(folder: Path, storage: str = "") -> dict[str, Any]:
     """Of the study in `folder` how many trials have ended, which ones are worked at, by whom and for how long.
 

@@ -59,7 +59,7 @@ def made_up(monkeypatch):
             by_query={"mAP": by_query, "rank1": by_query},
         )
 
-    for name in ("search", "retrain", "teach"):
+    for name in ("search", "retrain", "teach_once"):
         monkeypatch.setattr(ablate, name, lambda run: None)
     monkeypatch.setattr(ablate, "evaluate", evaluated)
     monkeypatch.setattr(ablate, "read_measured", measured)

@@ -74,7 +74,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(nas.stages.reproduce, "run_all", run_all)
     monkeypatch.setattr(nas.stages.reproduce, "evaluate", evaluate)
     monkeypatch.setattr(nas.stages.reproduce, "report", lambda run: None)
-    monkeypatch.setattr(nas.stages.reproduce, "teach", lambda run: made.append(("teach", run.folder.name)))
+    monkeypatch.setattr(nas.stages.reproduce, "teach_once", lambda run: made.append(("teach", run.folder.name)))
     return made
 
 
