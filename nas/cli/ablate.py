@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,19 +10,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from nas.cli.arguments import OUT, Options, parse_recipe_args
+from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.flags import pop_options
-from nas.cli.tune import warn_of_password
-from nas.cli.workers import work_at_study
+from nas.cli.workers import StudyOptions, work_at_study
 from nas.recipe import Recipe
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.report.table import as_rich, terminal
 from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
-from nas.study.place import STORAGE, Place
 from nas.system.files import blamed_on, check_format, read_object
-from search_spaces.ranges import Count, Positive, Processes
+from search_spaces.ranges import Count
 
 FORMAT = 1
 ARMS = "--arms"
@@ -47,25 +44,11 @@ Example: {EXAMPLE}
 
 
 @dataclass(frozen=True)
-class AblateOptions(Options):
+class AblateOptions(StudyOptions):
     """What the command takes beside the fields of its recipes."""
 
     seeds: Annotated[Count | None, tyro.conf.arg(help=f"runs of each arm; by default the file's, or {SEEDS}")] = None
     peek: Annotated[bool, tyro.conf.arg(help="show the arms before all of their runs have ended")] = False
-    workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
-    storage: Annotated[
-        str,
-        tyro.conf.arg(
-            help="a file, or a database's address (postgresql://user@host/database), for workers on other machines; by "
-            "default what NAS_STORAGE says, else study.journal in --out"
-        ),
-    ] = ""
-    study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""
-    grace: Annotated[
-        Positive,
-        tyro.conf.arg(help="seconds without a sign of life after which a worker elsewhere is taken for dead"),
-    ] = 60.0
-    work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -152,19 +135,10 @@ def _bare(recipe: Recipe) -> Recipe:
 
 def _joined(arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, source: str) -> Ablation:
     """The study, begun or gone on with; `source`: the file of its arms."""
-    if options.overwrite:
-        raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
-    if not options.work_only:
-        warn_of_password(options.storage)
     contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
     seeds = options.seeds or (file["seeds"] if file else SEEDS)
     label = Path(source).stem or "-".join(arm.name for arm in arms)
-    place = Place(
-        folder=options.out or OUT / f"ablate-{label[:80]}{'-small' * options.small}",
-        storage=options.storage or os.environ.get(STORAGE, ""),
-        study=options.study,
-        grace_s=options.grace,
-    )
+    place = options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
     return Ablation(Design(arms=tuple(arms), seeds=seeds, contrasts=contrasts), place)
 
 

@@ -24,7 +24,7 @@ from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.paper_figures import paper_figure
 from nas.stages.reproduce import Reproduction, paper_against_measured, plan_facts, why_not_run, work_line
 from nas.stages.table_plan import plan
-from nas.study.place import Place
+from nas.study.place import GRACE_S, Place
 from nas.study.published import Published
 from nas.system.files import read_object, write_text
 from search_spaces.ranges import Count, Positive, Processes, Ranged
@@ -61,7 +61,7 @@ class Options(Ranged):
     grace: Annotated[
         Positive,
         tyro.conf.arg(help="seconds without a sign of life after which a worker elsewhere is taken for dead"),
-    ] = 60.0
+    ] = GRACE_S
     work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
 

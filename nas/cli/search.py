@@ -13,7 +13,7 @@ from nas.cli.run_command import run_command
 from nas.run import Run
 from nas.stages.search import search
 from nas.stages.search_result import BEST, FOUND
-from nas.study.searching import GRACE_S
+from nas.study.place import GRACE_S
 from search_spaces.ranges import Positive, Processes
 
 

@@ -21,13 +21,13 @@ from nas.report.history import read_history
 from nas.report.numbers import MISSING, general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import FOUND, SHOWN, Entries, Entry, has_ended, number, read_entries
+from nas.study.place import NOTE, STORAGE
 from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
 from search_spaces.architecture import parse_edge
 from search_spaces.ranges import Count, Ranged
 
 HISTORY = "search.history.jsonl"
-STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         ),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    if (given.run / STUDY).is_file():
+    if (given.run / NOTE).is_file():
         return _show_study(given)
     shown = show(given.run, given.top)
     if given.json:
@@ -94,7 +94,6 @@ def show(folder: Path, top: int = SHOWN) -> dict[str, Any]:
 
 def _show_study(given: Arguments) -> int:
     """How far a study is, and who is at which trial."""
-    from nas.study.place import STORAGE
     from nas.study.watch import watched  # Optuna takes its time
 
     study = watched(given.run, os.environ.get(STORAGE, ""))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from nas.cli.arguments import OUT, Options, parse_recipe_args
+from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.arguments import SHORT as SHORT_OF_RECIPES
 from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.cli.parse import parse
+from nas.cli.workers import StudyOptions, warn_of_password, work_at_study
 from nas.errors import without_secrets
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
-from nas.study.place import STORAGE, Place, stored_in
+from nas.study.place import stored_in
 from nas.system.progress import timed
-from search_spaces.ranges import Count, Name, OpenShare, Positive, Processes, Range, Ranged
+from search_spaces.ranges import Count, Name, OpenShare, Range, Ranged
 
 if TYPE_CHECKING:
     pass
@@ -44,7 +43,7 @@ SHORT = {**SHORT_OF_RECIPES, "--epochs": ("--retrain.epochs",)}
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneOptions(Options):
+class TuneOptions(StudyOptions):
     """What the command takes beside the fields of the recipe."""
 
     parameters: Annotated[
@@ -65,24 +64,7 @@ class TuneOptions(Options):
         ),
     ] = "none"
     trials: Annotated[Count | None, tyro.conf.arg(help="how many trials; by default 20, or the whole grid")] = None
-    workers: Annotated[Processes, tyro.conf.arg(help="processes that work at the study here")] = 1
-    storage: Annotated[
-        str,
-        tyro.conf.arg(
-            help="a file (SQLite, or a journal: .journal), or a database's address (postgresql://user@host/database), "
-            "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.journal in "
-            "--out"
-        ),
-    ] = ""
-    study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""
     held_out: Annotated[OpenShare, tyro.conf.arg(help="share of the training identities to measure on")] = 0.2
-    grace: Annotated[
-        Positive,
-        tyro.conf.arg(
-            help="seconds without a sign of life after which a trial's worker is taken for dead and its work done again"
-        ),
-    ] = 60.0
-    work_only: Annotated[bool, tyro.conf.arg(help="take part and write no results: what --workers starts")] = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -100,21 +82,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
-    from nas.cli.workers import work_at_study
     from nas.stages.tune import Tuner, Tuning, taught
     from nas.study.result import trial_table, write_results
 
-    if options.overwrite:
-        raise ValueError("a study is not overwritten, others may work at it: give --out another folder, or remove it")
-    if not options.work_only:
-        warn_of_password(options.storage)
     label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
-    place = Place(
-        folder=options.out or OUT / f"tune-{label}",
-        storage=options.storage or os.environ.get(STORAGE, ""),
-        study=options.study,
-        grace_s=options.grace,
-    )
+    place = options.place(OUT / f"tune-{label}")
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     files = Files(place.folder)
@@ -139,17 +111,6 @@ def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[s
         terminal().print(as_rich(trial_table(found)))
     say(said | found, files.written(), options.json)
     return 0
-
-
-def warn_of_password(address: str) -> None:
-    from nas.study.storage import secrets_in
-
-    if secrets_in(address):
-        warnings.warn(
-            f"the list of processes shows the password on this command line to everybody here: give the address in "
-            f"{STORAGE}, or the password in ~/.pgpass or PGPASSWORD",
-            stacklevel=2,
-        )
 
 
 @dataclasses.dataclass(frozen=True)

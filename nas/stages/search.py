@@ -22,7 +22,7 @@ from nas.strategies.base import OneShotSearch, SearchResult, Strategy
 from nas.strategies.discrete import DiscreteSearch
 from nas.study.joint import searched_space, split_decisions
 from nas.study.objective import SearchObjective, Trials
-from nas.study.searching import GRACE_S, search_by_trials, store_of
+from nas.study.place import GRACE_S, store_of
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
@@ -67,6 +67,8 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
     what_for = objective(run, data, stage)
     with _helped(run, num_workers, storage, grace_s):
         if isinstance(recipe.strategy, DiscreteSearch):
+            from nas.study.searching import search_by_trials  # Optuna, which other searches would wait for
+
             found = search_by_trials(recipe.strategy, space, what_for, stage, store_of(run.folder, storage, grace_s))
         else:
             assert isinstance(recipe.strategy, OneShotSearch)

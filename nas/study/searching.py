@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from uuid import uuid4
+from dataclasses import asdict
 
 import numpy as np
 import optuna
@@ -13,60 +11,15 @@ import torch
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
-from nas.errors import without_secrets
 from nas.strategies.base import Score, Scores, SearchResult
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.trials import Trial, found, known, ranked
 from nas.study.engine import Engine, Outcome, Plan
+from nas.study.place import Store
 from nas.study.storage import join_study, open_storage
-from nas.system.files import blamed_on, read_object, write_json
-from nas.system.locks import locked
 from nas.training.stage import Loop, Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-
-STUDY = "search"
-GRACE_S = 60.0
-STORE = "search.store.json"
-"""The file of a run's folder that says where its trials are, when that is not in `search.journal`."""
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where the trials of a search are."""
-
-    address: str
-    study: str = STUDY
-    grace_s: float = GRACE_S
-    """Seconds without a sign of life after which a worker on another machine is taken for dead."""
-
-
-def store_of(folder: Path, storage: str = "", grace_s: float = GRACE_S) -> Store:
-    """That of the search in a run's folder: a journal there, or a study of its own at the address `storage`, whose name
-    the folder keeps.
-
-    Raises ValueError when the search was begun with another storage.
-    """
-    path, journal = folder / STORE, folder / f"{STUDY}.journal"
-    if not storage and not path.exists():
-        return Store(str(journal), grace_s=grace_s)
-    if journal.exists():
-        raise ValueError(
-            f"{journal} has the trials of this search: leave --storage out, or give --overwrite to start it again"
-        )
-    with locked(folder / f".{STORE}.lock"):
-        if not path.exists():
-            name = f"{folder.resolve().name}-{uuid4().hex[:8]}"
-            write_json(path, {"storage": without_secrets(storage), "study": name})
-    with blamed_on(path):
-        held = read_object(path)
-        where, name = str(held["storage"]), str(held["study"])
-    if without_secrets(storage or where) != where:
-        raise ValueError(
-            f"the search in {folder} keeps its trials in {where}, not in {without_secrets(storage)}: give --storage "
-            f"{where}, or --overwrite to start it again"
-        )
-    return Store(storage or where, name, grace_s)
 
 
 def search_by_trials(

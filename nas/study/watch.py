@@ -12,13 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import without_secrets
 from nas.study.engine import ENDED
-from nas.study.place import Place
+from nas.study.place import NOTE, Place
 from nas.study.storage import open_storage
 from nas.system.files import blamed_on, check_format, read_object, write_json
 
 FORMAT = 1
-NOTE = "study.json"
-"""Where a study's folder says what it is."""
 
 
 def note_study(place: Place, command: str, num_trials: int) -> None:

@@ -20,7 +20,8 @@ from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.strategies.trials import Trial, found, front, ranked
-from nas.study.searching import Store, search_by_trials, store_of
+from nas.study.place import Store, store_of
+from nas.study.searching import search_by_trials
 from nas.training.machine import Machine
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture

@@ -11,7 +11,8 @@ from nas.strategies import STRATEGIES
 from nas.strategies.base import Score
 from nas.strategies.darts import DARTS
 from nas.strategies.discrete import DiscreteSearch
-from nas.study.searching import Store, search_by_trials
+from nas.study.place import Store
+from nas.study.searching import search_by_trials
 from runs.recipes.demo import toy
 from search_spaces.relaxed import States, Supernet
 from search_spaces.space import SearchSpace
