@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,16 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.errors import first_line
 from nas.models.network import Network
+from nas.models.onnx_export import FEATURES, OPSET, as_onnx, outputs_of
 from nas.run import RESULTS, Run
 from nas.system.files import write_bytes
 from nas.tasks.base import FindsPersons, image_size
 
-OPSET = 17
 LARGEST_DIFFERENCE = 1e-4
 """Between a number of the file and one of the network, of numbers above 1 as a share; beyond it nothing is written."""
-FEATURES = ("features",)
 
 
 def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
@@ -78,11 +74,6 @@ def _check_can_export(run: Run, path: Path, overwrite: bool) -> None:
         raise ValueError(f"an export needs the package {' and '.join(missing)}: pip install 'nas-reid[models]'")
 
 
-def outputs_of(net: nn.Module) -> Sequence[str]:
-    """What a network's answers are called."""
-    return getattr(net, "outputs", FEATURES)
-
-
 def num_features(deployed: nn.Module, height: int, width: int) -> int:
     """The length of a feature; 0 of a detector alone."""
     if isinstance(deployed, FindsPersons):
@@ -92,36 +83,6 @@ def num_features(deployed: nn.Module, height: int, width: int) -> int:
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]][len(words) == 1 :])
-
-
-def as_onnx(net: nn.Module, height: int, width: int) -> bytes:
-    """The network as ONNX, with weights and BatchNorms folded together, by tracing one batch.
-
-    Tracing is torch's older way, which is deprecated; the newer one needs a package more, onnxscript. Raises ValueError
-    naming what ONNX has no operation for.
-    """
-    file, outputs = io.BytesIO(), outputs_of(net)
-    in_batches = outputs == FEATURES
-    axes = {name: {0: "batch" if in_batches else "persons"} for name in outputs}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # maps' sizes are fixed, and what follows from them
-        try:
-            torch.onnx.export(
-                net,
-                (torch.zeros(2 if in_batches else 1, 3, height, width),),
-                file,  # type: ignore[arg-type] # the older way writes to open files, too
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["images"],
-                output_names=list(outputs),
-                dynamic_axes={"images": {0: "batch"}, **axes} if in_batches else axes,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise ValueError(
-                f"the network must be made of what ONNX (opset {OPSET}) has operations for: {first_line(error)}"
-            ) from error
-    return file.getvalue()
 
 
 def largest_difference(content: bytes, net: nn.Module, height: int, width: int) -> float:

@@ -11,9 +11,10 @@ from nas.cli.find_recipe import recipe_named
 from nas.cli.main import main
 from nas.models.network import FeatureNet, Network
 from nas.models.onnx import OnnxNet
+from nas.models.onnx_export import OPSET, as_onnx
 from nas.run import Run
 from nas.stages import export as module
-from nas.stages.export import OPSET, as_onnx, export, largest_difference
+from nas.stages.export import export, largest_difference
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2

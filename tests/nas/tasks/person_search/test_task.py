@@ -15,10 +15,10 @@ from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.street import Street
 from nas.models.network import Network
+from nas.models.onnx_export import as_onnx
 from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
-from nas.stages.export import as_onnx
 from nas.tasks.person_search.task import PersonSearchTask
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
