@@ -20,7 +20,7 @@ def outputs_of(net: nn.Module) -> Sequence[str]:
     return getattr(net, "outputs", FEATURES)
 
 
-def as_onnx(net: nn.Module, height: int, width: int) -> bytes:
+def as_onnx(net: nn.Module, height: int, width: int, channels: int = 3) -> bytes:
     """The network as ONNX, with weights and BatchNorms folded together, by tracing one batch.
 
     Tracing is torch's older way, which is deprecated; the newer one needs a package more, onnxscript. Raises ValueError
@@ -35,7 +35,7 @@ def as_onnx(net: nn.Module, height: int, width: int) -> bytes:
         try:
             torch.onnx.export(
                 net,
-                (torch.zeros(2 if in_batches else 1, 3, height, width),),
+                (torch.zeros(2 if in_batches else 1, channels, height, width),),
                 file,  # type: ignore[arg-type] # the older way writes to open files, too
                 dynamo=False,
                 opset_version=OPSET,

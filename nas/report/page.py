@@ -16,6 +16,7 @@ from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.style import svg
+from nas.report.timing import conditions_line
 from nas.system.files import blamed_on, read_object, write_text
 
 STAGES = {
@@ -82,6 +83,7 @@ def _content(folder: Path) -> dict:
             "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
+            "timing": conditions_line(metrics.get("rows") or []),
             "protocol": metrics.get("protocol"),
             "searches_frames": searches_frames(metrics),
             "result_figures": _result_figures(metrics),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from nas.data.base import ReIDData, Split
 from nas.data.images import Images
@@ -23,9 +22,10 @@ from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips
 from nas.tasks.reid.settings import Evaluation
+from nas.tasks.timing import timed
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
-from search_spaces.cost.latency import latency
+from search_spaces.cost.latency import Runtime
 
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
@@ -50,6 +50,7 @@ def measure(
     """
     query, gallery = cached(data.query, images), cached(data.gallery, images)
     names = (_names(data.query), _names(data.gallery))
+    runtime = stage.machine.runtime(how.runtime)
     found: list[tuple[dict, Retrieval]] = []
     for network in networks:
         stage.prepare(network.net)
@@ -57,7 +58,7 @@ def measure(
             features = extract(network.net, query, gallery, stage, how, progress=True)
         features.save(stage.folder / "features" / f"{network.role}.safetensors")
         with stage.timed(f"{network.role}: cost and latency"):
-            spent = price(network.net, images, stage)
+            spent = price(network, images, runtime)
         with stage.timed(f"{network.role}: ranking of {len(gallery)} images for {len(query)} queries"):
             results = judged(features, network.role, network.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
@@ -102,25 +103,19 @@ def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
     return row | deviations | {"repeats": len(results)}
 
 
-def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
+def price(network: EvaluatedNetwork, images: Images, runtime: Runtime) -> dict[str, Any]:
     """Parameters and multiply-adds without the classifier, and the time for an image alone and in a batch of 128.
 
     Of an ONNX file the multiply-adds are not known.
     """
+    net, height, width = network.net, images.height, images.width
     if isinstance(net, OnnxNet):
         spent = {"parameters": net.num_parameters}
     else:
         net = FeatureNet(net)
-        counted = cost(net, images.height, images.width)
+        counted = cost(net, height, width)
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
-    with stage.autocast():
-        times = {
-            f"ms_per_image_{size}": latency(
-                net, images.height, images.width, size, stage.fabric.device, num_warmup, num_runs
-            )
-            for size, num_warmup, num_runs in TIMED
-        }
-    return spent | times
+    return spent | timed(net, network.name, height, width, runtime, TIMED)
 
 
 def write_queries(
