@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from nas.models.onnx_export import as_onnx
 from search_spaces.cost.latency import CPU, Conditions, Eager, Runtime, device_name, processor
 from search_spaces.ranges import RuntimeName
 
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 PROVIDERS: Mapping[str, str] = {
     "onnxruntime": "CPUExecutionProvider",
     "onnxruntime-cuda": "CUDAExecutionProvider",
