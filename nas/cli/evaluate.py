@@ -8,6 +8,7 @@ from typing import Any
 from nas.cli.arguments import OUT, Options, is_other, parse_network_args
 from nas.cli.files import Files, say
 from nas.cli.run_command import run_command
+from nas.report.metrics import verification_lines
 from nas.report.page import write_report
 from nas.report.table import as_rich, result_table, terminal
 from nas.run import Run
@@ -39,4 +40,5 @@ def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[s
     """Prints the table of results, unless JSON is wanted; what is to be said of them."""
     if not as_json:
         terminal().print(as_rich(result_table(metrics)))
+        print("".join(f"{line}\n" for line in verification_lines(metrics)), end="")
     return {"run": str(folder), "metrics": metrics}
