@@ -49,6 +49,6 @@ def main(arguments: list[str]) -> int:
     number, size = gallery.features.shape
     if not given.json:
         print(f"features of {number:,} images, each of {size} numbers, of the network {gallery.network}")
-    said = {"network": gallery.network, "images": number, "embedding_size": size, "distance": extractor.card.distance}
+    said = {"network": gallery.network, "images": number, "embedding_size": size, "distance": extractor.distance}
     say(said, [("saved features", out)], given.json)
     return 0

@@ -47,9 +47,7 @@ class Index:
         k = min(k, len(self.gallery))
         if self._exact is not None:
             block = max(1, LARGEST_BLOCK // len(self.gallery))
-            found = torch.cat(
-                [nearest(far, k) for _, far in distances_to(query, self._exact, self.distance, block)]
-            )
+            found = torch.cat([nearest(far, k) for _, far in distances_to(query, self._exact, self.distance, block)])
         else:
             found = self._near(query, k)
         return found, torch.cat([self._apart(*pair) for pair in zip(query.split(512), found.split(512), strict=True)])

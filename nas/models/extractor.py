@@ -80,6 +80,11 @@ class Extractor:
         scale = torch.tensor([self.card.mean, self.card.std]).mul(255).view(2, 3, 1, 1)
         self._mean, self._std = scale.to(self._device)
 
+    @property
+    def distance(self) -> Literal["cosine", "euclidean"]:
+        """What its features are compared by."""
+        return self.card.distance
+
     def __call__(self, images: Sequence[ImageLike], progress: Callable[[int, int], None] | None = None) -> Tensor:
         """Features float32 `[N, D]` on the CPU, in the order of the images.
 

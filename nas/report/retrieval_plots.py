@@ -125,7 +125,9 @@ def roc(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
             wrong, right = (np.array(each["roc"][rate], dtype=float) for rate in ("fpr", "tpr"))
             colour, style = SERIES_COLOURS[number % len(SERIES_COLOURS)], "-" if number < len(SERIES_COLOURS) else "--"
             label = f"{legend_label(name)}\nEER {percent(each['eer'])} %"
-            axes.step(np.maximum(wrong, least / 2), 100 * right, where="post", color=colour, linestyle=style, label=label)
+            axes.step(
+                np.maximum(wrong, least / 2), 100 * right, where="post", color=colour, linestyle=style, label=label
+            )
         rates = np.geomspace(least, 1, 100)
         axes.plot(rates, 100 * (1 - rates), ":", color=MUTED, linewidth=1)
         axes.set(xscale="log", xlim=(least, 1), ylim=(-3, 103), xlabel="wrong pairs let in, FPR", ylabel=RIGHT_LET_IN)

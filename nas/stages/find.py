@@ -91,7 +91,7 @@ def find(extractor: Extractor, query: Path, gallery: Gallery, top: int = 20, kin
     Of an index that is not exact, the recall is that of the exact list. Raises ValueError for an image that cannot be
     read.
     """
-    wanted, distance = extractor([query]), extractor.card.distance
+    wanted, distance = extractor([query]), extractor.distance
     index, seconds = _timed(lambda: Index(gallery.features, distance, kind))
     (found, apart), searched = _timed(lambda: index.search(wanted, top))
     notes: dict[str, Any] = {"index": kind}
@@ -118,10 +118,10 @@ def verify(extractor: Extractor, first: Path, second: Path) -> dict[str, Any]:
     """The `distance` of two images, and for each threshold its largest distance of one person and whether they are the
     `same`. Raises ValueError naming the image that cannot be read."""
     one, other = extractor([first, second]).split(1)
-    apart = Index(other, extractor.card.distance).search(one, 1)[1].item()
+    apart = Index(other, extractor.distance).search(one, 1)[1].item()
     return {
         "distance": round(apart, DIGITS),
-        "kind": extractor.card.distance,
+        "kind": extractor.distance,
         "thresholds": [
             {"name": name, "largest": round(largest, DIGITS), "same": apart <= largest}
             for name, largest in named_thresholds(extractor.card).items()

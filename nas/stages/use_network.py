@@ -12,6 +12,7 @@ from nas.metrics.distance import check_features
 from nas.models.card import Card
 from nas.models.extractor import Extractor
 from nas.models.gallery import Gallery, is_gallery
+from nas.models.person_finder import PersonFinder
 from nas.report.metrics import read_metrics, thresholds_of
 from nas.run import RESULTS
 from nas.system.files import blamed_on, digest
@@ -50,7 +51,9 @@ def named_thresholds(card: Card) -> dict[str, float]:
     return equal | {f"FPR {rate:g}": threshold for rate, threshold in sorted(card.thresholds, reverse=True)}
 
 
-def gallery_of(extractor: Extractor, subject: Path, split: str = "", progress: Progress = None) -> Gallery:
+def gallery_of(
+    extractor: Extractor | PersonFinder, subject: Path, split: str = "", progress: Progress = None
+) -> Gallery:
     """The features of a folder's or a CSV file's images, or those that a file holds.
 
     Raises ValueError where a file's features are of another network, and for images that cannot be read.
@@ -67,7 +70,7 @@ def gallery_of(extractor: Extractor, subject: Path, split: str = "", progress: P
         return gallery
     images = own_images(subject, split)
     features = extractor(images.paths, progress)
-    check_features(features, features, extractor.card.distance)
+    check_features(features, features, extractor.distance)
     return Gallery(
         features=features,
         names=images.names,
@@ -78,6 +81,6 @@ def gallery_of(extractor: Extractor, subject: Path, split: str = "", progress: P
 
 
 def check_new(paths: list[Path], overwrite: bool) -> None:
-    """Raises ValueError for a file that is there already."""
-    if there := [str(path) for path in paths if path.exists()]:
-        raise ValueError(f"{' and '.join(there)} exists: give --out another place, or --overwrite to replace it")
+    """Raises ValueError for a file that is there already, unless it may be replaced."""
+    if there := [path for path in paths if path.exists() and not overwrite]:
+        raise ValueError(f"{there[0]} exists: give --out another place, or --overwrite to replace it")
