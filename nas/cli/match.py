@@ -106,7 +106,6 @@ def _sentence(said: dict[str, Any]) -> str:
         who = "no threshold says who is the same person"
     else:
         who = f"{said['same']:,} of them are somebody of the gallery (distances up to {said['threshold']:.4f})"
-    found = (
-        "" if said["recall"] is None else f"; {said['index']}: {100 * said['recall']:.1f} % of the exact first places"
-    )
-    return f"{said['boxes']:,} boxes in {said['frames']:,} frames{tracks}; {who}{found}"
+    if said["recall"] is not None:
+        who += f"; {said['index']}: {100 * said['recall']:.1f} % of the exact first places"
+    return f"{said['boxes']:,} boxes in {said['frames']:,} frames{tracks}; {who}"

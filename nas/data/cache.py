@@ -29,8 +29,9 @@ class ImageCache:
     `too_dark`) are one warning, and so are those with an orientation tag that is not followed and those of several
     frames.
 
-    remedy: what to do with images that cannot be read. num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
+    num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.
+    remedy: what an error says to do with images that cannot be read.
     """
 
     def __init__(

@@ -61,13 +61,11 @@ def _check_inside(file: Path, lines: Sequence[int], boxes: Sequence[FrameBox], f
     inside = clip(whole, np.array([sizes[box.frame] for box in boxes]))
     out = ~have_area(inside)
     if out.any():
-        shown = [f"line {lines[i]} ({_described(boxes[i], sizes)})" for i in np.flatnonzero(out)]
-        raise ValueError(f"{file}: every box must be in its frame, with a width and a height; not so: {listing(shown)}")
-    if (reaching := np.flatnonzero((whole != inside).any(axis=1))).size:
-        shown = listing([f"line {lines[i]}" for i in reaching], num_shown=3)
-        print(
-            f"nas: {file}: {len(reaching):,} boxes reach out of their frames and are clipped: {shown}", file=sys.stderr
-        )
+        wrong = [f"line {lines[i]} ({_described(boxes[i], sizes)})" for i in np.flatnonzero(out).tolist()]
+        raise ValueError(f"{file}: every box must be in its frame, with a width and a height; not so: {listing(wrong)}")
+    if reaching := [f"line {lines[i]}" for i in np.flatnonzero((whole != inside).any(axis=1)).tolist()]:
+        shown = listing(reaching, num_shown=3)
+        print(f"nas: {file}: boxes that reach out of their frames are clipped: {shown}", file=sys.stderr)
 
 
 def _described(box: FrameBox, sizes: dict[str, tuple[int, int]]) -> str:

@@ -27,8 +27,8 @@ class Index:
     """A gallery `[G, D]` to find the nearest in.
 
     kind: `exact` compares with all, a block of queries at a time. `hnsw` (a graph of neighbours, Malkov and Yashunin
-    2018) and `ivf` (an inverted file) are faiss's and look at a part of the gallery. Raises ValueError for features that
-    cannot be compared, and where faiss is missing.
+    2018) and `ivf` (an inverted file) are faiss's and look at a part of the gallery. Raises ValueError for features
+    that cannot be compared, and where faiss is missing.
     """
 
     def __init__(self, gallery: Tensor, distance: Distance = "cosine", kind: IndexKind = "exact") -> None:
@@ -74,6 +74,7 @@ def _faiss_index(gallery: np.ndarray, distance: Distance, kind: IndexKind) -> An
         raise ValueError(f"the index {kind} needs the package faiss: pip install 'nas-reid[deploy]'") from error
     size = gallery.shape[1]
     metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
+    index: Any
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(size, LINKS, metric)
         index.hnsw.efConstruction = LEAST_VISITED

@@ -23,11 +23,15 @@ class Card(Ranged):
     """A deployed network's card. Images come as `[B, 3, height, width]`."""
 
     height: Pixels
+    """Height of an image, in pixels."""
     width: Pixels
+    """Width of an image, in pixels."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Taken off each channel of an image in [0, 1], before it is divided by `std`."""
     std: tuple[float, float, float] = IMAGENET_STD
+    """By which each channel is divided then."""
     colour_order: Literal["RGB"] = "RGB"
+    """The order of the channels."""
     takes: Literal["normalised", "uint8"] = "normalised"
     """Whether the file takes float images that are normalised already, or whole numbers 0 to 255 and normalises them
     itself. Of the latter the features have unit length."""
@@ -36,6 +40,7 @@ class Card(Ranged):
     distance: Literal["cosine", "euclidean"] = "cosine"
     """The distance that features are compared by."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Of the numbers that the file computes with."""
     network: str = ""
     """What it is, for people."""
     architecture: Architecture | None = None

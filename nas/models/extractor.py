@@ -256,8 +256,8 @@ def _openvino(path: Path, size: Size) -> Opened:
 def _check_gives_features(path: Path, outputs: Sequence[str]) -> None:
     if set(outputs) >= FINDS_PERSONS:
         raise ValueError(
-            f"{path} finds persons in whole frames, and here are crops: give a network for crops; `nas match RUN` takes "
-            "the run that it was exported from"
+            f"{path} finds persons in whole frames, and here are crops: give a network for crops; `nas match` takes "
+            "the run that this was exported from"
         )
 
 

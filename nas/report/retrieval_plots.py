@@ -112,7 +112,7 @@ def distance_histogram(pairs: PairDistances) -> Figure:
 
 def roc(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     """The share of right pairs that are let in (%) against that of wrong ones (logarithmic), of each row of
-    `metrics.json` that has a `verification`; None where none has. Where both errors are equal there is a dotted line."""
+    `metrics.json` that has a `verification`; None where none has. A dotted line is where both errors are equal."""
     verified = [(str(row.get("name")), row["verification"]) for row in rows if row.get("verification")]
     if not verified:
         return None

@@ -52,8 +52,9 @@ def check_header(
 ) -> list[str]:
     """`names`, in lower case. Raises ValueError when a column is missing or there twice."""
     if missing := [name for name in columns if name not in (*names, *optional)]:
+        left_out = ", ".join(name for name in columns if name in optional)
         raise ValueError(
-            f"{file}, line {line}: the header needs the columns {','.join(columns)} ({', '.join(each for each in columns if each in optional)} may be left out), "
+            f"{file}, line {line}: the header needs the columns {','.join(columns)} ({left_out} may be left out), "
             f"separated by comma, semicolon or tab; {', '.join(missing)} is missing from: "
             f"{', '.join(names) or 'an empty file'}"
         )
