@@ -24,7 +24,7 @@ ALLOWED = {
     "nas/metrics": ("search_spaces.ranges",),
     "nas/data": GROUND,
     "nas/report": (*GROUND, "nas.data", "nas.metrics"),
-    "nas/models": (*GROUND, "nas.data.augment", *NETWORKS),
+    "nas/models": (*GROUND, "nas.data", *NETWORKS),
     "nas/losses": (*GROUND, "nas.data", "students", "teachers"),
     "nas/training": (*GROUND, "nas.data", "nas.losses", "nas.models", *NETWORKS),
     "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base"),

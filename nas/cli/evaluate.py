@@ -8,6 +8,7 @@ from typing import Any
 from nas.cli.arguments import OUT, Options, is_other, parse_network_args
 from nas.cli.files import Files, say
 from nas.cli.run_command import run_command
+from nas.report.metrics import verification_lines
 from nas.report.page import write_report
 from nas.report.table import as_rich, result_table, terminal
 from nas.report.timing import conditions_line
@@ -40,6 +41,7 @@ def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[s
     """Prints the table of results, unless JSON is wanted; what is to be said of them."""
     if not as_json:
         terminal().print(as_rich(result_table(metrics)))
-        if line := conditions_line(metrics["rows"]):
-            print(line)
+        lines = [conditions_line(metrics["rows"]), *verification_lines(metrics)]
+        print("".join(f"{line}
+" for line in lines if line), end="")
     return {"run": str(folder), "metrics": metrics}

@@ -25,6 +25,8 @@ REAL: Mapping[str, type[np.floating]] = {
     "tensor(double)": np.float64,
 }
 """What a network may take and give, by ONNX's names."""
+BYTES: Mapping[str, type[np.generic]] = {"tensor(uint8)": np.uint8}
+"""What a network takes that normalises images itself."""
 
 ONLY_FATAL = 4
 NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
@@ -33,22 +35,26 @@ NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 class OnnxNet(nn.Module):
     """An ONNX file with one image input `[B, 3, H, W]` (ImageNet-normalised), run by onnxruntime on the CPU.
 
+    takes_bytes: it takes uint8 images instead, and normalises them itself.
+
     Its first output of real numbers with two axes is taken for the features, float32; a line on standard error says
     which one where there are several outputs. A fixed batch size is kept by filling up the last batch.
     Raises ValueError when the file is damaged, its input is not an image of the given size in real numbers, or it gives
     no finite features for one.
     """
 
-    def __init__(self, path: Path, height: int, width: int) -> None:
+    def __init__(self, path: Path, height: int, width: int, takes_bytes: bool = False) -> None:
         super().__init__()
-        self.path, self.session = path, _session(path)
-        image = _image_input(self.session, path, height, width)
-        self.input, self.image_type = image.name, REAL[image.type]
+        self.path, self.session = path, open_session(path)
+        types: Mapping[str, type[np.generic]] = BYTES if takes_bytes else REAL
+        image = _image_input(self.session, path, height, width, types)
+        self.input, self.image_type = image.name, types[image.type]
         self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)
         with torch.random.fork_rng(devices=[]):
-            probe = self(torch.randn(self.batch_size or 2, 3, height, width))
+            shape = (self.batch_size or 2, 3, height, width)
+            probe = self(torch.randint(256, shape) if takes_bytes else torch.randn(shape))
         if not probe.isfinite().all():
             raise ValueError(f"{path} must give finite features, and gives NaN or infinity for images of noise")
 
@@ -78,7 +84,9 @@ class OnnxNet(nn.Module):
         return self  # a session cannot be copied, and holds no state that a forward pass changes
 
 
-def _image_input(session: InferenceSession, path: Path, height: int, width: int) -> NodeArg:
+def _image_input(
+    session: InferenceSession, path: Path, height: int, width: int, types: Mapping[str, type[np.generic]]
+) -> NodeArg:
     inputs = session.get_inputs()
     listed = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
     shape = [size if isinstance(size, int) else None for size in inputs[0].shape] if inputs else []
@@ -92,9 +100,10 @@ def _image_input(session: InferenceSession, path: Path, height: int, width: int)
             f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: "
             f"set --images.height {shape[2] or height} and --images.width {shape[3] or width}"
         )
-    if inputs[0].type not in REAL:
+    if inputs[0].type not in types:
+        normalised = ", normalised as for ImageNet" if types is REAL else ""
         raise ValueError(
-            f"{path} must take images of {' or '.join(REAL)}, normalised as for ImageNet; its input "
+            f"{path} must take images of {' or '.join(types)}{normalised}; its input "
             f"{inputs[0].name} is {inputs[0].type}: export it with one of those"
         )
     return inputs[0]
@@ -114,7 +123,8 @@ def _output_of_features(session: InferenceSession, path: Path) -> str:
     return fitting[0]
 
 
-def _session(path: Path) -> InferenceSession:
+def open_session(path: Path) -> InferenceSession:
+    """Raises ValueError where onnxruntime cannot run the file."""
     if why := not_a_file(path):
         raise ValueError(f"the ONNX file {path} {why}")
     try:

@@ -11,7 +11,9 @@ import numpy as np
 
 from nas.data.base import ReIDData, Split
 from nas.data.images import Images
+from nas.metrics.pairs import pair_distances
 from nas.metrics.retrieval import Retrieval
+from nas.metrics.verification import BINS, verification
 from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
 from nas.report.metrics import FORMAT
@@ -73,7 +75,8 @@ def measure(
 def judged(
     features: Features, role: str, name: str, how: Evaluation, partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()
 ) -> list[tuple[dict, Retrieval]]:
-    """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for."""
+    """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for. Pairs are
+    verified before re-ranking, and of a protocol with repeats those of the first."""
     parts = [features, *(features.partition(*part) for part in partitions[1 : how.repeats])]
     found = []
     for rerank in (None, how.reranking) if how.rerank else (None,):
@@ -86,8 +89,21 @@ def judged(
                 "rerank": asdict(rerank),
                 "queries": f"queries/{role}-reranked.csv",
             }
+        elif (verified := verified_pairs(features, how)) is not None:
+            row["verification"] = verified
         found.append((row | accuracy(results), results[0]))
     return found
+
+
+def verified_pairs(features: Features, how: Evaluation) -> dict[str, Any] | None:
+    """What thresholds on the distance are worth, as plain data; None where there are no right or no wrong pairs, as the
+    pictures say then."""
+    arrays, rules = features.retrieval_arguments, {"distance": how.distance, "same_camera": how.same_camera}
+    try:
+        pairs = pair_distances(*arrays, **rules, bins=BINS)  # type: ignore[arg-type] # mypy's view of a dict of choices
+    except ValueError:
+        return None
+    return verification(pairs).summary()
 
 
 def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
