@@ -42,6 +42,5 @@ def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[s
     if not as_json:
         terminal().print(as_rich(result_table(metrics)))
         lines = [conditions_line(metrics["rows"]), *verification_lines(metrics)]
-        print("".join(f"{line}
-" for line in lines if line), end="")
+        print("".join(f"{line}\n" for line in lines if line), end="")
     return {"run": str(folder), "metrics": metrics}
