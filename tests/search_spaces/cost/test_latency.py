@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from search_spaces.cost import latency as latency_module
-from search_spaces.cost.latency import Eager, latency
+from search_spaces.cost.latency import Eager, latency, time_calls
 
 
 class Slow(nn.Module):
@@ -43,3 +43,19 @@ def test_the_network_is_left_alone():
 def test_counts_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
         latency(nn.ReLU(), 12, 6, Eager(), **wrong)
+
+
+def test_of_several_calls_the_second_in_each_turn_counts(monkeypatch):
+    clock, made = [0.0], []
+    monkeypatch.setattr(latency_module, "perf_counter", lambda: clock[0])
+
+    def call(name, cold, warm):
+        def run():
+            clock[0] += cold if made.count(name) % 2 == 0 else warm
+            made.append(name)
+
+        return run
+
+    one, two = time_calls([call("one", 9.0, 1.0), call("two", 9.0, 2.0)], num_warmup=1, num_rounds=2)
+    assert made == ["one", "one", "two", "two"] * 3
+    assert (one.median, two.median) == (pytest.approx(1000), pytest.approx(2000))
