@@ -11,7 +11,7 @@ import tyro
 from nas.cli.files import say
 from nas.cli.network_options import NetworkOptions, parse_options
 from nas.report.table import Row, Table, as_rich, terminal
-from nas.stages.find import Ranking, find
+from nas.stages.find import Ranking, check_images, find
 from nas.stages.use_network import check_new, gallery_of
 from nas.tasks.decoding import decoding
 from search_spaces.ranges import Count
@@ -47,8 +47,7 @@ def main(arguments: list[str]) -> int:
     out = given.out or OUT / f"find-{given.query.stem}"
     picture, table = out / "find.png", out / "find.csv"
     check_new([picture, table], given.overwrite)
-    if not given.query.is_file():
-        raise ValueError(f"the image {given.query} does not exist")
+    check_images(given.query)
     extractor = given.open(given.network)
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.gallery, given.split, progress)

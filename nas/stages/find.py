@@ -114,6 +114,12 @@ def _timed(work: Any) -> tuple[Any, float]:
     return work(), round(time.perf_counter() - since, 4)
 
 
+def check_images(*paths: Path) -> None:
+    """Raises ValueError for the first that is no file, before a network is loaded."""
+    if missing := next((path for path in paths if not path.is_file()), None):
+        raise ValueError(f"the image {missing} {'is a folder' if missing.is_dir() else 'does not exist'}")
+
+
 def verify(extractor: Extractor, first: Path, second: Path) -> dict[str, Any]:
     """The `distance` of two images, and for each threshold its largest distance of one person and whether they are the
     `same`. Raises ValueError naming the image that cannot be read."""
