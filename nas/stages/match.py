@@ -149,7 +149,7 @@ def save_matches(path: Path, matches: Sequence[Match], gallery: Gallery, thresho
     rows = []
     for match in matches:
         box = [f"{value:.2f}".rstrip("0").rstrip(".") for value in match.seen.box]
-        seen = [match.seen.frame, *box, *[match.seen.track] * tracks, *[match.score] * scores]
+        seen = [match.seen.frame, *box, *[match.seen.track] * tracks, *[round(match.score or 0.0, DIGITS)] * scores]
         found = [gallery.names[match.place], gallery.identity(match.place)] if match.place >= 0 else [None, None]
         same = None if threshold is None else int(match.distance <= threshold)
         rows.append([*seen, *found, round(match.distance, DIGITS), same])
