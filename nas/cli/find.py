@@ -10,6 +10,7 @@ import tyro
 
 from nas.cli.files import say
 from nas.cli.network_options import NetworkOptions, parse_options
+from nas.metrics.index import check_kind
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.find import Ranking, check_images, find
 from nas.stages.use_network import check_new, gallery_of
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     out = given.out or OUT / f"find-{given.query.stem}"
     picture, table = out / "find.png", out / "find.csv"
     check_new([picture, table], given.overwrite)
+    check_kind(given.index)
     check_images(given.query)
     extractor = given.open(given.network)
     with decoding("images") as progress:

@@ -17,7 +17,7 @@ from nas.data.frame_boxes import FrameBox
 from nas.data.frames import Frames
 from nas.metrics.index import Index, IndexKind, recall
 from nas.models.extractor import Extractor
-from nas.models.gallery import Gallery
+from nas.models.gallery import Gallery, plain
 from nas.models.person_finder import PersonFinder
 from nas.system.csv_text import csv_text
 from nas.system.files import write_text
@@ -148,9 +148,14 @@ def save_matches(path: Path, matches: Sequence[Match], gallery: Gallery, thresho
     ]
     rows = []
     for match in matches:
-        box = [f"{value:.2f}".rstrip("0").rstrip(".") for value in match.seen.box]
-        seen = [match.seen.frame, *box, *[match.seen.track] * tracks, *[round(match.score or 0.0, DIGITS)] * scores]
-        found = [gallery.names[match.place], gallery.identity(match.place)] if match.place >= 0 else [None, None]
+        box = [int(value) if value == int(value) else round(value, 2) for value in match.seen.box]
+        seen = [
+            plain(match.seen.frame),
+            *box,
+            *[match.seen.track] * tracks,
+            *[round(match.score or 0.0, DIGITS)] * scores,
+        ]
+        found = [plain(gallery.names[match.place]), gallery.identity(match.place)] if match.place >= 0 else [None, None]
         same = None if threshold is None else int(match.distance <= threshold)
         rows.append([*seen, *found, round(match.distance, DIGITS), same])
     return write_text(path, csv_text([head, *rows]))
