@@ -77,7 +77,8 @@ def _table(ranking: Ranking) -> Table:
 
 
 def _remarks(ranking: Ranking) -> list[str]:
-    lines = ["same at: " + ", ".join(f"{name} up to {value:.4f}" for name, value in ranking.thresholds.items())]
+    largest = ", ".join(f"{value:.4f} at {name}" for name, value in ranking.thresholds.items())
+    lines = [f"The same are those up to a distance of {largest}."]
     if not ranking.thresholds:
         lines = ["no threshold says who is the same person: `nas evaluate RUN` measures them"]
     if "recall" in ranking.notes:

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     said = _counts(matches, threshold) | {"index": given.index, "recall": matcher.recall()}
     if not given.json:
         print(_sentence(said))
-    say(said, [("matches", out)], given.json)
+    say(said, [("match table", out)], given.json)
     return 0
 
 
