@@ -72,7 +72,9 @@ def main(arguments: list[str]) -> int:
 def _find(given: Arguments, path: Path, frames: Frames) -> tuple[Matcher, Gallery]:
     if given.boxes:
         raise ValueError(f"{path} finds the persons itself: leave --boxes out")
-    finder = PersonFinder.open(path)
+    if given.height or given.width:
+        raise ValueError(f"{path} takes frames of the size that its run says: leave --height and --width out")
+    finder = PersonFinder.open(path, given.device)
     with decoding("images") as progress:
         gallery = gallery_of(finder, given.gallery, given.split, progress)
     return match_found(finder, frames, gallery, given.index), gallery
