@@ -23,10 +23,10 @@ class Architecture:
     """What a search decided: plain data, readable by later versions."""
 
     space: str
-    """The name of the family of networks that the decisions belong to."""
+    """Family of networks that the decisions belong to."""
     decisions: Mapping[str, Answer]
-    """Maps each question's name to its answer: a value, an operation's key, or for a node with several inputs a tuple
-    of `"operation@input"` in the order of the inputs."""
+    """Answer to each question, by its name: a value, an operation's key, or for a node with several inputs a tuple of
+    `"operation@input"` in the order of the inputs."""
 
     def __post_init__(self) -> None:
         decisions = {name: by_input(a) if isinstance(a, tuple) else a for name, a in self.decisions.items()}
