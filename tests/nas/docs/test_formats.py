@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from tests.nas.cli.program import nas
 from tests.nas.docs.shown import MANUAL
@@ -51,10 +52,20 @@ def test_the_keys_of_an_evaluation_are_those_of_the_page(toy):
     metrics = read(toy / "metrics.json")
     assert set(metrics) == named("metrics.json") - {"subject"}
     assert set(metrics["protocol"]) == named("metrics.json", "`protocol` for crops:")
+    verified = metrics["rows"][-1]["verification"]
+    assert set(verified) == named("metrics.json", "It is missing if there are no right or no wrong pairs.")
+    assert set(verified["points"][0]) == {"fpr", "tpr", "threshold"} and set(verified["roc"]) == {"fpr", "tpr"}
     row = named("metrics.json", "A row for crops:")
     assert set(metrics["rows"][-1]) == row - {"mAP_sd", "rank1_sd", "repeats", "rerank"}
     header = (toy / metrics["rows"][-1]["queries"]).read_text().splitlines()[0].split(",")
     assert {name for name in header if not re.match("found([2-9]|10)_", name)} == named("queries/ROLE.csv")
+
+
+@pytest.mark.medium
+def test_the_keys_of_a_card_are_those_of_the_page(toy):
+    with safe_open(toy / "student.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["nas"])
+    assert set(header["card"]) - {"kind"} == named("Weights and features", "A card:")
 
 
 @pytest.mark.medium
