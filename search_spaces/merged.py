@@ -34,12 +34,17 @@ class Reading:
     @property
     def repeated(self) -> Tensor:
         """The rectified map for each edge `[B, m * C, H, W]`."""
-        return self._once("repeated", lambda: self.rectified.repeat(1, self.num_edges, 1, 1))
+        return self._once("repeated", lambda: side_by_side(self.rectified, self.num_edges))
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+def side_by_side(x: Tensor, times: int) -> Tensor:
+    """The map side by side with itself, channels last."""
+    return x.movedim(1, -1).unsqueeze(-2).expand(-1, -1, -1, times, -1).flatten(-2).movedim(-1, 1)
 
 
 def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, x: Tensor) -> Tensor:
@@ -98,10 +103,10 @@ def _own(ops: Sequence[Op], wide: Tensor, reading: Reading) -> Tensor:
     elif isinstance(first.body, Halved):
         y = _projected(bodies, reading.rectified if first.relu else reading.x)
     elif isinstance(first.body, nn.Sequential):
-        repeated = reading.repeated if first.relu else reading.x.repeat(1, len(ops), 1, 1)
+        repeated = reading.repeated if first.relu else side_by_side(reading.x, len(ops))
         y = _sequence(cast(Sequence[nn.Sequential], bodies), repeated)
     else:
-        y = first.body(reading.rectified if first.relu else reading.x).repeat(1, len(ops), 1, 1)
+        y = side_by_side(first.body(reading.rectified if first.relu else reading.x), len(ops))
     return wide.view(-1, 1, 1) * y if first.norm is None else _normed([op.norm for op in ops], y, wide)
 
 
@@ -206,22 +211,35 @@ def _normed(norms: Sequence[nn.Module | None], y: Tensor, scale: Tensor | None) 
     The scale must not be expanded: with a stride of 0 the channels-last backward pass gives wrong gradients.
     """
     of_edges = cast(Sequence[Norm], norms)
-    first, joined = of_edges[0], y.shape[1] != of_edges[0].num_features
-    shift = None
+    first, shift = of_edges[0], None
     if first.affine:
         own, offset = torch.cat([norm.weight for norm in of_edges]), torch.cat([norm.bias for norm in of_edges])
         scale, shift = (own, offset) if scale is None else (own * scale, offset * scale)
-    if not first.training:
-        mean, var = (_of_edges(of_edges, name, joined) for name in ("running_mean", "running_var"))
-        return F.batch_norm(y, mean, var, scale, shift, False, 0.0, first.eps)
-    mean, var = (cast(Tensor, first.running_mean).new_zeros(y.shape[1]) for _ in range(2))
-    found = F.batch_norm(y, mean, var, scale, shift, True, 1.0, first.eps)
-    with torch.no_grad():
-        for name, now in (("running_mean", mean), ("running_var", var)):
-            parts = now.split(first.num_features) if joined else [now] * len(of_edges)
-            torch._foreach_lerp_([getattr(norm, name) for norm in of_edges], list(parts), cast(float, first.momentum))
+    mean, var = (_joined_statistics(of_edges, name) for name in ("running_mean", "running_var"))
+    momentum, channels = cast(float, first.momentum), first.num_features
+    if y.shape[1] == len(mean) or not first.training:
+        seen = slice(None) if y.shape[1] == len(mean) else slice(channels)
+        return F.batch_norm(y, mean[seen], var[seen], scale, shift, first.training, momentum, first.eps)
+    once = mean.new_zeros(2, channels)
+    found = F.batch_norm(y, once[0], once[1], scale, shift, True, 1.0, first.eps)
+    for statistics, now in zip((mean, var), once, strict=True):
+        statistics.view(-1, channels).lerp_(now, momentum)
     return found
 
 
-def _of_edges(norms: Sequence[Norm], name: str, joined: bool) -> Tensor:
-    return torch.cat([getattr(norm, name) for norm in norms]) if joined else getattr(norms[0], name)
+def _joined_statistics(norms: Sequence[Norm], name: str) -> Tensor:
+    """The running means or variances of norms as one tensor `[m * C]`, which those of each norm are parts of.
+
+    They are put together where they are not yet, or no longer, as in a copy or on another device.
+    """
+    parts = [getattr(norm, name) for norm in norms]
+    joined: Tensor | None = getattr(norms[0], f"joined_{name}", None)
+    if joined is not None and joined.dtype == parts[0].dtype:
+        start, size = joined.data_ptr(), parts[0].nbytes
+        if all(part.data_ptr() == start + place * size for place, part in enumerate(parts)):
+            return joined
+    joined = torch.cat(parts)
+    setattr(norms[0], f"joined_{name}", joined)
+    for norm, part in zip(norms, joined.split(norms[0].num_features), strict=True):
+        setattr(norm, name, part)
+    return joined
