@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import first_line
+from nas.models.card import KEY, Card
 from nas.system.files import not_a_file
 
 if TYPE_CHECKING:
@@ -25,36 +26,40 @@ REAL: Mapping[str, type[np.floating]] = {
     "tensor(double)": np.float64,
 }
 """What a network may take and give, by ONNX's names."""
+PIXELS = {"tensor(uint8)": np.uint8}
+"""What one may take besides, if its card says so."""
 
 ONLY_FATAL = 4
 NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxNet(nn.Module):
-    """An ONNX file with one image input `[B, 3, H, W]` (ImageNet-normalised), run by onnxruntime on the CPU.
+    """An ONNX file with one image input `[B, 3, H, W]`, run by onnxruntime on the CPU.
 
-    Its first output of real numbers with two axes is taken for the features, float32; a line on standard error says
+    The images are ImageNet-normalised, or pixels from 0 to 255 where the file has a card that says so (`takes`). Its
+    first output of real numbers with two axes is taken for the features, float32; a line on standard error says
     which one where there are several outputs. A fixed batch size is kept by filling up the last batch.
-    Raises ValueError when the file is damaged, its input is not an image of the given size in real numbers, or it gives
-    no finite features for one.
+    Raises ValueError when the file or its card is damaged, its input is not an image of the given size in real numbers
+    (or in pixels, by its card), or it gives no finite features for one.
     """
 
     def __init__(self, path: Path, height: int, width: int) -> None:
         super().__init__()
         self.path, self.session = path, _session(path)
-        image = _image_input(self.session, path, height, width)
-        self.input, self.image_type = image.name, REAL[image.type]
+        self.card = _card(self.session, path)
+        self.takes = self.card.takes if self.card else "normalised"
+        image = _image_input(self.session, path, height, width, self.takes)
+        self.input, self.image_type = image.name, (REAL | PIXELS)[image.type]
         self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)
-        with torch.random.fork_rng(devices=[]):
-            probe = self(torch.randn(self.batch_size or 2, 3, height, width))
+        probe = self(noise(self.batch_size or 2, height, width, self.takes))
         if not probe.isfinite().all():
             raise ValueError(f"{path} must give finite features, and gives NaN or infinity for images of noise")
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError when the file cannot be run, or gives other than one row of features for each image."""
-        images = x.float().cpu().numpy().astype(self.image_type)
+        images = as_taken(x, self.takes).cpu().numpy().astype(self.image_type, copy=False)
         size = self.batch_size or len(images)
         batches = [
             np.resize(images[start : start + size], (size, *images.shape[1:])) for start in range(0, len(images), size)
@@ -78,7 +83,25 @@ class OnnxNet(nn.Module):
         return self  # a session cannot be copied, and holds no state that a forward pass changes
 
 
-def _image_input(session: InferenceSession, path: Path, height: int, width: int) -> NodeArg:
+def noise(num_images: int, height: int, width: int, takes: str) -> Tensor:
+    """Random images as a file takes them, the same ones each time."""
+    rng = torch.Generator().manual_seed(0)
+    if takes == "uint8":
+        return torch.randint(256, (num_images, 3, height, width), generator=rng, dtype=torch.uint8)
+    return torch.randn(num_images, 3, height, width, generator=rng)
+
+
+def as_taken(images: Tensor, takes: str) -> Tensor:
+    """Images as a file takes them: pixels as uint8, everything else as float32."""
+    return images.clamp(0, 255).to(torch.uint8) if takes == "uint8" else images.float()
+
+
+def _card(session: InferenceSession, path: Path) -> Card | None:
+    held = session.get_modelmeta().custom_metadata_map.get(KEY)
+    return None if held is None else Card.from_json(held, path)
+
+
+def _image_input(session: InferenceSession, path: Path, height: int, width: int, takes: str) -> NodeArg:
     inputs = session.get_inputs()
     listed = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
     shape = [size if isinstance(size, int) else None for size in inputs[0].shape] if inputs else []
@@ -92,10 +115,12 @@ def _image_input(session: InferenceSession, path: Path, height: int, width: int)
             f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: "
             f"set --images.height {shape[2] or height} and --images.width {shape[3] or width}"
         )
-    if inputs[0].type not in REAL:
+    kinds = PIXELS if takes == "uint8" else REAL
+    if inputs[0].type not in kinds:
+        what = "as its card says" if takes == "uint8" else "normalised as for ImageNet"
         raise ValueError(
-            f"{path} must take images of {' or '.join(REAL)}, normalised as for ImageNet; its input "
-            f"{inputs[0].name} is {inputs[0].type}: export it with one of those"
+            f"{path} must take images of {' or '.join(kinds)}, {what}; its input {inputs[0].name} is "
+            f"{inputs[0].type}: export it with one of those"
         )
     return inputs[0]
 

@@ -1,0 +1,86 @@
+"""Files that `nas export` writes, as networks, and how long they take."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from nas.models.card import KEY, Card
+from nas.models.onnx import OnnxNet, as_taken, noise
+from nas.models.openvino_export import OpenVinoNet, compiled
+from nas.system.files import write_bytes
+from search_spaces.cost.latency import medians
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
+"""The ending of each format's file."""
+BATCHES = {1: (10, 100), 8: (3, 25)}
+"""The sizes of batches that are timed, with the passes that warm up and those that count."""
+
+
+class ProgramNet(nn.Module):
+    """What torch.export wrote as a network: images `[B, 3, H, W]`, as its card says, to features `[B, D]`."""
+
+    def __init__(self, path: Path, card: Card) -> None:
+        super().__init__()
+        self.card, self.takes = card, card.takes
+        self.run = partial(torch.export.load(path).module())  # none of this module's parts, as it has no eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self.run(as_taken(x, self.takes).contiguous())
+
+
+def write_program(program: ExportedProgram, path: Path, card: Card) -> None:
+    """Writes what torch.export made, with its card, and without the places in source files that torch notes."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={KEY: card.to_json()})
+    write_bytes(path, file.getvalue())
+
+
+def open_file(path: Path, card: Card) -> nn.Module:
+    """The network in a file that `nas export` has just written."""
+    if path.suffix == FORMATS["onnx"]:
+        return OnnxNet(path, card.height, card.width)
+    return OpenVinoNet(path, card) if path.suffix == FORMATS["openvino"] else ProgramNet(path, card)
+
+
+def milliseconds(paths: Sequence[Path], card: Card) -> list[Mapping[int, float]]:
+    """For each file the milliseconds of an image, alone and in a batch of eight (`BATCHES`), on one thread.
+
+    Medians; the files take turns, so that what slows the machine for a while slows all of them.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found: list[dict[int, float]] = [{} for _ in paths]
+        for size, (num_warmup, num_rounds) in BATCHES.items():
+            images = noise(size, card.height, card.width, card.takes)
+            calls = [_one_pass(path, card, images) for path in paths]
+            for times, each in zip(found, medians(calls, torch.device("cpu"), num_warmup, num_rounds), strict=True):
+                times[size] = each / size
+        return found
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _one_pass(path: Path, card: Card, images: Tensor) -> Callable[[], object]:
+    """What runs a file once for `images`, on one thread."""
+    if path.suffix == FORMATS["pt2"]:
+        return partial(ProgramNet(path, card), images)
+    if path.suffix == FORMATS["openvino"]:
+        request = compiled(path, 1).create_infer_request()
+        return partial(request.infer, [images.numpy()])
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return partial(session.run, None, {session.get_inputs()[0].name: images.numpy()})
