@@ -14,7 +14,7 @@ from nas.report.numbers import MISSING, milliseconds, percent
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.run import Run
 from nas.stages.export import export
-from nas.stages.export_form import Form
+from nas.stages.export_form import Form, files_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
         good = said["good"]
         if not options.json:
             _show(said)
-        return {"run": str(run.folder), "export": said} | ({"file": str(path)} if good else {})
+        files = {each.suffix[1:]: str(each) for each in files_of(path)} if good else {}
+        return {"run": str(run.folder), "export": said} | files
 
     status = run_command("export", arguments, work, ExportOptions)
     return status if good else 1
@@ -48,16 +49,19 @@ def _show(said: Mapping[str, Any]) -> None:
     """Prints what was measured."""
     console = terminal()
     if said.get("candidates"):
-        console.print(as_rich(_table("int8 candidate", said["candidates"])))
+        console.print(as_rich(_table("in int8", said["candidates"])))
     if said["rows"]:
         console.print(as_rich(_table("form", said["rows"])))
     compared = said["parity"]
-    first = f", the same first place for {percent(compared['same_first'])} % of the queries" * ("same_first" in compared)
-    cosine = f", cosine at least {compared['least_cosine']:.6f}" * ("least_cosine" in compared)
-    print(
+    line = (
         f"{said['exporter']} wrote it; {compared['images']} images: {', '.join(said['outputs'])} within "
-        f"{compared['largest_difference']:.1e} of the network's{cosine}{first}"
+        f"{compared['largest_difference']:.1e} of the network's"
     )
+    if "least_cosine" in compared:
+        line += f", cosine at least {compared['least_cosine']:.6f}"
+    if "same_first" in compared:
+        line += f", the same first place for {percent(compared['same_first'])} % of the queries"
+    print(line)
     for remark in said["remarks"]:
         print(remark)
     if not said["good"]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
+
+LEAST_LENGTH = 1e-12
+"""A feature of no length stays one."""
 
 
 class Preprocessed(nn.Module):
@@ -24,7 +26,8 @@ class Preprocessed(nn.Module):
         self.register_buffer("std", std)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.net((images.float() - self.mean) / self.std))
+        features = self.net((images.float() - self.mean) / self.std)
+        return features / features.norm(dim=1, keepdim=True).clamp_min(LEAST_LENGTH)
 
 
 class Half(nn.Module):

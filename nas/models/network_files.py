@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def write_program(program: ExportedProgram, path: Path, card: Card) -> None:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     file = io.BytesIO()
-    torch.export.save(program, file, extra_files={KEY: card.to_json()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scalars of BatchNorms, which are shared and harmless
+        torch.export.save(program, file, extra_files={KEY: card.to_json()})
     write_bytes(path, file.getvalue())
 
 
@@ -52,7 +55,7 @@ def open_file(path: Path, card: Card) -> nn.Module:
     return OpenVinoNet(path, card) if path.suffix == FORMATS["openvino"] else ProgramNet(path, card)
 
 
-def milliseconds(paths: Sequence[Path], card: Card) -> list[Mapping[int, float]]:
+def milliseconds(paths: Sequence[Path], card: Card) -> list[dict[int, float]]:
     """For each file the milliseconds of an image, alone and in a batch of eight (`BATCHES`), on one thread.
 
     Medians; the files take turns, so that what slows the machine for a while slows all of them.

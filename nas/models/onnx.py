@@ -26,7 +26,7 @@ REAL: Mapping[str, type[np.floating]] = {
     "tensor(double)": np.float64,
 }
 """What a network may take and give, by ONNX's names."""
-PIXELS = {"tensor(uint8)": np.uint8}
+PIXELS: Mapping[str, type[np.unsignedinteger]] = {"tensor(uint8)": np.uint8}
 """What one may take besides, if its card says so."""
 
 ONLY_FATAL = 4
@@ -49,7 +49,7 @@ class OnnxNet(nn.Module):
         self.card = _card(self.session, path)
         self.takes = self.card.takes if self.card else "normalised"
         image = _image_input(self.session, path, height, width, self.takes)
-        self.input, self.image_type = image.name, (REAL | PIXELS)[image.type]
+        self.input, self.image_type = image.name, {**REAL, **PIXELS}[image.type]
         self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)

@@ -40,9 +40,7 @@ def example_images(net: nn.Module, height: int, width: int, takes: Literal["norm
     return torch.zeros(size, 3, height, width, dtype=torch.uint8 if takes == "uint8" else torch.float32)
 
 
-def as_onnx(
-    net: nn.Module, height: int, width: int, takes: Literal["normalised", "uint8"] = "normalised"
-) -> bytes:
+def as_onnx(net: nn.Module, height: int, width: int, takes: Literal["normalised", "uint8"] = "normalised") -> bytes:
     """The network as ONNX, with weights and BatchNorms folded together, by tracing one batch.
 
     Tracing is torch's older way, which is deprecated, and takes a third of the time of the newer one: it is the one for
@@ -90,7 +88,7 @@ def export_onnx(
             )  # fmt: skip
         assert made is not None
         return _tidied(made.model_proto).SerializeToString(), "dynamo", ""
-    except Exception as error:  # what torch raises on its way has no common type
+    except Exception as error:  # noqa: BLE001 - what torch raises on its way has no common type; it is said
         why = first_line(error)
     try:
         return as_onnx(net, height, width, takes), "tracing", why

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from nas.models.network import Network
 from nas.models.network_files import open_file
 from nas.models.onnx_export import FEATURES, INPUT, as_onnx, outputs_of, with_card
 from nas.report.metrics import read_metrics
-from nas.run import RESULTS, Run
+from nas.run import Run
 from nas.stages.evaluate import network_files
 from nas.stages.export_check import LARGEST_DIFFERENCE, Made, Reference, make, parity, table_rows
 from nas.stages.export_data import ExportData
@@ -86,34 +86,34 @@ def check_can_export(run: Run, path: Path, overwrite: bool, form: Form) -> Path:
 
 
 def card_of(run: Run, network: Network, deployed: nn.Module, form: Form) -> Card:
-    """What the file says of itself. Distances of the run's evaluation are left out where the file has other ones."""
-    height, width = image_size(run.recipe.task, run.recipe)
-    sizes = {"height": form.height or height, "width": form.width or width}
-    distance = getattr(run.recipe.evaluation, "distance", "cosine")
-    compared_alike = sizes == {"height": height, "width": width} and (
-        distance == "cosine" or not form.with_preprocessing
-    )
-    return Card(
-        **sizes,
+    """What the file says of itself. The thresholds of the run's evaluation are left out where the file's distances are
+    other ones: at another size, and euclidean ones of features that have got length 1."""
+    own = image_size(run.recipe.task, run.recipe)
+    height, width = form.height or own[0], form.width or own[1]
+    distance: Literal["cosine", "euclidean"] = getattr(run.recipe.evaluation, "distance", "cosine")
+    card = Card(
+        height=height,
+        width=width,
         takes="uint8" if form.with_preprocessing else "normalised",
-        embedding_size=num_features(deployed, *sizes.values()),
+        embedding_size=num_features(deployed, height, width),
         distance=distance,
         network=f"{form.network} ({network.title})",
         architecture=network.architecture,
         num_identities=len(network.identities) or None,
-        **(thresholds_of(run.folder, form.network) if compared_alike else {}),
     )
+    if (height, width) != own or (distance != "cosine" and form.with_preprocessing):
+        return card
+    held = verification_of(run.folder, form.network)
+    pairs = tuple((rate, largest) for rate, _, largest in held.get("thresholds", ()))
+    return replace(card, thresholds=pairs, eer_threshold=held.get("eer_threshold"))
 
 
-def thresholds_of(folder: Path, role: str) -> dict[str, Any]:
-    """What the run's evaluation found of distances at which images are taken for one identity, as far as it is there."""
+def verification_of(folder: Path, role: str) -> Mapping[str, Any]:
+    """What the run's evaluation found of distances at which two images are taken for one identity; empty where it did
+    not ask."""
     path = folder / "metrics.json"
     rows = read_metrics(path).get("rows") or [] if path.exists() else []
-    held = next((row["verification"] for row in rows if row.get("role") == role and row.get("verification")), {})
-    return {
-        "thresholds": tuple((rate, distance) for rate, _, distance in held.get("thresholds", ())),
-        "eer_threshold": held.get("eer_threshold"),
-    }
+    return next((row["verification"] for row in rows if row.get("role") == role and row.get("verification")), {})
 
 
 def num_features(deployed: nn.Module, height: int, width: int) -> int:

@@ -22,6 +22,8 @@ LARGEST_DIFFERENCE = 1e-4
 """Between a feature of an fp32 file and the network's, of numbers above 1 as a share."""
 LEAST_COSINE = 0.999
 """Of an image's feature of an fp16 file and the network's."""
+NOTHING = "nothing"
+"""The candidate of int8 that quantises no layer: the file in fp32, for comparison alone."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,14 @@ def _choose_quantised(exporter: Exporter, form: Form, data: ExportData, referenc
     card, images, layers = exporter.card, data.calibration(form.calibration).numpy(), exporter.candidates()
     if not layers:
         raise ValueError("int8 quantises layers with weights, and the network has none: take --precision fp32")
-    written = {what: exporter.write_quantised(what, names, images) for what, names in layers.items()}
+    written = {NOTHING: exporter.write("fp32")}
+    written |= {what: exporter.write_quantised(what, names, images) for what, names in layers.items()}
     times = milliseconds([each.path for each in written.values()], card)
     rows = {
-        what: row(what, None, ms, written[what].num_bytes) | {"layers": len(layers[what])}
+        what: row(what, None, ms, written[what].num_bytes) | {"layers": len(layers.get(what, ()))}
         for what, ms in zip(written, times, strict=True)
     }
-    order = sorted(rows, key=lambda what: rows[what]["ms_per_image_1"])
+    order = sorted(layers, key=lambda what: rows[what]["ms_per_image_1"])
     found: dict[str, Retrieved] = {}
     chosen = order[0]
     for what in order if reference.found else ():

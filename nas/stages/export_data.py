@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nas.data.augment import normalise
+from nas.data.images import Images
 from nas.models.card import Card
 from nas.recipe import Recipe
 from nas.run import Run
@@ -71,4 +72,5 @@ def sized(recipe: Recipe, card: Card) -> Recipe:
     """The recipe with images of the card's size."""
     if image_size(recipe.task, recipe) == (card.height, card.width):
         return recipe
+    assert isinstance(recipe.images, Images), "tasks of scenes retrieve otherwise"
     return replace(recipe, images=replace(recipe.images, height=card.height, width=card.width))

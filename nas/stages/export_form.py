@@ -122,7 +122,8 @@ class Exporter:
 
     def candidates(self) -> Mapping[str, Sequence[str]]:
         """What of the network may be quantised: names of layers, by what they are called together."""
-        prepare(self.onnx, self.prepared)
+        self.source.write_bytes(self.onnx)
+        prepare(self.source, self.prepared)
         return candidates(self.prepared)
 
     def write_quantised(self, what: str, layers: Sequence[str], images: np.ndarray) -> Written:
@@ -131,6 +132,10 @@ class Exporter:
         quantised(self.prepared, layers, images, made)
         path = self.folder / f"int8-{what.replace(' ', '-').replace(',', '')}{self.form.ending}"
         return self._from_onnx(made.read_bytes(), path, self._card("int8"))
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source.onnx"
 
     @property
     def prepared(self) -> Path:
@@ -144,7 +149,6 @@ class Exporter:
         if self.form.format == "onnx":
             write_bytes(path, with_card(content, card))
         else:
-            source = self.folder / "source.onnx"
-            source.write_bytes(content)
-            write_openvino(source, path, card)
+            self.source.write_bytes(content)
+            write_openvino(self.source, path, card)
         return Written(path, self.exporter, remarks)
