@@ -124,7 +124,9 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _tidied(model: ModelProto) -> ModelProto:
-    """The model with its nodes named by their modules, and without what else torch notes: places in source files."""
+    """The model with its nodes named by their modules, its batch by `batch`, and without what else torch notes: places
+    in source files."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for node in model.graph.node:
         scopes = re.findall(r"'([^']*)'", next((each.value for each in node.metadata_props if each.key == SCOPES), ""))
         if len(scopes) > 1:
@@ -132,6 +134,10 @@ def _tidied(model: ModelProto) -> ModelProto:
     for each in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
         del each.metadata_props[:]
         each.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(rf"\b{symbol}\b", "batch", dim.dim_param)
     for weight in model.graph.initializer:
         del weight.metadata_props[:]
     return model
