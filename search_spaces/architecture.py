@@ -20,15 +20,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a search decided: plain data, readable by later versions.
-
-    `decisions` maps each question's name to its answer: a value, an operation's key, or for a node with several
-    inputs a tuple of `"operation@input"` in the order of the inputs. `space` names the family of networks the
-    decisions belong to.
-    """
+    """What a search decided: plain data, readable by later versions."""
 
     space: str
+    """Family of networks that the decisions belong to."""
     decisions: Mapping[str, Answer]
+    """Answer to each question, by its name: a value, an operation's key, or for a node with several inputs a tuple of
+    `"operation@input"` in the order of the inputs."""
 
     def __post_init__(self) -> None:
         decisions = {name: by_input(a) if isinstance(a, tuple) else a for name, a in self.decisions.items()}

@@ -115,7 +115,7 @@ class PickingConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = self.stride
-        return F.conv2d(x[:, :, ::rows, ::columns], self.weight)
+        return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
 def pointwise(c_in: int, c_out: int, stride: int) -> nn.Conv2d:

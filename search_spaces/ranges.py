@@ -207,3 +207,7 @@ def _broken_items(items: object, hints: tuple[Any, ...]) -> str:
         return f"have {len(hints)} items"
     found = next(filter(None, map(broken, items, hints)), "")
     return found and f"each {found.removeprefix('each ')}"
+
+
+RuntimeName = Literal["onnxruntime", "onnxruntime-cuda", "tensorrt", "openvino", "torch", "torch-compile"]
+"""What times networks: ONNX Runtime on the CPU, or with CUDA or TensorRT; OpenVINO; PyTorch on the run's device."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from nas.bench.deploy import deploy
 from nas.bench.loader import loader
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
@@ -14,6 +15,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": evaluate,
     "rerank": rerank,
     "strategies": strategies,
+    "deploy": deploy,
 }
 TAKES = {
     "channels": "Channels of the first cell.",
@@ -36,6 +38,8 @@ TAKES = {
     "trials": "Networks that a search may try.",
     "only": "The strategies beside random search.",
     "processes": "Processes that search at a time.",
+    "run": "The folder of a run.",
+    "runtimes": "The runtimes; none given: all that are here.",
     "out": "The folder of the results.",
 }
 """What each value means, where it is not an object whose fields say so themselves."""

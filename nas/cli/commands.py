@@ -74,6 +74,26 @@ COMMANDS = {
     ),
     "show": Command("RUN", "list what a search found, with its Pareto front", "nas show runs/out/demo-seed0"),
     "compare": Command("RUN RUN", "compare accuracy and cost side by side", "nas compare runs/out/a runs/out/b"),
+    "features": Command(
+        "RUN|FILE IMAGES",
+        "write the features of a folder's images, or of a CSV file's",
+        "nas features runs/out/demo-seed0 photos --out photos.safetensors",
+    ),
+    "find": Command(
+        "RUN|FILE IMAGE IMAGES",
+        "rank the images of a folder by how much they look like one image",
+        "nas find runs/out/demo-seed0 query.jpg photos --top 20",
+    ),
+    "verify": Command(
+        "RUN|FILE IMAGE IMAGE",
+        "say whether two images show the same person",
+        "nas verify runs/out/demo-seed0 a.jpg b.jpg",
+    ),
+    "match": Command(
+        "RUN|FILE VIDEO",
+        "match the persons of a video, or of a folder of frames, to a gallery",
+        "nas match runs/out/demo-seed0 gate.mp4 --boxes gate.csv --gallery photos",
+    ),
     "bench": Command("WHAT", "measure speed, or compare strategies", "nas bench rerank --queries 3368 --gallery 15913"),
     "completion": Command(
         "bash|zsh",

@@ -14,6 +14,7 @@ from nas.cli.parse import parse
 from nas.report.ablation import contrasts_table
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.table import as_rich, terminal
+from nas.report.timing import conditions_line
 from nas.stages.compare import compare
 from search_spaces.ranges import Count, Ranged, Seed
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
         over_seeds = [contrasts_table(comparison["paired"])] if comparison["paired"] else []
         for table in (accuracy_table(comparison), difference_table(comparison), *over_seeds):
             console.print(as_rich(table))
-        print("".join(f"{line}\n" for line in [*seed_lines(comparison["seeds"]), *comparison["notes"]]), end="")
+        lines = [*seed_lines(comparison["seeds"]), conditions_line(comparison["rows"]), *comparison["notes"]]
+        print("".join(f"{line}\n" for line in lines if line), end="")
     say(comparison, files.written(), given.json)
     return 0
 

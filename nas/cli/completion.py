@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, reproduce, show
+from nas.cli import compare, cost, data, features, find, match, reproduce, show, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -40,6 +40,8 @@ Example: nas completion bash > ~/.local/share/bash-completion/completions/nas"""
 SCRIPT = Path(__file__).with_name("completion.bash")
 LISTS = "# LISTS"
 """The line of the script that the lists replace."""
+POSITIONAL = ("run", "runs", "restarted", "network", "images", "query", "first", "second", "frames")
+"""Fields of options that are no flags."""
 OF_RECIPES = (*PARTS, "--on", *map(flag, FIELDS), ALL)
 """The flags of every command that takes the fields of a recipe, beside its own."""
 
@@ -55,6 +57,10 @@ OPTIONS: dict[str, type] = {
     "cost": cost.Options,
     "show": show.Arguments,
     "compare": compare.Arguments,
+    "features": features.Arguments,
+    "find": find.Arguments,
+    "verify": verify.Arguments,
+    "match": match.Arguments,
 }
 """What commands take beside the fields of a recipe, where that is more or other than `Options`."""
 
@@ -86,7 +92,7 @@ def script() -> str:
 def flags(word: str) -> list[str]:
     """The flags of `nas WORD`: its own, and those of the fields that people set where it takes a recipe's."""
     fields = dataclasses.fields(OPTIONS.get(word, Options))
-    own = [flag(field.name) for field in fields if field.name not in ("run", "runs", "restarted")]
+    own = [flag(field.name) for field in fields if field.name not in POSITIONAL]
     if word == "bench":
         own = [flag(field.name) for bench in BENCHES.values() for field in dataclasses.fields(parameters(bench))]
     if word == "tune":

@@ -8,8 +8,10 @@ from typing import Any
 from nas.cli.arguments import OUT, Options, is_other, parse_network_args
 from nas.cli.files import Files, say
 from nas.cli.run_command import run_command
+from nas.report.metrics import verification_lines
 from nas.report.page import write_report
 from nas.report.table import as_rich, result_table, terminal
+from nas.report.timing import conditions_line
 from nas.run import Run
 from nas.stages.evaluate import evaluate, evaluate_other
 from nas.system.progress import timed
@@ -39,4 +41,6 @@ def show_metrics(folder: Path, metrics: dict[str, Any], as_json: bool) -> dict[s
     """Prints the table of results, unless JSON is wanted; what is to be said of them."""
     if not as_json:
         terminal().print(as_rich(result_table(metrics)))
+        lines = [conditions_line(metrics["rows"]), *verification_lines(metrics)]
+        print("".join(f"{line}\n" for line in lines if line), end="")
     return {"run": str(folder), "metrics": metrics}

@@ -12,6 +12,7 @@ import tyro
 from nas.cli.run_command import EntryOptions, run_command
 from nas.report.numbers import MISSING, milliseconds, percent
 from nas.report.table import Row, Table, as_rich, terminal
+from nas.report.timing import conditions_line
 from nas.run import Run
 from nas.stages.export import export
 from nas.stages.export_form import Form, files_of
@@ -52,6 +53,7 @@ def _show(said: Mapping[str, Any]) -> None:
         console.print(as_rich(_table("in int8", said["candidates"])))
     if said["rows"]:
         console.print(as_rich(_table("form", said["rows"])))
+        print(conditions_line(said["rows"][-1:]))
     compared = said["parity"]
     line = (
         f"{said['exporter']} wrote it; {compared['images']} images: {', '.join(said['outputs'])} within "

@@ -31,6 +31,7 @@ class ImageCache:
 
     num_threads: how many decode at the same time. num_processes: how many share the machine's memory.
     progress: called with (images done, images in all) while every image is decoded.
+    remedy: what an error says to do with images that cannot be read.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class ImageCache:
         num_threads: int = NUM_THREADS,
         num_processes: int = 1,
         progress: Callable[[int, int], None] | None = None,
+        remedy: str = 'Replace or remove them, or set unreadable to "skip" to leave them out',
     ) -> None:
+        self.remedy = remedy
         self.split, self.height, self.width = split, height, width
         self.num_threads = num_threads
         self._pool = ThreadPoolExecutor(num_threads)
@@ -94,7 +97,7 @@ class ImageCache:
         for done, _ in enumerate(self._pool.map(fill, range(num_read)), start=1):
             if progress:
                 progress(done, num_read)
-        flaws.say('Replace or remove them, or set unreadable to "skip" to leave them out', stacklevel=3)
+        flaws.say(self.remedy, stacklevel=3)
         return images
 
     def _sized(self, image: Image.Image) -> np.ndarray:

@@ -43,16 +43,28 @@ def distances(query: Tensor, gallery: Tensor, distance: Distance, block: int) ->
     `-cos` for cosine; half the squared distance without the query's part, `|g|^2 / 2 - q.g`, for Euclidean. They are
     computed in float32 whatever the surrounding autocast or matrix-multiplication precision.
     """
-    query, gallery = query.detach().float(), gallery.detach().float()
+    yield from distances_to(query, prepared(gallery, distance), distance, block)
+
+
+def prepared(gallery: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+    """The gallery `[G, D]` as `distances_to` takes it, for many calls: in float32, for cosine at length 1, and what is
+    added to each of its distances `[G]`."""
+    gallery = gallery.detach().float()
     if distance == "cosine":
-        query, gallery = unit(query), unit(gallery)
-        offset = gallery.new_zeros(len(gallery))
-    else:
-        offset = gallery.square().sum(dim=1) / 2
+        return unit(gallery), gallery.new_zeros(len(gallery))
+    return gallery, gallery.square().sum(dim=1) / 2
+
+
+def distances_to(
+    query: Tensor, gallery: tuple[Tensor, Tensor], distance: Distance, block: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """As `distances`, to a gallery that is `prepared`."""
+    query, (items, offset) = query.detach().float(), gallery
+    query = unit(query) if distance == "cosine" else query
     for start in range(0, len(query), block):
         rows = slice(start, min(start + block, len(query)))
         with _full_float32(query.device):
-            far = torch.addmm(offset, query[rows], gallery.T, alpha=-1)
+            far = torch.addmm(offset, query[rows], items.T, alpha=-1)
         yield rows, far
 
 

@@ -11,7 +11,7 @@ from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from nas.system.config import decode, encode
 from nas.system.files import blamed_on, check_format, parse_object
 from search_spaces.architecture import Architecture
-from search_spaces.ranges import Count, CountOrZero, Pixels, Ranged
+from search_spaces.ranges import Count, CountOrZero, Pixels
 
 FORMAT = 1
 KEY = "nas_reid"
@@ -19,15 +19,19 @@ KEY = "nas_reid"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card(Ranged):
+class Card:
     """A deployed network's card. Images come as `[B, 3, height, width]`."""
 
     height: Pixels
+    """Height of the images, in pixels."""
     width: Pixels
+    """Width of the images, in pixels."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Taken off each channel of an image in [0, 1], before it is divided by `std`."""
+    """Mean that is taken off each channel of an image in [0, 1]."""
     std: tuple[float, float, float] = IMAGENET_STD
+    """Deviation that each channel is divided by then."""
     colour_order: Literal["RGB"] = "RGB"
+    """Order of the channels."""
     takes: Literal["normalised", "uint8"] = "normalised"
     """Whether the file takes float images that are normalised already, or whole numbers 0 to 255 and normalises them
     itself. Of the latter the features have unit length."""
@@ -36,10 +40,11 @@ class Card(Ranged):
     distance: Literal["cosine", "euclidean"] = "cosine"
     """The distance that features are compared by."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Precision of the weights."""
     network: str = ""
     """What it is, for people."""
     architecture: Architecture | None = None
-    """None: the published point of its space."""
+    """Architecture; None: the published point of its space."""
     num_identities: Count | None = None
     """Identities it was trained on."""
     thresholds: tuple[tuple[float, float], ...] = ()

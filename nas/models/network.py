@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ import nas.models
 import search_spaces
 import students
 import teachers
+from nas.models.card import Card
 from nas.system.config import decode, encode, import_all
 from nas.system.files import blamed_on, check_format
 from nas.system.version1 import with_todays_names
@@ -42,6 +45,20 @@ class Network:
     space: StudentSpace
     architecture: Architecture | None
     identities: tuple[int, ...]
+    card: Card | None = None
+    """What it takes and gives; None in files of earlier versions, and before a network is saved by a stage."""
+
+    def card_for(self, height: int, width: int, distance: Literal["cosine", "euclidean"] = "cosine") -> Card:
+        """What the network's file is to say of it, for images of this size."""
+        return Card(
+            height=height,
+            width=width,
+            embedding_size=getattr(self.net, "out_channels", 0),
+            distance=distance,
+            network=self.title,
+            architecture=self.architecture,
+            num_identities=len(self.identities) or None,
+        )
 
     def inference(self) -> Network:
         """The network without what only its training needs."""
@@ -59,6 +76,7 @@ class Network:
                 "space": encode(self.space),
                 "architecture": architecture,
                 "identities": self.identities,
+                **({"card": json.loads(replace(self.card, architecture=None).to_json())} if self.card else {}),
             },
         )
 
@@ -77,10 +95,12 @@ class Network:
             space = decode(with_todays_names(metadata["space"]), StudentSpace, f"the header of {path}")
             architecture = Architecture.from_dict(metadata["architecture"]) if metadata["architecture"] else None
             identities = decode(metadata["identities"], tuple[int, ...], f"identities in the header of {path}")
+            card = Card.from_json(json.dumps(metadata["card"]), path) if metadata.get("card") else None
         check_claim(space, architecture, tensors, str(path))
         net = space.student(architecture)
         load_fitting(net, tensors)
-        return cls(net.eval(), space, architecture, identities)
+        card = card and replace(card, architecture=architecture)
+        return cls(net.eval(), space, architecture, identities, card)
 
     @property
     def title(self) -> str:

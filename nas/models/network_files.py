@@ -14,13 +14,14 @@ from torch.export import ExportedProgram
 
 from nas.models.card import KEY, Card
 from nas.models.onnx import OnnxNet, as_taken, noise
-from nas.models.openvino_export import OpenVinoNet, compiled
+from nas.models.openvino import OpenvinoNet, read_openvino
+from nas.models.runtimes import OnnxRuntime, OpenVINO
 from nas.system.files import write_bytes
-from search_spaces.cost.latency import medians
+from search_spaces.cost.latency import Conditions, Eager, Timing, time_calls
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 """The ending of each format's file."""
-BATCHES = {1: (10, 100), 8: (3, 25)}
+BATCHES = {1: (10, 60), 8: (3, 20)}
 """The sizes of batches that are timed, with the passes that warm up and those that count."""
 
 
@@ -52,38 +53,33 @@ def open_file(path: Path, card: Card) -> nn.Module:
     """The network in a file that `nas export` has just written."""
     if path.suffix == FORMATS["onnx"]:
         return OnnxNet(path, card.height, card.width)
-    return OpenVinoNet(path, card) if path.suffix == FORMATS["openvino"] else ProgramNet(path, card)
+    if path.suffix == FORMATS["openvino"]:
+        return OpenvinoNet(path, read_openvino(path), card.takes == "uint8")
+    return ProgramNet(path, card)
 
 
-def milliseconds(paths: Sequence[Path], card: Card) -> list[dict[int, float]]:
-    """For each file the milliseconds of an image, alone and in a batch of eight (`BATCHES`), on one thread.
-
-    Medians; the files take turns, so that what slows the machine for a while slows all of them.
-    """
+def time_files(paths: Sequence[Path], card: Card) -> tuple[list[dict[int, Timing]], Conditions]:
+    """For each file, of one format, the time of an image, alone and in a batch of eight (`BATCHES`), on one thread; and
+    where that was."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found: list[dict[int, float]] = [{} for _ in paths]
+        found: list[dict[int, Timing]] = [{} for _ in paths]
         for size, (num_warmup, num_rounds) in BATCHES.items():
             images = noise(size, card.height, card.width, card.takes)
             calls = [_one_pass(path, card, images) for path in paths]
-            for times, each in zip(found, medians(calls, torch.device("cpu"), num_warmup, num_rounds), strict=True):
-                times[size] = each / size
-        return found
+            for times, timing in zip(found, time_calls(calls, num_warmup, num_rounds, size), strict=True):
+                times[size] = timing
+        runtimes = {".onnx": OnnxRuntime(), ".xml": OpenVINO(), ".pt2": Eager()}
+        return found, runtimes[paths[0].suffix].conditions()
     finally:
         torch.set_num_threads(threads)
 
 
 def _one_pass(path: Path, card: Card, images: Tensor) -> Callable[[], object]:
-    """What runs a file once for `images`, on one thread."""
-    if path.suffix == FORMATS["pt2"]:
-        return partial(ProgramNet(path, card), images)
+    """What runs a file once for `images`."""
+    if path.suffix == FORMATS["onnx"]:
+        return OnnxRuntime().prepare_file(path.read_bytes(), images.numpy())
     if path.suffix == FORMATS["openvino"]:
-        request = compiled(path, 1).create_infer_request()
-        return partial(request.infer, [images.numpy()])
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return partial(session.run, None, {session.get_inputs()[0].name: images.numpy()})
+        return OpenVINO().prepare_model(read_openvino(path), images.numpy())
+    return partial(ProgramNet(path, card), images)

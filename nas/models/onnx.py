@@ -26,8 +26,8 @@ REAL: Mapping[str, type[np.floating]] = {
     "tensor(double)": np.float64,
 }
 """What a network may take and give, by ONNX's names."""
-PIXELS: Mapping[str, type[np.unsignedinteger]] = {"tensor(uint8)": np.uint8}
-"""What one may take besides, if its card says so."""
+BYTES: Mapping[str, type[np.generic]] = {"tensor(uint8)": np.uint8}
+"""What a network takes that normalises images itself."""
 
 ONLY_FATAL = 4
 NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
@@ -36,20 +36,24 @@ NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 class OnnxNet(nn.Module):
     """An ONNX file with one image input `[B, 3, H, W]`, run by onnxruntime on the CPU.
 
-    The images are ImageNet-normalised, or pixels from 0 to 255 where the file has a card that says so (`takes`). Its
-    first output of real numbers with two axes is taken for the features, float32; a line on standard error says
+    The images are ImageNet-normalised; with takes_bytes uint8 ones, which it normalises itself; where that is None, as
+    the file's card says, if it has one. `takes` is the card's word for it.
+
+    Its first output of real numbers with two axes is taken for the features, float32; a line on standard error says
     which one where there are several outputs. A fixed batch size is kept by filling up the last batch.
     Raises ValueError when the file or its card is damaged, its input is not an image of the given size in real numbers
-    (or in pixels, by its card), or it gives no finite features for one.
+    (or in uint8), or it gives no finite features for one.
     """
 
-    def __init__(self, path: Path, height: int, width: int) -> None:
+    def __init__(self, path: Path, height: int, width: int, takes_bytes: bool | None = None) -> None:
         super().__init__()
-        self.path, self.session = path, _session(path)
+        self.path, self.session = path, open_session(path)
         self.card = _card(self.session, path)
-        self.takes = self.card.takes if self.card else "normalised"
-        image = _image_input(self.session, path, height, width, self.takes)
-        self.input, self.image_type = image.name, {**REAL, **PIXELS}[image.type]
+        by_card = self.card is not None and self.card.takes == "uint8"
+        self.takes = "uint8" if (by_card if takes_bytes is None else takes_bytes) else "normalised"
+        types: Mapping[str, type[np.generic]] = BYTES if self.takes == "uint8" else REAL
+        image = _image_input(self.session, path, height, width, types)
+        self.input, self.image_type = image.name, types[image.type]
         self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)
@@ -101,7 +105,9 @@ def _card(session: InferenceSession, path: Path) -> Card | None:
     return None if held is None else Card.from_json(held, path)
 
 
-def _image_input(session: InferenceSession, path: Path, height: int, width: int, takes: str) -> NodeArg:
+def _image_input(
+    session: InferenceSession, path: Path, height: int, width: int, types: Mapping[str, type[np.generic]]
+) -> NodeArg:
     inputs = session.get_inputs()
     listed = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
     shape = [size if isinstance(size, int) else None for size in inputs[0].shape] if inputs else []
@@ -115,12 +121,11 @@ def _image_input(session: InferenceSession, path: Path, height: int, width: int,
             f"{path} must take one image [B, 3, {height}, {width}], its inputs are {listed}: "
             f"set --images.height {shape[2] or height} and --images.width {shape[3] or width}"
         )
-    kinds = PIXELS if takes == "uint8" else REAL
-    if inputs[0].type not in kinds:
-        what = "as its card says" if takes == "uint8" else "normalised as for ImageNet"
+    if inputs[0].type not in types:
+        normalised = ", normalised as for ImageNet" if types is REAL else ""
         raise ValueError(
-            f"{path} must take images of {' or '.join(kinds)}, {what}; its input {inputs[0].name} is "
-            f"{inputs[0].type}: export it with one of those"
+            f"{path} must take images of {' or '.join(types)}{normalised}; its input "
+            f"{inputs[0].name} is {inputs[0].type}: export it with one of those"
         )
     return inputs[0]
 
@@ -139,7 +144,8 @@ def _output_of_features(session: InferenceSession, path: Path) -> str:
     return fitting[0]
 
 
-def _session(path: Path) -> InferenceSession:
+def open_session(path: Path) -> InferenceSession:
+    """Raises ValueError where onnxruntime cannot run the file."""
     if why := not_a_file(path):
         raise ValueError(f"the ONNX file {path} {why}")
     try:

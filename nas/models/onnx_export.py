@@ -34,13 +34,21 @@ def outputs_of(net: nn.Module) -> Sequence[str]:
     return getattr(net, "outputs", FEATURES)
 
 
-def example_images(net: nn.Module, height: int, width: int, takes: Literal["normalised", "uint8"]) -> Tensor:
+def example_images(
+    net: nn.Module, height: int, width: int, takes: Literal["normalised", "uint8"], channels: int = 3
+) -> Tensor:
     """What a network is exported with: two black images, or the one that a network for person search takes."""
     size = 2 if outputs_of(net) == FEATURES else 1
-    return torch.zeros(size, 3, height, width, dtype=torch.uint8 if takes == "uint8" else torch.float32)
+    return torch.zeros(size, channels, height, width, dtype=torch.uint8 if takes == "uint8" else torch.float32)
 
 
-def as_onnx(net: nn.Module, height: int, width: int, takes: Literal["normalised", "uint8"] = "normalised") -> bytes:
+def as_onnx(
+    net: nn.Module,
+    height: int,
+    width: int,
+    channels: int = 3,
+    takes: Literal["normalised", "uint8"] = "normalised",
+) -> bytes:
     """The network as ONNX, with weights and BatchNorms folded together, by tracing one batch.
 
     Tracing is torch's older way, which is deprecated, and takes a third of the time of the newer one: it is the one for
@@ -55,7 +63,7 @@ def as_onnx(net: nn.Module, height: int, width: int, takes: Literal["normalised"
         try:
             torch.onnx.export(
                 net,
-                (example_images(net, height, width, takes),),
+                (example_images(net, height, width, takes, channels),),
                 file,  # type: ignore[arg-type] # the older way writes to open files, too
                 dynamo=False,
                 opset_version=OPSET,
@@ -77,7 +85,7 @@ def export_onnx(
     Raises ValueError naming the operation that ONNX has no form of, and the layer that it is in.
     """
     if outputs_of(net) != FEATURES:
-        return as_onnx(net, height, width, takes), "tracing", ""
+        return as_onnx(net, height, width, takes=takes), "tracing", ""
     program = None
     try:
         program = as_program(net, height, width, takes)
@@ -91,7 +99,7 @@ def export_onnx(
     except Exception as error:  # noqa: BLE001 - what torch raises on its way has no common type; it is said
         why = first_line(error)
     try:
-        return as_onnx(net, height, width, takes), "tracing", why
+        return as_onnx(net, height, width, takes=takes), "tracing", why
     except ValueError as error:
         raise ValueError(_refusal(first_line(error.__cause__ or error), program)) from error
 

@@ -6,6 +6,7 @@ from nas.report.ablation import contrasts_table
 from nas.report.metrics import searches_frames
 from nas.report.numbers import MEASURED, MISSING, percent
 from nas.report.table import Row, Table, as_markdown, escape_markdown
+from nas.report.timing import conditions_line
 
 MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
 DETECTED = ("detection_AP", "detection_recall")
@@ -57,6 +58,7 @@ def as_page(comparison: dict, picture: str = "") -> str:
         f"{drawn['seed']}. They are of the choice of queries: training again with another seed moves the numbers too.",
         "## Accuracy and cost",
         as_markdown(accuracy_table(comparison)).rstrip(),
+        *filter(None, [escape_markdown(conditions_line(comparison["rows"]))]),
         "## Differences in points",
         as_markdown(difference_table(comparison)).rstrip(),
         "\\* the interval leaves out 0.",

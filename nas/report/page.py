@@ -15,7 +15,9 @@ from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
+from nas.report.retrieval_plots import roc
 from nas.report.style import svg
+from nas.report.timing import conditions_line
 from nas.system.files import blamed_on, read_object, write_text
 
 STAGES = {
@@ -82,6 +84,7 @@ def _content(folder: Path) -> dict:
             "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
+            "timing": conditions_line(metrics.get("rows") or []),
             "protocol": metrics.get("protocol"),
             "searches_frames": searches_frames(metrics),
             "result_figures": _result_figures(metrics),
@@ -179,6 +182,7 @@ def _tiles(metrics: dict) -> list[dict]:
 
 def _result_figures(metrics: dict) -> list[Markup]:
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
+    verified = roc(metrics.get("rows") or [])
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
     figures = [
         (
@@ -186,6 +190,7 @@ def _result_figures(metrics: dict) -> list[Markup]:
             "Share of queries whose person is among the first k boxes" if in_frames else "Matching rate by rank",
             plots.cmc(metrics.get("cmc") or {}, num_gallery, "k boxes" if in_frames else plots.RANK),
         ),
+        ("roc", "Are two images of one identity? Right pairs against wrong ones", svg(verified) if verified else ""),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
     return [inline_svg(picture, name, title) for name, title, picture in figures if picture]

@@ -22,8 +22,10 @@ from nas.report.style import (
     log_ticks,
     percent_axis,
 )
+from nas.report.timing import conditions_of
 
-COSTS = {"multiply_adds": ("MACs (M)", 1e6), "ms_per_image_1": ("ms per image, batch 1", 1.0)}
+MS = "ms_per_image_1"
+COSTS = {"multiply_adds": ("MACs (M)", 1e6), MS: ("ms per image, batch 1", 1.0)}
 MARKERS = "os^DvpP"  # not as many as colours, so that more networks than either look different
 HEIGHT, HEIGHT_PER_LINE = 4.2, 0.17  # inches
 
@@ -69,6 +71,8 @@ def _look(number: int) -> dict[str, Any]:
 
 def _draw_panel(axes: Axes, key: str, rows: Sequence[dict], looks: dict[str, dict[str, Any]]) -> None:
     title, unit = COSTS[key]
+    if key == MS and len(conditions := conditions_of(rows)) == 1:
+        title += f"\n{conditions[0].split(', ')[0]}"
     points = np.array([(row[key] / unit, 100 * row["mAP"]) for row in rows])
     best = front(*points.T)
     order = np.flatnonzero(best)[np.argsort(points[best][:, 0], kind="stable")]

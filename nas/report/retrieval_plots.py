@@ -3,6 +3,9 @@
 Every function returns a figure, which `nas.report.style` writes as SVG or PNG. CMC curves are in `nas.report.plots`.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +17,7 @@ from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.distance import Distance
 from nas.metrics.pairs import PairDistances
 from nas.report.numbers import percent
-from nas.report.style import INK, MUTED, PAPER, SERIES_COLOURS, SMALL, STYLE, WIDTH, contrast
+from nas.report.style import INK, MUTED, PAPER, SERIES_COLOURS, SMALL, STYLE, WIDTH, contrast, legend_label, log_ticks
 
 COLOURS = (*SERIES_COLOURS, "#003f7d", "#8d939c", "#7a4a1e")
 MARKERS = "os^Dv*<>pPXhd8H+x1234"
@@ -24,6 +27,8 @@ NUM_BARS = 80
 MOST_NUMBERED = 24  # cameras; with more, the numbers in the cells could not be read
 MOST_IN_A_COLUMN = 28  # cameras in a legend
 MOST_LABELLED = 40  # cameras along an axis
+LEAST_RATE = 1e-6  # of false positives on a ROC's axis
+RIGHT_LET_IN = "right pairs let in, TPR (%)"
 
 
 def chosen_identities(
@@ -102,6 +107,32 @@ def distance_histogram(pairs: PairDistances) -> Figure:
         axes.set(xlabel=f"{pairs.distance} distance", ylabel="share of the pairs (%)")
         axes.set_title(f"equal error rate {percent(pairs.equal_error_rate)} %, d′ {pairs.d_prime:.2f}", loc="left")
         axes.legend(fontsize=8)
+    return figure
+
+
+def roc(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The share of right pairs that are let in (%) against that of wrong ones (logarithmic), of each row of
+    `metrics.json` that has a `verification`; None where none has. A dotted line is where both errors are equal."""
+    verified = [(str(row.get("name")), row["verification"]) for row in rows if row.get("verification")]
+    if not verified:
+        return None
+    smallest = min(rate for _, each in verified for rate in each["roc"]["fpr"] if rate > 0)
+    least = max(smallest, LEAST_RATE)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SMALL, layout="constrained")
+        axes = figure.subplots()
+        for number, (name, each) in enumerate(verified):
+            wrong, right = (np.array(each["roc"][rate], dtype=float) for rate in ("fpr", "tpr"))
+            colour, style = SERIES_COLOURS[number % len(SERIES_COLOURS)], "-" if number < len(SERIES_COLOURS) else "--"
+            label = f"{legend_label(name)}\nEER {percent(each['eer'])} %"
+            axes.step(
+                np.maximum(wrong, least / 2), 100 * right, where="post", color=colour, linestyle=style, label=label
+            )
+        rates = np.geomspace(least, 1, 100)
+        axes.plot(rates, 100 * (1 - rates), ":", color=MUTED, linewidth=1)
+        axes.set(xscale="log", xlim=(least, 1), ylim=(-3, 103), xlabel="wrong pairs let in, FPR", ylabel=RIGHT_LET_IN)
+        log_ticks(axes.xaxis)
+        axes.legend(fontsize=8, loc="best")
     return figure
 
 

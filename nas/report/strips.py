@@ -18,10 +18,12 @@ FRAME, GAP, MARK, TEXT = 5, 10, 22, 12
 def strip(
     query: Image.Image,
     ranked: Sequence[Image.Image],
-    right: Sequence[bool],
+    right: Sequence[bool | None],
     captions: Sequence[str] = (),
+    per_row: int = 0,
 ) -> Image.Image:
-    """The query, then the gallery in ranked order: a green frame with a tick where it is right, a red one with a cross.
+    """The query, then the gallery in ranked order: a green frame with a tick where it is right, a red one with a cross,
+    a grey one where that is None, as nobody knows. `per_row`: so many of the gallery in a row; 0: all.
 
     `captions` stand below the images: the query's first, then the gallery's; without them "query", "1", "2", ...
 
@@ -35,9 +37,9 @@ def strip(
             f"{len(ranked)} ranked images, {len(right)} verdicts and {len(captions)} captions (one more expected)."
         )
     size = tile_size([query, *ranked])
-    verdicts = [None, *right]
+    verdicts: list[bool | None] = [None, *right]
     images = [query, *ranked]
-    return _side_by_side([_tile(*each, size) for each in zip(images, verdicts, captions, strict=True)])
+    return _side_by_side([_tile(*each, size) for each in zip(images, verdicts, captions, strict=True)], per_row)
 
 
 def spread(items: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
@@ -58,12 +60,17 @@ def tile_size(images: Sequence[Image.Image | None], area: float = AREA) -> tuple
     return round((area * shape) ** 0.5), round((area / shape) ** 0.5)
 
 
-def _side_by_side(tiles: list[Image.Image]) -> Image.Image:
-    """Tiles in a row, the query a little apart from the gallery."""
+def _side_by_side(tiles: list[Image.Image], per_row: int) -> Image.Image:
+    """Tiles in rows, the query a little apart to the left of the first."""
     width, height = tiles[0].size
-    sheet = Image.new("RGB", ((width + GAP) * len(tiles) + 3 * GAP, height + 2 * GAP), PAPER)
-    for position, tile in enumerate(tiles):
-        sheet.paste(tile, (GAP + position * (width + GAP) + (2 * GAP if position else 0), GAP))
+    in_row = min(per_row or len(tiles), max(1, len(tiles) - 1))
+    num_rows = max(1, -(-(len(tiles) - 1) // in_row))
+    across = (width + GAP) * min(len(tiles), in_row + 1) + 3 * GAP
+    sheet = Image.new("RGB", (across, (height + GAP) * num_rows + GAP), PAPER)
+    sheet.paste(tiles[0], (GAP, GAP))
+    for number, tile in enumerate(tiles[1:]):
+        row, position = divmod(number, in_row)
+        sheet.paste(tile, (3 * GAP + (position + 1) * (width + GAP), GAP + row * (height + GAP)))
     return sheet
 
 

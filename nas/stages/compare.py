@@ -242,7 +242,7 @@ def _compared(entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, 
             "role": entry.role,
             "network": entry.row["name"],
             **dict(zip(MEASURES, found[i].tolist(), strict=True)),
-            **{key: entry.row.get(key) for key in (*DETECTED, *COSTS)},
+            **{key: entry.row.get(key) for key in (*DETECTED, *COSTS, "timing")},
             "intervals": _by_measure(i, own),
             "difference": _difference(i, found, paired) if i else None,
         }

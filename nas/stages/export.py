@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,16 +17,15 @@ from nas.models.card import Card
 from nas.models.network import Network
 from nas.models.network_files import open_file
 from nas.models.onnx_export import FEATURES, INPUT, as_onnx, outputs_of, with_card
-from nas.report.metrics import read_metrics
 from nas.run import Run
 from nas.stages.evaluate import network_files
 from nas.stages.export_check import LARGEST_DIFFERENCE, Made, Reference, make, parity, table_rows
 from nas.stages.export_data import ExportData
 from nas.stages.export_form import Exporter, Form, Written, files_of
+from nas.stages.use_network import measured_card
 from nas.system.files import digest, write_bytes, write_json
 from nas.system.progress import timed
 from nas.tasks.base import FindsPersons, image_size
-from search_spaces.cost.latency import processor
 from students.space import check_task
 
 FORMAT = 1
@@ -52,7 +51,7 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Fo
     network = Network.load(weights)
     check_task(f"the {form.network} {weights} ({network.title})", network.space.task, run.recipe.data.task)
     deployed = run.recipe.task.deployed(network.net).eval()
-    card = card_of(run, network, deployed, form)
+    card = card_of(run, network, weights, deployed, form)
     if isinstance(deployed, FindsPersons):
         return _export_finder(path, deployed, form, card)
     data = ExportData(run, form, card) if not form.no_measure or form.precision == "int8" else None
@@ -85,35 +84,20 @@ def check_can_export(run: Run, path: Path, overwrite: bool, form: Form) -> Path:
     )
 
 
-def card_of(run: Run, network: Network, deployed: nn.Module, form: Form) -> Card:
-    """What the file says of itself. The thresholds of the run's evaluation are left out where the file's distances are
-    other ones: at another size, and euclidean ones of features that have got length 1."""
+def card_of(run: Run, network: Network, weights: Path, deployed: nn.Module, form: Form) -> Card:
+    """What the file says of itself. The thresholds that the run's evaluation measured are left out where the file's
+    distances are other ones: at another size, and euclidean ones of features that have got length 1."""
     own = image_size(run.recipe.task, run.recipe)
     height, width = form.height or own[0], form.width or own[1]
-    distance: Literal["cosine", "euclidean"] = getattr(run.recipe.evaluation, "distance", "cosine")
-    card = Card(
-        height=height,
-        width=width,
+    card = network.card_for(height, width, getattr(run.recipe.evaluation, "distance", "cosine"))
+    if (height, width) == own and (card.distance == "cosine" or not form.with_preprocessing):
+        card = measured_card(card, weights)
+    return replace(
+        card,
         takes="uint8" if form.with_preprocessing else "normalised",
         embedding_size=num_features(deployed, height, width),
-        distance=distance,
         network=f"{form.network} ({network.title})",
-        architecture=network.architecture,
-        num_identities=len(network.identities) or None,
     )
-    if (height, width) != own or (distance != "cosine" and form.with_preprocessing):
-        return card
-    held = verification_of(run.folder, form.network)
-    pairs = tuple((rate, largest) for rate, _, largest in held.get("thresholds", ()))
-    return replace(card, thresholds=pairs, eer_threshold=held.get("eer_threshold"))
-
-
-def verification_of(folder: Path, role: str) -> Mapping[str, Any]:
-    """What the run's evaluation found of distances at which two images are taken for one identity; empty where it did
-    not ask."""
-    path = folder / "metrics.json"
-    rows = read_metrics(path).get("rows") or [] if path.exists() else []
-    return next((row["verification"] for row in rows if row.get("role") == role and row.get("verification")), {})
 
 
 def num_features(deployed: nn.Module, height: int, width: int) -> int:
@@ -148,7 +132,6 @@ def _describe(
         "parity": compared,
         "rows": rows,
         "candidates": made.candidates,
-        "processor": processor(),
         "mAP_fall": fall,
         "tolerance": form.tolerance,
         "good": fall is None or fall <= form.tolerance,

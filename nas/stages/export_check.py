@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from nas.data.augment import normalise
 from nas.models.card import Card
-from nas.models.network_files import milliseconds, open_file
+from nas.models.network_files import open_file, time_files
 from nas.models.onnx import noise
 from nas.stages.export_data import ExportData
 from nas.stages.export_form import Exporter, Form, Written
 from nas.tasks.base import Retrieved
+from search_spaces.cost.latency import Timing
 
 LARGEST_DIFFERENCE = 1e-4
 """Between a feature of an fp32 file and the network's, of numbers above 1 as a share."""
@@ -123,7 +124,7 @@ def _choose_quantised(exporter: Exporter, form: Form, data: ExportData, referenc
         raise ValueError("int8 quantises layers with weights, and the network has none: take --precision fp32")
     written = {NOTHING: exporter.write("fp32")}
     written |= {what: exporter.write_quantised(what, names, images) for what, names in layers.items()}
-    times = milliseconds([each.path for each in written.values()], card)
+    times, _ = time_files([each.path for each in written.values()], card)
     rows = {
         what: row(what, None, ms, written[what].num_bytes) | {"layers": len(layers.get(what, ()))}
         for what, ms in zip(written, times, strict=True)
@@ -142,14 +143,15 @@ def _choose_quantised(exporter: Exporter, form: Form, data: ExportData, referenc
     return Made(written[chosen], found.get(chosen), list(rows.values()))
 
 
-def row(name: str, found: Retrieved | None, times: Mapping[int, float], num_bytes: int | None) -> dict[str, Any]:
+def row(name: str, found: Retrieved | None, times: Mapping[int, Timing], num_bytes: int | None) -> dict[str, Any]:
     """A form of a network in the table."""
     accuracy = {"mAP": found.mAP, "rank1": found.rank1} if found else {}
-    return {"name": name, **accuracy, **{f"ms_per_image_{size}": ms for size, ms in times.items()}, "bytes": num_bytes}
+    medians = {f"ms_per_image_{size}": timing.median for size, timing in times.items()}
+    return {"name": name, **accuracy, **medians, "bytes": num_bytes}
 
 
 def table_rows(exporter: Exporter, form: Form, made: Made, reference: Reference) -> list[dict[str, Any]]:
-    """The network, its file in fp32 and the file that is asked for, timed in turns."""
+    """The network, its file in fp32 and the file that is asked for, timed in turns, with what the times hold for."""
     card, size = exporter.card, f"{exporter.card.height}x{exporter.card.width}"
     rows = [row(f"{reference.name}, torch", reference.own, {}, None)]
     if reference.own is not reference.found:
@@ -157,7 +159,10 @@ def table_rows(exporter: Exporter, form: Form, made: Made, reference: Reference)
     files = [(f"{form.format} {form.precision}", made.written, made.found)]
     if form.precision != "fp32":
         files.insert(0, (f"{form.format} fp32", exporter.write("fp32"), None))
-    times = milliseconds([written.path for _, written, _ in files], card)
-    return rows + [
-        row(name, found, ms, written.num_bytes) for (name, written, found), ms in zip(files, times, strict=True)
-    ]
+    times, conditions = time_files([written.path for _, written, _ in files], card)
+    for (name, written, found), timings in zip(files, times, strict=True):
+        timing = conditions.to_dict() | {"height": card.height, "width": card.width}
+        timing["precision"] = "fp32" if written is not made.written else form.precision
+        timing["batches"] = {str(batch): asdict(each) for batch, each in timings.items()}
+        rows.append(row(name, found, timings, written.num_bytes) | {"timing": timing})
+    return rows

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from nas.models.card import Card
@@ -19,6 +20,7 @@ from nas.models.onnx_export import as_program, export_onnx, with_card
 from nas.models.openvino_export import write_openvino
 from nas.models.quantise import candidates, halved, prepare, quantised
 from nas.system.files import write_bytes
+from search_spaces.deploy import deploy
 from search_spaces.ranges import Count, Name, Pixels, Range, Ranged
 
 PACKAGES = {
@@ -95,11 +97,12 @@ class Written:
 class Exporter:
     """Writes the forms of one network into a folder.
 
-    net: deployed, and takes images as the card says.
+    net: gives features of normalised images. What is written is its deployed form (`search_spaces/deploy.py`).
     """
 
     def __init__(self, net: nn.Module, form: Form, card: Card, folder: Path) -> None:
         self.form, self.card, self.folder = form, card, folder
+        net = deploy(net, torch.zeros(2, 3, card.height, card.width))
         self.net = Preprocessed(net) if form.with_preprocessing else net
         self.half = self._half(net) if (form.format, form.precision) == ("pt2", "fp16") else None
         if form.format != "pt2":

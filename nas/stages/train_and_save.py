@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nas.losses.base import Loss
 from nas.models.network import Network
 from nas.run import RESULTS, Run
 from nas.stages.teacher import remembering
+from nas.tasks.base import image_size
 from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
@@ -36,6 +38,10 @@ def train_and_save(
 def save_result(run: Run, stage: Stage, network: Network) -> None:
     """Saves what the stage ends with; of several processes the first does, and all wait for it."""
     if stage.fabric.is_global_zero:
-        network.save(run.folder / RESULTS[stage.name])
+        recipe = run.recipe
+        size = image_size(recipe.task, recipe)
+        is_euclidean = getattr(recipe.evaluation, "distance", "") == "euclidean"
+        card = network.card_for(*size, "euclidean" if is_euclidean else "cosine")
+        replace(network, card=card).save(run.folder / RESULTS[stage.name])
         run.end(stage)
     stage.fabric.barrier()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nas.losses.base import Losses
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
+from search_spaces.cost.latency import Deployment
 from search_spaces.ranges import Ranged
 from search_spaces.space import SearchSpace
 
@@ -82,6 +83,9 @@ class Objective(Scores, Protocol):
 
     def cost(self, architecture: Architecture) -> float:
         """Of the architecture's network; less is better (multiply-adds)."""
+
+    def deployment(self) -> Deployment:
+        """Where the networks run in the end: what their milliseconds are of."""
 
 
 class Loop(Protocol):

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 from warnings import warn
 
-import torch
 from torch import Tensor, distributed
 
 from nas.system.files import read_json, write_json
 from search_spaces.architecture import Architecture
 from search_spaces.cost.candidate_latency import CandidateLatency, OtherConditions
 from search_spaces.cost.candidates import CandidateCosts, MultiplyAdds
+from search_spaces.cost.latency import Deployment
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 
@@ -63,22 +63,23 @@ class CostPenalty:
 
 
 def latency_table(
-    space: SearchSpace, height: int, width: int, device: torch.device, own: Path, shared: Path | None = None
+    space: SearchSpace, height: int, width: int, deployment: Deployment, own: Path, shared: Path | None = None
 ) -> CandidateLatency:
     """The table in the file `shared`, or else in `own`, or else measured and written there.
 
-    A table of another device, number of threads, size or space is left out with a warning; that in `own` is replaced.
-    A new one is written to `shared` too where no file is yet; one that predicts whole networks poorly is used with a
-    warning. Processes that search together have the first one's. Raises ValueError naming a file that holds no table.
+    A table of another runtime, device, number of threads, size or space is left out with a warning; that in `own` is
+    replaced. A new one is written to `shared` too where no file is yet; one that predicts whole networks poorly is used
+    with a warning. Processes that search together have the first one's. Raises ValueError naming a file that holds no
+    table.
     """
 
     def found() -> dict[str, Any]:
         paths = [path for path in (shared, own) if path is not None]
         for path in paths:
-            table = _read(path, space, height, width, device) if path.exists() else None
+            table = _read(path, space, height, width, deployment) if path.exists() else None
             if table is not None:
                 return table.to_dict()
-        table = CandidateLatency.measured(space, height, width, device)
+        table = CandidateLatency.measured(space, height, width, deployment)
         if table.error > LARGE_ERROR:
             warn(
                 f"the latency table in {own} is off by {table.error:.0%} for whole networks, as when a machine has "
@@ -90,13 +91,13 @@ def latency_table(
                 write_json(path, table.to_dict())
         return table.to_dict()
 
-    return CandidateLatency.from_dict(_of_the_first(found), space, height, width, device)
+    return CandidateLatency.from_dict(_of_the_first(found), space, height, width, deployment)
 
 
-def _read(path: Path, space: SearchSpace, height: int, width: int, device: torch.device) -> CandidateLatency | None:
+def _read(path: Path, space: SearchSpace, height: int, width: int, deployment: Deployment) -> CandidateLatency | None:
     """The table in a file; None, with a warning, when it does not hold here."""
     try:
-        return CandidateLatency.from_dict(read_json(path), space, height, width, device)
+        return CandidateLatency.from_dict(read_json(path), space, height, width, deployment)
     except OtherConditions as different:
         warn(f"the latency table {path} does not hold here ({different}): latencies are measured anew", stacklevel=4)
         return None

@@ -56,7 +56,8 @@ class DARTS(OneShotSearch):
     eigenvalue_window: Count = 5
     """Measurements of the eigenvalue in a window (RobustDARTS)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
-    """Cost that `cost_weight` weighs: MACs, or the time for one image as measured on this machine."""
+    """Cost that `cost_weight` weighs: MACs, or the time for one image in the search's
+    runtime on this machine."""
     cost_weight: NonNegative = 0.0
     """Weight of the expected cost of one image in the alphas' loss, for each 10^9 MACs or each ms; 0: the cost is
     ignored."""
@@ -123,7 +124,7 @@ class DARTS(OneShotSearch):
 
     def search(self, space: SearchSpace, objective: Objective, stage: Stage) -> SearchResult:
         supernet = stage.prepare(self.supernet(space))
-        bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective, stage, supernet.alpha.device))
+        bilevel = Bilevel(self, supernet, objective, stage, self._price(space, objective, stage))
         loop = stage.loop(
             self.epochs,
             objective.num_steps,
@@ -156,16 +157,14 @@ class DARTS(OneShotSearch):
         notes = {"cost": bilevel.price.notes(supernet, best[0][1])} if bilevel.price else {}
         return SearchResult(best, loop.history, notes=notes)
 
-    def _price(
-        self, space: SearchSpace, objective: Objective, stage: Stage, device: torch.device
-    ) -> CostPenalty | None:
+    def _price(self, space: SearchSpace, objective: Objective, stage: Stage) -> CostPenalty | None:
         if not self.cost_weight:
             return None
         height, width = next(iter(objective.alpha_batches(0))).images.shape[2:]
         costs: CandidateCosts = (
             MultiplyAdds.counted(space, height, width)
             if self.cost == "multiply_adds"
-            else latency_table(space, height, width, device, stage.folder / TABLE, self.latency_table)
+            else latency_table(space, height, width, objective.deployment(), stage.folder / TABLE, self.latency_table)
         )
         return CostPenalty(costs, self.cost_weight, self._target)
 

@@ -8,7 +8,7 @@ from typing import Literal
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
 from nas.losses.base import Loss
-from search_spaces.ranges import Name, Ranged, TwoOrMore
+from search_spaces.ranges import Name, Ranged, RuntimeName, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,9 @@ class Search(Ranged):
     """Loss of the alphas; None: that of the weights (the paper)."""
     cost: Literal["multiply_adds", "latency_ms"] = "multiply_adds"
     """Cost of an architecture, beside its mAP, for NSGA-II and the Pareto front: MACs, or ms for one image."""
+    runtime: RuntimeName = "onnxruntime"
+    """What times networks where a cost is in ms: ONNX Runtime on the CPU, or with CUDA or TensorRT; OpenVINO; or
+    PyTorch on the run's device, compiled or not."""
     parameters: Name | None = None
     """What is searched together with the architecture, by the name that `nas tune --parameters` takes: distillation,
     fast_reid, vrkd; None: nothing."""

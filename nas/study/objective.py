@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ from nas.training.stage import Stage
 from nas.training.train import Batches, PruneCallback, train
 from search_spaces.architecture import Architecture
 from search_spaces.cost.counting import cost
-from search_spaces.cost.latency import latency
+from search_spaces.cost.latency import Deployment, latency
 from students.space import StudentModule, StudentSpace
 from teachers.teacher import BatchTeacher, with_teacher
 
@@ -76,6 +76,10 @@ class SearchObjective:
     def cost(self, architecture: Architecture) -> float:
         assert self.trials is not None
         return self.trials.cost(architecture)
+
+    def deployment(self) -> Deployment:
+        assert self.trials is not None
+        return self.trials.deployment()
 
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         assert self.trials is not None
@@ -141,13 +145,17 @@ class Trials:
         """Multiply-adds of one image without the classifier; or milliseconds, for an image alone, on this machine."""
         task, (architecture, _) = self.recipe.task, split_decisions(architecture, self.recipe)
         height, width = image_size(task, self.recipe)
-        if self.recipe.search.cost == "multiply_adds":
-            with torch.device("meta"):
-                net = task.deployed(self._space.student(architecture).inference())
-            return cost(net, height, width).multiply_adds
-        net = self.stage.prepare(task.deployed(self._space.student(architecture).inference()))
-        with self.stage.autocast():
-            return latency(net, height, width, device=self.stage.fabric.device)
+        timed = self.recipe.search.cost == "latency_ms"
+        with torch.device("cpu" if timed else "meta"):
+            net = task.deployed(self._space.student(architecture).inference())
+        if timed:
+            return latency(net, height, width, self.deployment().runtime).median
+        return cost(net, height, width).multiply_adds
+
+    def deployment(self) -> Deployment:
+        recipe = self.recipe
+        runtime = recipe.machine.runtime(recipe.search.runtime)
+        return Deployment(runtime=runtime, part=lambda net: recipe.task.deployed(cast(StudentModule, net).inference()))
 
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         """A network whose training diverges has the value 0, with a warning.

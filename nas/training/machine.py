@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from nas.system.processes import end_with_launcher
-from search_spaces.ranges import NonNegative, Processes, ProcessesOrZero, Ranged
+from search_spaces.ranges import NonNegative, Processes, ProcessesOrZero, Ranged, RuntimeName
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+    from search_spaces.cost.latency import Runtime
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf16": "bf16-mixed"}
 """What Fabric calls them."""
@@ -57,3 +59,11 @@ class Machine(Ranged):
             end_with_launcher()
             fabric.launch()
         return fabric
+
+    def runtime(self, name: RuntimeName) -> Runtime:
+        """What times networks; torch's runtimes on this device, in this precision. Raises ValueError where it is not
+        there."""
+        from nas.models.runtimes import runtime_named  # imports ONNX
+
+        device, precision = self.fabric().device, {"32": "fp32", "bf16": "bf16"}[self.precision]
+        return runtime_named(name, device, precision)

@@ -1,7 +1,7 @@
 """A user's own scenes for person search, listed in one CSV file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,14 @@ class Row(NamedTuple):
     camera: int
     split: str
     box: tuple[float, ...]
+
+
+def pixels(file: Path, line: int, row: Mapping[str, str]) -> tuple[float, ...]:
+    """x, y, w, h of a row. Raises ValueError naming the line where one is no number."""
+    for name in BOX:
+        if not re.fullmatch(NUMBER, row[name], re.ASCII):
+            raise ValueError(f'{file}, line {line}: {name} must be a number of pixels; got "{row[name]}"')
+    return tuple(float(row[name]) for name in BOX)
 
 
 Frames = dict[str, list[Row]]
@@ -84,9 +92,8 @@ def rows_in(file: Path) -> list[Row]:
         is_empty = row["split"] != "query" and not any(row[name] for name in ("identity", *BOX))
         needed = ("path", "split", "camera", *(() if is_empty else ("identity", *BOX)))
         rows.append((line, checked(file, line, row, needed, SPLITS)))
-        for name in BOX:
-            if not (is_empty or re.fullmatch(NUMBER, row[name], re.ASCII)):
-                raise ValueError(f'{file}, line {line}: {name} must be a number of pixels; got "{row[name]}"')
+        if not is_empty:
+            pixels(file, line, row)
     ids = numbered([row["identity"] or NONE for _, row in rows]).tolist()
     cameras = numbered([row.get("camera", NONE) for _, row in rows]).tolist()
     return [

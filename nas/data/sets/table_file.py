@@ -17,8 +17,9 @@ NONE = "-1"
 Rows = list[tuple[int, dict[str, str]]]
 
 
-def rows_of(file: Path, columns: Sequence[str]) -> Rows:
-    """(line, column -> text) of each row, of these columns alone; lines without text are skipped.
+def rows_of(file: Path, columns: Sequence[str], optional: Sequence[str] = (OPTIONAL,)) -> Rows:
+    """(line, column -> text) of each row, of these columns alone; lines without text are skipped. Those that are
+    `optional` may be missing.
 
     Raises ValueError naming the file, and the line where one is wrong.
     """
@@ -32,7 +33,7 @@ def rows_of(file: Path, columns: Sequence[str]) -> Rows:
             reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
             lines = ((reader.line_num, line) for line in reader if any(cell.strip() for cell in line))
             number, names = next(lines, (1, []))
-            header = check_header(file, number, [name.strip().lower() for name in names], columns)
+            header = check_header(file, number, [name.strip().lower() for name in names], columns, optional)
             rows = [(number, cells(file, number, header, line, columns)) for number, line in lines]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} must be a CSV file in UTF-8; save it as such: {error}") from error
@@ -46,11 +47,14 @@ def separator_of(header: str, columns: Sequence[str]) -> str:
     return max(SEPARATORS, key=lambda one: sum(name.strip(' "\r\n\t').lower() in columns for name in header.split(one)))
 
 
-def check_header(file: Path, line: int, names: list[str], columns: Sequence[str]) -> list[str]:
+def check_header(
+    file: Path, line: int, names: list[str], columns: Sequence[str], optional: Sequence[str] = (OPTIONAL,)
+) -> list[str]:
     """`names`, in lower case. Raises ValueError when a column is missing or there twice."""
-    if missing := [name for name in columns if name not in (*names, OPTIONAL)]:
+    if missing := [name for name in columns if name not in (*names, *optional)]:
+        left_out = ", ".join(name for name in columns if name in optional)
         raise ValueError(
-            f"{file}, line {line}: the header needs the columns {','.join(columns)} ({OPTIONAL} may be left out), "
+            f"{file}, line {line}: the header needs the columns {','.join(columns)} ({left_out} may be left out), "
             f"separated by comma, semicolon or tab; {', '.join(missing)} is missing from: "
             f"{', '.join(names) or 'an empty file'}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneData
@@ -22,11 +22,14 @@ from nas.tasks.person_search.feed import cached, padded_to
 from nas.tasks.person_search.found import Found, find
 from nas.tasks.person_search.pictures import draw_sheets, draw_strips
 from nas.tasks.person_search.settings import SearchEvaluation
+from nas.tasks.timing import timed
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
-from search_spaces.cost.latency import latency
+from search_spaces.cost.latency import Runtime
 
 TABLE_RANKS = (1, 5, 10)
+TIMED = ((1, 2, 5),)
+"""Batch sizes, and how many passes of each warm up and count."""
 NUM_BEST = 10
 """Frames that are named, and drawn, as those that a query found."""
 
@@ -44,7 +47,7 @@ def measure(
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
     for the last one `strips/` of queries and `sheets/` of detections, each from the worst to the best.
     """
-    cache = cached(data.test, size)
+    cache, runtime = cached(data.test, size), stage.machine.runtime(how.runtime)
     rows, curves = [], {}
     for network in networks:
         stage.prepare(network.net)
@@ -57,7 +60,7 @@ def measure(
             row |= {"queries": f"queries/{network.role}.csv", **accuracy(searched)}
             curves[network.name] = searched.cmc.tolist()
             queries_of(searched, found, cache, data).save(stage.folder / row["queries"])
-        rows.append(row | price(network.net, cache, stage))
+        rows.append(row | price(network, cache, runtime))
     if searched is not None:
         draw_strips(stage.folder / "strips", cache, data, found, searched, how.num_strips)
     draw_sheets(stage.folder / "sheets", cache, found, detection, how)
@@ -119,16 +122,11 @@ def _found_boxes(
         )
 
 
-def price(net: nn.Module, cache: SceneCache, stage: Stage) -> dict[str, float]:
+def price(network: EvaluatedNetwork, cache: SceneCache, runtime: Runtime) -> dict[str, Any]:
     """Parameters, multiply-adds and milliseconds of a frame of the most usual size, with a fixed number of regions."""
     shapes, numbers = np.unique(cache.scaled, axis=0, return_counts=True)
     width, height = padded_to(shapes[numbers.argmax()]).tolist()
-    net = Deployed(net)
+    net = Deployed(network.net)
     counted = cost(net, height, width)
-    with stage.autocast():
-        milliseconds = latency(net, height, width, 1, stage.fabric.device, 2, 5)
-    return {
-        "parameters": counted.parameters,
-        "multiply_adds": counted.multiply_adds,
-        "ms_per_image_1": milliseconds,
-    }
+    spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
+    return spent | timed(net, network.name, height, width, runtime, TIMED)

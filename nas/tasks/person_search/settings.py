@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nas.tasks.base import ONLY_SHOWN
-from search_spaces.ranges import Count, CountOrZero, PositiveShare, Ranged, ShareBelowOne
+from search_spaces.ranges import Count, CountOrZero, PositiveShare, Ranged, RuntimeName, ShareBelowOne
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,9 @@ class SearchEvaluation(Ranged):
     """Least probability of a person with which a box counts."""
     min_iou: PositiveShare = 0.5
     """Least overlap (IoU) with a true box with which a box counts as detected."""
+    runtime: RuntimeName = "onnxruntime"
+    """What the milliseconds are of: ONNX Runtime on the CPU, or with CUDA or TensorRT; OpenVINO; or PyTorch on the
+    run's device, compiled or not."""
     batch_size: Count = field(default=1, metadata=ONLY_SHOWN)
     """Frames in a forward pass; frames of one shape share it."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from nas.data.base import ReIDData, Split
 from nas.data.images import Images
+from nas.metrics.pairs import pair_distances
 from nas.metrics.retrieval import Retrieval
+from nas.metrics.verification import BINS, verification
 from nas.models.network import FeatureNet
 from nas.models.onnx import OnnxNet
 from nas.report.metrics import FORMAT
@@ -23,9 +24,10 @@ from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips
 from nas.tasks.reid.settings import Evaluation
+from nas.tasks.timing import timed
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
-from search_spaces.cost.latency import latency
+from search_spaces.cost.latency import Runtime
 
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
 TABLE_RANKS = (1, 5, 10)
@@ -50,6 +52,7 @@ def measure(
     """
     query, gallery = cached(data.query, images), cached(data.gallery, images)
     names = (_names(data.query), _names(data.gallery))
+    runtime = stage.machine.runtime(how.runtime)
     found: list[tuple[dict, Retrieval]] = []
     for network in networks:
         stage.prepare(network.net)
@@ -57,7 +60,7 @@ def measure(
             features = extract(network.net, query, gallery, stage, how, progress=True)
         features.save(stage.folder / "features" / f"{network.role}.safetensors")
         with stage.timed(f"{network.role}: cost and latency"):
-            spent = price(network.net, images, stage)
+            spent = price(network, images, runtime)
         with stage.timed(f"{network.role}: ranking of {len(gallery)} images for {len(query)} queries"):
             results = judged(features, network.role, network.name, how, data.partitions)
         found += [(row | spent, result) for row, result in write_queries(stage.folder, results, names, features)]
@@ -72,7 +75,8 @@ def measure(
 def judged(
     features: Features, role: str, name: str, how: Evaluation, partitions: Sequence[tuple[np.ndarray, np.ndarray]] = ()
 ) -> list[tuple[dict, Retrieval]]:
-    """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for."""
+    """A row of the table and the (first) result behind it, and those after re-ranking where it is asked for. Pairs are
+    verified before re-ranking, and of a protocol with repeats those of the first."""
     parts = [features, *(features.partition(*part) for part in partitions[1 : how.repeats])]
     found = []
     for rerank in (None, how.reranking) if how.rerank else (None,):
@@ -85,8 +89,21 @@ def judged(
                 "rerank": asdict(rerank),
                 "queries": f"queries/{role}-reranked.csv",
             }
+        elif (verified := verified_pairs(features, how)) is not None:
+            row["verification"] = verified
         found.append((row | accuracy(results), results[0]))
     return found
+
+
+def verified_pairs(features: Features, how: Evaluation) -> dict[str, Any] | None:
+    """What thresholds on the distance are worth, as plain data; None where there are no right or no wrong pairs, as the
+    pictures say then."""
+    arrays, rules = features.retrieval_arguments, {"distance": how.distance, "same_camera": how.same_camera}
+    try:
+        pairs = pair_distances(*arrays, **rules, bins=BINS)  # type: ignore[arg-type] # mypy's view of a dict of choices
+    except ValueError:
+        return None
+    return verification(pairs).summary()
 
 
 def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
@@ -102,25 +119,19 @@ def accuracy(results: Sequence[Retrieval]) -> dict[str, float]:
     return row | deviations | {"repeats": len(results)}
 
 
-def price(net: nn.Module, images: Images, stage: Stage) -> dict[str, float]:
+def price(network: EvaluatedNetwork, images: Images, runtime: Runtime) -> dict[str, Any]:
     """Parameters and multiply-adds without the classifier, and the time for an image alone and in a batch of 128.
 
     Of an ONNX file the multiply-adds are not known.
     """
+    net, height, width = network.net, images.height, images.width
     if isinstance(net, OnnxNet):
         spent = {"parameters": net.num_parameters}
     else:
         net = FeatureNet(net)
-        counted = cost(net, images.height, images.width)
+        counted = cost(net, height, width)
         spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
-    with stage.autocast():
-        times = {
-            f"ms_per_image_{size}": latency(
-                net, images.height, images.width, size, stage.fabric.device, num_warmup, num_runs
-            )
-            for size, num_warmup, num_runs in TIMED
-        }
-    return spent | times
+    return spent | timed(net, network.name, height, width, runtime, TIMED)
 
 
 def write_queries(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from nas.metrics.rerank import Rerank
 from nas.tasks.base import ADDS, ONLY_SHOWN
-from search_spaces.ranges import Count, CountOrZero, Identity, Ranged
+from search_spaces.ranges import Count, CountOrZero, Identity, Ranged, RuntimeName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,9 @@ class Evaluation(Ranged):
     """Largest number of repeats, for a protocol with repeats (VehicleID); mean and deviation are reported."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
+    runtime: RuntimeName = "onnxruntime"
+    """What the milliseconds are of: ONNX Runtime on the CPU, or with CUDA or TensorRT; OpenVINO; or PyTorch on the
+    run's device, compiled or not."""
     batch_size: Count = field(default=128, metadata=ONLY_SHOWN)
     """Images in a forward pass."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)

@@ -83,7 +83,7 @@ def test_a_cost_that_is_unknown_leaves_a_row_out_of_that_panel():
     data[2]["mAP"] = None
     figure = pareto(data)
     (axes,) = figure.axes
-    assert axes.get_xlabel() == "ms per image, batch 1" and legend_names(figure) == ["network number 0"]
+    assert axes.get_xlabel() == "ms per image, batch 1\ntorch" and legend_names(figure) == ["network number 0"]
     assert pareto(data[1:]) is None and pareto([]) is None
 
 

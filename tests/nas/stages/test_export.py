@@ -20,11 +20,12 @@ from nas.models.onnx import OnnxNet
 from nas.models.onnx_export import OPSET, as_onnx, export_onnx
 from nas.run import Run
 from nas.stages import export_check, export_form
-from nas.stages.export import export, verification_of
+from nas.stages.export import export
 from nas.stages.export_check import Reference, parity
 from nas.stages.export_form import Exporter, Form, files_of
-from nas.system.files import read_json, write_json
+from nas.system.files import digest, read_json, write_json
 from search_spaces.cell import Cells
+from search_spaces.cost.latency import Timing
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.nas_bench_201 import NASBench201
@@ -263,8 +264,8 @@ class TestMeasured:
         falls = {"all layers": 3.0, "all convolutions": 0.5, "dense 1x1": 0.0}
         layers = {what: ["a"] * n for n, what in enumerate(falls, start=1)}
         exporter = FakeExporter(layers)
-        times = [{1: ms, 8: ms} for ms in (5.0, 1.0, 2.0, 3.0)]
-        monkeypatch.setattr(export_check, "milliseconds", lambda paths, card: times[: len(paths)])
+        times = [{1: Timing(median=ms, low=ms, high=ms, processor=ms)} for ms in (5.0, 1.0, 2.0, 3.0)]
+        monkeypatch.setattr(export_check, "time_files", lambda paths, card: (times, None))
         monkeypatch.setattr(export_check, "open_file", lambda path, card: path)
         reference = Reference(None, "", own=Found("", mAP=0.5), found=Found("", mAP=0.5))
         data = FakeData({what: 0.5 - fall / 100 for what, fall in falls.items()})
@@ -289,14 +290,16 @@ class TestMeasured:
 
     @pytest.mark.medium
     def test_thresholds_of_the_evaluation_are_in_the_card(self, run):
-        row = {"role": "student", "name": "s", "verification": {"thresholds": [[0.1, 0.9, 0.4]], "eer_threshold": 0.3}}
-        write_json(run.folder / "metrics.json", {"format": 1, "rows": [{"role": "teacher", "name": "t"}, row]})
+        points = [{"fpr": 0.1, "tpr": 0.9, "threshold": 0.4}]
+        row = {"role": "student", "name": "s", "verification": {"points": points, "eer": 0.2, "eer_threshold": 0.3}}
+        metrics = {"format": 1, "protocol": {"distance": "cosine"}, "rows": [{"role": "teacher", "name": "t"}, row]}
+        metrics["measured"] = {"student.safetensors": digest(run.folder / "student.safetensors")}
+        write_json(run.folder / "metrics.json", metrics)
         export(run, form=Form(no_measure=True))
         card = OnnxNet(run.folder / "student.onnx", 32, 16).card
         assert card.thresholds == ((0.1, 0.4),) and card.eer_threshold == 0.3
         export(run, form=Form(no_measure=True, width=24), overwrite=True)
         assert OnnxNet(run.folder / "student.onnx", 32, 24).card.thresholds == ()
-        assert verification_of(run.folder, "teacher") == {}
 
 
 class Found:

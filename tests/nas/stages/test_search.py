@@ -20,6 +20,7 @@ from nas.data.base import Split
 from nas.data.sets.held_out import findable
 from nas.errors import NonFiniteLoss
 from nas.losses.kdas import KDASLoss
+from nas.models.runtimes import OnnxRuntime
 from nas.run import Run
 from nas.stages.retrain import retrain
 from nas.stages.search import check_search, objective, search
@@ -38,6 +39,7 @@ from nas.tasks.reid.task import choose_queries
 from nas.training.machine import Machine
 from runs.recipes.demo import toy
 from search_spaces.architecture import Architecture
+from search_spaces.cost.latency import Timing
 from search_spaces.mobilenet_v2 import MobileNetV2
 from students.reid import ReID
 
@@ -127,8 +129,13 @@ class TestTrials:
     def test_milliseconds_instead_of_multiply_adds(self, tmp_path, sampled, monkeypatch):
         recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
         asked = []
-        monkeypatch.setattr("nas.study.objective.latency", lambda net, *size, **_: asked.append(size) or 1.5)
-        assert trials_of(tmp_path, recipe).cost(sampled) == 1.5 and asked == [(32, 16)]
+
+        def latency(net, height, width, runtime):
+            asked.append((height, width, runtime))
+            return Timing(median=1.5, low=1.0, high=2.0, processor=1.5)
+
+        monkeypatch.setattr("nas.study.objective.latency", latency)
+        assert trials_of(tmp_path, recipe).cost(sampled) == 1.5 and asked == [(32, 16, OnnxRuntime())]
 
 
 def test_a_half_in_which_nobody_is_seen_twice_is_said_before_training(trials, sampled, monkeypatch):

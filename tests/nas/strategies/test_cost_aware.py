@@ -18,7 +18,7 @@ from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.relaxed import NONE, Supernet
 from tests.nas.strategies.toys import Classify
-from tests.search_spaces.cost.test_candidate_latency import clock  # noqa: F401
+from tests.search_spaces.cost.test_candidate_latency import TORCH, clock  # noqa: F401
 from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes
 
@@ -49,6 +49,9 @@ class Nothing(Classify):
     """An objective without any wish for the alphas, which dies in epoch `die_at`."""
 
     die_at = None
+
+    def deployment(self):
+        return TORCH
 
     def loss(self, net, pictures, epoch):
         return {"total": net(pictures.images)["map"].square().mean()}
@@ -94,7 +97,7 @@ class TestLatency:
     def test_a_weight_alone_makes_the_network_fast(self, tmp_path, clock):  # noqa: F811
         found = search(tmp_path, cost="latency_ms", cost_weight=1.0)
         first, last = (found.history[i]["latency_ms"] for i in (0, -1))
-        least, most = CandidateLatency.measured(TwoNodes(), 32, 16, torch.device("cpu")).bounds()
+        least, most = CandidateLatency.measured(TwoNodes(), 32, 16, Nothing(num_steps=4).deployment()).bounds()
         assert least < last["expected"] < first["expected"] < most
         assert last["predicted"] == pytest.approx(least)
         noted = found.notes["cost"]

@@ -4,16 +4,16 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
 from nas.strategies import cost_penalty as price
 from nas.strategies.cost_penalty import CostPenalty, latency_table
 from search_spaces.cost.candidate_latency import CandidateLatency
 from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.cost.latency import Deployment, Eager
 from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes
 
-CPU = torch.device("cpu")
+TORCH = Deployment(runtime=Eager())
 SPACE = TwoNodes()
 
 
@@ -22,7 +22,7 @@ def runs(monkeypatch):
     """Each measurement is noted, and says how many there were before."""
     measured = []
 
-    def count(space, height, width, device):
+    def count(space, height, width, deployment):
         costs = MultiplyAdds.counted(space, height, width)
         measured.append(space)
         return CandidateLatency(
@@ -32,7 +32,7 @@ def runs(monkeypatch):
             nodes=costs.nodes,
             of=costs.of,
             fixed=float(len(measured)),
-            device=device,
+            deployment=deployment,
             error=0.0,
         )
 
@@ -41,7 +41,7 @@ def runs(monkeypatch):
 
 
 def table(folder, shared=None, space=SPACE):
-    return latency_table(space, 16, 8, CPU, folder / "latency.json", shared)
+    return latency_table(space, 16, 8, TORCH, folder / "latency.json", shared)
 
 
 def from_elsewhere(path):
