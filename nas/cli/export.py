@@ -53,7 +53,8 @@ def _show(said: Mapping[str, Any]) -> None:
         console.print(as_rich(_table("in int8", said["candidates"])))
     if said["rows"]:
         console.print(as_rich(_table("form", said["rows"])))
-        print(conditions_line(said["rows"][-1:]))
+        last = said["rows"][-1]
+        print(conditions_line([last | {"timing": last["timing"] | {"precision": ""}}]))
     compared = said["parity"]
     line = (
         f"{said['exporter']} wrote it; {compared['images']} images: {', '.join(said['outputs'])} within "

@@ -17,7 +17,7 @@ from nas.models.onnx import OnnxNet, as_taken, noise
 from nas.models.openvino import OpenvinoNet, read_openvino
 from nas.models.runtimes import OnnxRuntime, OpenVINO
 from nas.system.files import write_bytes
-from search_spaces.cost.latency import Conditions, Eager, Timing, time_calls
+from search_spaces.cost.latency import Conditions, Eager, Runtime, Timing, time_calls
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 """The ending of each format's file."""
@@ -70,7 +70,7 @@ def time_files(paths: Sequence[Path], card: Card) -> tuple[list[dict[int, Timing
             calls = [_one_pass(path, card, images) for path in paths]
             for times, timing in zip(found, time_calls(calls, num_warmup, num_rounds, size), strict=True):
                 times[size] = timing
-        runtimes = {".onnx": OnnxRuntime(), ".xml": OpenVINO(), ".pt2": Eager()}
+        runtimes: dict[str, Runtime] = {".onnx": OnnxRuntime(), ".xml": OpenVINO(), ".pt2": Eager()}
         return found, runtimes[paths[0].suffix].conditions()
     finally:
         torch.set_num_threads(threads)
