@@ -51,8 +51,9 @@ def as_onnx(
 ) -> bytes:
     """The network as ONNX, with weights and BatchNorms folded together, by tracing one batch.
 
-    Tracing is torch's older way, which is deprecated, and takes a third of the time of the newer one: it is the one for
-    networks that are only timed. Raises ValueError naming what ONNX has no operation for.
+    Tracing is torch's older way, which is deprecated. For networks that are only timed it is the better one: it takes a
+    tenth of the time of the newer one, and the files of deployed forms are equally fast. Raises ValueError naming what
+    ONNX has no operation for.
     """
     file, outputs = io.BytesIO(), outputs_of(net)
     in_batches = outputs == FEATURES

@@ -291,7 +291,8 @@ class TestMeasured:
     @pytest.mark.medium
     def test_thresholds_of_the_evaluation_are_in_the_card(self, run):
         points = [{"fpr": 0.1, "tpr": 0.9, "threshold": 0.4}]
-        row = {"role": "student", "name": "s", "verification": {"points": points, "eer": 0.2, "eer_threshold": 0.3}}
+        verified = {"points": points, "roc": {"fpr": [], "tpr": []}, "eer": 0.2, "eer_threshold": 0.3}
+        row = {"role": "student", "name": "s", "verification": verified | {"num_right": 9, "num_wrong": 99}}
         metrics = {"format": 1, "protocol": {"distance": "cosine"}, "rows": [{"role": "teacher", "name": "t"}, row]}
         metrics["measured"] = {"student.safetensors": digest(run.folder / "student.safetensors")}
         write_json(run.folder / "metrics.json", metrics)
