@@ -21,6 +21,9 @@ from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam, CosineLR
 from nas.training.settings import Training
 from search_spaces.cell import Cells
+from search_spaces.mobilenet_v2 import MobileNetV2
+from search_spaces.osnet import OSNet
+from search_spaces.resnet import ResNet
 from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.space import SearchSpace
 from students.reid import ReID
@@ -68,6 +71,30 @@ def evidence_sharp() -> Recipe:
 def evidence_labels() -> Recipe:
     """The same without a teacher: the search hears the labels alone, too."""
     return replace(evidence_falling(), teacher=None, loss=LabelLoss())
+
+
+def evidence_shallow_cnn() -> Recipe:
+    """VRKD's shallow CNN under the same retraining from the labels, without a search."""
+    return _by_hand(ShallowCNN())
+
+
+def evidence_resnet() -> Recipe:
+    """ResNet-18 x0.25, the same way."""
+    return _by_hand(ResNet(depth=18, width=0.25))
+
+
+def evidence_mobilenet() -> Recipe:
+    """MobileNetV2, the same way."""
+    return _by_hand(MobileNetV2())
+
+
+def evidence_osnet() -> Recipe:
+    """OSNet x0.25, the same way."""
+    return _by_hand(OSNet(width=0.25))
+
+
+def _by_hand(backbone: SearchSpace) -> Recipe:
+    return replace(evidence_labels(), space=_network(backbone), student=None, strategy=None)
 
 
 def _network(backbone: SearchSpace) -> ReID:
