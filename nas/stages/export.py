@@ -17,7 +17,7 @@ from nas.models.card import Card
 from nas.models.network import Network
 from nas.models.network_files import open_file
 from nas.models.onnx_export import FEATURES, INPUT, as_onnx, outputs_of, with_card
-from nas.run import Run
+from nas.run import CONTROLS, RESULTS, Run
 from nas.stages.evaluate import network_files
 from nas.stages.export_check import LARGEST_DIFFERENCE, Made, Reference, make, parity, table_rows
 from nas.stages.export_data import ExportData
@@ -29,6 +29,8 @@ from nas.tasks.base import FindsPersons, image_size
 from students.space import check_task
 
 FORMAT = 1
+TRAINED_BY = {"student": "retrain", **{stage: stage for stage in ("baseline", *CONTROLS)}}
+"""The stage of each network that is always the run's own."""
 
 
 def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Form | None = None) -> dict[str, Any]:
@@ -73,11 +75,14 @@ def check_can_export(run: Run, path: Path, overwrite: bool, form: Form) -> Path:
     if not overwrite and (there := [each for each in files_of(path) if each.exists()]):
         raise ValueError(f"{there[0]} exists: give --out another file, or --overwrite to replace it")
     form.check_packages()
+    own = {role: run.folder / RESULTS[stage] for role, stage in TRAINED_BY.items()}
+    if form.network in own and own[form.network].is_file():  # also where the run's teacher is not to be found
+        return own[form.network]
+    if form.network == "student":
+        raise ValueError(f"{run.folder} has no student.safetensors yet: `nas retrain {run.folder}` comes first")
     files = network_files(run)
     if form.network in files:
         return files[form.network]
-    if form.network == "student":
-        raise ValueError(f"{run.folder} has no student.safetensors yet: `nas retrain {run.folder}` comes first")
     raise ValueError(
         f"--network must be one of the run's trained networks, not {form.network!r}: {run.folder} has "
         f"{', '.join(files) or 'none'}"
