@@ -70,11 +70,11 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Fo
 
 def check_can_export(run: Run, path: Path, overwrite: bool, form: Form) -> Path:
     """The weights of the network to export. Raises ValueError before any work: see `export`."""
+    form.check()
     if path.suffix != form.ending:
         raise ValueError(f"--out must be a file named *{form.ending} for --format {form.format}, not {path}")
     if not overwrite and (there := [each for each in files_of(path) if each.exists()]):
         raise ValueError(f"{there[0]} exists: give --out another file, or --overwrite to replace it")
-    form.check_packages()
     own = {role: run.folder / RESULTS[stage] for role, stage in TRAINED_BY.items()}
     if form.network in own and own[form.network].is_file():  # also where the run's teacher is not to be found
         return own[form.network]
@@ -122,18 +122,11 @@ def _describe(
     fall = None if made.found is None else reference.fall(made.found)
     slower = rows[1:] and rows[-1]["ms_per_image_1"] > rows[-2].get("ms_per_image_1", math.inf)
     remarks = [*made.written.remarks, *(["it is slower than fp32"] if slower else [])]
-    return {
-        "format": FORMAT,
-        "file": path.name,
+    return _of_file(path, form, card) | {
         "weights": digest(weights),
-        "network": card.network,
-        "form": form.format,
-        "precision": form.precision,
         "exporter": made.written.exporter,
         "images": ["batch", 3, card.height, card.width],
-        "takes": card.takes,
         "outputs": list(FEATURES),
-        "embedding_size": card.embedding_size,
         "parity": compared,
         "rows": rows,
         "candidates": made.candidates,
@@ -141,6 +134,19 @@ def _describe(
         "tolerance": form.tolerance,
         "good": fall is None or fall <= form.tolerance,
         "remarks": remarks,
+    }
+
+
+def _of_file(path: Path, form: Form, card: Card) -> dict[str, Any]:
+    """What is said of every file."""
+    return {
+        "format": FORMAT,
+        "file": path.name,
+        "network": card.network,
+        "form": form.format,
+        "precision": card.precision,
+        "takes": card.takes,
+        "embedding_size": card.embedding_size,
     }
 
 
@@ -171,17 +177,10 @@ def _export_finder(path: Path, deployed: FindsPersons, form: Form, card: Card) -
             f"the file's {', '.join(outputs_of(net))} must be within {LARGEST_DIFFERENCE:g} of the network's, they "
             f"differ by {difference:.2g}: nothing is written"
         )
-    said = {
-        "format": FORMAT,
-        "file": path.name,
-        "network": card.network,
-        "form": form.format,
-        "precision": form.precision,
+    said = _of_file(path, form, card) | {
         "exporter": "tracing",
         "images": [1, 3, height, width],
-        "takes": card.takes,
         "outputs": list(outputs_of(net)),
-        "embedding_size": card.embedding_size,
         "parity": {"images": "random", "largest_difference": difference},
         "rows": [],
         "good": True,

@@ -54,13 +54,11 @@ class Form(Ranged):
     no_measure: bool = False
     """Compare the file with the network on random images alone; for int8 the fastest candidate is taken."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Raises ValueError for a form that does not exist, and naming the packages that are missing, and how they are
+        installed."""
         if self.format == "pt2" and self.precision == "int8":
             raise ValueError("--format pt2 takes --precision fp32 or fp16: int8 needs --format onnx or openvino")
-
-    def check_packages(self) -> None:
-        """Raises ValueError naming the packages that are missing, and how they are installed."""
         for kind in dict.fromkeys(("onnx", self.format) if self.format != "pt2" else ("pt2",)):
             names, how = PACKAGES[kind]
             if missing := [name for name in names if not find_spec(name)]:

@@ -24,6 +24,7 @@ from nas.stages.export import export
 from nas.stages.export_check import Reference, parity
 from nas.stages.export_form import Exporter, Form, files_of
 from nas.system.files import digest, read_json, write_json
+from nas.tasks.reid.task import ReIDTask
 from search_spaces.cell import Cells
 from search_spaces.cost.latency import Timing
 from search_spaces.densenet import DenseNet
@@ -400,6 +401,12 @@ class TestRefused:
         with pytest.raises(ValueError, match="has no student.safetensors yet: `nas retrain"):
             export(run)
 
+    def test_calibration_images_that_are_not_there(self, run, monkeypatch):
+        monkeypatch.setattr(ReIDTask, "calibration", lambda *_: torch.empty(0, 3, 32, 16, dtype=torch.uint8))
+        monkeypatch.setattr(export_form, "export_onnx", lambda *_: (b"", "dynamo", ""))
+        with pytest.raises(ValueError, match="calibrated on training images, and the run's data set has none"):
+            export(run, form=Form(precision="int8", no_measure=True))
+
     def test_a_network_that_the_run_does_not_have(self, run):
         with pytest.raises(
             ValueError, match="must be one of the run's trained networks, not 'baseline': .* has student"
@@ -427,9 +434,9 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"needs the package openvino: pip install 'nas-reid\[deploy\]'"):
             export(run, form=Form(format="openvino"))
 
-    def test_forms_that_do_not_exist_and_numbers_out_of_range(self):
-        with pytest.raises(ValueError, match="--format pt2 takes --precision fp32 or fp16"):
-            Form(format="pt2", precision="int8")
+    def test_forms_that_do_not_exist_and_numbers_out_of_range(self, run, capfd):
+        assert nas("export", run.folder, "--format", "pt2", "--precision", "int8") == 2
+        assert capfd.readouterr().err.startswith("nas: --format pt2 takes --precision fp32 or fp16")
         with pytest.raises(ValueError, match="tolerance must be at least 0, not -1"):
             Form(tolerance=-1)
         with pytest.raises(ValueError, match="calibration must be at least 1, not 0"):
