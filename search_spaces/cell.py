@@ -66,7 +66,7 @@ class Cell(nn.Module):
         self.out_channels = NUM_NODES * channels
 
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
-        states = States([self.preprocess[0](before_last), self.preprocess[1](last)])
+        states = States([self.preprocess[0](before_last), self.preprocess[1](last)], list(self.nodes))
         for node in self.nodes:
             states.append(node(states))
         return torch.cat(states[2:], dim=1)

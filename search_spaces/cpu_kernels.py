@@ -6,6 +6,7 @@ kernel that see nothing but padding are left out.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import reduce
@@ -58,13 +59,23 @@ def projected(
     return (torch.cat(found, dim=-1) if len(found) > 1 else found[0]).movedim(-1, 1)
 
 
-def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`conv(x)` without the kernel's rows and columns that reach beyond the map wherever they are put."""
-    weight, padding = conv.weight, [int(size) for size in conv.padding]
-    for place, size in enumerate(x.shape[2:]):
-        taps, dilation = conv.kernel_size[place], conv.dilation[place]
-        idle = sum(offset * dilation >= size for offset in range(1, taps // 2 + 1))
-        if idle and padding[place] == dilation * (taps // 2):
+def convolved(conv: nn.Conv2d, x: Tensor, weights: Tensor | None = None) -> Tensor:
+    """`conv(x)` without what need not be looked at: the kernel's rows and columns that reach beyond the map wherever
+    they are put, and the rows and columns of the map that neither stride nor dilation ever hits.
+
+    weights: those of several depthwise convolutions like `conv` without bias, whose maps lie side by side in `x`.
+    """
+    weight, groups = (conv.weight, conv.groups) if weights is None else (weights, len(weights))
+    padding, stride, dilation = ([int(each) for each in sizes] for sizes in (conv.padding, conv.stride, conv.dilation))
+    for place, taps in enumerate(conv.kernel_size):
+        step = math.gcd(stride[place], dilation[place], padding[place])
+        if step > 1:
+            x = x[(slice(None),) * (2 + place) + (slice(None, None, step),)]
+            stride[place], dilation[place], padding[place] = (
+                each[place] // step for each in (stride, dilation, padding)
+            )
+        idle = sum(offset * dilation[place] >= x.shape[2 + place] for offset in range(1, taps // 2 + 1))
+        if idle and padding[place] == dilation[place] * (taps // 2):
             weight = weight.narrow(place + 2, idle, taps - 2 * idle)
-            padding[place] -= dilation * idle
-    return F.conv2d(x, weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
+            padding[place] -= dilation[place] * idle
+    return F.conv2d(x, weight, conv.bias, stride, padding, dilation, groups)

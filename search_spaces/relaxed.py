@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture, V
+from search_spaces.merged import alike, merged
 from search_spaces.ops import Op
 from search_spaces.pick import Discrete, Edges, Fixed, Make, Pick, Sampled, candidates
 from search_spaces.space import SearchSpace
@@ -29,12 +30,23 @@ class Mixture:
         self.rows: dict[str, int] = {}
         self.options: dict[str, tuple[str, ...]] = {}
         self.weights: Sequence[Sequence[Tensor | None]] = ()
+        self.table: Tensor | None = None
+        """All weights `[num_decisions, num_options]`, where every candidate has one."""
+        self._places: dict[tuple[int, ...], Tensor] = {}
 
     def row(self, name: str, options: tuple[str, ...]) -> int:
         """The row of alpha that answers `name`; the same name gets the same row."""
         if self.options.setdefault(name, options) != options:
             raise ValueError(f"{name!r} was asked with options {self.options[name]} and again with {options}")
         return self.rows.setdefault(name, len(self.rows))
+
+    def of_rows(self, rows: Sequence[int]) -> Tensor:
+        """The weights of a few decisions by option `[num_options, num_rows]`."""
+        assert self.table is not None
+        key = tuple(rows)
+        if key not in self._places or self._places[key].device != self.table.device:
+            self._places[key] = torch.tensor(key, device=self.table.device)
+        return self.table.index_select(0, self._places[key]).T
 
 
 class Relaxed(Pick):
@@ -96,10 +108,17 @@ def runnable(pick: Pick) -> Discrete:
 
 
 class States(list):
-    """The states of a cell so far; each one's ReLU and pools are computed once, however many candidates read them."""
+    """The states of a cell so far; what its candidates have in common is computed once.
 
-    def __init__(self, states: Sequence[Tensor]) -> None:
+    nodes: those that follow, where a supernet may compute all that they read from one state together. Otherwise each
+    state's ReLU and pools are shared.
+    """
+
+    def __init__(self, states: Sequence[Tensor], nodes: Sequence[nn.Module] = ()) -> None:
         super().__init__(states)
+        self._nodes = [*nodes]
+        self._sums: Tensor | None = None
+        self._num_read = 0
         self._rectified: dict[int, Tensor] = {}
         self._pooled: dict[tuple, Tensor] = {}
 
@@ -113,6 +132,27 @@ class States(list):
         if key not in self._pooled:
             self._pooled[key] = pool(self[i])
         return self._pooled[key]
+
+    def merged(self, node: MixedNode) -> Tensor | None:
+        """The sum of what `node` reads, where all that read a state can be merged; else None: each sees to itself.
+
+        The nodes ask in their order. A new state is read for all that follow at once, side by side in the channels.
+        """
+        if not self._nodes or self._nodes[0] is not node or not node.merges(self._nodes):
+            self._nodes = []
+            return None
+        for source in range(self._num_read, len(self)):
+            edges = [cast(MixedOp, cast(MixedNode, other).edges[str(source)]) for other in self._nodes]
+            scales = edges[0].mixture.of_rows([edge.row for edge in edges])
+            options = [*zip(*(edge.ops for edge in edges), strict=True)]
+            found = merged(options, scales[: len(options)], self[source])  # behind them is `none`
+            self._sums = found if self._sums is None else self._sums + found
+        assert self._sums is not None
+        width = self._sums.shape[1] // len(self._nodes)
+        own, self._sums = self._sums[:, :width], self._sums[:, width:]
+        self._num_read = len(self)
+        self._nodes.pop(0)
+        return own
 
 
 class MixedOp(nn.Module):
@@ -129,10 +169,10 @@ class MixedOp(nn.Module):
         self.out_channels: int = cast(int, ops[0].out_channels)
         self.row = row
         self.folded = folded
-        self._mixture = mixture
+        self.mixture = mixture
 
     def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor | None:
-        weights = self._mixture.weights[self.row]
+        weights = self.mixture.weights[self.row]
         kept = [(op, weight) for op, weight in zip(self.ops, weights, strict=False) if weight is not None]
         if not kept:
             return None
@@ -181,13 +221,39 @@ class MixedNode(nn.Module):
     def __init__(self, edges: Mapping[int, MixedOp]) -> None:
         super().__init__()
         self.edges = nn.ModuleDict({str(source): op for source, op in edges.items()})
+        self._alike: bool | None = None
+
+    def merges(self, nodes: Sequence[nn.Module]) -> bool:
+        """Whether the candidates of this node and of those behind it can be merged in this forward pass."""
+        if self._alike is None:
+            self._alike = _all_alike(nodes)
+        return self._alike and cast(MixedOp, next(iter(self.edges.values()))).mixture.table is not None
 
     def forward(self, states: States) -> Tensor:
+        own = states.merged(self)
+        if own is not None:
+            return own
         total = summed(op(states[int(source)], states, int(source)) for source, op in self.edges.items())
         if total is not None:
             return total
         source, op = next(iter(self.edges.items()))
         return zeros_of(cast(MixedOp, op).ops[-1], states[int(source)])
+
+
+def _all_alike(nodes: Sequence[nn.Module]) -> bool:
+    """Whether each node reads all states before it, one more than the node before, and the candidates of all nodes that
+    read a state differ in their parameters alone."""
+    mixed = [node for node in nodes if isinstance(node, MixedNode)]
+    if len(mixed) != len(nodes):
+        return False
+    first = len(mixed[0].edges)
+    if any(list(node.edges) != [str(i) for i in range(first + place)] for place, node in enumerate(mixed)):
+        return False
+    readers = [[node.edges[source] for node in mixed if source in node.edges] for source in mixed[-1].edges]
+    if not all(type(edge) is MixedOp and edge.folded for edges in readers for edge in edges):
+        return False
+    options = [zip(*(cast(MixedOp, edge).ops for edge in edges), strict=True) for edges in readers]
+    return all(alike(ops) for of_source in options for ops in of_source)
 
 
 def padding(options: Mapping[str, Sequence[str]]) -> Tensor:
@@ -255,11 +321,12 @@ class Supernet(nn.Module):
         try:
             return self.net(x)
         finally:
-            self._mixture.weights = ()
+            self._mixture.weights, self._mixture.table = (), None
 
     def mixing(self) -> Sequence[Sequence[Tensor | None]]:
         """By row, what the candidates of a mixed operation are weighted with in this forward pass."""
-        return [row.unbind() for row in self.weights().unbind()]
+        self._mixture.table = self.weights()
+        return [row.unbind() for row in self._mixture.table.unbind()]
 
     def weights(self) -> Tensor:
         """The softmax of each row of alpha `[num_decisions, num_options]`; padding is 0."""

@@ -24,6 +24,7 @@ ROLES = ("baseline", "student", "teacher", "random-cell", "taught-baseline")
 """The networks of a run, the one that the others are compared with first."""
 BATCHES, THREADS = (1, 8), (1, 2)
 NUM_WARMUP = 5
+DEMO = Path("runs/out/demo-seed0")
 ON = "onnxruntime"
 
 
@@ -44,7 +45,7 @@ class Case:
 
 @checked
 def deploy(
-    run: Path,
+    run: Path = DEMO,
     height: Pixels | None = None,
     width: Pixels | None = None,
     runtimes: tuple[RuntimeName, ...] = (),

@@ -10,8 +10,9 @@ import tyro
 
 from nas.cli.files import say
 from nas.cli.network_options import NetworkOptions, parse_options
+from nas.metrics.index import check_kind
 from nas.report.table import Row, Table, as_rich, terminal
-from nas.stages.find import Ranking, find
+from nas.stages.find import Ranking, check_images, find
 from nas.stages.use_network import check_new, gallery_of
 from nas.tasks.decoding import decoding
 from search_spaces.ranges import Count
@@ -47,8 +48,8 @@ def main(arguments: list[str]) -> int:
     out = given.out or OUT / f"find-{given.query.stem}"
     picture, table = out / "find.png", out / "find.csv"
     check_new([picture, table], given.overwrite)
-    if not given.query.is_file():
-        raise ValueError(f"the image {given.query} does not exist")
+    check_kind(given.index)
+    check_images(given.query)
     extractor = given.open(given.network)
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.gallery, given.split, progress)
@@ -76,7 +77,8 @@ def _table(ranking: Ranking) -> Table:
 
 
 def _remarks(ranking: Ranking) -> list[str]:
-    lines = ["same at: " + ", ".join(f"{name} up to {value:.4f}" for name, value in ranking.thresholds.items())]
+    largest = ", ".join(f"{value:.4f} at {name}" for name, value in ranking.thresholds.items())
+    lines = [f"The same are those up to a distance of {largest}."]
     if not ranking.thresholds:
         lines = ["no threshold says who is the same person: `nas evaluate RUN` measures them"]
     if "recall" in ranking.notes:

@@ -12,6 +12,7 @@ from nas.cli.files import say
 from nas.cli.network_options import NetworkOptions, parse_options
 from nas.data.frame_boxes import read_boxes
 from nas.data.frames import Frames, frames_of
+from nas.metrics.index import check_kind
 from nas.models.extractor import load_network, network_file
 from nas.models.gallery import Gallery
 from nas.models.person_finder import PersonFinder
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
     if out.suffix != ".csv":
         raise ValueError(f"--out must be a file named *.csv, not {out}")
     check_new([out], given.overwrite)
+    check_kind(given.index)
     path, frames = network_file(given.network), frames_of(given.frames)
     is_search = path.suffix == ".safetensors" and load_network(path).space.task == "person_search"
     threshold = None
@@ -63,14 +65,16 @@ def main(arguments: list[str]) -> int:
     said = _counts(matches, threshold) | {"index": given.index, "recall": matcher.recall()}
     if not given.json:
         print(_sentence(said))
-    say(said, [("matches", out)], given.json)
+    say(said, [("match table", out)], given.json)
     return 0
 
 
 def _find(given: Arguments, path: Path, frames: Frames) -> tuple[Matcher, Gallery]:
     if given.boxes:
         raise ValueError(f"{path} finds the persons itself: leave --boxes out")
-    finder = PersonFinder.open(path)
+    if given.height or given.width:
+        raise ValueError(f"{path} takes frames of the size that its run says: leave --height and --width out")
+    finder = PersonFinder.open(path, given.device)
     with decoding("images") as progress:
         gallery = gallery_of(finder, given.gallery, given.split, progress)
     return match_found(finder, frames, gallery, given.index), gallery

@@ -11,7 +11,7 @@ import tyro
 from nas.cli.files import say
 from nas.cli.network_options import NetworkOptions, parse_options
 from nas.report.table import Row, Table, as_rich, terminal
-from nas.stages.find import verify
+from nas.stages.find import check_images, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,7 @@ class Arguments(NetworkOptions):
 def main(arguments: list[str]) -> int:
     """Runs `nas verify ARGUMENTS`; the exit status."""
     given = parse_options(Arguments, "verify", arguments)
-    if missing := next((path for path in (given.first, given.second) if not path.is_file()), None):
-        raise ValueError(f"the image {missing} does not exist")
+    check_images(given.first, given.second)
     found = verify(given.open(given.network), given.first, given.second)
     if given.json:
         say(found, [], as_json=True)

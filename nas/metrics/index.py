@@ -32,8 +32,7 @@ class Index:
     """
 
     def __init__(self, gallery: Tensor, distance: Distance = "cosine", kind: IndexKind = "exact") -> None:
-        if kind not in get_args(IndexKind):
-            raise ValueError(f"an index must be one of {', '.join(get_args(IndexKind))}, got {kind!r}")
+        check_kind(kind)
         check_features(gallery[:1], gallery, distance)
         self.gallery, self.distance, self.kind = gallery.float(), distance, kind
         self._exact = prepared(self.gallery, distance) if kind == "exact" else None
@@ -67,11 +66,21 @@ class Index:
         return (unit(features) if self.distance == "cosine" else features).cpu().numpy()
 
 
+def check_kind(kind: IndexKind) -> None:
+    """Raises ValueError for an unknown index, and where the package that it needs is missing: before features are
+    computed."""
+    if kind not in get_args(IndexKind):
+        raise ValueError(f"an index must be one of {', '.join(get_args(IndexKind))}, got {kind!r}")
+    if kind != "exact":
+        try:
+            import faiss  # noqa: F401 - whether it is there
+        except ImportError as error:
+            raise ValueError(f"the index {kind} needs the package faiss: pip install 'nas-reid[deploy]'") from error
+
+
 def _faiss_index(gallery: np.ndarray, distance: Distance, kind: IndexKind) -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ValueError(f"the index {kind} needs the package faiss: pip install 'nas-reid[deploy]'") from error
+    import faiss
+
     size = gallery.shape[1]
     metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
     index: Any

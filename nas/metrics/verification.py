@@ -59,14 +59,14 @@ def verification(pairs: PairDistances, rates: Sequence[float] = FALSE_POSITIVE_R
     """What thresholds on the distance are worth, for pairs that are counted in fine bins (`BINS`).
 
     A threshold is the largest float32 of a bin, so that the shares that stand beside it are exact for it; distances
-    within one bin count as equal. At a rate it is the largest one that lets in no more of the wrong pairs; 0 where even
-    the nearest pair is wrong too often.
+    within one bin count as equal. At a rate it is the largest one that lets in no more of the wrong pairs; where even
+    the nearest ones are too many, it is below all distances.
     """
     last = np.flatnonzero(pairs.right + pairs.wrong)  # a threshold within an empty bin says the same as the one before
     right, wrong = (np.append(0, counts[last].cumsum()) for counts in (pairs.right, pairs.wrong))
     tpr, fpr = right / right[-1], wrong / wrong[-1]
-    edges = pairs.edges[last + 1].astype(np.float32)
-    thresholds = np.append(0.0, np.nextafter(edges, np.float32(0)).astype(float))
+    edges = np.append(pairs.edges[last[0]], pairs.edges[last + 1]).astype(np.float32)
+    thresholds = np.nextafter(edges, np.float32(-1)).astype(float)
     equal = int(np.argmin(np.abs(1 - tpr - fpr)))
     chosen = _kept(fpr, tpr)
     return Verification(

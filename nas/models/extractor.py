@@ -75,7 +75,7 @@ class Extractor:
         opened = OPENERS[self.path.suffix](self.path, (height, width))
         self.card, self.batch_size, self.unit_length, self.max_gib = opened.card, batch_size, unit_length, max_gib
         self.id = f"{opened.digest}-{self.card.height}x{self.card.width}"
-        self._device = torch.device(_device(device) if opened.is_torch else "cpu")
+        self._device = torch.device(device_named(device) if opened.is_torch else "cpu")
         self._net = opened.net.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
         scale = torch.tensor([self.card.mean, self.card.std]).mul(255).view(2, 3, 1, 1)
         self._mean, self._std = scale.to(self._device)
@@ -174,7 +174,8 @@ def network_file(path: Path) -> Path:
     return path
 
 
-def _device(device: str) -> str:
+def device_named(device: str) -> str:
+    """`cuda` or `cpu`. Raises ValueError for a GPU that is not there."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("the device cuda was asked for, but torch sees none: take cpu, or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -47,7 +47,7 @@ class Gallery:
         tensors = {"features": self.features, "files": _bytes(self.names)}
         if self.identities is not None:
             tensors["identities"] = _bytes(self.identities)
-        about = {"format": FORMAT, "kind": KIND, "network": self.network, "folder": _plain(str(self.folder.absolute()))}
+        about = {"format": FORMAT, "kind": KIND, "network": self.network, "folder": plain(str(self.folder.absolute()))}
         return save_tensors(path, tensors, about)
 
     @classmethod
@@ -78,13 +78,13 @@ def is_gallery(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.is_file() and load_weights(path)[1].get("kind") == KIND
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """With a backslash before each byte of a file's name that is no UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _bytes(texts: Sequence[str]) -> Tensor:
-    content = json.dumps([_plain(text) for text in texts], ensure_ascii=False).encode()
+    content = json.dumps([plain(text) for text in texts], ensure_ascii=False).encode()
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 

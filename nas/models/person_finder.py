@@ -14,10 +14,10 @@ from torch import Tensor
 
 from nas.data.augment import normalise
 from nas.data.scene_cache import SceneSize
-from nas.models.extractor import Given, ImageLike, load_network
+from nas.models.extractor import Given, ImageLike, device_named, load_network
 from nas.system.files import blamed_on, digest
 from nas.system.run_config import read_config
-from students.scenes import Detections, SceneAnswer, Scenes
+from students.scenes import UNKNOWN, Detections, SceneAnswer, Scenes
 
 MULTIPLE = 32
 """Of which the sides of a frame are multiples, with what it is filled up with."""
@@ -42,12 +42,16 @@ class PersonFinder:
     path: Path
     id: str
     """Tells its features from those of other networks."""
+    device: torch.device
     distance: ClassVar[Literal["cosine"]] = "cosine"
 
     @classmethod
-    def open(cls, path: Path) -> PersonFinder:
-        """The network of a run of person search, from its file. Raises ValueError for one that gives no features of
-        persons, and where no `config.json` beside it says the size of its frames."""
+    def open(cls, path: Path, device: str = "cpu") -> PersonFinder:
+        """The network of a run of person search, from its file; device: `auto`, `cpu` or `cuda`.
+
+        Raises ValueError for one that gives no features of persons, and where no `config.json` beside it says the size
+        of its frames.
+        """
         network = load_network(path)
         if not getattr(network.net, "out_channels", 0):
             raise ValueError(f"{path} ({network.title}) only detects persons, it cannot tell them apart")
@@ -55,17 +59,18 @@ class PersonFinder:
         with blamed_on(path.parent / "config.json"):
             size = SceneSize(short_side=images["short_side"], long_side=images["long_side"])
         whose = f"{digest(path)}-{size.short_side}x{size.long_side}"
-        return cls(net=network.net.eval(), size=size, path=path, id=whose)
+        chosen = torch.device(device_named(device))
+        return cls(net=network.net.eval().to(chosen), size=size, path=path, id=whose, device=chosen)
 
     def find(self, frame: Image.Image) -> list[FoundPerson]:
         """The persons in a frame in RGB, the surest first."""
         answer, ratio = self._answer(frame, np.zeros((0, 4)))
         found: Detections = answer.detections[0]
-        corners = found.boxes.double().numpy() / ratio
+        corners = found.boxes.cpu().double().numpy() / ratio
         return [
             FoundPerson((x1, y1, x2 - x1, y2 - y1), score, feature)
             for (x1, y1, x2, y2), score, feature in zip(
-                corners.tolist(), found.scores.tolist(), found.features, strict=True
+                corners.tolist(), found.scores.tolist(), found.features.cpu(), strict=True
             )
         ]
 
@@ -76,7 +81,7 @@ class PersonFinder:
         for i in range(len(given)):
             image = given.read(i)
             answer, _ = self._answer(image, np.array([[0, 0, *image.size]]))
-            features.append(answer.described[0])
+            features.append(answer.described[0].cpu())
             if progress:
                 progress(i + 1, len(given))
         return torch.cat(features)
@@ -91,10 +96,10 @@ class PersonFinder:
         padded = torch.zeros(1, 3, -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE)
         padded[:, :, :height, :width] = normalise(pixels[None])
         scenes = Scenes(
-            padded,
-            torch.tensor([[height, width]]),
-            (torch.as_tensor(boxes * ratio, dtype=torch.float32),),
-            (torch.full((len(boxes),), -1),),
+            padded.to(self.device),
+            torch.tensor([[height, width]], device=self.device),
+            (torch.as_tensor(boxes * ratio, dtype=torch.float32, device=self.device),),
+            (torch.full((len(boxes),), UNKNOWN, device=self.device),),
         )
         with torch.inference_mode():
             return self.net(scenes), ratio

@@ -69,11 +69,11 @@ def verification_lines(metrics: Mapping[str, Any]) -> list[str]:
     for row in metrics.get("rows") or []:
         if not (verified := row.get("verification")):
             continue
-        said = [f"{percent(point['tpr'])} % at {point['fpr']:g}" for point in verified["points"] if has_rate(point)]
+        said = [f"{percent(point['tpr'])} % at FPR {point['fpr']:g}" for point in verified["points"] if has_rate(point)]
         unknown = [f"{point['fpr']:g}" for point in verified["points"] if not has_rate(point)]
-        rates = [f"TPR {', '.join(said)} FPR"] if said else []
+        rates = [f"TPR {', '.join(said)}"] if said else []
         if unknown:
-            rates.append(f"{verified['num_wrong']:,} wrong pairs are too few for an FPR of {' and '.join(unknown)}")
+            rates.append(f"{verified['num_wrong']:,} wrong pairs are too few for FPR {', '.join(unknown)}")
         lines.append(f"verification, {row.get('name')}: " + "; ".join([f"EER {percent(verified['eer'])} %", *rates]))
     return lines
 

@@ -27,7 +27,7 @@ NUM_BARS = 80
 MOST_NUMBERED = 24  # cameras; with more, the numbers in the cells could not be read
 MOST_IN_A_COLUMN = 28  # cameras in a legend
 MOST_LABELLED = 40  # cameras along an axis
-LEAST_RATE = 1e-6  # of false positives on a ROC's axis
+LEAST_RATE, LARGEST_LEAST_RATE = 1e-6, 0.1  # of false positives, where a ROC's axis begins
 RIGHT_LET_IN = "right pairs let in, TPR (%)"
 
 
@@ -116,8 +116,8 @@ def roc(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     verified = [(str(row.get("name")), row["verification"]) for row in rows if row.get("verification")]
     if not verified:
         return None
-    smallest = min(rate for _, each in verified for rate in each["roc"]["fpr"] if rate > 0)
-    least = max(smallest, LEAST_RATE)
+    smallest = min((rate for _, each in verified for rate in each["roc"]["fpr"] if rate > 0), default=1)
+    least = min(max(smallest, LEAST_RATE), LARGEST_LEAST_RATE)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()

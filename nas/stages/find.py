@@ -12,7 +12,7 @@ from PIL import Image
 from nas.data.images import Files
 from nas.metrics.index import Index, IndexKind, recall
 from nas.models.extractor import Extractor
-from nas.models.gallery import Gallery
+from nas.models.gallery import Gallery, plain
 from nas.report.strips import strip, tile_size, write_picture
 from nas.stages.use_network import named_thresholds
 from nas.system.csv_text import csv_text
@@ -20,6 +20,7 @@ from nas.system.files import write_text
 
 PER_ROW = 10
 NO_IMAGE = "#e8eaef"
+LARGEST_SHOWN = 512  # pixels of a side
 DIGITS = 6
 
 
@@ -47,7 +48,7 @@ class Ranking:
             {
                 "rank": rank,
                 "distance": round(distance, DIGITS),
-                "file": self.gallery.names[place],
+                "file": plain(self.gallery.names[place]),
                 "identity": self.gallery.identity(place),
                 "same": self.same(distance) if self.thresholds else None,
             }
@@ -78,11 +79,13 @@ class Ranking:
 
 
 def _image(path: Path) -> Image.Image | None:
-    """None where it is no longer there, or cannot be read: a gallery's features may have been made elsewhere."""
+    """Small. None where it is no longer there, or cannot be read: a gallery's features may have been made elsewhere."""
     try:
-        return Files((path,), upright=True).read(0)
+        image = Files((path,), upright=True).read(0)
     except ValueError:
         return None
+    image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
+    return image
 
 
 def find(extractor: Extractor, query: Path, gallery: Gallery, top: int = 20, kind: IndexKind = "exact") -> Ranking:
@@ -112,6 +115,14 @@ def find(extractor: Extractor, query: Path, gallery: Gallery, top: int = 20, kin
 def _timed(work: Any) -> tuple[Any, float]:
     since = time.perf_counter()
     return work(), round(time.perf_counter() - since, 4)
+
+
+def check_images(*paths: Path) -> None:
+    """Raises ValueError for the first that is no image, before a network is loaded."""
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"the image {path} {'is a folder' if path.is_dir() else 'does not exist'}")
+        Files((path,), upright=True).read(0)
 
 
 def verify(extractor: Extractor, first: Path, second: Path) -> dict[str, Any]:

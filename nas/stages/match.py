@@ -17,7 +17,7 @@ from nas.data.frame_boxes import FrameBox
 from nas.data.frames import Frames
 from nas.metrics.index import Index, IndexKind, recall
 from nas.models.extractor import Extractor
-from nas.models.gallery import Gallery
+from nas.models.gallery import Gallery, plain
 from nas.models.person_finder import PersonFinder
 from nas.system.csv_text import csv_text
 from nas.system.files import write_text
@@ -133,24 +133,20 @@ def save_matches(path: Path, matches: Sequence[Match], gallery: Gallery, thresho
     """A CSV file: frame, x, y, w, h, track and score where there are such, and the nearest image's file, identity and
     distance, and whether that is within the `threshold` of equal errors, where that is known."""
     tracks, scores = any(match.seen.track for match in matches), any(match.score is not None for match in matches)
-    head = [
-        "frame",
-        "x",
-        "y",
-        "w",
-        "h",
-        *["track"] * tracks,
-        *["score"] * scores,
-        "file",
-        "identity",
-        "distance",
-        "same",
-    ]
+    head = ["frame", "x", "y", "w", "h", *["track"] * tracks, *["score"] * scores]
     rows = []
     for match in matches:
-        box = [f"{value:.2f}".rstrip("0").rstrip(".") for value in match.seen.box]
-        seen = [match.seen.frame, *box, *[match.seen.track] * tracks, *[match.score] * scores]
-        found = [gallery.names[match.place], gallery.identity(match.place)] if match.place >= 0 else [None, None]
-        same = None if threshold is None else int(match.distance <= threshold)
-        rows.append([*seen, *found, round(match.distance, DIGITS), same])
-    return write_text(path, csv_text([head, *rows]))
+        row: list[Any] = [plain(match.seen.frame)]
+        row += [int(value) if value == int(value) else round(value, 2) for value in match.seen.box]
+        row += [match.seen.track] * tracks + [round(match.score or 0.0, DIGITS)] * scores
+        rows.append(row + _found(match, gallery, threshold))
+    return write_text(path, csv_text([[*head, "file", "identity", "distance", "same"], *rows]))
+
+
+def _found(match: Match, gallery: Gallery, threshold: float | None) -> list[Any]:
+    """The cells of what was found; empty where nothing was."""
+    if match.place < 0:
+        return [None] * 4
+    same = None if threshold is None else int(match.distance <= threshold)
+    place = match.place
+    return [plain(gallery.names[place]), gallery.identity(place), round(match.distance, DIGITS), same]

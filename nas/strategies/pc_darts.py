@@ -117,7 +117,7 @@ class PartialOp(MixedOp):
             return super().forward(x, states, source)
         seen, rest = x.tensor_split([x.shape[1] // self.num_parts], dim=1)
         mixed = super().forward(seen)
-        share = self._mixture.weights[self.row][-1]
+        share = self.mixture.weights[self.row][-1]
         assert mixed is not None and share is not None  # no candidate is left out
         if rest.shape[2:] != mixed.shape[2:]:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)

@@ -17,9 +17,9 @@ SMALL = [
     *("--strategy.epochs", "1", "--retrain.epochs", "1", "--retrain.validate-every", "0"),
     *("--machine.device", "cpu", "--evaluation.num-strips", "1"),
 ]
-READS = ("recipes", "cost", "show", "completion")
+READS = ("recipes", "cost", "show", "completion", "verify")
 """Commands that write nothing."""
-APART = ("tune", "ablate", "reproduce", "bench", "identity-table")
+APART = ("tune", "ablate", "reproduce", "bench", "identity-table", "match")
 """Commands whose own tests see what they say."""
 COMMANDS_THAT_WRITE = {
     "teach": "toy --out RUN",
@@ -31,6 +31,8 @@ COMMANDS_THAT_WRITE = {
     "report": "RUN",
     "data": "check pedestrians --num-train-ids 2 --num-test-ids 2 --images-per-id 4 --num-cameras 2 --sheet OUT/a.png",
     "compare": "RUN RUN:teacher --resamples 40 --out OUT",
+    "features": "RUN RUN/strips --out OUT/f.safetensors",
+    "find": "RUN RUN/strips/00.png RUN/strips --out OUT",
 }
 LINE = re.compile(r"\w+ \w+: (.+)")
 WORKING = re.compile(r"tensorboard|.*\.(ckpt|jsonl)")

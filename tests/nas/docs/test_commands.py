@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,6 +40,10 @@ BEFORE = {
     "losses": KDAS,
     "runs": KDAS,
     "strategies": KDAS,
+    "use": {
+        "runs/out/demo-small-seed0": "run demo --small",
+        "runs/out/street_demo-small-seed0": "run street_demo --small",
+    },
     "students": KDAS,
     "studies": SEEDS,
     "evaluation": {
@@ -86,6 +91,28 @@ def write_images(folder: Path) -> None:
     (folder / "list.csv").write_text("\n".join(lines))
 
 
+def write_photos(folder: Path) -> None:
+    """What the page on using a network has: photos, a folder of frames and a video, and boxes in it."""
+    rng = np.random.default_rng(1)
+
+    def drawn(height: int, width: int) -> Image.Image:
+        return Image.fromarray(rng.integers(0, 255, (height, width, 3)).astype(np.uint8))
+
+    for name in ("photos", "frames"):
+        (folder / name).mkdir()
+        for number in range(4):
+            drawn(96, 144).save(folder / name / f"{number}.png")
+    for name in ("query", "a", "b"):
+        drawn(128, 64).save(folder / f"{name}.jpg")
+    with av.open(str(folder / "gate.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 144, 96, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_image(drawn(96, 144))))
+        container.mux(stream.encode())
+    (folder / "gate.csv").write_text("frame,x,y,w,h,track\n0,10,10,30,60,a\n2,12,10,30,60,a\n")
+
+
 def write_features(path: Path) -> None:
     rng = np.random.default_rng(0)
     parts = {"query": 4, "gallery": 12}
@@ -100,6 +127,7 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     write_images(folder)
     write_features(folder / "features.npz")
+    write_photos(folder)
     recipe = (MANUAL / "own-classes.md").read_text().partition("```python\n")[2].partition("```")[0]
     (folder / "my_recipe.py").write_text(recipe)
     return folder
@@ -123,11 +151,13 @@ def test_the_commands_of_a_page_run(page, place, monkeypatch, capfd):
     assert not failed
 
 
-@pytest.mark.parametrize("page", ["evaluation", "library"])
+@pytest.mark.parametrize("page", ["evaluation", "library", "use"])
 def test_programs_run(page, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
+    for folder, command in BEFORE.get(page, {}).items():
+        assert Path(folder).exists() or nas(*command.split()) == 0
     for program in re.findall(r"^```python\n(.*?)^```", (MANUAL / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE):
-        exec(program, {})
+        exec(RUN.sub(lambda match: f"{match[0]}-small" if page == "use" else match[0], program), {})
     assert capsys.readouterr().out
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from safetensors import safe_open
 
 from nas.models.card import KEY
 from tests.nas.cli.program import nas
@@ -53,6 +54,9 @@ def test_the_keys_of_an_evaluation_are_those_of_the_page(toy):
     metrics = read(toy / "metrics.json")
     assert set(metrics) == named("metrics.json") - {"subject"}
     assert set(metrics["protocol"]) == named("metrics.json", "`protocol` for crops:")
+    verified = metrics["rows"][-1]["verification"]
+    assert set(verified) == named("metrics.json", "It is missing if there are no right or no wrong pairs.")
+    assert set(verified["points"][0]) == {"fpr", "tpr", "threshold"} and set(verified["roc"]) == {"fpr", "tpr"}
     row = named("metrics.json", "A row for crops:")
     assert set(metrics["rows"][-1]) == row - {"mAP_sd", "rank1_sd", "repeats", "rerank"}
     header = (toy / metrics["rows"][-1]["queries"]).read_text().splitlines()[0].split(",")
@@ -63,11 +67,18 @@ def test_the_keys_of_an_evaluation_are_those_of_the_page(toy):
 def test_the_keys_of_an_export_are_those_of_the_page(toy):
     assert nas("export", toy, "--precision", "int8", "--calibration", "4", "--tolerance", "100", "--json") == 0
     said = read(toy / "student-int8.onnx.json")
-    assert set(said) == named("Exported files", "says what `nas export` measured:")
+    assert set(said) == named("Exported files")
     (row,) = re.findall(r"^\| `rows` \|.*$", (MANUAL / "formats.md").read_text(), re.MULTILINE)[-1:]
     assert {key for each in said["rows"] for key in each} == set(re.findall(r"`(\w+)`", row)) - {"rows"}
     card = {each.key: each.value for each in onnx.load(toy / "student-int8.onnx").metadata_props}[KEY]
-    assert set(json.loads(card)) == named("Exported files")
+    assert set(json.loads(card)) - {"kind"} == named("Weights and features", "A card:")
+
+
+@pytest.mark.medium
+def test_the_keys_of_a_card_are_those_of_the_page(toy):
+    with safe_open(toy / "student.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["nas"])
+    assert set(header["card"]) - {"kind"} == named("Weights and features", "A card:")
 
 
 @pytest.mark.medium

@@ -64,6 +64,8 @@ def reading(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
     monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
     monkeypatch.setattr("nas.cli.completion.script", begin)
+    for name in ("features.check_new", "find.check_new", "match.check_new", "verify.check_images"):
+        monkeypatch.setattr(f"nas.cli.{name}", begin)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/studies").symlink_to(ROOT / "runs/studies")
     monkeypatch.setattr("nas.tasks.person_search.table.TableOfCrops.made", begin)

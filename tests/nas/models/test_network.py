@@ -1,6 +1,7 @@
 """A trained network as one file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,15 @@ def test_comes_back_as_it_was(tmp_path, name):
         assert torch.equal(a, b)
     assert (after.space, after.architecture, after.identities) == (before.space, before.architecture, IDENTITIES)
     assert after.title == before.title and not after.net.training
+
+
+def test_its_card_comes_back_with_it(tmp_path):
+    before = network("searched")
+    card = before.card_for(64, 32, "euclidean")
+    after = Network.load(replace(before, card=card).save(tmp_path / "net.safetensors"))
+    assert after.card == card and card.architecture == before.architecture
+    assert (card.height, card.width, card.embedding_size, card.num_identities) == (64, 32, 6, 3)
+    assert Network.load(before.save(tmp_path / "older.safetensors")).card is None
 
 
 def test_the_header_is_json_that_others_can_read(tmp_path):
@@ -108,6 +118,7 @@ def test_feature_net_of_several_networks_is_without_all_classifiers():
             marks=pytest.mark.slow,
         ),
         (lambda header: header.update(format=2), "has format 2, this version reads 1: update it"),
+        (lambda header: header.update(card={"format": 1, "height": "tall"}), "the card of .*height"),
         (lambda header: header.update(space=[1]), "the header of .* must be"),
         (lambda header: header.update(identities="abc"), "identities in the header of"),
         (lambda header: header.pop("identities"), "is not as this version"),

@@ -9,7 +9,7 @@ import pytest
 from nas.metrics.camera_pairs import CameraPairs
 from nas.metrics.pairs import PairDistances
 from nas.report.inline import THEME
-from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, tsne
+from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, roc, tsne
 from nas.report.style import contrast, png, svg
 
 
@@ -41,6 +41,26 @@ def test_chosen_identities_are_seen_by_most_cameras_then_most_often():
     assert chosen_identities(query_ids, ids, cameras, 4).tolist() == [3, 4, 2, 7]
     assert chosen_identities(query_ids, ids, None, 3).tolist() == [1, 3, 4]
     assert len(chosen_identities(query_ids, ids, cameras, 99)) == 5
+
+
+def verified(name, fpr, tpr):
+    return {"name": name, "verification": {"eer": 0.125, "roc": {"fpr": fpr, "tpr": tpr}}}
+
+
+def test_the_roc_has_a_line_for_each_network_whose_pairs_were_verified():
+    rows = [verified("student <a>", [0, 0.001, 1], [0.2, 0.5, 1]), verified("_b", [0, 0.1, 1], [0, 0.4, 1]), {"mAP": 1}]
+    figure = roc(rows)
+    shown = text(figure)
+    assert "student <a> EER 12.5 %" in " ".join(shown.split()) and "_b" in shown and "FPR" in shown
+    one, other, _ = figure.axes[0].lines
+    assert one.get_ydata().tolist() == [20, 50, 100] and other.get_ydata().tolist() == [0, 40, 100]
+    assert figure.axes[0].get_xlim() == (0.001, 1)
+
+
+def test_a_roc_without_errors_or_without_rows():
+    assert roc([verified("perfect", [0, 1], [1, 1])]).axes[0].get_xlim() == (0.1, 1)
+    assert roc([{"name": "none"}]) is None and roc([]) is None
+    assert roc([verified("odd", [0, 0], [0, 1])]) is not None
 
 
 @pytest.mark.medium

@@ -32,6 +32,19 @@ def test_every_image_and_caption_has_its_place():
     assert strip(GREY, [GREY], [True], ["query", "c3"]).tobytes() != one.tobytes()
 
 
+def test_what_nobody_knows_is_neither_right_nor_wrong():
+    unknown = colours(strip(GREY, [GREY, GREY], [None, None]))
+    assert not {ImageColor.getrgb(strips.RIGHT), ImageColor.getrgb(strips.WRONG)} & unknown
+
+
+def test_many_images_stand_in_rows_beside_the_query():
+    row = strip(GREY, [GREY] * 4, [True] * 4)
+    rows = strip(GREY, [GREY] * 9, [True] * 9, per_row=4)
+    assert rows.width == row.width and rows.height == 3 * row.height - 2 * strips.GAP
+    assert rows.crop((0, 0, *row.size)).getpixel((row.width - 40, 60)) == row.getpixel((row.width - 40, 60))
+    assert strip(GREY, [GREY] * 3, [True] * 3, per_row=4).tobytes() == strip(GREY, [GREY] * 3, [True] * 3).tobytes()
+
+
 def test_wide_images_stand_in_wide_frames_and_fill_them():
     car = Image.new("RGB", (128, 96), "#808080")
     sheet = strip(car, [car], [True])
