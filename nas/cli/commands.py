@@ -45,7 +45,9 @@ COMMANDS = {
         True,
     ),
     "draw": Command("RUN", "draw the cells", "nas draw runs/out/demo-seed0 --entry 2", True),
-    "export": Command("RUN", "write the retrained student as ONNX", "nas export runs/out/demo-seed0", True),
+    "export": Command(
+        "RUN", "write the student, or another network of the run, for cameras", "nas export runs/out/demo-seed0", True
+    ),
     "report": Command("RUN", "write report.html", "nas report runs/out/demo-seed0", True),
     "run": Command("RECIPE", "run all stages, from teacher to report", "nas run demo --seed 1", True),
     "recipes": Command("", "list the recipes, one in a line", "nas recipes"),

@@ -43,6 +43,9 @@ ENDINGS = {
     ".svg": "SVG picture",
     ".png": "PNG picture",
     ".onnx": "ONNX network",
+    ".xml": "OpenVINO network",
+    ".bin": "OpenVINO weights",
+    ".pt2": "torch.export network",
     ".json": "JSON file",
     ".safetensors": "saved weights",
 }

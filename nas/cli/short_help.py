@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,8 @@ from students.named import STUDENTS
 from students.space import StudentSpace
 
 WIDEST = 120
+HIDDEN = get_args(tyro.conf.Suppress[int])[1]
+"""What marks a field that is no flag."""
 FIELDS = (
     "seed",
     "data.root",
@@ -86,8 +89,9 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str, data: t
 def _options(options: type) -> Iterator[Flag]:
     hints = get_type_hints(options, include_extras=True)
     for field in dataclasses.fields(options):
-        texts = [each.help for each in get_args(hints[field.name])[1:] if getattr(each, "help", None)]
-        for text in texts:
+        said = [each.help for each in get_args(hints[field.name])[1:] if getattr(each, "help", None)]
+        hidden = HIDDEN in get_args(hints[field.name])[1:]
+        for text in said or [sentence(options, field.name)] * (not hidden):
             yield Flag(flag(field.name), _takes(hints[field.name]), text)
     yield Flag(PLUGIN, "FILE", "load classes from a file of your own")
 

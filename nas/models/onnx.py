@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import first_line
+from nas.models.card import KEY, Card
 from nas.system.files import not_a_file
 
 if TYPE_CHECKING:
@@ -33,34 +34,36 @@ NUMBERED = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxNet(nn.Module):
-    """An ONNX file with one image input `[B, 3, H, W]` (ImageNet-normalised), run by onnxruntime on the CPU.
+    """An ONNX file with one image input `[B, 3, H, W]`, run by onnxruntime on the CPU.
 
-    takes_bytes: it takes uint8 images instead, and normalises them itself.
+    The images are ImageNet-normalised; with takes_bytes uint8 ones, which it normalises itself; where that is None, as
+    the file's card says, if it has one. `takes` is the card's word for it.
 
     Its first output of real numbers with two axes is taken for the features, float32; a line on standard error says
     which one where there are several outputs. A fixed batch size is kept by filling up the last batch.
-    Raises ValueError when the file is damaged, its input is not an image of the given size in real numbers, or it gives
-    no finite features for one.
+    Raises ValueError when the file or its card is damaged, its input is not an image of the given size in real numbers
+    (or in uint8), or it gives no finite features for one.
     """
 
-    def __init__(self, path: Path, height: int, width: int, takes_bytes: bool = False) -> None:
+    def __init__(self, path: Path, height: int, width: int, takes_bytes: bool | None = None) -> None:
         super().__init__()
         self.path, self.session = path, open_session(path)
-        types: Mapping[str, type[np.generic]] = BYTES if takes_bytes else REAL
+        self.card = _card(self.session, path)
+        by_card = self.card is not None and self.card.takes == "uint8"
+        self.takes = "uint8" if (by_card if takes_bytes is None else takes_bytes) else "normalised"
+        types: Mapping[str, type[np.generic]] = BYTES if self.takes == "uint8" else REAL
         image = _image_input(self.session, path, height, width, types)
         self.input, self.image_type = image.name, types[image.type]
         self.batch_size = image.shape[0] if isinstance(image.shape[0], int) else None
         self.output = _output_of_features(self.session, path)
         self.num_parameters = _num_parameters(path)
-        with torch.random.fork_rng(devices=[]):
-            shape = (self.batch_size or 2, 3, height, width)
-            probe = self(torch.randint(256, shape) if takes_bytes else torch.randn(shape))
+        probe = self(noise(self.batch_size or 2, height, width, self.takes))
         if not probe.isfinite().all():
             raise ValueError(f"{path} must give finite features, and gives NaN or infinity for images of noise")
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError when the file cannot be run, or gives other than one row of features for each image."""
-        images = x.float().cpu().numpy().astype(self.image_type)
+        images = as_taken(x, self.takes).cpu().numpy().astype(self.image_type, copy=False)
         size = self.batch_size or len(images)
         batches = [
             np.resize(images[start : start + size], (size, *images.shape[1:])) for start in range(0, len(images), size)
@@ -82,6 +85,24 @@ class OnnxNet(nn.Module):
 
     def __deepcopy__(self, memo: dict) -> OnnxNet:
         return self  # a session cannot be copied, and holds no state that a forward pass changes
+
+
+def noise(num_images: int, height: int, width: int, takes: str) -> Tensor:
+    """Random images as a file takes them, the same ones each time."""
+    rng = torch.Generator().manual_seed(0)
+    if takes == "uint8":
+        return torch.randint(256, (num_images, 3, height, width), generator=rng, dtype=torch.uint8)
+    return torch.randn(num_images, 3, height, width, generator=rng)
+
+
+def as_taken(images: Tensor, takes: str) -> Tensor:
+    """Images as a file takes them: pixels as uint8, everything else as float32."""
+    return images.clamp(0, 255).to(torch.uint8) if takes == "uint8" else images.float()
+
+
+def _card(session: InferenceSession, path: Path) -> Card | None:
+    held = session.get_modelmeta().custom_metadata_map.get(KEY)
+    return None if held is None else Card.from_json(held, path)
 
 
 def _image_input(

@@ -40,6 +40,7 @@ class OpenvinoNet(nn.Module):
         import openvino
 
         self.path, self.image_type = path, np.uint8 if takes_bytes else np.float32
+        self.takes = "uint8" if takes_bytes else "normalised"
         fitting = [i for i, output in enumerate(model.outputs) if len(output.get_partial_shape()) == 2]
         if len(model.inputs) != 1 or not fitting:
             raise ValueError(

@@ -86,16 +86,17 @@ class OpenVINO:
         )
 
     def prepare(self, net: nn.Module, images: Tensor) -> Callable[[], object]:
-        openvino = _openvino()
-        model = openvino.Core().read_model(_file(net, images))
+        return self.prepare_model(_openvino().Core().read_model(_file(net, images)), images.numpy())
+
+    def prepare_model(self, model: Any, images: np.ndarray) -> Callable[[], object]:
+        """A call that runs an OpenVINO model with one input on `images` once."""
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
-        request, array = compiled.create_infer_request(), images.numpy()
-        return lambda: request.infer([array])
+        request = _openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
+        return lambda: request.infer([images])
 
 
 def _file(net: nn.Module, images: Tensor) -> bytes:

@@ -1,77 +1,108 @@
-"""`nas export`: the retrained student as an ONNX file, which says the same as the network here."""
+"""`nas export`: a network of a run as a file for cameras, which is measured before it is called good."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from nas.models.card import Card
 from nas.models.network import Network
-from nas.models.onnx_export import FEATURES, OPSET, as_onnx, outputs_of
-from nas.run import RESULTS, Run
-from nas.system.files import write_bytes
+from nas.models.network_files import open_file
+from nas.models.onnx_export import FEATURES, INPUT, as_onnx, outputs_of, with_card
+from nas.run import CONTROLS, RESULTS, Run
+from nas.stages.evaluate import network_files
+from nas.stages.export_check import LARGEST_DIFFERENCE, Made, Reference, make, parity, table_rows
+from nas.stages.export_data import ExportData
+from nas.stages.export_form import Exporter, Form, Written, files_of
+from nas.stages.use_network import measured_card
+from nas.system.files import digest, write_bytes, write_json
+from nas.system.progress import timed
 from nas.tasks.base import FindsPersons, image_size
+from students.space import check_task
 
-LARGEST_DIFFERENCE = 1e-4
-"""Between a number of the file and one of the network, of numbers above 1 as a share; beyond it nothing is written."""
+FORMAT = 1
+TRAINED_BY = {"student": "retrain", **{stage: stage for stage in ("baseline", *CONTROLS)}}
+"""The stage of each network that is always the run's own."""
 
 
-def export(run: Run, path: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
-    """Writes the run's student to `path`, by default `student.onnx` in its folder.
+def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Form | None = None) -> dict[str, Any]:
+    """Writes a network of the run in a form to `path`, by default a file in its folder; returns what was measured.
 
-    The file takes `images` `[B, 3, height, width]`, ImageNet-normalised, of the run's size and in batches of any size,
-    and gives `features` `[B, D]` for the cosine distance. That of a network for person search takes one image, whose
-    right and lower side may be padding of 0, and gives `boxes` `[N, 4]` in its pixels, `scores` `[N]` and `features`
-    `[N, D]` of the persons in it, all steps included. Returns what was written, with the largest difference between
-    what it says and what the network does of random images.
+    The file takes `images` `[B, 3, height, width]`, normalised as for ImageNet or in pixels, in batches of any size,
+    and gives `features` `[B, D]`. Its metadata have a `Card`. A file whose mAP falls by more than the form's tolerance
+    is not written, and what is returned says so (`good`). Otherwise the measurements lie beside it.
 
-    Raises ValueError without a student or onnx and onnxruntime, for a file that is there already, for a network that
-    ONNX has no form of, and when the two differ.
+    A network for person search is written as ONNX in fp32: it takes one image, whose right and lower side may be
+    padding of 0, and gives `boxes` `[N, 4]` in its pixels, `scores` `[N]` and `features` `[N, D]`.
+
+    Raises ValueError for a network that is not there, packages that are missing, a form that a network cannot have, a
+    data set that cannot be read, files that are there already, operations that a format has no form of, and features
+    that differ by more than rounding.
     """
-    weights, path = run.folder / RESULTS["retrain"], path or run.folder / "student.onnx"
-    _check_can_export(run, path, overwrite)
-    task = run.recipe.task
-    deployed = task.deployed(Network.load(weights).net).eval()
-    height, width = image_size(task, run.recipe)
-    net = deployed.finder() if isinstance(deployed, FindsPersons) else deployed
-    content = as_onnx(net, height, width)
-    difference = largest_difference(content, net, height, width)
-    if isinstance(deployed, FindsPersons):  # random images have nobody in them, so what finds everything is compared
-        all_found = deployed.finder(least_score=0.0)
-        difference = max(difference, largest_difference(as_onnx(all_found, height, width), all_found, height, width))
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ValueError(
-            f"the ONNX file's {_listed(outputs_of(net))} must be within {LARGEST_DIFFERENCE:g} of the network's, they "
-            f"differ by {difference:.2g}: nothing is written"
-        )
-    write_bytes(path, content)
-    return {
-        "onnx": str(path),
-        "opset": OPSET,
-        "images": [1 if isinstance(deployed, FindsPersons) else "batch", 3, height, width],
-        "outputs": list(outputs_of(net)),
-        "features": num_features(deployed, height, width),
-        "largest_difference": difference,
-    }
+    form = form or Form()
+    path = path or form.path_in(run.folder)
+    weights = check_can_export(run, path, overwrite, form)
+    network = Network.load(weights)
+    check_task(f"the {form.network} {weights} ({network.title})", network.space.task, run.recipe.data.task)
+    deployed = run.recipe.task.deployed(network.net).eval()
+    card = card_of(run, network, weights, deployed, form)
+    if isinstance(deployed, FindsPersons):
+        return _export_finder(path, deployed, form, card)
+    data = ExportData(run, form, card) if not form.no_measure or form.precision == "int8" else None
+    with TemporaryDirectory() as folder:
+        with timed(f"{form.network} as {form.format}", run.folder):
+            exporter = Exporter(deployed, form, card, Path(folder))
+        reference = Reference.of(deployed, form.network, None if form.no_measure else data)
+        made = make(exporter, form, data, reference)
+        said = _describe(path, exporter, form, made, reference, weights)
+        if said["good"]:
+            _hand_over(made.written, path, said)
+    return said
 
 
-def _check_can_export(run: Run, path: Path, overwrite: bool) -> None:
-    """Raises ValueError before any work: see `export`."""
-    weights = run.folder / RESULTS["retrain"]
-    if not weights.exists():
-        raise ValueError(f"{run.folder} has no {weights.name} yet: `nas retrain {run.folder}` comes first")
-    if path.suffix != ".onnx":
-        raise ValueError(f"--out must be a file named *.onnx, not {path}")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists: give --out another file, or --overwrite to replace it")
-    if missing := [name for name in ("onnx", "onnxruntime") if not find_spec(name)]:
-        raise ValueError(f"an export needs the package {' and '.join(missing)}: pip install 'nas-reid[models]'")
+def check_can_export(run: Run, path: Path, overwrite: bool, form: Form) -> Path:
+    """The weights of the network to export. Raises ValueError before any work: see `export`."""
+    form.check()
+    if path.suffix != form.ending:
+        raise ValueError(f"--out must be a file named *{form.ending} for --format {form.format}, not {path}")
+    if not overwrite and (there := [each for each in files_of(path) if each.exists()]):
+        raise ValueError(f"{there[0]} exists: give --out another file, or --overwrite to replace it")
+    own = {role: run.folder / RESULTS[stage] for role, stage in TRAINED_BY.items()}
+    if form.network in own and own[form.network].is_file():  # also where the run's teacher is not to be found
+        return own[form.network]
+    if form.network == "student":
+        raise ValueError(f"{run.folder} has no student.safetensors yet: `nas retrain {run.folder}` comes first")
+    files = network_files(run)
+    if form.network in files:
+        return files[form.network]
+    raise ValueError(
+        f"--network must be one of the run's trained networks, not {form.network!r}: {run.folder} has "
+        f"{', '.join(files) or 'none'}"
+    )
+
+
+def card_of(run: Run, network: Network, weights: Path, deployed: nn.Module, form: Form) -> Card:
+    """What the file says of itself. The thresholds that the run's evaluation measured are left out where the file's
+    distances are other ones: at another size, and euclidean ones of features that have got length 1."""
+    own = image_size(run.recipe.task, run.recipe)
+    height, width = form.height or own[0], form.width or own[1]
+    card = network.card_for(height, width, getattr(run.recipe.evaluation, "distance", "cosine"))
+    if (height, width) == own and (card.distance == "cosine" or not form.with_preprocessing):
+        card = measured_card(card, weights)
+    return replace(
+        card,
+        takes="uint8" if form.with_preprocessing else "normalised",
+        embedding_size=num_features(deployed, height, width),
+        network=f"{form.network} ({network.title})",
+    )
 
 
 def num_features(deployed: nn.Module, height: int, width: int) -> int:
@@ -81,12 +112,87 @@ def num_features(deployed: nn.Module, height: int, width: int) -> int:
     return copy.deepcopy(deployed).to("meta")(torch.empty(2, 3, height, width, device="meta")).shape[1]
 
 
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]][len(words) == 1 :])
+def _describe(
+    path: Path, exporter: Exporter, form: Form, made: Made, reference: Reference, weights: Path
+) -> dict[str, Any]:
+    """What is said of a file. Raises ValueError where its features are not the network's."""
+    card = replace(exporter.card, precision=form.precision)
+    compared = parity(open_file(made.written.path, card), made.found, reference, card)
+    rows = [] if form.no_measure else table_rows(exporter, form, made, reference)
+    fall = None if made.found is None else reference.fall(made.found)
+    slower = rows[1:] and rows[-1]["ms_per_image_1"] > rows[-2].get("ms_per_image_1", math.inf)
+    remarks = [*made.written.remarks, *(["it is slower than fp32"] if slower else [])]
+    return _of_file(path, form, card) | {
+        "weights": digest(weights),
+        "exporter": made.written.exporter,
+        "images": ["batch", 3, card.height, card.width],
+        "outputs": list(FEATURES),
+        "parity": compared,
+        "rows": rows,
+        "candidates": made.candidates,
+        "mAP_fall": fall,
+        "tolerance": form.tolerance,
+        "good": fall is None or fall <= form.tolerance,
+        "remarks": remarks,
+    }
+
+
+def _of_file(path: Path, form: Form, card: Card) -> dict[str, Any]:
+    """What is said of every file."""
+    return {
+        "format": FORMAT,
+        "file": path.name,
+        "network": card.network,
+        "form": form.format,
+        "precision": card.precision,
+        "takes": card.takes,
+        "embedding_size": card.embedding_size,
+    }
+
+
+def _hand_over(written: Written, path: Path, said: Mapping[str, Any]) -> None:
+    """Brings the files to their place, what was measured first and the network last."""
+    *weights, _, measured = files_of(path)
+    write_json(measured, said)
+    for target in (*weights, path):
+        write_bytes(target, written.path.with_suffix(target.suffix).read_bytes())
+
+
+def _export_finder(path: Path, deployed: FindsPersons, form: Form, card: Card) -> dict[str, Any]:
+    """A network for person search, compared with itself on random images."""
+    if form != Form(network=form.network, tolerance=form.tolerance, no_measure=form.no_measure):
+        raise ValueError(
+            "a network for person search is exported with --format onnx and --precision fp32, at the run's size and "
+            "without --with-preprocessing"
+        )
+    height, width, net = card.height, card.width, deployed.finder()
+    content = as_onnx(net, height, width)
+    all_found = deployed.finder(least_score=0.0)  # random images have nobody in them: what finds everything, too
+    difference = max(
+        largest_difference(content, net, height, width),
+        largest_difference(as_onnx(all_found, height, width), all_found, height, width),
+    )
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ValueError(
+            f"the file's {', '.join(outputs_of(net))} must be within {LARGEST_DIFFERENCE:g} of the network's, they "
+            f"differ by {difference:.2g}: nothing is written"
+        )
+    said = _of_file(path, form, card) | {
+        "exporter": "tracing",
+        "images": [1, 3, height, width],
+        "outputs": list(outputs_of(net)),
+        "parity": {"images": "random", "largest_difference": difference},
+        "rows": [],
+        "good": True,
+        "remarks": [],
+    }
+    write_json(files_of(path)[-1], said)
+    write_bytes(path, with_card(content, card))
+    return said
 
 
 def largest_difference(content: bytes, net: nn.Module, height: int, width: int) -> float:
-    """Between what an ONNX file and a network say, over batches of 1 and of 3 random images, or two images alone.
+    """Between what the ONNX file of a network for person search and the network say of two random images.
 
     Numbers above 1, such as boxes, differ by a share of themselves. Infinite where one finds more persons than the
     other.
@@ -96,12 +202,12 @@ def largest_difference(content: bytes, net: nn.Module, height: int, width: int) 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     rng = torch.Generator().manual_seed(0)
     differences = [torch.zeros(1)]
-    for size in (1, 3) if outputs_of(net) == FEATURES else (1, 1):
-        images = torch.randn(size, 3, height, width, generator=rng)
-        found = session.run(None, {"images": images.numpy()})
+    for _ in range(2):
+        images = torch.randn(1, 3, height, width, generator=rng)
+        found = session.run(None, {INPUT: images.numpy()})
         with torch.no_grad():
             said = net(images)
-        for one, other in zip((said,) if isinstance(said, Tensor) else said, map(torch.from_numpy, found), strict=True):
+        for one, other in zip(said, map(torch.from_numpy, found), strict=True):
             if one.shape != other.shape:
                 return math.inf
             differences.append(((one - other).abs() / one.abs().clamp_min(1)).flatten())

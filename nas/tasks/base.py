@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.data.source import Source
 from nas.models.network import Network
@@ -100,6 +100,32 @@ class FindsPersons(Protocol):
     def finder(self, least_score: float | None = None) -> nn.Module:
         """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which
         the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own."""
+        ...
+
+
+class Retrieved(NamedTuple):
+    """What a network finds on a test part."""
+
+    features: Tensor
+    """`[Q + G, D]` of the queries and behind them of the gallery, float32."""
+    first: Tensor
+    """`[Q]`, int64: what each query finds first, as a place in the gallery; -1 where it finds nothing."""
+    mAP: float
+    rank1: float
+
+
+@runtime_checkable
+class Retrieves(Protocol):
+    """A task whose networks give one feature for each image, so that exported files can be measured like them."""
+
+    def retrieve(self, net: nn.Module, part: Any, recipe: TaskRecipe, stage: Stage, title: str) -> Retrieved:
+        """What `net`, which gives features, finds on a test part by the recipe's evaluation. One with
+        `takes = "uint8"` gets pixels, any other one normalised images. title: of a bar on a terminal."""
+        ...
+
+    def calibration(self, data: Any, recipe: TaskRecipe, num_images: int) -> Tensor:
+        """Some training images, uint8 `[N, 3, H, W]`, the same ones each time: `num_images`, or all where there are
+        fewer."""
         ...
 
 

@@ -122,8 +122,8 @@ def extract(
 
 def features_of(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, title: str) -> Tensor:
     """The retrieval features (float32, on the stage's device) of images, in their order. `title`: of a bar that is
-    shown on a terminal."""
-    training, parts = net.training, []
+    shown on a terminal. A network with `takes = "uint8"` gets the pixels, any other one normalised images."""
+    training, parts, takes_pixels = net.training, [], getattr(net, "takes", "normalised") == "uint8"
     net.eval()
     starts = range(0, len(cache), how.batch_size)
     batches = track(
@@ -135,7 +135,9 @@ def features_of(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, tit
     )
     with torch.inference_mode(), stage.autocast():
         for images in batches:
-            images = normalise(images.to(stage.fabric.device)).contiguous(memory_format=torch.channels_last)
+            images = images.to(stage.fabric.device)
+            if not takes_pixels:
+                images = normalise(images).contiguous(memory_format=torch.channels_last)
             feature = _feature(net, images)
             parts.append(((feature + _feature(net, images.flip(3))) / 2 if how.flip else feature).float())
     net.train(training)

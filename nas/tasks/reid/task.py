@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.data import splits
 from nas.data.base import ReIDData, Split
@@ -20,7 +20,7 @@ from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicles import Vehicles
 from nas.data.source import DataSource
 from nas.models.network import FeatureNet, Network
-from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
+from nas.tasks.base import EvaluatedNetwork, Feeding, R, Retrieved, TaskRecipe
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.settings import Evaluation
 from nas.training.stage import Stage
@@ -119,6 +119,20 @@ class ReIDTask:
         assert part.query is not None and part.gallery is not None
         how = recipe.evaluation
         return extract(net, part.query, part.gallery, stage, how).evaluate(how).mAP
+
+    def retrieve(self, net: nn.Module, part: Crops, recipe: TaskRecipe, stage: Stage, title: str) -> Retrieved:
+        """Of a protocol with repeats the first one."""
+        from nas.tasks.reid.features import Features, features_of
+
+        assert part.query is not None and part.gallery is not None
+        how = recipe.evaluation
+        query, gallery = (features_of(net, cache, stage, how, title) for cache in (part.query, part.gallery))
+        found = Features.of(query, gallery, part.query.split, part.gallery.split).evaluate(how, num_nearest=1)
+        return Retrieved(torch.cat([query, gallery]), torch.as_tensor(found.nearest[:, 0]), found.mAP, found.rank(1))
+
+    def calibration(self, data: ReIDData, recipe: TaskRecipe, num_images: int) -> Tensor:
+        chosen = np.random.default_rng(recipe.seed).permutation(len(data.train))[:num_images]
+        return cached(data.train.take(np.sort(chosen)), recipe.images).get(np.arange(len(chosen)))
 
     def measure(
         self,

@@ -27,7 +27,7 @@ COMMANDS_THAT_WRITE = {
     "retrain": "RUN",
     "evaluate": "RUN",
     "draw": "RUN",
-    "export": "RUN --overwrite",
+    "export": "RUN --overwrite --no-measure",
     "report": "RUN",
     "data": "check pedestrians --num-train-ids 2 --num-test-ids 2 --images-per-id 4 --num-cameras 2 --sheet OUT/a.png",
     "compare": "RUN RUN:teacher --resamples 40 --out OUT",

@@ -36,6 +36,7 @@ SEEDS = {
     for seed in (0, 1)
 }
 BEFORE = {
+    "export": {"runs/out/demo-small-seed0": "run demo --small"},
     "losses": KDAS,
     "runs": KDAS,
     "strategies": KDAS,

@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import onnx
 import pytest
 from safetensors import safe_open
 
+from nas.models.card import KEY
 from tests.nas.cli.program import nas
 from tests.nas.docs.shown import MANUAL
 
@@ -59,6 +61,17 @@ def test_the_keys_of_an_evaluation_are_those_of_the_page(toy):
     assert set(metrics["rows"][-1]) == row - {"mAP_sd", "rank1_sd", "repeats", "rerank"}
     header = (toy / metrics["rows"][-1]["queries"]).read_text().splitlines()[0].split(",")
     assert {name for name in header if not re.match("found([2-9]|10)_", name)} == named("queries/ROLE.csv")
+
+
+@pytest.mark.medium
+def test_the_keys_of_an_export_are_those_of_the_page(toy):
+    assert nas("export", toy, "--precision", "int8", "--calibration", "4", "--tolerance", "100", "--json") == 0
+    said = read(toy / "student-int8.onnx.json")
+    assert set(said) == named("Exported files")
+    (row,) = re.findall(r"^\| `rows` \|.*$", (MANUAL / "formats.md").read_text(), re.MULTILINE)[-1:]
+    assert {key for each in said["rows"] for key in each} == set(re.findall(r"`(\w+)`", row)) - {"rows"}
+    card = {each.key: each.value for each in onnx.load(toy / "student-int8.onnx").metadata_props}[KEY]
+    assert set(json.loads(card)) - {"kind"} == named("Weights and features", "A card:")
 
 
 @pytest.mark.medium

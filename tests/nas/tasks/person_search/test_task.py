@@ -14,11 +14,13 @@ from nas.cli.main import main
 from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.street import Street
+from nas.models.card import KEY, Card
 from nas.models.network import Network
 from nas.models.onnx_export import as_onnx
 from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
+from nas.system.files import read_json
 from nas.tasks.person_search.task import PersonSearchTask
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
@@ -133,9 +135,18 @@ class TestExport:
     @pytest.mark.medium
     def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
         assert main(["export", str(folder), "--out", str(tmp_path / "net.onnx"), "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
+        said = json.loads(capsys.readouterr().out)["export"]
         assert said["images"] == [1, 3, 64, 96] and said["outputs"] == ["boxes", "scores", "features"]
-        assert said["features"] == 8 and 0 <= said["largest_difference"] < 1e-4
+        assert said["embedding_size"] == 8 and 0 <= said["parity"]["largest_difference"] < 1e-4
+        assert read_json(tmp_path / "net.onnx.json") == said
+        held = InferenceSession(tmp_path / "net.onnx").get_modelmeta().custom_metadata_map[KEY]
+        assert (Card.from_json(held, tmp_path).height, Card.from_json(held, tmp_path).embedding_size) == (64, 8)
+
+    def test_in_other_forms_it_is_refused(self, folder, tmp_path, capsys):
+        for words in (["--precision", "fp16"], ["--with-preprocessing"], ["--height", "32"]):
+            assert main(["export", str(folder), "--out", str(tmp_path / "other.onnx"), *words]) == 2
+            assert "a network for person search is exported with --format onnx" in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
 
     def test_a_detector_alone_gives_no_features(self):
         net = replace(toy_street().space, embedding_dim=None).with_ids(3).student().eval()
