@@ -90,8 +90,8 @@ def _is_pointwise(conv: nn.Conv2d) -> bool:
 
 
 def _is_shared(op: Op) -> bool:
-    """Whether the operation has no parameters, so that all edges get the same from it."""
-    no_norm = op.norm is None or not op.norm.affine
+    """Whether all edges get the same from the operation: it has no parameters, and no statistics that are used."""
+    no_norm = op.norm is None or (op.norm.training and not op.norm.affine)
     return no_norm and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d | nn.Identity)
 
 
@@ -206,7 +206,7 @@ def _projected(
 
 
 def _normed(norms: Sequence[nn.Module | None], y: Tensor, scale: Tensor | None) -> Tensor:
-    """`scale * norm(y)` of maps side by side, or of one map that all norms see; each norm keeps its statistics.
+    """`scale * norm(y)` of maps side by side, or in training of one that all norms see; each keeps its statistics.
 
     The scale must not be expanded: with a stride of 0 the channels-last backward pass gives wrong gradients.
     """
@@ -217,9 +217,8 @@ def _normed(norms: Sequence[nn.Module | None], y: Tensor, scale: Tensor | None) 
         scale, shift = (own, offset) if scale is None else (own * scale, offset * scale)
     mean, var = (_joined_statistics(of_edges, name) for name in ("running_mean", "running_var"))
     momentum, channels = cast(float, first.momentum), first.num_features
-    if y.shape[1] == len(mean) or not first.training:
-        seen = slice(None) if y.shape[1] == len(mean) else slice(channels)
-        return F.batch_norm(y, mean[seen], var[seen], scale, shift, first.training, momentum, first.eps)
+    if y.shape[1] == len(mean):
+        return F.batch_norm(y, mean, var, scale, shift, first.training, momentum, first.eps)
     once = mean.new_zeros(2, channels)
     found = F.batch_norm(y, once[0], once[1], scale, shift, True, 1.0, first.eps)
     for statistics, now in zip((mean, var), once, strict=True):
