@@ -59,13 +59,19 @@ def projected(
     return (torch.cat(found, dim=-1) if len(found) > 1 else found[0]).movedim(-1, 1)
 
 
-def convolved(conv: nn.Conv2d, x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """`conv(x)` without what need not be looked at: the kernel's rows and columns that reach beyond the map wherever
-    they are put, and the rows and columns of the map that neither stride nor dilation ever hits.
+def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv(x)` without what need not be looked at, see `shrunk`."""
+    x, weight, stride, padding, dilation = shrunk(conv, x, conv.weight)
+    return F.conv2d(x, weight, conv.bias, stride, padding, dilation, conv.groups)
 
-    weights: those of several depthwise convolutions like `conv` without bias, whose maps lie side by side in `x`.
+
+def shrunk(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, list[int], list[int], list[int]]:
+    """What a convolution like `conv` with this `weight` takes, less what need not be looked at: the map, the weight,
+    stride, padding and dilation.
+
+    Left out are the kernel's rows and columns that reach beyond the map wherever they are put, and the rows and columns
+    of the map that neither stride nor dilation ever hits.
     """
-    weight, groups = (conv.weight, conv.groups) if weights is None else (weights, len(weights))
     padding, stride, dilation = ([int(each) for each in sizes] for sizes in (conv.padding, conv.stride, conv.dilation))
     for place, taps in enumerate(conv.kernel_size):
         step = math.gcd(stride[place], dilation[place], padding[place])
@@ -78,4 +84,4 @@ def convolved(conv: nn.Conv2d, x: Tensor, weights: Tensor | None = None) -> Tens
         if idle and padding[place] == dilation[place] * (taps // 2):
             weight = weight.narrow(place + 2, idle, taps - 2 * idle)
             padding[place] -= dilation[place] * idle
-    return F.conv2d(x, weight, conv.bias, stride, padding, dilation, groups)
+    return x, weight, stride, padding, dilation

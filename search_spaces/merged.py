@@ -1,30 +1,33 @@
-"""The candidates of all edges that read one state, computed together.
+"""The candidates of all edges that read one state, or several of one size, computed together.
 
-A supernet's cell has many small operations of the same kind on the same map. Here those of `m` edges are one: what
-belongs to an edge lies side by side in the channels, `[B, m * C, H, W]`, the edges' weights are the scales of one
+A supernet's cell has many small operations of the same kind on the same map. Here those of all edges are one: what
+belongs to an edge lies side by side in the channels, `[B, edges * C, H, W]`; the edges' weights are the scales of one
 BatchNorm. Loss and gradients are those of the edges one by one but for rounding; parameters and statistics are theirs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.cpu_kernels import convolved
+from search_spaces.cpu_kernels import shrunk
 from search_spaces.ops import Halved, Op, PartAware, stripes
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class Reading:
-    """A state as its candidates see it; what several of them need is computed once. `m` is the number of edges."""
+    """`k` states side by side `[B, k * C, H, W]` as their candidates see them; each is read by `m` edges."""
 
-    def __init__(self, x: Tensor, num_edges: int) -> None:
-        self.x, self.num_edges = x, num_edges
+    def __init__(self, x: Tensor, num_states: int, num_edges: int) -> None:
+        self.x, self.num_states, self.num_edges = x, num_states, num_edges
         self._made: dict[str, Tensor] = {}
 
     @property
@@ -33,8 +36,13 @@ class Reading:
 
     @property
     def repeated(self) -> Tensor:
-        """The rectified map for each edge `[B, m * C, H, W]`."""
-        return self._once("repeated", lambda: side_by_side(self.rectified, self.num_edges))
+        """The rectified states for each edge `[B, k * m * C, H, W]`."""
+        return self._once("repeated", lambda: self.for_edges(self.rectified))
+
+    def for_edges(self, x: Tensor) -> Tensor:
+        """Maps of the states `[B, k * C, H, W]`, each for all its edges, channels last."""
+        of_states = x.movedim(1, -1).unflatten(-1, (self.num_states, 1, -1))
+        return of_states.expand(-1, -1, -1, -1, self.num_edges, -1).flatten(-3).movedim(-1, 1)
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         if name not in self._made:
@@ -42,17 +50,15 @@ class Reading:
         return self._made[name]
 
 
-def side_by_side(x: Tensor, times: int) -> Tensor:
-    """The map side by side with itself, channels last."""
-    return x.movedim(1, -1).unsqueeze(-2).expand(-1, -1, -1, times, -1).flatten(-2).movedim(-1, 1)
+def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, states: Sequence[Tensor]) -> Tensor:
+    """The sum over `k` states `[B, C, H, W]` of what the `m` edges of each give, side by side `[B, m * C', H', W']`.
 
-
-def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, x: Tensor) -> Tensor:
-    """What `m` edges give that read `x` `[B, C, H, W]`, side by side `[B, m * C', H', W']`.
-
-    options: by option the candidate of each edge, `alike`; scales: their weights `[num_options, m]`.
+    options: by option the candidate of each edge, first those of the first state, `alike`; scales: their weights
+    `[num_options, k * m]`.
     """
-    reading, total = Reading(x, len(options[0])), None
+    num_states, num_edges = len(states), len(options[0]) // len(states)
+    x = torch.cat(list(states), dim=1) if num_states > 1 else states[0]
+    reading, total = Reading(x, num_states, num_edges), None
     ones = cast(Sequence[Sequence[Op]], options)
     shared = [_is_shared(ops[0]) for ops in ones]
     for ops, scale, is_shared in zip(ones, scales, shared, strict=True):
@@ -63,7 +69,7 @@ def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, x: Tensor) ->
         if is_shared:
             total = _add_shared(total, ops, scale, reading)
     assert total is not None
-    return total
+    return total if num_states == 1 else reduce(add, total.chunk(num_states, dim=1))
 
 
 def alike(ops: Sequence[nn.Module]) -> bool:
@@ -73,20 +79,19 @@ def alike(ops: Sequence[nn.Module]) -> bool:
 
 def _merges(body: nn.Module) -> bool:
     if isinstance(body, nn.Sequential):
-        return all(isinstance(layer, nn.BatchNorm2d | nn.ReLU) or _is_plain(layer) for layer in body)
+        return re.fullmatch("(dp|e)+", "".join(map(_kind, body))) is not None
     return isinstance(body, nn.MaxPool2d | nn.AvgPool2d | nn.Identity | Halved | PartAware)
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    return type(layer) is nn.Conv2d and layer.bias is None and (_is_depthwise(layer) or _is_pointwise(layer))
-
-
-def _is_depthwise(conv: nn.Conv2d) -> bool:
-    return conv.groups == conv.in_channels == conv.out_channels
-
-
-def _is_pointwise(conv: nn.Conv2d) -> bool:
-    return set(conv.kernel_size) == set(conv.stride) == {1} and conv.groups == 1
+def _kind(layer: nn.Module) -> str:
+    """d: a depthwise convolution, p: one of 1x1, e: what works on each channel, as norms do."""
+    if isinstance(layer, nn.BatchNorm2d | nn.ReLU):
+        return "e"
+    if type(layer) is not nn.Conv2d or layer.bias is not None:  # a subclass may compute otherwise
+        return "?"
+    if layer.groups == 1 and set(layer.kernel_size) == set(layer.stride) == {1}:
+        return "p"
+    return "d" if layer.groups == layer.in_channels == layer.out_channels else "?"
 
 
 def _is_shared(op: Op) -> bool:
@@ -98,42 +103,44 @@ def _is_shared(op: Op) -> bool:
 def _own(ops: Sequence[Op], wide: Tensor, reading: Reading) -> Tensor:
     """`scale * op(x)` of each edge, side by side; `wide` is the scale of each channel."""
     first, bodies = ops[0], [op.body for op in ops]
+    x = reading.rectified if first.relu else reading.x
     if isinstance(first.body, PartAware):
-        y = _part_aware(cast(Sequence[PartAware], bodies), reading.x)
+        y = _part_aware(cast(Sequence[PartAware], bodies), x, reading.num_states)
     elif isinstance(first.body, Halved):
-        y = _projected(bodies, reading.rectified if first.relu else reading.x)
+        y = _projected(bodies, x, reading.num_states)
     elif isinstance(first.body, nn.Sequential):
-        repeated = reading.repeated if first.relu else side_by_side(reading.x, len(ops))
+        repeated = reading.repeated if first.relu else reading.for_edges(x)
         y = _sequence(cast(Sequence[nn.Sequential], bodies), repeated)
     else:
-        y = side_by_side(first.body(reading.rectified if first.relu else reading.x), len(ops))
+        y = reading.for_edges(first.body(x))
     return wide.view(-1, 1, 1) * y if first.norm is None else _normed([op.norm for op in ops], y, wide)
 
 
 def _add_shared(total: Tensor | None, ops: Sequence[Op], scale: Tensor, reading: Reading) -> Tensor:
-    """The sum with `scale * op(x)` of each edge, where `op(x)` is the same for all."""
-    y = ops[0].body(reading.rectified if ops[0].relu else reading.x)
+    """The sum with `scale * op(x)` of each edge, where `op(x)` is the same for all edges of a state."""
+    y, sizes = ops[0].body(reading.rectified if ops[0].relu else reading.x), (reading.num_states, reading.num_edges)
     if ops[0].norm is not None:
-        y = _normed([op.norm for op in ops], y, None)
-    of_all, scale = y.movedim(1, -1).unsqueeze(-2), scale.to(y.dtype).unsqueeze(1)
+        y = _normed_once([op.norm for op in ops], y, sizes)
+    of_all = y.movedim(1, -1).unflatten(-1, (reading.num_states, 1, -1))
+    scale = scale.to(y.dtype).view(*sizes, 1)
     if total is None:
-        return (scale * of_all).flatten(-2).movedim(-1, 1)
-    of_edges = total.movedim(1, -1).unflatten(-1, (len(ops), -1))
-    return torch.addcmul(of_edges, scale, of_all).flatten(-2).movedim(-1, 1)
+        return (scale * of_all).flatten(-3).movedim(-1, 1)
+    of_edges = total.movedim(1, -1).unflatten(-1, (*sizes, -1))
+    return torch.addcmul(of_edges, scale, of_all).flatten(-3).movedim(-1, 1)
 
 
 def _sequence(bodies: Sequence[nn.Sequential], y: Tensor) -> Tensor:
     """The layers one after the other, each of all edges at once, on their maps side by side `[B, m * C, H, W]`."""
-    for layers in zip(*bodies, strict=True):
-        first = layers[0]
+    layers = [*zip(*bodies, strict=True)]
+    for place, of_edges in enumerate(layers):
+        first, kind = of_edges[0], _kind(of_edges[0])
         if isinstance(first, nn.BatchNorm2d):
-            y = _normed(layers, y, None)
-        elif not isinstance(first, nn.Conv2d):
+            y = _normed(of_edges, y, None)
+        elif kind == "e":
             y = first(y)
-        elif _is_pointwise(first):
-            y = _pointwise(_joined(layers), y)
-        else:
-            y = convolved(first, y, torch.cat([layer.weight for layer in layers]))
+        elif kind == "d":
+            depthwise = torch.cat([layer.weight for layer in of_edges])
+            y = _separable(*shrunk(cast(nn.Conv2d, first), y, depthwise), _joined(layers[place + 1]))
     return y
 
 
@@ -143,11 +150,67 @@ def _joined(layers: Sequence[nn.Module]) -> Tensor:
     return torch.cat(weights).view(len(weights), *weights[0].shape[:2])
 
 
-def _pointwise(weight: Tensor, y: Tensor) -> Tensor:
-    """1x1 convolutions `[m, D, C]` of maps side by side, as products of matrices."""
-    edges, c_out, c_in = weight.shape
-    found = Grouped.apply(y.movedim(1, -1).reshape(-1, edges, c_in), weight.to(y.dtype))
-    return found.view(len(y), *y.shape[2:], edges * c_out).movedim(-1, 1)
+def _separable(
+    x: Tensor, depthwise: Tensor, stride: list[int], padding: list[int], dilation: list[int], pointwise: Tensor
+) -> Tensor:
+    """Depthwise convolutions and 1x1 convolutions behind them, of maps side by side."""
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    return Separable.apply(x.to(dtype), depthwise.to(dtype), pointwise.to(dtype), stride, padding, dilation)
+
+
+class Separable(torch.autograd.Function):
+    """A depthwise convolution of `[B, m * C, H, W]` and behind it a matrix `[D, C]` for each of the `m`.
+
+    What is between the two is computed again in the backward pass, instead of kept for it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        depthwise: Tensor,
+        pointwise: Tensor,
+        stride: list[int],
+        padding: list[int],
+        dilation: list[int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, depthwise, pointwise)
+        ctx.how = stride, padding, dilation
+        y = F.conv2d(x, depthwise, None, stride, padding, dilation, len(depthwise))
+        found = Grouped.apply(_by_edge(y, len(pointwise)), pointwise)
+        return found.view(len(x), *y.shape[2:], -1).movedim(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, depthwise, pointwise = ctx.saved_tensors
+        stride, padding, dilation = ctx.how
+        (gradient,), (of_x, of_depthwise, of_pointwise) = gradients, ctx.needs_input_grad[:3]
+        edges, groups, found = len(pointwise), len(depthwise), None
+        after = _by_edge(gradient, edges)
+        if of_pointwise:
+            y = F.conv2d(x, depthwise, None, stride, padding, dilation, groups)
+            found = torch.bmm(after.permute(1, 2, 0), _by_edge(y, edges).transpose(0, 1))
+        between = Grouped.apply(after, pointwise.transpose(1, 2)).view(len(x), *gradient.shape[2:], -1).movedim(-1, 1)
+        of_input, of_weight, _ = torch.ops.aten.convolution_backward(
+            between,
+            x,
+            depthwise,
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            [0, 0],
+            groups,
+            [of_x, of_depthwise, False],
+        )
+        return of_input, of_weight, found, None, None, None
+
+
+def _by_edge(maps: Tensor, edges: int) -> Tensor:
+    """Maps side by side as `[B * H * W, m, C]`."""
+    return maps.movedim(1, -1).reshape(-1, edges, maps.shape[1] // edges)
 
 
 class Grouped(torch.autograd.Function):
@@ -168,45 +231,52 @@ class Grouped(torch.autograd.Function):
         return of_y, of_weight
 
 
-def _part_aware(modules: Sequence[PartAware], x: Tensor) -> Tensor:
+def _part_aware(modules: Sequence[PartAware], x: Tensor, num_states: int) -> Tensor:
     """As `PartAware.quickly`."""
     stripe, share = stripes(x.shape[2], modules[0].num_parts, x.device, x.dtype)
-    means = share @ x.movedim(1, -1).mean(dim=2)
-    reduced = F.linear(F.relu(means), torch.cat([module.reduce.weight for module in modules]).squeeze(2))
-    parts = _normed([module.norm for module in modules], reduced.flatten(0, 1), None)
-    parts = parts.view(*reduced.shape[:2], len(modules), -1).permute(2, 0, 1, 3).flatten(1, 2).contiguous()
+    means = F.relu(share @ x.movedim(1, -1).mean(dim=2))
+    weight = torch.cat([module.reduce.weight for module in modules]).view(num_states, -1, x.shape[1] // num_states)
+    reduced = Grouped.apply(means.view(-1, num_states, weight.shape[2]), weight.to(x.dtype)).flatten(1)
+    parts = _normed([module.norm for module in modules], reduced, None)
+    parts = parts.view(len(parts), len(modules), -1).transpose(0, 1).contiguous()
     key = torch.bmm(parts, _joined([module.key for module in modules]).transpose(1, 2))
     query = torch.bmm(parts, _joined([module.query for module in modules]).transpose(1, 2))
-    of_image = (-1, *reduced.shape[1:2], parts.shape[2])
+    of_image = (-1, means.shape[1], parts.shape[2])
     attention = torch.softmax(key.view(of_image) @ query.view(of_image).transpose(1, 2), dim=2)
     mixed = (attention @ parts.view(of_image)).view_as(parts)
-    return _projected([module.project for module in modules], x, mixed, stripe)
+    return _projected([module.project for module in modules], x, num_states, mixed, stripe)
 
 
 def _projected(
-    projections: Sequence[nn.Module], x: Tensor, mixed: Tensor | None = None, stripe: Tensor | None = None
+    projections: Sequence[nn.Module],
+    x: Tensor,
+    num_states: int,
+    mixed: Tensor | None = None,
+    stripe: Tensor | None = None,
 ) -> Tensor:
-    """As `cpu_kernels.projected`, of all edges: `mixed` is `[m, B * P, h]`."""
+    """As `cpu_kernels.projected`, of all edges: `mixed` is `[k * m, B * P, h]`."""
     convolutions = [
         [each.even, each.odd] if isinstance(each, Halved) else [cast(nn.Conv2d, each)] for each in projections
     ]
-    y, stride, edges = x.movedim(1, -1), len(convolutions[0]), len(projections)
+    y, stride = x.movedim(1, -1).unflatten(-1, (num_states, -1)), len(convolutions[0])
     found: list[Tensor] = []
     for start, of_edges in enumerate(zip(*convolutions, strict=True)):
         weight = _joined(of_edges)
-        z = F.linear(y[:, start::stride, start::stride], weight[:, :, : x.shape[1]].flatten(0, 1))
+        seen = y[:, start::stride, start::stride]
+        of_map = weight[:, :, : y.shape[-1]].reshape(num_states, -1, y.shape[-1])
+        z = Grouped.apply(seen.reshape(-1, *seen.shape[3:]), of_map.to(y.dtype))
+        z = z.view(*seen.shape[:3], len(projections), -1)
         if mixed is not None and stripe is not None:
-            given = torch.bmm(mixed, weight[:, :, x.shape[1] :].transpose(1, 2))
-            given = given.view(edges, len(x), -1, given.shape[2]).permute(1, 2, 0, 3).flatten(2)
-            z = z + given.index_select(1, stripe[start::stride]).unsqueeze(2)
+            given = torch.bmm(mixed, weight[:, :, y.shape[-1] :].transpose(1, 2)).transpose(0, 1)
+            given = given.reshape(len(x), -1, 1, *z.shape[3:])
+            z = z + given.index_select(1, stripe[start::stride])
         below, beside = (z.shape[1] - found[0].shape[1], z.shape[2] - found[0].shape[2]) if found else (0, 0)
-        z = F.pad(z, (0, 0, 0, -beside, 0, -below)) if below or beside else z
-        found.append(z.unflatten(-1, (edges, -1)))
+        found.append(F.pad(z, (0, 0, 0, 0, 0, -beside, 0, -below)) if below or beside else z)
     return (torch.cat(found, dim=-1) if len(found) > 1 else found[0]).flatten(-2).movedim(-1, 1)
 
 
 def _normed(norms: Sequence[nn.Module | None], y: Tensor, scale: Tensor | None) -> Tensor:
-    """`scale * norm(y)` of maps side by side, or in training of one that all norms see; each keeps its statistics.
+    """`scale * norm(y)` of maps side by side; each norm keeps its statistics.
 
     The scale must not be expanded: with a stride of 0 the channels-last backward pass gives wrong gradients.
     """
@@ -216,13 +286,18 @@ def _normed(norms: Sequence[nn.Module | None], y: Tensor, scale: Tensor | None) 
         own, offset = torch.cat([norm.weight for norm in of_edges]), torch.cat([norm.bias for norm in of_edges])
         scale, shift = (own, offset) if scale is None else (own * scale, offset * scale)
     mean, var = (_joined_statistics(of_edges, name) for name in ("running_mean", "running_var"))
-    momentum, channels = cast(float, first.momentum), first.num_features
-    if y.shape[1] == len(mean):
-        return F.batch_norm(y, mean, var, scale, shift, first.training, momentum, first.eps)
-    once = mean.new_zeros(2, channels)
-    found = F.batch_norm(y, once[0], once[1], scale, shift, True, 1.0, first.eps)
+    return F.batch_norm(y, mean, var, scale, shift, first.training, cast(float, first.momentum), first.eps)
+
+
+def _normed_once(norms: Sequence[nn.Module | None], y: Tensor, sizes: tuple[int, int]) -> Tensor:
+    """In training, `norm(y)` of maps `[B, k * C, H, W]` that each of `m` norms without a scale sees, for `(k, m)`."""
+    of_edges = cast(Sequence[Norm], norms)
+    first = of_edges[0]
+    mean, var = (_joined_statistics(of_edges, name) for name in ("running_mean", "running_var"))
+    once = mean.new_zeros(2, y.shape[1])
+    found = F.batch_norm(y, once[0], once[1], None, None, True, 1.0, first.eps)
     for statistics, now in zip((mean, var), once, strict=True):
-        statistics.view(-1, channels).lerp_(now, momentum)
+        statistics.view(*sizes, -1).lerp_(now.view(sizes[0], 1, -1), cast(float, first.momentum))
     return found
 
 

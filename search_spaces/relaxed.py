@@ -138,15 +138,16 @@ class States(list):
 
         The nodes ask in their order. A new state is read for all that follow at once, side by side in the channels.
         """
-        if not self._nodes or self._nodes[0] is not node or not node.merges(self._nodes):
+        begins = self._sums is None
+        if not self._nodes or self._nodes[0] is not node or (begins and not node.merges(self._nodes)):
             self._nodes = []
             return None
-        for source in range(self._num_read, len(self)):
-            edges = [cast(MixedOp, cast(MixedNode, other).edges[str(source)]) for other in self._nodes]
-            scales = edges[0].mixture.of_rows([edge.row for edge in edges])
-            options = [*zip(*(edge.ops for edge in edges), strict=True)]
-            found = merged(options, scales[: len(options)], self[source])  # behind them is `none`
-            self._sums = found if self._sums is None else self._sums + found
+        new = range(self._num_read, len(self))
+        edges = [cast(MixedOp, cast(MixedNode, n).edges[str(source)]) for source in new for n in self._nodes]
+        options = [*zip(*(edge.ops for edge in edges), strict=True)]
+        scales = edges[0].mixture.of_rows([edge.row for edge in edges])[: len(options)]  # behind them is `none`
+        found = merged(options, scales, self[self._num_read :])
+        self._sums = found if self._sums is None else self._sums + found
         assert self._sums is not None
         width = self._sums.shape[1] // len(self._nodes)
         own, self._sums = self._sums[:, :width], self._sums[:, width:]
@@ -224,7 +225,7 @@ class MixedNode(nn.Module):
         self._alike: bool | None = None
 
     def merges(self, nodes: Sequence[nn.Module]) -> bool:
-        """Whether the candidates of this node and of those behind it can be merged in this forward pass."""
+        """Whether the candidates of all nodes of a cell, of which this is the first, can be merged in this pass."""
         if self._alike is None:
             self._alike = _all_alike(nodes)
         return self._alike and cast(MixedOp, next(iter(self.edges.values()))).mixture.table is not None
@@ -241,15 +242,19 @@ class MixedNode(nn.Module):
 
 
 def _all_alike(nodes: Sequence[nn.Module]) -> bool:
-    """Whether each node reads all states before it, one more than the node before, and the candidates of all nodes that
-    read a state differ in their parameters alone."""
+    """Whether each node reads all states before it, one more than the node before, and the candidates on all that are
+    read at a time, which is the first node's states and then each new one, differ in their parameters alone."""
     mixed = [node for node in nodes if isinstance(node, MixedNode)]
     if len(mixed) != len(nodes):
         return False
     first = len(mixed[0].edges)
     if any(list(node.edges) != [str(i) for i in range(first + place)] for place, node in enumerate(mixed)):
         return False
-    readers = [[node.edges[source] for node in mixed if source in node.edges] for source in mixed[-1].edges]
+    late = [
+        [node.edges[str(source)] for node in mixed[source - first + 1 :]]
+        for source in range(first, first + len(mixed) - 1)
+    ]
+    readers = [[node.edges[str(source)] for source in range(first) for node in mixed], *late]
     if not all(type(edge) is MixedOp and edge.folded for edges in readers for edge in edges):
         return False
     options = [zip(*(cast(MixedOp, edge).ops for edge in edges), strict=True) for edges in readers]
