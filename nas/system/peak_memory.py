@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import psutil
 
 from nas.system.processes import safe_path
 
@@ -44,9 +44,9 @@ def _run(answer: Connection, path: str, shape: tuple[int, ...]) -> None:
 
 
 def _peak_bytes() -> int:
-    """Of this process. Linux's `ru_maxrss` would begin with what its parent held."""
+    """Of this process; where the system does not say it, what the process holds now."""
     status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if not status.exists():
+        return psutil.Process().memory_info().rss
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])

@@ -96,9 +96,7 @@ class SGD(Optimiser):
     """Share of the previous step that each step keeps; 0: plain SGD."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
-        weights = list(parameters)
-        fused = _can_fuse(weights)
-        return torch.optim.SGD(weights, self.lr, self.momentum, weight_decay=self.weight_decay, fused=fused)
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +105,7 @@ class Adam(Optimiser):
     """Decay of the running means of the gradient and of its square."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
-        weights = list(parameters)
-        return torch.optim.Adam(weights, self.lr, self.betas, weight_decay=self.weight_decay, fused=_can_fuse(weights))
-
-
-def _can_fuse(weights: Iterable[Tensor]) -> bool:
-    """Whether torch has one kernel for a step of all of them: a supernet has a thousand small ones."""
-    return all(weight.device.type in ("cpu", "cuda") for weight in weights)
+        return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)
 
 
 def current_rate(optimiser: torch.optim.Optimizer) -> float:

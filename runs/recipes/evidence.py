@@ -79,17 +79,17 @@ def evidence_shallow_cnn() -> Recipe:
 
 
 def evidence_resnet() -> Recipe:
-    """ResNet-18 x0.25, the same way."""
+    """ResNet-18 x0.25 under the same retraining, without a search."""
     return _by_hand(ResNet(depth=18, width=0.25))
 
 
 def evidence_mobilenet() -> Recipe:
-    """MobileNetV2, the same way."""
+    """MobileNetV2 under the same retraining, without a search."""
     return _by_hand(MobileNetV2())
 
 
 def evidence_osnet() -> Recipe:
-    """OSNet x0.25, the same way."""
+    """OSNet x0.25 under the same retraining, without a search."""
     return _by_hand(OSNet(width=0.25))
 
 
