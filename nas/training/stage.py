@@ -99,6 +99,17 @@ class Stage:
             piece.view_as(g) for piece, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)
         ]
 
+    def average_statistics(self, net: nn.Module) -> None:
+        """Lets the processes have the same running statistics, the mean of what each has seen."""
+        buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+        if self.fabric.world_size > 1 and buffers:
+            for buffer, mean in zip(buffers, self.mean(buffers), strict=True):
+                buffer.copy_(mean)
+
+    def first_says(self, what: str) -> str:
+        """What the first of the processes says."""
+        return what if self.fabric.world_size == 1 else self.fabric.broadcast(what)
+
     def timed(self, what: str) -> AbstractContextManager:
         """Of several processes the first says that `what` begins, and how long it took."""
         return timed(what, self.folder) if self.fabric.is_global_zero else nullcontext()
@@ -160,7 +171,14 @@ class Loop:
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def end_epoch(self, **record: object) -> None:
-        """Ends the epoch: a line of history with the mean losses and `record`, and a checkpoint."""
+        """Ends the epoch: a line of history with the mean losses and `record`, and a checkpoint.
+
+        Of several processes, the first decides for all whether the loop ends here.
+        """
+        self.stopped = self.stage.first_says(self.stopped)
+        for part in self.parts.values():
+            if isinstance(part, nn.Module):
+                self.stage.average_statistics(part)
         line: dict[str, Any] = {"epoch": self.epoch}
         for key, mean in self._means().items():
             prefix, _, name = key.partition(".")
@@ -192,6 +210,7 @@ class Loop:
         self._check_weights()
         self.stage.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
+        device = self.stage.fabric.device
         state = {
             "fingerprint": self.stage.fingerprint,
             "epoch": self.epoch,
@@ -202,6 +221,7 @@ class Loop:
             "sums": self.sums,
             "counts": self.counts,
             "random": torch.get_rng_state(),
+            **({"random_cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
         if self.stage.fabric.is_global_zero:
@@ -215,13 +235,19 @@ class Loop:
             setattr(self, name, state[name])
         self.sums = {key: value.to(self.stage.fabric.device) for key, value in state["sums"].items()}
         torch.set_rng_state(state["random"])
+        if self.stage.fabric.device.type == "cuda" and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"], self.stage.fabric.device)
         self._monitor.publish(self.history, again=True)  # a kill may have come between the checkpoint and this
 
     def _means(self) -> dict[str, float]:
-        """The losses' means so far. Raises NonFiniteLoss when one is not a number."""
+        """The losses' means so far. Raises NonFiniteLoss when one is not a number.
+
+        Of several processes only the first raises it, and the others end with it: what is not finite in one of them
+        reaches the weights of all with the next step.
+        """
         means = {key: value.item() / self.counts[key] for key, value in self.sums.items()}
         bad = [key for key, mean in means.items() if not abs(mean) < float("inf")]
-        if bad:
+        if bad and self.stage.fabric.is_global_zero:
             raise self._not_finite(f"{', '.join(bad)} became {means[bad[0]]}")
         return means
 
@@ -234,7 +260,7 @@ class Loop:
 
     def _check_weights(self) -> None:
         """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss."""
-        for name, part in self.parts.items():
+        for name, part in self.parts.items() if self.stage.fabric.is_global_zero else ():
             for key, tensor in part.state_dict().items() if isinstance(part, nn.Module) else ():
                 if not tensor.isfinite().all():
                     raise self._not_finite(f"{name}.{key} is no longer finite")
