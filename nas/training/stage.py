@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -259,11 +260,21 @@ class Loop:
         return told | dict.fromkeys(["mAP"] * len(measured), *measured)
 
     def _check_weights(self) -> None:
-        """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss."""
-        for name, part in self.parts.items() if self.stage.fabric.is_global_zero else ():
-            for key, tensor in part.state_dict().items() if isinstance(part, nn.Module) else ():
-                if not tensor.isfinite().all():
-                    raise self._not_finite(f"{name}.{key} is no longer finite")
+        """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss. The device is waited for
+        once."""
+        weights = {
+            f"{name}.{key}": tensor
+            for name, part in self.parts.items()
+            if isinstance(part, nn.Module)
+            for key, tensor in part.state_dict().items()
+            if tensor.is_floating_point() and tensor.numel()
+        }
+        if not weights or not self.stage.fabric.is_global_zero:
+            return
+        largest = torch.stack([each.float() for each in torch._foreach_norm(list(weights.values()), math.inf)])
+        if not largest.isfinite().all():
+            bad = next(key for key, value in zip(weights, largest.tolist(), strict=True) if not math.isfinite(value))
+            raise self._not_finite(f"{bad} is no longer finite")
 
     def _not_finite(self, what: str) -> NonFiniteLoss:
         return NonFiniteLoss(

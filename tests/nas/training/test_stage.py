@@ -358,3 +358,18 @@ def test_killed_between_an_epochs_last_step_and_its_end(tmp_path, undisturbed, m
             trained(tmp_path)
     assert trained(tmp_path) == 0
     assert_same_run(tmp_path, undisturbed[0])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_no_number_is_named_and_nothing_is_saved(tmp_path, fabric, value):
+    training = Training(tmp_path, fabric)
+    loop = training.stage.loop(NUM_EPOCHS, NUM_STEPS, {"net": training.net, "optimiser": training.optimiser})
+    with torch.no_grad():
+        training.net[0].weight.fill_(3e38)  # the largest that still is one
+    loop.save()
+    saved = training.stage.checkpoint.read_bytes()
+    with torch.no_grad():
+        training.net[3].bias[0] = value
+    with pytest.raises(NonFiniteLoss, match=r"net\.3\.bias is no longer finite in epoch 0"):
+        loop.save()
+    assert training.stage.checkpoint.read_bytes() == saved
