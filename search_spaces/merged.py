@@ -155,7 +155,8 @@ def _separable(
 ) -> Tensor:
     """Depthwise convolutions and 1x1 convolutions behind them, of maps side by side."""
     kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if casts else x.dtype
     return Separable.apply(x.to(dtype), depthwise.to(dtype), pointwise.to(dtype), stride, padding, dilation)
 
 

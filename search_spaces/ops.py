@@ -206,7 +206,7 @@ def stripes(height: int, num_parts: int, device: torch.device, dtype: torch.dtyp
     """The stripe of each row `[H]`, and the matrix that averages the rows of each stripe `[P, H]`."""
     with torch.inference_mode(False):  # it is for trainings, too
         stripe = stripe_of_row(height, num_parts, device)
-        share = F.one_hot(stripe).T.to(dtype)
+        share = F.one_hot(stripe, min(num_parts, height)).T.to(dtype)
         return stripe, share / share.sum(dim=1, keepdim=True)
 
 
