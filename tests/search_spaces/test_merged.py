@@ -111,7 +111,11 @@ def test_names_in_a_state_dict_are_those_of_the_edges():
     assert list(ours.state_dict()) == list(plain.state_dict())
 
 
-@pytest.mark.parametrize("change", [copy.deepcopy, lambda net: net.float().double(), lambda net: net.train()], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [copy.deepcopy, lambda net: net.float().double(), lambda net: net.train()],
+    ids=["a copy", "another type and back", "the same"],
+)
 def test_statistics_stay_with_their_norms(change):
     """They lie side by side in memory after a pass, also in a copy, and after a change of their type."""
     ours, plain = supernets("kdas")
