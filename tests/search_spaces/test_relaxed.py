@@ -292,7 +292,7 @@ def test_a_state_is_pooled_once_for_all_that_read_it():
                 module.register_forward_hook(lambda module, *_, calls=calls: calls.append(type(module)))
         supernet(torch.randn(2, 3, 64, 32))
         pools[folded] = len(calls)
-    assert pools[False] - pools[True] == 2 * (14 - 4)  # of each kind 14 edges, which read five states, two of them at once
+    assert pools[False] - pools[True] == 2 * (14 - 4)  # of each kind 14 edges; the first two of five states at once
 
 
 def saved_bytes(net, images):
