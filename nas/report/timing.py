@@ -12,7 +12,7 @@ EAGER = {"runtime": "torch, eager"}
 def conditions_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The different conditions that rows with milliseconds were timed under, each a line; none where no row has any."""
     timed = [row for row in rows if any(row.get(key) is not None for key in row if key.startswith("ms_per_image"))]
-    return list(dict.fromkeys(_words(row.get("timing") or EAGER) for row in timed))
+    return list(dict.fromkeys(in_words(row.get("timing") or EAGER) for row in timed))
 
 
 def conditions_line(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -22,7 +22,8 @@ def conditions_line(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"Milliseconds are medians for an image: {lines[0] if len(lines) == 1 else several}." if lines else ""
 
 
-def _words(timing: Mapping[str, Any]) -> str:
+def in_words(timing: Mapping[str, Any]) -> str:
+    """The conditions of a time, as `metrics.json` has them."""
     threads = timing.get("threads")
     parts = [
         str(timing.get("runtime", "unknown runtime")),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from nas.recipe import Recipe
+from nas.report.timing import in_words
 from nas.run import RESULTS, Run
 from nas.stages.again import Overwrite, started
 from nas.stages.search_entry import student_cost
@@ -26,6 +27,7 @@ from nas.study.place import GRACE_S, store_of
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
+from nas.tasks.base import image_size
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -180,10 +182,19 @@ def write_found(run: Run, found: SearchResult, cost_of: Callable[[Architecture],
             "student_key": student_key(encode(recipe)),
             "ranked": [entry(score, costs[architecture], architecture) for score, architecture in found.ranked],
             "front": [entry(*point) for point in found.front],
-            "notes": dict(found.notes),
+            "notes": {**found.notes, **_timed_in(recipe)},
         },
     )
     write_json(run.folder / RESULTS["search"], described(found.best))
+
+
+def _timed_in(recipe: Recipe) -> dict[str, str]:
+    """What the milliseconds of a search hold for, where it asked for any."""
+    if "latency_ms" not in (recipe.search.cost, getattr(recipe.strategy, "cost", "")):
+        return {}
+    height, width = image_size(recipe.task, recipe)
+    conditions = recipe.machine.runtime(recipe.search.runtime).conditions().to_dict()
+    return {"milliseconds": in_words(conditions | {"height": height, "width": width})}
 
 
 class Students:
