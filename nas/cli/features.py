@@ -21,8 +21,6 @@ OUT = Path("runs/out")
 class Arguments(NetworkOptions):
     """What `nas features` takes."""
 
-    network: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
-    """The folder of a run, or a network's file: .safetensors, .onnx or .xml (OpenVINO)."""
     images: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|CSV")]
     """A folder of images, with the folders in it, or a CSV file with a column path."""
     split: Literal["", "train", "query", "gallery"] = ""
@@ -42,7 +40,7 @@ def main(arguments: list[str]) -> int:
     if is_gallery(given.images):
         raise ValueError(f"{given.images} holds features already: give a folder of images or a CSV file")
     check_new([out], given.overwrite)
-    extractor = given.open(given.network)
+    extractor = given.open()
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.images, given.split, progress)
     gallery.save(out)

@@ -24,8 +24,6 @@ OUT = Path("runs/out")
 class Arguments(NetworkOptions):
     """What `nas find` takes."""
 
-    network: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
-    """The folder of a run, or a network's file: .safetensors, .onnx or .xml (OpenVINO)."""
     query: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """The image to look for."""
     gallery: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER|CSV|FEATURES")]
@@ -50,7 +48,7 @@ def main(arguments: list[str]) -> int:
     check_new([picture, table], given.overwrite)
     check_kind(given.index)
     check_images(given.query)
-    extractor = given.open(given.network)
+    extractor = given.open()
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.gallery, given.split, progress)
     ranking = find(extractor, given.query, gallery, given.top, given.index)

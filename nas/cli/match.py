@@ -27,8 +27,6 @@ OUT = Path("runs/out")
 class Arguments(NetworkOptions):
     """What `nas match` takes."""
 
-    network: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
-    """The folder of a run, or a network's file: .safetensors, .onnx or .xml (OpenVINO)."""
     frames: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO|FOLDER")]
     """A video, or a folder of frames as images."""
     gallery: Path
@@ -87,7 +85,7 @@ def _match(given: Arguments, frames: Frames) -> tuple[Matcher, Gallery, float | 
             "(a run of person search finds them itself)"
         )
     boxes = read_boxes(given.boxes, frames)
-    extractor = given.open(given.network)
+    extractor = given.open()
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.gallery, given.split, progress)
     return match_boxes(extractor, frames, boxes, gallery, given.index), gallery, extractor.card.eer_threshold

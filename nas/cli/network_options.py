@@ -17,8 +17,10 @@ from search_spaces.ranges import Count, NonNegative, Pixels, Ranged
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Ranged):
-    """How a network is used."""
+    """Which network is used, and how."""
 
+    network: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
+    """The folder of a run, or a network's file: .safetensors, .onnx or .xml (OpenVINO)."""
     height: Pixels | None = None
     """Height of the images that a network takes whose file does not say, in pixels."""
     width: Pixels | None = None
@@ -31,10 +33,10 @@ class NetworkOptions(Ranged):
     """Memory for decoded images, in GiB; what does not fit is decoded twice."""
     json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False
 
-    def open(self, network: Path) -> Extractor:
+    def open(self) -> Extractor:
         """The network, as these options say."""
         return open_extractor(
-            network,
+            self.network,
             height=self.height,
             width=self.width,
             batch_size=self.batch_size,

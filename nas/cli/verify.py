@@ -18,8 +18,6 @@ from nas.stages.find import check_images, verify
 class Arguments(NetworkOptions):
     """What `nas verify` takes."""
 
-    network: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
-    """The folder of a run, or a network's file: .safetensors, .onnx or .xml (OpenVINO)."""
     first: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """An image."""
     second: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
@@ -30,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Runs `nas verify ARGUMENTS`; the exit status."""
     given = parse_options(Arguments, "verify", arguments)
     check_images(given.first, given.second)
-    found = verify(given.open(given.network), given.first, given.second)
+    found = verify(given.open(), given.first, given.second)
     if given.json:
         say(found, [], as_json=True)
         return 0
