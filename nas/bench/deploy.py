@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas.models.network import FeatureNet, Network
 from nas.models.onnx_export import as_onnx
 from nas.models.runtimes import RUNTIMES, runtime_named
 from nas.system.peak_memory import MIB, peak_memory_mib
-from search_spaces.cost.latency import Timing, time_calls
+from search_spaces.cost.latency import Timing, num_threads, time_calls
 from search_spaces.deploy import deploy as deployed_form
 from search_spaces.ranges import Count, Pixels, RuntimeName, checked
 
@@ -26,6 +25,8 @@ BATCHES, THREADS = (1, 8), (1, 2)
 NUM_WARMUP = 5
 DEMO = Path("runs/out/demo-seed0")
 ON = "onnxruntime"
+PLAIN = "student plain"
+"""The student before BatchNorms are folded and operations are merged, in `ON` alone."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,16 @@ def deploy(
     networks = _networks(run)
     height, width = _size(run, networks, height, width)
     names = runtimes or at_hand()
-    forms = {role: FeatureNet(network.net).eval() for role, network in networks.items()}
+    forms = _forms(networks, height, width)
     measured: dict[Case, Timing] = {}
     for threads in THREADS[: os.cpu_count()]:
-        with _threads(threads):
+        with num_threads(threads):
             measured |= _timed(forms, names, threads, height, width, repeats)
     rows = {case.title: _row(case, timing, measured) for case, timing in measured.items()}
-    for role, net in forms.items():
+    for role in networks:
         title = Case(role, ON, 1, 1).title
         if title in rows:
-            rows[title] |= _sizes(net, height, width)
+            rows[title] |= _sizes(forms[role], height, width)
     return rows
 
 
@@ -105,14 +106,15 @@ def _size(run: Path, networks: Mapping[str, Network], height: int | None, width:
     return height or cards[0].height, width or cards[0].width
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _forms(networks: Mapping[str, Network], height: int, width: int) -> dict[str, nn.Module]:
+    """The networks as they are deployed; behind the student, `PLAIN`."""
+    forms: dict[str, nn.Module] = {}
+    for role, network in networks.items():
+        net = FeatureNet(network.net).eval()
+        forms[role] = deployed_form(net, torch.zeros(1, 3, height, width))
+        if role == "student":
+            forms[PLAIN] = net
+    return forms
 
 
 def _timed(
@@ -125,11 +127,8 @@ def _timed(
         calls: dict[Case, Callable[[], object]] = {}
         for role, net in forms.items():
             for name in names:
-                calls[Case(role, name, batch, threads)] = runtime_named(name).prepare(
-                    deployed_form(net, images), images
-                )
-            if role == "student" and ON in names:
-                calls[Case("student plain", ON, batch, threads)] = runtime_named(ON).prepare(net, images)
+                if role != PLAIN or name == ON:
+                    calls[Case(role, name, batch, threads)] = runtime_named(name).prepare(net, images)
         timings = time_calls(list(calls.values()), NUM_WARMUP, repeats, batch)
         measured |= dict(zip(calls, timings, strict=True))
     return measured
@@ -152,9 +151,8 @@ def _place(case: Case) -> tuple[str, int, int]:
 
 
 def _sizes(net: nn.Module, height: int, width: int) -> dict[str, float]:
-    images: Tensor = torch.zeros(1, 3, height, width)
-    content = as_onnx(deployed_form(net, images), height, width)
+    content = as_onnx(net, height, width)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         path.write_bytes(content)
-        return {"file_mib": len(content) / MIB, "memory_mib": peak_memory_mib(path, tuple(images.shape))}
+        return {"file_mib": len(content) / MIB, "memory_mib": peak_memory_mib(path, (1, 3, height, width))}

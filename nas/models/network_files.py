@@ -17,7 +17,7 @@ from nas.models.onnx import OnnxNet, as_taken, noise
 from nas.models.openvino import OpenvinoNet, read_openvino
 from nas.models.runtimes import OnnxRuntime, OpenVINO
 from nas.system.files import write_bytes
-from search_spaces.cost.latency import Conditions, Eager, Runtime, Timing, time_calls
+from search_spaces.cost.latency import Conditions, Eager, Runtime, Timing, num_threads, time_calls
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 """The ending of each format's file."""
@@ -61,9 +61,7 @@ def open_file(path: Path, card: Card) -> nn.Module:
 def time_files(paths: Sequence[Path], card: Card) -> tuple[list[dict[int, Timing]], Conditions]:
     """For each file, of one format, the time of an image, alone and in a batch of eight (`BATCHES`), on one thread; and
     where that was."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with num_threads(1):
         found: list[dict[int, Timing]] = [{} for _ in paths]
         for size, (num_warmup, num_rounds) in BATCHES.items():
             images = noise(size, card.height, card.width, card.takes)
@@ -72,8 +70,6 @@ def time_files(paths: Sequence[Path], card: Card) -> tuple[list[dict[int, Timing
                 times[size] = timing
         runtimes: dict[str, Runtime] = {".onnx": OnnxRuntime(), ".xml": OpenVINO(), ".pt2": Eager()}
         return found, runtimes[paths[0].suffix].conditions()
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _one_pass(path: Path, card: Card, images: Tensor) -> Callable[[], object]:

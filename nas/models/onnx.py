@@ -17,7 +17,7 @@ from nas.models.card import KEY, Card
 from nas.system.files import not_a_file
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, NodeArg
+    from onnxruntime import InferenceSession, NodeArg, SessionOptions
 
 
 REAL: Mapping[str, type[np.floating]] = {
@@ -152,13 +152,20 @@ def open_session(path: Path) -> InferenceSession:
         import onnxruntime
     except ImportError as error:
         raise ValueError(f"{path} needs the package onnxruntime: pip install onnx onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = ONLY_FATAL  # what goes wrong is raised as well
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common type of their own
         raise ValueError(f"{path} is not an ONNX file that onnxruntime can run: {_reason(error)}") from error
+
+
+def session_options() -> SessionOptions:
+    """With as many threads as torch has; what goes wrong is raised, and not logged as well."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+    options.log_severity_level = ONLY_FATAL
+    return options
 
 
 def _reason(error: Exception) -> str:

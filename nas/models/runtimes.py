@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import first_line
-from nas.models.onnx import OnnxNet
+from nas.models.onnx import OnnxNet, session_options
 from nas.models.onnx_export import as_onnx
 from search_spaces.cost.latency import CPU, Conditions, Eager, Runtime, device_name, processor
 from search_spaces.ranges import RuntimeName
@@ -23,7 +23,6 @@ PROVIDERS: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """ONNX Runtime's words for where it computes."""
-ONLY_FATAL = 4
 
 
 def runtime_named(name: RuntimeName, device: torch.device = CPU, precision: str = "fp32") -> Runtime:
@@ -67,10 +66,7 @@ class OnnxRuntime:
         """A call that runs an ONNX file with one input on `images` once."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-        options.log_severity_level = ONLY_FATAL
-        session = onnxruntime.InferenceSession(content, options, providers=[self.provider])
+        session = onnxruntime.InferenceSession(content, session_options(), providers=[self.provider])
         inputs = {session.get_inputs()[0].name: images}
         return lambda: session.run(None, inputs)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import platform
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter, process_time
@@ -100,7 +101,7 @@ class Eager:
         )
 
     def prepare(self, net: nn.Module, images: Tensor) -> Callable[[], object]:
-        moved: nn.Module = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # torch's stub
+        moved: nn.Module = copy.deepcopy(net).to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # torch's stub
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
         run = torch.compile(moved) if self.compiled else moved
 
@@ -136,7 +137,7 @@ def latency(
             raise ValueError(f"{name} must be {least} or more, got {value}")
     with torch.random.fork_rng(devices=[]):
         images = torch.randn(batch_size, 3, height, width)
-    call = runtime.prepare(deploy(net, images), images)
+    call = runtime.prepare(deploy(net, images[:1]), images)
     return time_calls([call], num_warmup, num_runs, batch_size)[0]
 
 
@@ -152,6 +153,17 @@ def time_calls(
     rounds = [[_seconds(call, again) for call in calls] for _ in range(num_warmup + num_rounds)]
     seconds = np.array(rounds[num_warmup:])
     return [Timing.of(seconds[:, i, 0], seconds[:, i, 1], num_images) for i in range(len(calls))]
+
+
+@contextmanager
+def num_threads(number: int) -> Iterator[None]:
+    """Torch, and with it each runtime, has so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_name(device: torch.device) -> str:
