@@ -59,15 +59,13 @@ def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, states: Seque
     num_states, num_edges = len(states), len(options[0]) // len(states)
     x = torch.cat(list(states), dim=1) if num_states > 1 else states[0]
     reading, total = Reading(x, num_states, num_edges), None
-    ones = cast(Sequence[Sequence[Op]], options)
-    shared = [_is_shared(ops[0]) for ops in ones]
-    for ops, scale, is_shared in zip(ones, scales, shared, strict=True):
-        if not is_shared:
+    pairs = zip(cast(Sequence[Sequence[Op]], options), scales, strict=True)
+    for ops, scale in sorted(pairs, key=lambda pair: _is_shared(pair[0][0])):
+        if _is_shared(ops[0]):
+            total = _add_shared(total, ops, scale, reading)
+        else:
             found = _own(ops, scale.repeat_interleave(ops[0].out_channels), reading)
             total = found if total is None else total.add_(found)
-    for ops, scale, is_shared in zip(ones, scales, shared, strict=True):
-        if is_shared:
-            total = _add_shared(total, ops, scale, reading)
     assert total is not None
     return total if num_states == 1 else reduce(add, total.chunk(num_states, dim=1))
 
