@@ -252,7 +252,7 @@ def statistics_of(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     kept = [each.clone() for each in statistics]
     net.train()
     try:
-        with torch.no_grad(), learning_paused(net):
+        with torch.no_grad(), learning_paused(net.modules()):
             for place, images in enumerate(batches):
                 for norm in norms:
                     norm.momentum = 1 / (place + 1)

@@ -96,7 +96,7 @@ class SGD(Optimiser):
     """Share of the previous step that each step keeps; 0: plain SGD."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
-        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay, foreach=True)
 
 
 @dataclass(frozen=True, kw_only=True)
