@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from nas.losses.base import Loss
+from nas.losses.base import Loss, Losses
 from nas.training.optimisers import current_rate, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
@@ -46,8 +46,7 @@ def train(
     teacher) has a gradient of 0.
     """
     net = stage.prepare(net)
-    parameters = list(net.parameters())
-    optimiser = training.optimiser.build(parameters)
+    optimiser = training.optimiser.build(net.parameters())
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
     for epoch in loop.epochs():
         net.train()
@@ -56,11 +55,7 @@ def train(
         asked = teacher if loss_now.listens(temperature) else None
         for batch in loop.steps(lambda start, epoch=epoch, asked=asked: with_teacher(batches(epoch, start), asked)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
-            with stage.autocast():
-                losses = loss_now(net(batch.images), batch, temperature or 0.0)
-            gradients = torch.autograd.grad(losses["total"], parameters, materialize_grads=True)
-            step(optimiser, stage.mean(list(gradients)), training.clip)
-            loop.add(losses)
+            loop.add(training_step(net, optimiser, loss_now, batch, temperature or 0.0, training.clip, stage))
         found = {}
         if validate and training.validate_every and (epoch + 1) % training.validate_every == 0:
             found["mAP"] = validate(net)
@@ -68,3 +63,20 @@ def train(
                 loop.stop("pruned")
         loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **found)
     return loop
+
+
+def training_step(
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Loss,
+    batch: Any,
+    temperature: float,
+    clip: float | None,
+    stage: Stage,
+) -> Losses:
+    """One step of `net` on a batch, and the losses before it. The host waits for nothing."""
+    with stage.autocast():
+        losses = loss(net(batch.images), batch, temperature)
+    gradients = torch.autograd.grad(losses["total"], list(net.parameters()), materialize_grads=True)
+    step(optimiser, stage.mean(list(gradients)), clip)
+    return losses
