@@ -10,7 +10,8 @@ from nas.metrics.distance import Distance, distances, nearest, unit
 from search_spaces.ranges import Count, Ranged, Share
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
-PAIRS = {"cpu": 1 << 12, "cuda": 1 << 20}  # whose features are compared at a time: a processor's cache is small
+PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
+PAIRS_ON_GPU = 1 << 20
 ROWS = 4096  # of sets of images that are formed at a time
 TERMS = 1 << 22  # of the Jaccard sums, added at a time
 
@@ -100,7 +101,7 @@ def _encodings(images: Tensor, neighbours: Tensor, farthest: Tensor, k1: int) ->
     count, column = (torch.cat(part) for part in zip(*(_expanded(of, narrow) for of in wide.split(ROWS)), strict=True))
     row = torch.repeat_interleave(count)
     far = torch.empty(len(row), device=row.device)
-    size = PAIRS.get(row.device.type, PAIRS["cuda"])
+    size = PAIRS if row.device.type == "cpu" else PAIRS_ON_GPU
     for start in range(0, len(row), size):
         pairs = slice(start, start + size)
         far[pairs] = (images[row[pairs]] - images[column[pairs]]).square_().sum(dim=1)
