@@ -10,11 +10,12 @@ import torch
 
 from nas.data.cache import CachePart, ImageCache
 from nas.data.sets.pedestrians import Pedestrians
+from nas.metrics.camera_pairs import camera_pairs
 from nas.metrics.pairs import pair_distances
 from nas.metrics.rerank import Rerank
 from nas.metrics.retrieval import evaluate_retrieval, ranked_gallery
 from nas.metrics.verification import verification
-from nas.tasks.reid.features import features_of
+from nas.tasks.reid.features import Features, features_of
 from nas.tasks.reid.settings import Evaluation
 from search_spaces.resnet import ResNet
 from students.reid import ReID
@@ -60,6 +61,27 @@ def test_verification_is_that_of_the_cpu():
         found = pair_distances(*map(There, data), bins=50)
     expected = pair_distances(*data, bins=50)
     assert verification(found).summary() == verification(expected).summary()
+
+
+def test_pairs_of_cameras_are_those_of_the_cpu():
+    data = clusters()
+    with PretendedGPU():
+        found = camera_pairs(*map(There, data))
+    expected = camera_pairs(*data)
+    for name, value in vars(expected).items():
+        assert np.array_equal(getattr(found, name), value, equal_nan=True), name
+
+
+def test_other_partitions_stay_on_the_gpu():
+    query, gallery, *labels = clusters()
+    names = ("query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
+    numbers = dict(zip(names, labels, strict=True))
+    part, how = (np.arange(60, 90), np.arange(30, 340)), Evaluation()
+    expected = Features(query=query, gallery=gallery, **numbers).partition(*part).evaluate(how)
+    with PretendedGPU():
+        found = Features(query=There(query), gallery=There(gallery), **numbers).partition(*part)
+        assert found.query.device == CUDA
+        assert found.evaluate(how).summary() == expected.summary()
 
 
 class AtOnce:
