@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nas.bench.kernels import COPIES, reads
+from nas.data import augment
 
 CUDA = torch.device("cuda:0")
 MOVES = (torch.as_tensor, torch.Tensor.to)
@@ -84,6 +85,7 @@ class PretendedGPU(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.operations.__exit__(*error)
+        augment._mean_and_std.cache_clear()  # nobody else is to find pretended ones
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -1,11 +1,16 @@
 """Whole steps as a GPU would take them, without one: nothing lies on the host, the host waits for nothing, and kernels
 are few. See `nas.bench.kernels`; evaluation is in `tests/nas/tasks/reid/test_on_a_gpu.py`."""
 
+from collections import Counter
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nas.bench.kernels import Kernels, as_on_a_gpu
 from nas.data.batches import Batch
@@ -20,6 +25,7 @@ from nas.training.optimisers import SGD, Adam, Optimiser
 from nas.training.train import training_step
 from search_spaces.cell import Cells
 from search_spaces.cost.candidates import MultiplyAdds
+from search_spaces.ops import stripes
 from search_spaces.resnet import ResNet
 from students.ksl import KSL
 from students.named import STUDENTS
@@ -136,3 +142,40 @@ def test_branches_wait_for_nothing():
 def test_a_directional_teacher_trains_without_waiting():
     space = Directional(backbone=ResNet(width=1 / 16), num_ids=5, embedding_dim=6)
     assert counted_training(space, LOSSES["branches"], SGD(lr=0.1)).num_sent == 0
+
+
+class Dtypes(TorchDispatchMode):
+    """The bytes that operations which are no views give, by dtype, and the devices that they are on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes: Counter[torch.dtype] = Counter()
+        self.devices: set[torch.device] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in () if func.is_view else (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)):
+            self.num_bytes[tensor.dtype] += tensor.nbytes
+            self.devices.add(tensor.device)
+        return out
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("searched", [True, False], ids=["supernet", "student"])
+def test_in_bf16_all_maps_are_bf16(monkeypatch, searched):
+    """With fake tensors of CUDA, which know its autocast and mix with none of the CPU: a forward pass and the loss."""
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *_, **__: True)
+    cuda, written = torch.device("cuda:0"), Dtypes()
+    stripes.cache_clear()
+    with FakeTensorMode(), cuda:
+        net = DARTS().supernet(TINY) if searched else TINY.student()
+        batch = Batch(torch.empty(16, 3, 128, 64), torch.empty(16, dtype=torch.int64))
+        teaching = ReID(backbone=ResNet(width=1 / 16), num_ids=7).student()
+        teacher = Teacher(teaching, lambda: torch.autocast("cuda", torch.bfloat16))
+        batch = batch._replace(teacher=teacher.of_batch(batch))
+        with torch.autocast("cuda", torch.bfloat16), written:
+            losses = LOSSES["kdas"](net(batch.images), batch, 2.0)
+    stripes.cache_clear()  # nobody else is to find fake ones
+    assert {loss.dtype for loss in losses.values()} == {torch.float32} and written.devices == {cuda}
+    assert written.num_bytes[torch.float32] < 0.02 * written.num_bytes[torch.bfloat16]
