@@ -88,7 +88,7 @@ def counted(space: ReID, batch: int, height: int, width: int) -> dict[str, Row]:
     with META:
         given = Batch(torch.empty(batch, 3, height, width), torch.empty(batch, dtype=torch.int64))
         teacher = Teacher(ReID(backbone=ResNet(depth=50), num_ids=space.num_ids).student(), nullcontext)
-        forms = {"merged": DARTS(), "plain": DARTS(folded=False), "second order": DARTS(order=2)}
+        forms = {"merged": DARTS(), "plain": DARTS(folded=False)}
         supernets = {name: strategy.supernet(space) for name, strategy in forms.items()}
         student = space.student()
     heard, loss = given._replace(teacher=teacher.of_batch(given)), KDASLoss()

@@ -123,8 +123,8 @@ class Batches:
     def _batch(self, epoch: int, step: int, chosen: np.ndarray, labels: np.ndarray) -> Batch:
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step))
         sampled = self.augment.sample(len(chosen), self.cache.height, self.cache.width, generator)
-        numbers = torch.stack([torch.as_tensor(chosen), torch.as_tensor(labels[chosen]), *sampled])
-        there = sent(numbers, self.device)
+        of_images = torch.as_tensor(np.stack([chosen, labels[chosen]]), dtype=torch.int64)
+        there = sent(torch.cat([of_images, torch.stack(sampled)]), self.device)  # one copy
         if self.resident is None:
             images = augmented(self.cache.get(chosen), sampled, self.augment.crop_padding, self.device)
         else:
