@@ -17,7 +17,7 @@ class ViewedBatch(Protocol):
 
     @property
     def views(self) -> Tensor | None:
-        """Numbers of the views, int64 `[B]` on the CPU; None: they do not repeat."""
+        """Numbers of the views, int64 `[B]`; None: they do not repeat."""
 
 
 Answers = Mapping[str, Tensor]
@@ -56,5 +56,6 @@ class RememberedTeacher:
         if batch.views is None:
             return self.teacher(batch.images)
         device = batch.images.device
-        known = {name: kept[batch.views].to(device) for name, kept in self.answers.items()}
+        self.answers = {name: kept.to(device) for name, kept in self.answers.items()}  # the first time alone
+        known = {name: kept[batch.views] for name, kept in self.answers.items()}
         return self.kind(**known, **{name: {} for name in self.kind._fields if name not in known})

@@ -21,7 +21,7 @@ SHARPEST = 1e-12  # a smaller temperature gives the same one-hot in float32, but
 
 
 def kdas_distillation(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, tied: bool = False
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float | Tensor, tied: bool = False
 ) -> Tensor:
     """KDAS's distillation loss `L_d = -sum_c q_t log q_s`, batch mean (kdas Eq. 5-7): logits `[B, C]`, `labels [B]`.
 
@@ -32,15 +32,16 @@ def kdas_distillation(
     Deviation: below T = 1 the student keeps T = 1. `tied=True` is the letter, `q_s = softmax(z_s / T)` at every T: its
     gradient grows as 1/T and the limit is not a cross-entropy.
 
-    Raises ValueError for T < 0 and for logits of different shapes.
+    A tensor is a T above 0, at which nobody looks. Raises ValueError for T < 0 and for logits of different shapes.
     """
-    if not temperature >= 0:
+    known = None if isinstance(temperature, Tensor) else temperature
+    if known is not None and not known >= 0:
         raise ValueError(f"temperature must be 0 (labels only) or above, got {temperature}")
     _check_same_classes(student_logits, teacher_logits)
     student_logits = at_least_float32(student_logits)
-    if temperature == 0:
+    if known == 0:
         return F.cross_entropy(student_logits, labels)
-    student_temperature = max(temperature, SHARPEST if tied else 1.0)
+    student_temperature = _at_least(temperature, SHARPEST if tied else 1.0)
     return F.cross_entropy(student_logits / student_temperature, soft_target(teacher_logits, temperature))
 
 
@@ -165,10 +166,14 @@ def bounded_regression(
     return mean_over(error, counted, sampled)
 
 
-def soft_target(teacher_logits: Tensor, temperature: float) -> Tensor:
+def soft_target(teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """The teacher's class probabilities `softmax(z_t / T)`, `[B, C]`, for T > 0 however small (kdas Eq. 5)."""
     logits = at_least_float32(teacher_logits.detach())
-    return F.softmax(logits / max(temperature, SHARPEST), dim=1)
+    return F.softmax(logits / _at_least(temperature, SHARPEST), dim=1)
+
+
+def _at_least(temperature: float | Tensor, least: float) -> float | Tensor:
+    return temperature.clamp_min(least) if isinstance(temperature, Tensor) else max(temperature, least)
 
 
 def _hot_divergence(logits_p: Tensor, logits_q: Tensor, temperature: float) -> Tensor:

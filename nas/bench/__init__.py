@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nas.bench.deploy import deploy
+from nas.bench.gpu import gpu
 from nas.bench.loader import loader
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
@@ -11,6 +12,7 @@ from nas.bench.strategies import strategies
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "search": search,
+    "gpu": gpu,
     "loader": loader,
     "evaluate": evaluate,
     "rerank": rerank,

@@ -21,6 +21,7 @@ from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
 from nas.strategies.nni.install import check_installed, quiet
 from nas.strategies.nni.settings import OneShotSettings
+from nas.training.graphs import Graphs
 from nas.training.machine import Machine
 from nas.training.optimisers import step
 from nas.training.stage import Stage
@@ -48,6 +49,9 @@ class MeanSquare:
         return {"total": net(batch.images)["map"].float().square().mean()}
 
     alpha_loss = loss
+
+    def hold(self, epoch: int, device: torch.device) -> None:
+        """Nothing changes from epoch to epoch."""
 
     def record(self, epoch: int) -> Mapping[str, object]:
         return {}
@@ -104,8 +108,16 @@ class Form:
     """The loss of the weights, with what their step differentiates."""
 
 
-def ours(space: Cells, stage: Stage, batch: Noise, strategy: DARTS = DARTS()) -> Form:  # noqa: B008 (frozen)
+def ours(
+    space: Cells,
+    stage: Stage,
+    batch: Noise,
+    strategy: DARTS = DARTS(),  # noqa: B008 (frozen)
+    graphs: Graphs | None = None,
+) -> Form:
     bilevel = _bilevel(space, stage, strategy)
+    if graphs is not None:
+        bilevel.replay(graphs)
 
     def step() -> None:
         bilevel.weight_step(batch, 0)
@@ -188,7 +200,7 @@ def saved_mib(forward: Callable[[], Tensor]) -> float:
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage._cdata] = storage.nbytes()  # not its address: on the meta device all have the same
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas.data.augment import Augment, Sampled, augmented
 from nas.data.cache import ImageCache
 from nas.data.label_noise import fewest_identities, noisy_labels
+from nas.data.resident import sent
 from nas.data.sampling import Sampling
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Batch(NamedTuple):
     labels: Tensor
     teacher: Any = None
     views: Tensor | None = None
-    """Which view of which image each is, int64 [B] on the CPU, where images have few: see `Batches.num_views`."""
+    """Which view of which image each is, int64 [B], where images have few: see `Batches.num_views`."""
 
 
 class Batches:
@@ -62,6 +63,7 @@ class Batches:
         self.cache, self.labels, self.sampling, self.augment = cache, labels, sampling, augment
         self.seed, self.num_prefetch = seed, num_prefetch
         self.device = this_device(device)
+        self.resident = cache.resident(self.device)
         self.indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
         self.rank, self.world_size = rank, world_size
         self.label_noise = label_noise
@@ -120,14 +122,15 @@ class Batches:
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray, labels: np.ndarray) -> Batch:
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step))
-        read = self.cache.get(chosen)
-        sampled = self.augment.sample(len(read), read.shape[2], read.shape[3], generator)
-        images = augmented(read, sampled, self.augment.crop_padding, self.device)
-        views = VIEWS * torch.as_tensor(chosen) + sampled.flip if self.augment.mirrors_alone else None
-        chosen_labels = torch.as_tensor(labels[chosen], dtype=torch.int64)
-        if self.device.type == "cuda":
-            chosen_labels = chosen_labels.pin_memory()
-        return Batch(images, chosen_labels.to(self.device, non_blocking=True), views=views)
+        sampled = self.augment.sample(len(chosen), self.cache.height, self.cache.width, generator)
+        of_images = torch.as_tensor(np.stack([chosen, labels[chosen]]), dtype=torch.int64)
+        there = sent(torch.cat([of_images, torch.stack(sampled)]), self.device)  # one copy
+        if self.resident is None:
+            images = augmented(self.cache.get(chosen), sampled, self.augment.crop_padding, self.device)
+        else:
+            images = self.resident.augmented(there[0], Sampled(*there[2:]), self.augment.crop_padding)
+        views = VIEWS * there[0] + there[2] if self.augment.mirrors_alone else None
+        return Batch(images, there[1], views=views)
 
 
 def prefetched(prepare: Callable[[int], T], steps: Iterator[int], num_prefetch: int) -> Iterator[T]:

@@ -12,8 +12,10 @@ from torch import Tensor
 from nas.data.base import Split
 from nas.data.checks import Flaws
 from nas.data.images import NUM_THREADS
+from nas.data.resident import Resident, sent
 from nas.system.memory import spare_bytes
 
+CPU = torch.device("cpu")
 SHARE = 0.75  # of the memory that is free; networks and what is read ahead need some too
 
 logger = logging.getLogger(__name__)
@@ -50,13 +52,28 @@ class ImageCache:
         self.split, self.height, self.width = split, height, width
         self.num_threads = num_threads
         self._pool = ThreadPoolExecutor(num_threads)
+        self._resident: dict[torch.device, Resident | None] = {}
         self._kept = self._filled(self._num_kept(max_gib, num_processes), progress)
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def get(self, indices: np.ndarray) -> Tensor:
-        """The images at `indices` [B], uint8 [B, 3, height, width], on the CPU."""
+    def resident(self, device: torch.device) -> Resident | None:
+        """The images on a GPU, once they are asked for; None on a CPU, and where they do not all fit."""
+        if device.type != "cuda" or len(self._kept) < len(self):
+            return None
+        if device not in self._resident:
+            self._resident[device] = Resident.where_it_fits(self._kept, device)
+        return self._resident[device]
+
+    def get(self, indices: np.ndarray, device: torch.device = CPU) -> Tensor:
+        """The images at `indices` [B], uint8 [B, 3, height, width], on `device`."""
+        resident = self.resident(device)
+        if resident is None:
+            return sent(self._read(indices), device)
+        return resident.get(sent(torch.as_tensor(indices), device))
+
+    def _read(self, indices: np.ndarray) -> Tensor:
         if len(self._kept) == len(self):
             return self._kept.index_select(0, torch.as_tensor(indices))
         images = torch.empty(len(indices), 3, self.height, self.width, dtype=torch.uint8)
@@ -116,9 +133,9 @@ class CachePart:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def get(self, indices: np.ndarray) -> Tensor:
+    def get(self, indices: np.ndarray, device: torch.device = CPU) -> Tensor:
         """See `ImageCache.get`."""
-        return self.cache.get(self.indices[indices])
+        return self.cache.get(self.indices[indices], device)
 
 
 Cache = ImageCache | CachePart

@@ -25,6 +25,8 @@ class Loss(Ranged, ABC):
     temperature: Temperature | None = None
     trains_branches: ClassVar[bool] = False
     """Whether it reaches the branches of a network that has some."""
+    takes_tensors: ClassVar[bool] = False
+    """Whether it may be given a temperature above 0 as a tensor, too, whose value no branch depends on."""
 
     @abstractmethod
     def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:

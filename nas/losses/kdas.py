@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
 from search_spaces.ranges import NonNegative, ShareBelowOne
@@ -18,6 +20,7 @@ class KDASLoss(Loss):
     """`distill_weight * L_d + triplet_weight * L_t` (KDAS-ReID, Eq. 9); without a teacher L_d is the cross-entropy."""
 
     task = "reid"
+    takes_tensors = True
 
     distill_weight: NonNegative = 1.0
     """Weight of the distillation loss, or without a teacher of the cross-entropy."""
@@ -36,7 +39,7 @@ class KDASLoss(Loss):
         """Not at T = 0, where `L_d` is the cross-entropy; but there labels are not smoothed, as without a teacher."""
         return temperature != 0 or self.label_smoothing > 0
 
-    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
+    def __call__(self, out: ReIDOutput, batch: Batch, temperature: float | Tensor) -> Losses:
         """Scalars `total`, `distill` (or `identity` without a teacher) and `triplet`."""
         if batch.teacher is None:
             classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}

@@ -11,6 +11,7 @@ from search_spaces.ranges import Count, Ranged, Share
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
 PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
+PAIRS_ON_GPU = 1 << 20
 ROWS = 4096  # of sets of images that are formed at a time
 TERMS = 1 << 22  # of the Jaccard sums, added at a time
 
@@ -100,8 +101,9 @@ def _encodings(images: Tensor, neighbours: Tensor, farthest: Tensor, k1: int) ->
     count, column = (torch.cat(part) for part in zip(*(_expanded(of, narrow) for of in wide.split(ROWS)), strict=True))
     row = torch.repeat_interleave(count)
     far = torch.empty(len(row), device=row.device)
-    for start in range(0, len(row), PAIRS):
-        pairs = slice(start, start + PAIRS)
+    size = PAIRS if row.device.type == "cpu" else PAIRS_ON_GPU
+    for start in range(0, len(row), size):
+        pairs = slice(start, start + size)
         far[pairs] = (images[row[pairs]] - images[column[pairs]]).square_().sum(dim=1)
     weight = (far / farthest[row]).neg_().exp_()
     total = weight.new_zeros(len(images)).index_add_(0, row, weight)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nas.data.base import Split
 from nas.data.cache import ImageCache
 from nas.data.images import NUM_THREADS, Files, reason_of, to_rgb
+from nas.data.resident import sent
 from nas.models.card import KEY, Card
 from nas.models.network import Network
 from nas.models.onnx import OnnxNet, open_session
@@ -109,16 +110,16 @@ class Extractor:
                 self._features(cache.get(np.arange(start, min(start + self.batch_size, len(cache)))))
                 for start in starts
             ]
-        features = torch.cat(parts)
+        features = torch.cat(parts).cpu()
         return F.normalize(features) if self.unit_length else features
 
     def _features(self, images: Tensor) -> Tensor:
         """Of images uint8 `[B, 3, height, width]`."""
-        images = images.to(self._device)
+        images = sent(images, self._device)
         if self.card.takes == "normalised":
             images = images.float().sub_(self._mean).div_(self._std)
         output = self._net(images.contiguous(memory_format=torch.channels_last))
-        return getattr(output, "feature", output).float().cpu()
+        return getattr(output, "feature", output).float()
 
 
 @dataclass(frozen=True)

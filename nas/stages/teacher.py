@@ -59,7 +59,8 @@ def remembering(
         return teacher
     size, num_views = batches.sampling.batch_size, batches.num_views
     recipe = run.recipe
-    key = fingerprint(digest(path), recipe.data, recipe.images, size, recipe.machine.teacher_precision)
+    precision = recipe.machine.teacher_precision_on(stage.fabric.device)
+    key = fingerprint(digest(path), recipe.data, recipe.images, size, precision)
     kept = kept_beside(path, run.folder) / f"answers-{key}.safetensors"
     if num_asked * size < num_views and not kept.exists():
         return teacher

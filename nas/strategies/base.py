@@ -10,9 +10,11 @@ from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from nas.losses.base import Losses
+from nas.training.graphs import Graphs
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import Deployment
@@ -75,6 +77,10 @@ class Objective(Scores, Protocol):
 
     def alpha_loss(self, net: nn.Module, batch: Batch, epoch: int) -> Losses: ...
 
+    def hold(self, epoch: int, device: torch.device) -> object:
+        """Lets the losses of `epoch` take from tensors on `device`, always the same ones, what a captured step can
+        follow there, and gives all else that they depend on."""
+
     def record(self, epoch: int) -> Mapping[str, object]:
         """What the history should say of `epoch` beside the losses, such as the teacher's temperature."""
 
@@ -123,6 +129,9 @@ class Stage(Protocol):
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients averaged over the processes that search together."""
+
+    def graphs(self, why_not: str = "") -> Graphs:
+        """What takes the steps: as CUDA graphs where that is asked for and nothing stands against it."""
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from nas.strategies.autograd import require_grad_only, running_statistics_kept
 from nas.strategies.base import Batch, Losses, Objective, Stage
 from nas.strategies.cost_penalty import CostPenalty
 from nas.strategies.hessian import largest_eigenvalue
-from nas.training.optimisers import SGD, Optimiser, current_rate, step
+from nas.training.graphs import Graphs
+from nas.training.optimisers import SGD, Optimiser, current_rate, place_numbers, step
 from search_spaces.relaxed import Supernet
 
 
@@ -65,6 +66,13 @@ class Bilevel:
         self.modules: list[nn.Module] = list(supernet.modules())
         self.weight_optimiser = strategy.weights.build(self.weights)
         self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
+        self.graphs: Graphs | None = None
+
+    def replay(self, graphs: Graphs) -> None:
+        """From here on `graphs` take the steps. Whatever a checkpoint brings must be loaded before."""
+        self.graphs = graphs
+        for optimiser in (self.weight_optimiser, self.alpha_optimiser):
+            place_numbers(optimiser, graphs.on)
 
     def alpha_loss(self, net: Supernet, batch: Batch, epoch: int) -> Losses:
         """The objective's loss for the alphas, and the price of the expected cost."""
@@ -76,6 +84,9 @@ class Bilevel:
 
     def weight_step(self, batch: Batch, epoch: int) -> Losses:
         """One step of the weights on a training batch."""
+        return self._taken("weights", self._weight_step, batch, epoch)
+
+    def _weight_step(self, batch: Batch, epoch: int) -> Losses:
         losses, gradients = self._gradients(self.objective.loss, batch, epoch, self.weights)
         step(self.weight_optimiser, gradients, self.strategy.clip)
         return losses
@@ -85,13 +96,28 @@ class Bilevel:
 
         Nothing else changes: neither the weights nor BatchNorm's running statistics.
         """
+<<<<<<< HEAD
         with running_statistics_kept(self.modules):
+=======
+        return self._taken("alphas", self._alpha_step, (train, validation), epoch)
+
+    def _alpha_step(self, batches: tuple[Batch, Batch], epoch: int) -> Losses:
+        train, validation = batches
+        with running_statistics_kept(self.supernet):
+>>>>>>> gpu
             if self.strategy.order == 1:
                 losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:
                 losses, gradients = self.hypergradient(train, validation, epoch, current_rate(self.weight_optimiser))
         step(self.alpha_optimiser, gradients)
         return losses
+
+    def _taken(self, whose: str, step: Callable[[Any, int], Losses], batch: Any, epoch: int) -> Losses:
+        """A step, replayed where it can be."""
+        if self.graphs is None or not self.graphs.on:
+            return step(batch, epoch)
+        constants = self.objective.hold(epoch, self.supernet.alpha.device)
+        return self.graphs.run(whose, lambda given: step(given, epoch), batch, constants)
 
     def hypergradient(self, train: Batch, validation: Batch, epoch: int, lr: float) -> tuple[Losses, list[Tensor]]:
         """d/d alpha of L_val(w - lr * (momentum * buffer + dL_train/dw + decay * w), alpha) (DARTS, Eq. 7).

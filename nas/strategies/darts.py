@@ -107,6 +107,11 @@ class DARTS(OneShotSearch):
         """Epochs at the start in which the alphas are not trained."""
         return self.warmup_epochs
 
+    @property
+    def no_graphs(self) -> str:
+        """Why its steps cannot be CUDA graphs; empty: they can."""
+        return "a step of second order needs the learning rate as a number" if self.order == 2 else ""
+
     def supernet(self, space: SearchSpace) -> Supernet:
         """The network that is searched. Raises ValueError naming what this strategy cannot decide in `space`."""
         return Supernet.of(space, folded=self.folded)
@@ -130,6 +135,7 @@ class DARTS(OneShotSearch):
             objective.num_steps,
             {"supernet": supernet, "weights": bilevel.weight_optimiser, "alphas": bilevel.alpha_optimiser},
         )
+        bilevel.replay(stage.graphs(self.no_graphs))
         for epoch in loop.epochs():
             supernet.train()
             record = self.begin_epoch(supernet, epoch)

@@ -36,6 +36,10 @@ class GDAS(DARTS):
                 "order=1 and eigenvalue_every=0, or DARTS"
             )
 
+    @property
+    def no_graphs(self) -> str:
+        return "what GDAS draws decides what is computed"
+
     def supernet(self, space: SearchSpace) -> DrawnSupernet:
         return DrawnSupernet.of(space, folded=self.folded)
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
 from nas.losses.base import Loss, Losses
@@ -45,6 +45,8 @@ class SearchObjective:
     """What the alphas minimise; None: the weights' loss (the paper)."""
     trials: Trials | None = None
     """What gives architectures their scores."""
+    temperatures: dict[Loss, Tensor] = field(default_factory=dict)
+    """Of the losses that take theirs from a tensor, which stays where it is."""
 
     @property
     def num_steps(self) -> int:
@@ -69,6 +71,16 @@ class SearchObjective:
     def alpha_loss(self, net: nn.Module, batch: Any, epoch: int) -> Losses:
         return self._loss(self.alpha_loss_function or self.loss_function, net, batch, epoch)
 
+    def hold(self, epoch: int, device: torch.device) -> list[tuple[Loss, float | None]]:
+        constants = []
+        for function in (self.loss_function, self.alpha_loss_function or self.loss_function):
+            now, temperature = function.at(epoch, self.num_epochs), function.temperature_at(epoch, self.num_epochs)
+            if temperature and now.takes_tensors:
+                self.temperatures.setdefault(function, torch.empty((), device=device)).fill_(temperature)
+                temperature = None
+            constants.append((now, temperature))
+        return constants
+
     def value(self, net: nn.Module) -> float:
         assert self.trials is not None
         return self.trials.value(net)
@@ -86,8 +98,9 @@ class SearchObjective:
         return self.trials.score(architecture, epochs, report)
 
     def _loss(self, function: Loss, net: nn.Module, batch: Any, epoch: int) -> Losses:
-        temperature = function.temperature_at(epoch, self.num_epochs)
-        return function.at(epoch, self.num_epochs)(net(batch.images), batch, temperature or 0.0)
+        temperature = function.temperature_at(epoch, self.num_epochs) or 0.0
+        told: Any = self.temperatures.get(function, temperature) if temperature else temperature
+        return function.at(epoch, self.num_epochs)(net(batch.images), batch, told)
 
     def _with_teacher(self, batches: Batches, function: Loss, epoch: int, start: int) -> Iterator[Any]:
         """Where the loss does not listen, the teacher is not asked."""

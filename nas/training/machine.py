@@ -31,10 +31,12 @@ class Machine(Ranged):
     """Processes that share the work on each batch, each with its own part of the data."""
     precision: Literal["32", "bf16"] = "32"
     """Precision of the computation; bf16: autocast, and weights stay in 32 bits."""
-    teacher_precision: Literal["32", "bf16"] = "32"
-    """Precision of the teacher's forward pass, while others learn from it."""
+    teacher_precision: Literal["auto", "32", "bf16"] = "auto"
+    """Precision of the teacher's forward pass, while others learn from it; auto: the run's on a GPU, 32 on the CPU."""
     threads: ProcessesOrZero = 0
     """CPU threads; 0: torch's choice. The same number gives the same results."""
+    graphs: bool = False
+    """Replay the steps of searches and trainings as CUDA graphs, one launch each. Not yet tried on a GPU."""
     checkpoint_minutes: NonNegative = 5.0
     """Minutes between checkpoints within an epoch, from which a stopped run resumes; each epoch ends with one, too.
     0: after every step."""
@@ -59,6 +61,12 @@ class Machine(Ranged):
             end_with_launcher()
             fabric.launch()
         return fabric
+
+    def teacher_precision_on(self, device: torch.device) -> Literal["32", "bf16"]:
+        """That of the teacher where the run computes on `device`."""
+        if self.teacher_precision != "auto":
+            return self.teacher_precision
+        return self.precision if device.type == "cuda" else "32"
 
     def runtime(self, name: RuntimeName) -> Runtime:
         """What times networks; torch's runtimes on this device, in this precision. Raises ValueError where it is not

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,8 +87,32 @@ class Optimiser(Ranged, ABC):
 
     def set_rate(self, optimiser: torch.optim.Optimizer, epoch: float, num_epochs: int) -> None:
         """Sets the learning rate at `epoch` (fractional)."""
+        rate = self.lr * self.rate.factor(epoch, num_epochs)
         for group in optimiser.param_groups:
-            group["lr"] = self.lr * self.rate.factor(epoch, num_epochs)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+class RatedSGD(torch.optim.SGD):
+    """SGD that also takes a tensor of the device as its learning rate, of which torch's asks for the number."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        if not isinstance(self.param_groups[0]["lr"], Tensor):
+            return super().step(closure)
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            moves = torch._foreach_add([each.grad for each in parameters], parameters, alpha=group["weight_decay"])
+            for parameter in parameters:
+                if self.state[parameter].get("momentum_buffer") is None:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, moves)
+            torch._foreach_sub_(parameters, torch._foreach_mul(buffers, group["lr"]))
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +121,7 @@ class SGD(Optimiser):
     """Share of the previous step that each step keeps; 0: plain SGD."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
-        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay, foreach=True)
+        return RatedSGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay, foreach=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +135,20 @@ class Adam(Optimiser):
 
 def current_rate(optimiser: torch.optim.Optimizer) -> float:
     """The learning rate of the last step, also where a checkpoint restored it."""
-    return optimiser.param_groups[0]["lr"]
+    return float(optimiser.param_groups[0]["lr"])
+
+
+def place_numbers(optimiser: torch.optim.Optimizer, on_device: bool) -> None:
+    """Lets an optimiser of `SGD` or `Adam` have its learning rate and count of steps as tensors beside its parameters,
+    which a graph that is replayed follows, or as numbers, whatever a checkpoint brought."""
+    for group in optimiser.param_groups:
+        device = group["params"][0].device
+        group["lr"] = torch.tensor(float(group["lr"]), device=device) if on_device else float(group["lr"])
+        if "capturable" in group:
+            group["capturable"] = on_device
+        for state in (optimiser.state[parameter] for parameter in group["params"] if parameter in optimiser.state):
+            if "step" in state:
+                state["step"] = state["step"].to(device if on_device else "cpu")
 
 
 def step(optimiser: torch.optim.Optimizer, gradients: Sequence[Tensor | None], clip: float | None = None) -> None:

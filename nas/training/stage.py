@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from nas.errors import NonFiniteLoss
 from nas.system.at_work import AtWork
-from nas.system.progress import timed
+from nas.system.progress import tell, timed
 from nas.system.weights import load_state, save_state
+from nas.training.graphs import Graphs
 from nas.training.machine import Machine
 from nas.training.monitor import Monitor
 
@@ -88,8 +89,20 @@ class Stage:
         return self.fabric.autocast()
 
     def teacher_autocast(self) -> AbstractContextManager:
-        enabled = self.machine.teacher_precision == "bf16"
-        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=enabled)
+        device = self.fabric.device
+        enabled = self.machine.teacher_precision_on(device) == "bf16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+    def graphs(self, why_not: str = "") -> Graphs:
+        """What takes the stage's steps: as CUDA graphs where that is asked for, and a line says where it cannot be.
+        `why_not`: what stands against it."""
+        if self.fabric.device.type != "cuda":
+            why_not = "there is no GPU"
+        elif self.fabric.world_size > 1:
+            why_not = "several processes wait for each other in a step"
+        if self.machine.graphs and why_not:
+            tell(f"{self.name}: no CUDA graphs, as {why_not}", self.folder)
+        return Graphs(self.machine.graphs and not why_not, lambda line: tell(f"{self.name}: {line}", self.folder))
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """The gradients averaged over the processes, in one collective."""

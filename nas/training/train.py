@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from nas.losses.base import Loss
-from nas.training.optimisers import current_rate, step
+from nas.losses.base import Loss, Losses
+from nas.training.graphs import held
+from nas.training.optimisers import current_rate, place_numbers, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
 from teachers.teacher import BatchTeacher, with_teacher
@@ -46,21 +48,22 @@ def train(
     teacher) has a gradient of 0.
     """
     net = stage.prepare(net)
-    parameters = list(net.parameters())
-    optimiser = training.optimiser.build(parameters)
+    optimiser = training.optimiser.build(net.parameters())
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
+    graphs = stage.graphs()
+    place_numbers(optimiser, graphs.on)
     for epoch in loop.epochs():
         net.train()
         temperature = loss.temperature_at(epoch, training.epochs) if teacher else None
         loss_now = loss.at(epoch, training.epochs)
         asked = teacher if loss_now.listens(temperature) else None
+        take = partial(training_step, net, optimiser, loss_now, training.clip, stage)
+        told: Any = (
+            held(temperature, stage.fabric.device) if graphs.on and loss_now.takes_tensors else temperature or 0.0
+        )
         for batch in loop.steps(lambda start, epoch=epoch, asked=asked: with_teacher(batches(epoch, start), asked)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
-            with stage.autocast():
-                losses = loss_now(net(batch.images), batch, temperature or 0.0)
-            gradients = torch.autograd.grad(losses["total"], parameters, materialize_grads=True)
-            step(optimiser, stage.mean(list(gradients)), training.clip)
-            loop.add(losses)
+            loop.add(graphs.run("network", take, (batch, told), loss_now))
         found = {}
         if validate and training.validate_every and (epoch + 1) % training.validate_every == 0:
             found["mAP"] = validate(net)
@@ -68,3 +71,20 @@ def train(
                 loop.stop("pruned")
         loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **found)
     return loop
+
+
+def training_step(
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Loss,
+    clip: float | None,
+    stage: Stage,
+    given: tuple[Any, Any],
+) -> Losses:
+    """One step of `net` on a batch at a temperature, and the losses before it. The host waits for nothing."""
+    batch, temperature = given
+    with stage.autocast():
+        losses = loss(net(batch.images), batch, temperature)
+    gradients = torch.autograd.grad(losses["total"], list(net.parameters()), materialize_grads=True)
+    step(optimiser, stage.mean(list(gradients)), clip)
+    return losses

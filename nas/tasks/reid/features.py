@@ -127,7 +127,7 @@ def features_of(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, tit
     net.eval()
     starts = range(0, len(cache), how.batch_size)
     batches = track(
-        _ahead(cache, starts, how.batch_size),
+        _ahead(cache, starts, how.batch_size, stage.fabric.device),
         title,
         total=len(starts),
         console=Console(stderr=True),
@@ -135,7 +135,6 @@ def features_of(net: nn.Module, cache: Cache, stage: Stage, how: Evaluation, tit
     )
     with torch.inference_mode(), stage.autocast():
         for images in batches:
-            images = images.to(stage.fabric.device)
             if not takes_pixels:
                 images = normalise(images).contiguous(memory_format=torch.channels_last)
             feature = _feature(net, images)
@@ -149,12 +148,12 @@ def _feature(net: nn.Module, images: Tensor) -> Tensor:
     return getattr(output, "feature", output)
 
 
-def _ahead(cache: Cache, starts: range, batch_size: int) -> Iterator[Tensor]:
-    """The images batch by batch; while one is in use, the next is being read."""
+def _ahead(cache: Cache, starts: range, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """The images batch by batch on `device`; while one is in use, the next is being read."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque = deque()
         for start in starts:
-            waiting.append(pool.submit(cache.get, np.arange(start, min(start + batch_size, len(cache)))))
+            waiting.append(pool.submit(cache.get, np.arange(start, min(start + batch_size, len(cache))), device))
             if len(waiting) > 1:
                 yield waiting.popleft().result()
         yield from (batch.result() for batch in waiting)

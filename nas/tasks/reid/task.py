@@ -100,6 +100,7 @@ class ReIDTask:
         """With the data set's label noise."""
         assert part.images is not None
         fabric = stage.fabric
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # all batches have one size
         return Batches(
             part.images,
             data.train_labels,
