@@ -67,7 +67,7 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
         return
     torch.manual_seed(recipe.seed)
     what_for = objective(run, data, stage)
-    with _helped(run, num_workers, storage, grace_s):
+    with _helped(run, num_workers, storage, grace_s), stage.working():
         if isinstance(recipe.strategy, DiscreteSearch):
             from nas.study.searching import search_by_trials  # Optuna, which other searches would wait for
 
@@ -75,10 +75,10 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
         else:
             assert isinstance(recipe.strategy, OneShotSearch)
             found = recipe.strategy.search(space, what_for, stage)
-    if stage.fabric.is_global_zero:
-        write_found(run, found, what_for.cost)
-        run.end(stage)
-    stage.fabric.barrier()
+        if stage.fabric.is_global_zero:
+            write_found(run, found, what_for.cost)
+            run.end(stage)
+        stage.fabric.barrier()
 
 
 def _helped(run: Run, num_workers: int, storage: str, grace_s: float) -> AbstractContextManager:
@@ -116,11 +116,8 @@ def check_search(recipe: Recipe) -> None:
     except ValueError as error:
         able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
-    if recipe.machine.devices > 1 and isinstance(strategy, DiscreteSearch):
-        raise ValueError(
-            "a trial trains on one device: leave --machine.devices out, and give the same command once for "
-            "each device, with CUDA_VISIBLE_DEVICES; they share the trials"
-        )
+    if isinstance(strategy, DiscreteSearch):
+        recipe.machine.check_alone()
 
 
 def _serves(strategy: Strategy, space: SearchSpace) -> bool:

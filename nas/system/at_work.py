@@ -14,8 +14,6 @@ from weakref import WeakValueDictionary
 from nas.errors import noted_command
 from nas.system.locks import open_lock, try_lock, warn_of_no_locks
 
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What launchers of data-parallel processes set: all but the first of these share its work."""
 HELD: WeakValueDictionary[Path, AtWork] = WeakValueDictionary()
 """What this process is at, by the lock's file: it may begin again what it was interrupted in."""
 
@@ -30,8 +28,6 @@ class AtWork:
     def __init__(self, folder: Path, what: str, shared: bool = False) -> None:
         self.path = folder / f".{what}.lock"
         self._file: int | None = None
-        if any(os.environ.get(name, "0") != "0" for name in RANKS):
-            return
         self._made = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         file, is_locked = open_lock(self.path, shared)
