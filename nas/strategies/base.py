@@ -20,6 +20,7 @@ from search_spaces.ranges import Ranged
 from search_spaces.space import SearchSpace
 
 N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
 
 
 class Batch(Protocol):
@@ -123,6 +124,9 @@ class Stage(Protocol):
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients averaged over the processes that search together."""
+
+    def first_says(self, what: T) -> T:
+        """What the first of the processes says that search together: whatever each measures for itself."""
 
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
 
