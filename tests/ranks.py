@@ -46,6 +46,4 @@ def ranks(words: list[str], num: int = 2) -> list[subprocess.Popen]:
     """`num` processes on one node, as torchrun starts them."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num)}
     of_node = {"LOCAL_WORLD_SIZE": str(num), "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1"}
-    return [
-        started(words, {**shared, **of_node, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(num)
-    ]
+    return [started(words, {**shared, **of_node, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(num)]

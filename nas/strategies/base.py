@@ -163,6 +163,11 @@ class Strategy(Ranged, ABC):
     """Whether `epochs` are those of each of its `trials`, not of the whole search."""
 
     @property
+    def shares_steps(self) -> bool:
+        """Whether several processes can search together, each with batches of its own."""
+        return not self.by_trials
+
+    @property
     def budget(self) -> str:
         """In words."""
         epochs = f"{self.epochs} epochs"

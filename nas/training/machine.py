@@ -32,7 +32,8 @@ CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Ranged):
-    """What a run computes on. Apart from rounding, none of it changes the results."""
+    """What a run computes on. Apart from rounding, the number of processes alone changes the results: each step takes a
+    batch for each of them."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto: a GPU if there is one, otherwise the CPU."""
@@ -47,14 +48,13 @@ class Machine(Ranged):
     teacher_precision: Literal["32", "bf16"] = "32"
     """Precision of the teacher's forward pass, while others learn from it."""
     threads: ProcessesOrZero = 0
-    """CPU threads; 0: torch's choice. The same number gives the same results."""
+    """CPU threads; 0: torch's choice. On a CPU, the same number gives the same results."""
     checkpoint_minutes: NonNegative = 5.0
     """Minutes between checkpoints within an epoch, from which a stopped run resumes; each epoch ends with one, too.
     0: after every step."""
 
     deterministic: bool = False
-    """Whether only algorithms are used that always give the same bits, which is slower on a GPU; a CPU has no
-    others."""
+    """Whether a GPU uses only algorithms that always give the same bits, which are slower."""
 
     @property
     def num_processes(self) -> int:

@@ -137,8 +137,8 @@ def searched_in_chunks(strategy: DARTS) -> State:
     adam = torch.optim.Adam([supernet.alpha], ALPHAS.lr, ALPHAS.betas, weight_decay=ALPHAS.weight_decay)
     owners = [Own(rank) for rank in range(RANKS)]
 
-    def after_a_step(train: Sequence[Pictures]) -> State:
-        inner = chunks.mean(train, keep=True)
+    def after_a_step(own: Sequence[Pictures]) -> State:
+        inner = chunks.mean(own, keep=True)
         gradients = torch.autograd.grad(inner, list(weights.values()), create_graph=True, materialize_grads=True)
         moved = {}
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
@@ -148,10 +148,10 @@ def searched_in_chunks(strategy: DARTS) -> State:
 
     for epoch in range(EPOCHS):
         halves = [[getattr(own, half)(epoch) for own in owners] for half in ("weight_batches", "alpha_batches")]
-        for train, validation in zip(*(zip(*half, strict=True) for half in halves), strict=True):
+        for own, validation in zip(*(zip(*half, strict=True) for half in halves), strict=True):
             if strategy.order == 2:
-                stepped(adam, [supernet.alpha], chunks.mean(validation, after_a_step(train), keep=True))
-            stepped(sgd, list(weights.values()), chunks.mean(train), strategy.clip)
+                stepped(adam, [supernet.alpha], chunks.mean(validation, after_a_step(own), keep=True))
+            stepped(sgd, list(weights.values()), chunks.mean(own), strategy.clip)
             if strategy.order == 1:
                 stepped(adam, [supernet.alpha], chunks.mean(validation, keep=True))
         chunks.end_epoch()

@@ -137,7 +137,9 @@ def test_two_killed_processes_go_on_as_if_nothing_had_happened(tmp_path, die_at)
 def test_what_is_not_finite_in_one_ends_both(tmp_path):
     found = run(DIES, tmp_path, -1, 6)
     assert [each.status for each in found] == [0, 0], found
-    assert found[0].out == found[1].out and found[0].out.startswith("train: net.0.weight is no longer finite in epoch 1")
+    assert found[0].out == found[1].out and found[0].out.startswith(
+        "train: net.0.weight is no longer finite in epoch 1"
+    )
 
 
 @pytest.mark.medium
