@@ -15,6 +15,8 @@ from nas.errors import PEER_GONE, PeerGone, is_peer_gone
 
 LOOK_S = 1.0
 """Between looks at whether the others are there."""
+SILENCE_S = 120.0
+"""After which one who gives no sign of life counts as dead."""
 PATIENCE_S = 5.0
 """How long a process has to find out by itself: one that waits for a GPU does not."""
 _at_work: list[str] = []
@@ -44,6 +46,31 @@ def end_with_children(launcher: Any) -> None:
     if children:
         launcher.procs.clear()
         _watch(lambda: any(child.poll() for child in children))
+
+
+def end_with_others(rank: int, num: int) -> None:
+    """Has this process end when another of `num` gives no sign of life while they work together.
+
+    For NCCL, which waits for the dead; gloo finds out by itself. Signs of life are in the store at which the processes
+    have met, which the first of them, or `torchrun`, keeps.
+    """
+    from torch.distributed import TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    seen = [(-1, 0.0)] * num
+
+    def is_one_gone() -> bool:
+        try:
+            beats = [store.add(f"alive/{other}", int(other == rank)) for other in range(num)]
+        except RuntimeError:  # the store ends with who keeps it
+            return bool(_at_work)
+        now = time.monotonic()
+        for other, beat in enumerate(beats):
+            if beat != seen[other][0] or not _at_work:
+                seen[other] = (beat, now)
+        return any(now - since > SILENCE_S for _, since in seen)
+
+    _watch(is_one_gone)
 
 
 def _watch(is_one_gone: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 
 from nas.system.launch import check_launch, is_first, launch
-from nas.system.peers import end_with_children
+from nas.system.peers import end_with_children, end_with_others
 from nas.system.processes import end_with_launcher
 from search_spaces.ranges import NonNegative, Positive, Processes, ProcessesOrZero, Ranged, RuntimeName
 
@@ -119,6 +119,8 @@ class Machine(Ranged):
             end_with_launcher()
             fabric.launch()
             end_with_children(fabric.strategy.launcher)
+            if torch.distributed.get_backend() == "nccl":
+                end_with_others(fabric.global_rank, fabric.world_size)
         return fabric
 
     @contextmanager

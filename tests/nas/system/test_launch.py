@@ -65,7 +65,7 @@ def test_what_fits(told, environment, devices, nodes):
 @pytest.mark.parametrize(
     "environment, devices, nodes, said",
     [
-        (TORCHRUN, 2, 1, "--machine.devices 2 and --machine.num-nodes 1 are 2 .*, and torchrun has started 4 on 2 nodes"),
+        (TORCHRUN, 2, 1, "--machine.devices 2 and --machine.num-nodes 1 are 2 .* torchrun has started 4 on 2 nodes"),
         (SRUN, 4, 1, "are 4 processes, and srun has started 4 on 2 nodes: give the command and srun the same numbers"),
         ({**SRUN, "SLURM_LOCALID": "2"}, 2, 2, "are 2 processes on each node, and this one is number 3"),
         ({}, 1, 2, "start the command with torchrun or srun, or set NODE_RANK, .*MASTER_PORT is missing"),

@@ -97,6 +97,20 @@ assert not launcher.procs
 with peers.working_together("retrain in run"):
     time.sleep(60)
 """
+WAITS = """
+import os, sys, time
+from torch.distributed import TCPStore
+from nas.system import peers
+
+peers.PATIENCE_S, peers.LOOK_S, peers.SILENCE_S = 0.1, 0.1, 3.0
+rank = int(os.environ["RANK"])
+store = TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), 2, is_master=rank == 0)
+peers.end_with_others(rank, 2)
+with peers.working_together("search in run"):
+    time.sleep(6 * (1 - rank))
+    print("still there", flush=True)
+    os._exit(9) if rank == int(sys.argv[1]) else time.sleep(60)
+"""
 GONE = "another of the processes that share the work has ended, or does not answer"
 
 
@@ -147,6 +161,18 @@ def test_what_is_not_finite_in_one_ends_both(tmp_path):
 def test_who_misses_another_says_in_which_stage(tmp_path, way):
     first = run(PEER.replace("WAY", way), tmp_path)[0]
     assert first.status == 2 and f"nas: retrain in {tmp_path}: {GONE}" in first.err
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("dies", [0, 1])
+def test_who_waits_for_a_device_ends_with_processes_of_other_machines(dies):
+    """Whether or not it is the one that keeps the store."""
+    found = run(WAITS, dies)
+    assert [each.status for each in found] == ([9, 2] if dies == 0 else [2, 9]), found
+    assert found[1 - dies].err.endswith(
+        f"nas: search in run: {GONE}: fix what it reported, if it did; the same "
+        "command then resumes from the last checkpoint\n"
+    )
 
 
 @pytest.mark.medium
