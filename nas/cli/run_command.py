@@ -17,10 +17,8 @@ from nas.cli.default_folder import default_folder
 from nas.cli.files import Files, say
 from nas.cli.find_recipe import recipe_named
 from nas.errors import near_misses
-from nas.recipe import Recipe
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
-from nas.system.launch import launch
 
 OUT_OF_RUN = ("evaluate", "export")
 """Commands that may leave what they make of a run elsewhere."""
@@ -67,7 +65,8 @@ def run_command(
     folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
     run = Run(folder, name, changed, word)
     check_restarted(word, given.restarted)
-    check_processes(word, changed)
+    if word in STAGES_OF:
+        changed.machine.check()
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
     files = Files(run.folder)
@@ -76,19 +75,6 @@ def run_command(
         texts = [value for value in said.values() if isinstance(value, str)]
         say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
-
-
-def check_processes(word: str, recipe: Recipe) -> None:
-    """Raises ValueError where the processes that were started cannot do `nas WORD` together."""
-    shares, started = word in STAGES_OF, launch()
-    if shares and recipe.machine.num_processes > 1:
-        recipe.machine.check()
-    elif started and not (word == "search" and recipe.strategy and recipe.strategy.by_trials):
-        way = "give --machine.devices and --machine.num-nodes for processes that share each step, or " * shares
-        raise ValueError(
-            f"`nas {word}` is the work of one process here, and {started.by} has started {started.num_processes}: "
-            f"{way}start one"
-        )
 
 
 def check_restarted(word: str, named: Collection[str]) -> None:

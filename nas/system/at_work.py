@@ -12,6 +12,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from nas.errors import noted_command
+from nas.system.launch import launch
 from nas.system.locks import open_lock, try_lock, warn_of_no_locks
 
 HELD: WeakValueDictionary[Path, AtWork] = WeakValueDictionary()
@@ -70,10 +71,12 @@ def _holder(file: int, folder: Path, what: str) -> str:
         holder = json.loads(os.read(file, 2**16))
     except ValueError:  # it writes this just now
         holder = {}
+    started = launch()
+    sharing = f", or --machine.devices for processes of {started.by} that share each step" if started else ""
     return (
         f"another process does this ({what}) in {folder}: `{holder.get('command', 'unknown')}`, process "
         f"{holder.get('pid')} on {holder.get('host')} since {holder.get('since')}. Wait for its end, stop it, or give "
-        "--out another folder"
+        f"--out another folder{sharing}"
     )
 
 

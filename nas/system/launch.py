@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 """What launchers of data-parallel processes set: all of them are 0 in the first of these."""
+ON_NODE = "LOCAL_WORLD_SIZE"
+"""The variable with the number of processes on a node that share the work."""
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What each node must be told where the command is started there by hand."""
 
@@ -30,20 +32,27 @@ def launch() -> Launch | None:
     A job's own script is alone, whatever SLURM was asked for: only `srun` starts tasks.
     """
     env = os.environ
-    if "RANK" in env and "WORLD_SIZE" in env:
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= env.keys():
         names = ("torchrun", "WORLD_SIZE", "GROUP_WORLD_SIZE", "LOCAL_RANK")
-    elif "SLURM_STEP_NUM_TASKS" in env and "SLURM_PROCID" in env:
+    elif {"SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"} <= env.keys():
         names = ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_LOCALID")
     else:
         return None
     by, processes, nodes, local_rank = names
-    found = Launch(by, int(env[processes]), int(env.get(nodes, "1")), int(env.get(local_rank, "0")))
+    found = Launch(by, int(env[processes]), int(env.get(nodes, "1")), int(env[local_rank]))
     return found if found.num_processes > 1 else None
 
 
 def is_first() -> bool:
     """Whether this is the first of the processes that share one command's batches, if it is one of several."""
     return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+def num_on_node() -> int:
+    """Processes on this node that share the work of a step, as far as they have met."""
+    from torch import distributed
+
+    return int(os.environ.get(ON_NODE, distributed.get_world_size())) if distributed.is_initialized() else 1
 
 
 def check_launch(devices: int, num_nodes: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
-from nas.system.launch import check_launch, is_first, launch
+from nas.system.launch import ON_NODE, check_launch, is_first, launch
 from nas.system.peers import end_with_children, end_with_others
 from nas.system.processes import end_with_launcher
 from search_spaces.ranges import NonNegative, Positive, Processes, ProcessesOrZero, Ranged, RuntimeName
@@ -116,6 +116,7 @@ class Machine(Ranged):
             plugins=[self._environment()],
         )
         if self.num_processes > 1:
+            os.environ.setdefault(ON_NODE, str(self.devices))
             end_with_launcher()
             fabric.launch()
             end_with_children(fabric.strategy.launcher)

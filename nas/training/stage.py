@@ -98,7 +98,7 @@ class Stage:
         except RuntimeError as error:
             if NO_DETERMINISM not in str(error):
                 raise
-            raise ValueError(f"{first_line(error).split('.')[0]}: leave --machine.deterministic out") from error
+            raise ValueError(f"{first_line(error).partition(',')[0]}: leave --machine.deterministic out") from error
 
     def prepare(self, net: N) -> N:
         """The network on this machine, channels last."""

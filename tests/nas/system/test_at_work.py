@@ -84,8 +84,10 @@ def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path):
 
 def test_a_worker_that_srun_started_is_another(tmp_path, monkeypatch, other):
     other()
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    with pytest.raises(ValueError, match="another process"):
+    for name in ("SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ValueError, match=r"another process.*, or --machine\.devices for processes of srun that share"):
         AtWork(tmp_path, "evaluate")
 
 

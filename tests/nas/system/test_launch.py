@@ -1,14 +1,9 @@
 """What launchers say in the environment, and what a command makes of it before any work."""
 
-from dataclasses import replace
-
 import pytest
 
-from nas.cli.run_command import check_processes
-from nas.strategies.random_search import RandomSearch
 from nas.system.launch import RANKS, Launch, check_launch, launch
 from nas.training.machine import Machine
-from runs.recipes.demo import toy
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
@@ -80,16 +75,7 @@ def test_what_does_not_fit_is_said(told, environment, devices, nodes, said):
         check_launch(devices, nodes)
 
 
-@pytest.mark.parametrize("word", ["run", "retrain", "search", "evaluate"])
-def test_a_command_that_one_process_does_is_not_done_by_four(told, word):
-    told(SRUN)
-    with pytest.raises(ValueError, match=rf"`nas {word}` is the work of one process here, and srun has started 4"):
-        check_processes(word, toy())
-
-
-def test_a_search_by_trials_is_shared(told):
-    told(SRUN)
-    check_processes("search", replace(toy(), strategy=RandomSearch()))
+def test_trials_are_shared_by_workers():
     with pytest.raises(ValueError, match=r"start more workers: .* with torchrun or srun"):
         Machine(devices=2, num_nodes=2).check_alone()
 

@@ -275,9 +275,9 @@ class TestMachine:
             with stage.working():
                 assert is_on() == (True, False)
             assert is_on() == (False, True)
-            said = "roi_align_backward does not have a deterministic implementation, but you set it. File an issue."
+            said = "roi_align_backward does not have a deterministic implementation, but you set 'torch.use_...'. You"
             with (
-                pytest.raises(ValueError, match="^roi_align_backward does not .* set it: leave --machine.determin"),
+                pytest.raises(ValueError, match="^roi_align_backward does not have a .* implementation: leave --mach"),
                 stage.working(),
             ):
                 raise RuntimeError(said)
