@@ -102,6 +102,13 @@ def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
     assert recipe.strategy is not None
     strategy, space = recipe.strategy, searched_space(recipe, 1)
+    if strategy.by_trials:
+        recipe.machine.check_alone()
+    elif recipe.machine.num_processes > 1 and not strategy.shares_steps:
+        raise ValueError(
+            "this strategy is not known to search rightly with several processes: leave --machine.devices and "
+            "--machine.num-nodes out, or take another one, such as darts"
+        )
     student = recipe.retrained
     space.check_candidates()
     try:
@@ -116,13 +123,6 @@ def check_search(recipe: Recipe) -> None:
     except ValueError as error:
         able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
-    if strategy.by_trials:
-        recipe.machine.check_alone()
-    elif recipe.machine.num_processes > 1 and not strategy.shares_steps:
-        raise ValueError(
-            "this strategy is not known to search rightly with several processes: leave --machine.devices and "
-            "--machine.num-nodes out, or take another one, such as darts"
-        )
 
 
 def _serves(strategy: Strategy, space: SearchSpace) -> bool:

@@ -74,7 +74,7 @@ def check_launch(devices: int, num_nodes: int) -> None:
     if missing := [name for name in BY_HAND if not os.environ.get(name)]:
         raise ValueError(
             f"{asked} need to know which node this is: start the command with torchrun or srun, or set "
-            f"{', '.join(BY_HAND)} on each node; {', '.join(missing)} is missing"
+            f"{', '.join(BY_HAND)} on each node; missing here: {', '.join(missing)}"
         )
     rank = os.environ["NODE_RANK"]
     if not rank.isdecimal() or int(rank) >= num_nodes:

@@ -52,7 +52,6 @@ class Machine(Ranged):
     checkpoint_minutes: NonNegative = 5.0
     """Minutes between checkpoints within an epoch, from which a stopped run resumes; each epoch ends with one, too.
     0: after every step."""
-
     deterministic: bool = False
     """Whether a GPU uses only algorithms that always give the same bits, which are slower."""
 

@@ -1,9 +1,15 @@
 """What launchers say in the environment, and what a command makes of it before any work."""
 
+from dataclasses import replace
+
 import pytest
 
+from nas.stages.search import check_search
+from nas.strategies.nni.strategies import NNIOneShot
+from nas.strategies.random_search import RandomSearch
 from nas.system.launch import RANKS, Launch, check_launch, launch
 from nas.training.machine import Machine
+from runs.recipes.demo import toy
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
@@ -63,7 +69,7 @@ def test_what_fits(told, environment, devices, nodes):
         (TORCHRUN, 2, 1, "--machine.devices 2 and --machine.num-nodes 1 are 2 .* torchrun has started 4 on 2 nodes"),
         (SRUN, 4, 1, "are 4 processes, and srun has started 4 on 2 nodes: give the command and srun the same numbers"),
         ({**SRUN, "SLURM_LOCALID": "2"}, 2, 2, "are 2 processes on each node, and this one is number 3"),
-        ({}, 1, 2, "start the command with torchrun or srun, or set NODE_RANK, .*MASTER_PORT is missing"),
+        ({}, 1, 2, "start the command with torchrun or srun, or set NODE_RANK, .* missing here: NODE_RANK"),
         ({**NODE, "NODE_RANK": "2"}, 1, 2, "NODE_RANK must be 0 to 1 with --machine.num-nodes 2, not '2'"),
         ({**NODE, "NODE_RANK": "b"}, 1, 2, "NODE_RANK must be 0 to 1 with --machine.num-nodes 2, not 'b'"),
     ],
@@ -78,6 +84,16 @@ def test_what_does_not_fit_is_said(told, environment, devices, nodes, said):
 def test_trials_are_shared_by_workers():
     with pytest.raises(ValueError, match=r"start more workers: .* with torchrun or srun"):
         Machine(devices=2, num_nodes=2).check_alone()
+
+
+@pytest.mark.parametrize(
+    "strategy, said",
+    [(RandomSearch(), "a trial trains on one device"), (NNIOneShot(algorithm="ENAS"), "not known to search rightly")],
+    ids=["trials", "unknown"],
+)
+def test_a_strategy_that_shares_no_steps_is_refused_several_processes(strategy, said):
+    with pytest.raises(ValueError, match=said):
+        check_search(replace(toy(), strategy=strategy, machine=Machine(devices=2)))
 
 
 def test_each_worker_takes_the_gpu_of_its_place(told, monkeypatch):
