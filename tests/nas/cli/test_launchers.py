@@ -39,7 +39,7 @@ def test_the_tasks_of_srun_share_the_trials_of_a_search(tmp_path):
 
 @pytest.mark.medium
 def test_the_tasks_of_srun_share_the_trials_of_tune(tmp_path):
-    words = ["tune", "toy", "--small", "--parameters", "distillation", "--trials", "2", "--held-out", "0.25"]
+    words = ["tune", "toy", "--small", "--parameters", "architecture", "--trials", "2", "--held-out", "0.25"]
     found = tasks([*words, *ALONE, "--out", str(tmp_path / "study")])
     assert [each.status for each in found] == [0, 0], found
     assert watched(tmp_path / "study")["done"] == 2

@@ -130,7 +130,7 @@ def retrained_in_chunks() -> State:
 
 def searched_in_chunks(strategy: DARTS) -> State:
     torch.manual_seed(0)
-    supernet = Supernet.of(KDAS)
+    supernet = Supernet.of(KDAS, folded=False)
     chunks = Chunks(supernet, lambda net, pictures: Classify().loss(net, pictures, 0)["total"])
     weights = dict(supernet.net.named_parameters(prefix="net"))
     sgd = sgd_of(list(weights.values()))
