@@ -89,13 +89,13 @@ class Run:
         each of them is `shared`.
         """
         self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
-        at_work = AtWork(self.folder, stage, shared)
+        at_work = AtWork(self.folder, stage, shared) if self.recipe.machine.is_first else None
         self.check(stage)
         key, restart = decided(self.recipe, stage, *decides), self.restart([stage])
         begun = Stage(self.folder, stage, key, self.recipe.machine, restart=restart, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
-        if (self.folder / RESULTS[stage]).exists():
+        if begun.first_says((self.folder / RESULTS[stage]).exists()):
             begun.release()
             return None
         return begun

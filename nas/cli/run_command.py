@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -63,12 +65,15 @@ def run_command(
     folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
     run = Run(folder, name, changed, word)
     check_restarted(word, given.restarted)
+    if word in STAGES_OF:
+        changed.machine.check()
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
     files = Files(run.folder)
-    said = work(run, given)
-    texts = [value for value in said.values() if isinstance(value, str)]
-    say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
+    with nullcontext() if changed.machine.is_first else redirect_stdout(StringIO()):  # the first speaks for all
+        said = work(run, given)
+        texts = [value for value in said.values() if isinstance(value, str)]
+        say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
 
 

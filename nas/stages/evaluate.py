@@ -41,8 +41,9 @@ def evaluate(
     run.note_recipe()
 
     def measured(side: Path) -> dict[str, Any]:
-        stage = Stage(side, "evaluate", "", recipe.machine)
-        return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
+        stage = Stage(side, "evaluate", "", recipe.machine.alone())
+        with stage.working():
+            return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
 
     return _in_place(folder, measured)
 

@@ -96,15 +96,11 @@ class Bilevel:
 
         Nothing else changes: neither the weights nor BatchNorm's running statistics.
         """
-<<<<<<< HEAD
-        with running_statistics_kept(self.modules):
-=======
         return self._taken("alphas", self._alpha_step, (train, validation), epoch)
 
     def _alpha_step(self, batches: tuple[Batch, Batch], epoch: int) -> Losses:
         train, validation = batches
-        with running_statistics_kept(self.supernet):
->>>>>>> gpu
+        with running_statistics_kept(self.modules):
             if self.strategy.order == 1:
                 losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:

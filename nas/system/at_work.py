@@ -12,10 +12,9 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from nas.errors import noted_command
+from nas.system.launch import launch
 from nas.system.locks import open_lock, try_lock, warn_of_no_locks
 
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What launchers of data-parallel processes set: all but the first of these share its work."""
 HELD: WeakValueDictionary[Path, AtWork] = WeakValueDictionary()
 """What this process is at, by the lock's file: it may begin again what it was interrupted in."""
 
@@ -30,8 +29,6 @@ class AtWork:
     def __init__(self, folder: Path, what: str, shared: bool = False) -> None:
         self.path = folder / f".{what}.lock"
         self._file: int | None = None
-        if any(os.environ.get(name, "0") != "0" for name in RANKS):
-            return
         self._made = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         file, is_locked = open_lock(self.path, shared)
@@ -74,10 +71,12 @@ def _holder(file: int, folder: Path, what: str) -> str:
         holder = json.loads(os.read(file, 2**16))
     except ValueError:  # it writes this just now
         holder = {}
+    started = launch()
+    sharing = f", or --machine.devices for processes of {started.by} that share each step" if started else ""
     return (
         f"another process does this ({what}) in {folder}: `{holder.get('command', 'unknown')}`, process "
         f"{holder.get('pid')} on {holder.get('host')} since {holder.get('since')}. Wait for its end, stop it, or give "
-        "--out another folder"
+        f"--out another folder{sharing}"
     )
 
 

@@ -82,12 +82,13 @@ def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c"] and (tmp_path / "c/d/x").exists()
 
 
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
-def test_the_further_processes_of_one_command_are_no_others(tmp_path, monkeypatch, other, name):
+def test_a_worker_that_srun_started_is_another(tmp_path, monkeypatch, other):
     other()
-    monkeypatch.setenv(name, "1")
-    with AtWork(tmp_path, "evaluate"):
-        pass
+    for name in ("SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ValueError, match=r"another process.*, or --machine\.devices for processes of srun that share"):
+        AtWork(tmp_path, "evaluate")
 
 
 def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch):
