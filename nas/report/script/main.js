@@ -8,6 +8,10 @@ const VIEWS = {
   search: searchView,
   trials: trialsView,
   ranked: rankedView,
+  queries: queriesView,
+  distances: distancesView,
+  cameras: camerasView,
+  tsne: planeView,
 };
 
 function markSection(entries) {
