@@ -113,7 +113,7 @@ function foundTiles(queries, network, place) {
 
 function imageFacts(side, place) {
   const [identity, camera] = [side.ids[place], side.cameras?.[place] ?? null];
-  return [identity === null ? "" : `id ${identity}`, camera === null ? "" : `camera ${camera}`].filter(Boolean).join(", ");
+  return [identity === null ? "" : `id ${identity}`, camera === null ? "" : `cam ${camera}`].filter(Boolean).join(", ");
 }
 
 // An image from the page or from beside it, else its name alone; with its box, and what is known of it below.
