@@ -73,6 +73,7 @@ COMMANDS = {
         "nas cost osnet --size 256x128",
     ),
     "show": Command("RUN", "list what a search found, with its Pareto front", "nas show runs/out/demo-seed0"),
+    "runs": Command("[FOLDER]", "list all runs below a folder", "nas runs runs/out --html runs/out/index.html"),
     "compare": Command("RUN RUN", "compare accuracy and cost side by side", "nas compare runs/out/a runs/out/b"),
     "features": Command(
         "RUN|FILE IMAGES",

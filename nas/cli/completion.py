@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, features, find, match, reproduce, show, verify
+from nas.cli import compare, cost, data, features, find, match, reproduce, runs, show, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -40,7 +40,7 @@ Example: nas completion bash > ~/.local/share/bash-completion/completions/nas"""
 SCRIPT = Path(__file__).with_name("completion.bash")
 LISTS = "# LISTS"
 """The line of the script that the lists replace."""
-POSITIONAL = ("run", "runs", "restarted", "network", "images", "query", "first", "second", "frames")
+POSITIONAL = ("run", "runs", "folder", "restarted", "network", "images", "query", "first", "second", "frames")
 """Fields of options that are no flags."""
 OF_RECIPES = (*PARTS, "--on", *map(flag, FIELDS), ALL)
 """The flags of every command that takes the fields of a recipe, beside its own."""
@@ -56,6 +56,7 @@ OPTIONS: dict[str, type] = {
     "data": data.Options,
     "cost": cost.Options,
     "show": show.Arguments,
+    "runs": runs.Arguments,
     "compare": compare.Arguments,
     "features": features.Arguments,
     "find": find.Arguments,

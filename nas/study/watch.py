@@ -15,6 +15,7 @@ from nas.study.engine import ENDED
 from nas.study.place import NOTE, Place
 from nas.study.storage import open_storage
 from nas.system.files import blamed_on, check_format, read_object, write_json
+from nas.system.processes import is_gone
 
 FORMAT = 1
 
@@ -57,5 +58,6 @@ def _described(trial: FrozenTrial) -> dict[str, Any]:
         "trial": trial.number,
         "what": {**plan, **trial.params},
         "worker": trial.user_attrs.get("worker"),
+        "lost": is_gone(trial.user_attrs.get("process", "")),
         "minutes": round((datetime.now() - since).total_seconds() / 60, 1),
     }
