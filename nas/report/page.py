@@ -1,15 +1,14 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
-import base64
-import hashlib
 import shlex
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nas.report import cell_graphs, numbers, plots, table
+from nas.report import cell_graphs, numbers, plots, scripts, search_data, table
 from nas.report import cells as draw
 from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
@@ -35,11 +34,6 @@ RETRIEVAL_PLOTS = {
 }
 ACCURACIES = {"mAP": "mAP", "detection_AP": "detection AP"}
 MOST_RANKED = 20
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem 'sha256-{}'; "
-    "base-uri 'none'; form-action 'none'"
-)
-"""What a page may do, with the hash of its style sheet: pictures have styles in their attributes."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -95,6 +89,7 @@ def _content(folder: Path) -> dict:
         searched = _search(histories["search"], found)
     with blamed_on(folder / "architectures.json"):
         listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
+    data = _data(metrics, histories, found)
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
         **evaluated,
@@ -105,16 +100,35 @@ def _content(folder: Path) -> dict:
         "strips": _pictures(folder / "strips"),
         "sheets": _pictures(folder / "sheets"),
         **listed,
+        "data": {key: value for key, value in data.items() if value},
         "config": {name: value for name, value in config.items() if name != "stages"},
         "environment": environment,
         "reproduce": _reproduce(environment or {}),
     }
 
 
+def _data(metrics: dict, histories: dict[str, list[dict]], found: dict) -> dict[str, Any]:
+    """What the page's script draws, by the names that the template knows it by."""
+    history = histories["search"]
+    return {
+        "operations": search_data.OPERATIONS,
+        "search": search_data.searched(history),
+        "trials": search_data.tried(history, found),
+        "ranked": search_data.listed(found),
+        "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
+        "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
+        **{
+            f"training-{stage}": search_data.lines_of(plots.training_panels(histories[stage]), title)
+            for stage, title in STAGES.items()
+        },
+    }
+
+
 def templates() -> Environment:
     """Templates in which everything is escaped unless a function of this package made it as markup.
 
-    Their pages have a policy that no script runs, nothing is loaded, and no style sheet holds but their own.
+    A page with `data` has the scripts of `nas.report.scripts`. The policy of each page is that nothing is loaded from
+    anywhere, and that no script and no style sheet but its own runs or holds.
     """
     environment = Environment(
         loader=PackageLoader("nas.report", ""),
@@ -123,9 +137,10 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = _style_sheet("colours.css") + _style_sheet("page.css")
-    environment.globals["style"] = Markup(style)
-    environment.globals["policy"] = POLICY.format(base64.b64encode(hashlib.sha256(style.encode()).digest()).decode())
+    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css")))
+    environment.globals |= {"style": Markup(style), "library": scripts.library, "script": scripts.script}
+    environment.globals["policy"] = lambda scripted: scripts.policy(style, scripted)
+    environment.filters["as_json"] = scripts.as_json
     return environment
 
 
@@ -241,7 +256,7 @@ def _search(history: list[dict], architectures: dict) -> dict:
             (kind, inline_svg(svg, f"alphas{number}", f"Softmax weights of {kind} over the epochs"))
             for number, (kind, svg) in enumerate(grids.items())
         ],
-        "search_figures": [(title, inline_svg(svg, name, title)) for name, title, svg in figures if svg],
+        "search_figures": [(name, title, inline_svg(svg, name, title)) for name, title, svg in figures if svg],
         "settled": _settled(history),
     }
 
@@ -255,14 +270,14 @@ def _settled(history: list[dict]) -> object:
     return settled
 
 
-def _training_figures(folder: Path, histories: dict[str, list[dict]]) -> list[tuple[str, Markup]]:
-    """The curves of each stage that has been trained, with its title."""
+def _training_figures(folder: Path, histories: dict[str, list[dict]]) -> list[tuple[str, str, Markup]]:
+    """The curves of each stage that has been trained, with its name and title."""
     figures = []
     for stage, title in STAGES.items():
         with blamed_on(folder / f"{stage}.history.jsonl"):
             picture = plots.training(histories[stage])
         if picture:
-            figures.append((title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs")))
+            figures.append((stage, title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs")))
     return figures
 
 

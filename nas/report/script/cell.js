@@ -1,0 +1,93 @@
+// Cells drawn as graphs whose states stand where they are in every picture, whatever the edges between them.
+
+const CELL = { width: 760, height: 330, margin: 34, radius: 17 };
+const HEIGHTS = [0.06, 0.94, 0.3, 0.72]; // of the nodes, so that no edge runs through a third one
+
+// Where the states of a cell with so many nodes stand: the two inputs, the nodes, the output.
+function cellPlaces(numNodes) {
+  const across = (step) => CELL.margin + (step / (numNodes + 1)) * (CELL.width - 2 * CELL.margin);
+  const down = (share) => CELL.margin + share * (CELL.height - 2 * CELL.margin);
+  const places = [[across(0), down(0.33)], [across(0), down(0.67)]];
+  for (let node = 0; node < numNodes; node += 1) places.push([across(node + 1), down(HEIGHTS[node % HEIGHTS.length])]);
+  return { states: places, output: [across(numNodes + 1), down(0.5)] };
+}
+
+// The path from one state to another: straight, and bent where several edges join the same two (`lane` 1, 2, ...).
+function edgePath([x1, y1], [x2, y2], lane = 0) {
+  const length = Math.hypot(x2 - x1, y2 - y1) || 1;
+  const [dx, dy] = [(x2 - x1) / length, (y2 - y1) / length];
+  const [startX, startY] = [x1 + dx * CELL.radius, y1 + dy * CELL.radius];
+  const [endX, endY] = [x2 - dx * (CELL.radius + 6), y2 - dy * (CELL.radius + 6)];
+  const bend = 70 * lane;
+  const [midX, midY] = [(x1 + x2) / 2 - dy * bend, (y1 + y2) / 2 + dx * bend];
+  return { d: `M${startX} ${startY}Q${midX} ${midY} ${endX} ${endY}`, at: (t) => onCurve([startX, startY], [midX, midY], [endX, endY], t) };
+}
+
+function onCurve(start, middle, end, t) {
+  return [0, 1].map((i) => (1 - t) ** 2 * start[i] + 2 * t * (1 - t) * middle[i] + t ** 2 * end[i]);
+}
+
+// An <svg> with the states of a cell and the lines into its output; edges go into `edges`, their words into `labels`.
+function makeCell(numNodes, label, small = false) {
+  const places = cellPlaces(numNodes);
+  const edges = makeSvg("g", { class: "edges" });
+  const labels = makeSvg("g", { class: "labels" });
+  const states = makeSvg("g", { class: "states" });
+  const outputs = places.states.slice(2).map((place) => makeSvg("path", { class: "to-output", d: edgePath(place, places.output).d }));
+  places.states.forEach((place, state) => states.append(...stateOf(place, String(state), state < 2 ? "input" : "node")));
+  states.append(...stateOf(places.output, "out", "output"));
+  const svg = makeSvg("svg", { class: small ? "cell small" : "cell", viewBox: `0 0 ${CELL.width} ${CELL.height}`, role: small ? "img" : "group", "aria-label": label },
+    ...outputs, edges, states, labels);
+  return { svg, edges, labels, places: places.states };
+}
+
+function stateOf([x, y], name, kind) {
+  return [makeSvg("circle", { class: kind, cx: x, cy: y, r: CELL.radius }), makeSvg("text", { x, y: y + 4.5 }, name)];
+}
+
+// The arrow head at the end of a path, of a size that suits its width.
+function arrowHead(path, width, colour) {
+  const [[x1, y1], [x2, y2]] = [path.at(0.96), path.at(1)];
+  const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
+  const size = 4 + width;
+  return makeSvg("path", { d: `M0 ${-size / 1.6}L${size * 1.4} 0L0 ${size / 1.6}Z`, fill: colour, transform: `translate(${x2} ${y2}) rotate(${angle})` });
+}
+
+// {cell name: [[operation, from, to], ...]} of an architecture's decisions; other decisions under "".
+function cellsOf(decisions) {
+  const cells = { "": [] };
+  for (const [name, value] of Object.entries(decisions)) {
+    const [, cell, node] = /^(.+)\.(\d+)$/.exec(name) ?? [];
+    const edges = Array.isArray(value) ? value.map((each) => /^(.+)@(\d+)$/.exec(each)) : [null];
+    if (cell && Number(node) >= 2 && edges.every(Boolean)) (cells[cell] ??= []).push(...edges.map((edge) => [edge[1], Number(edge[2]), Number(node)]));
+    else cells[""].push([name, Array.isArray(value) ? value.join(", ") : String(value)]);
+  }
+  return cells;
+}
+
+// A whole cell with its operations; `others` are the same cell's edges of another architecture, from which it differs.
+function drawnCell(name, edges, { small = false, others = null } = {}) {
+  const words = edges.map(([key, from, to]) => `${from} to ${to} ${operation(key).name}`).join("; ");
+  const cell = makeCell(Math.max(...edges.map(([, , to]) => to)) - 1, `${name} cell: ${words}`, small);
+  const lanes = new Map();
+  const known = new Set((others ?? []).map(String));
+  for (const [key, from, to] of edges) {
+    const lane = lanes.get(`${from} ${to}`) ?? 0;
+    lanes.set(`${from} ${to}`, lane + 1);
+    const differs = others !== null && !known.has(String([key, from, to]));
+    drawOperation(cell, { key, from, to, lane, width: small ? 7 : 2.6, differs, worded: !small });
+  }
+  return cell.svg;
+}
+
+function drawOperation(cell, { key, from, to, lane, width, differs, worded }) {
+  const { name, colour } = operation(key);
+  const path = edgePath(cell.places[from], cell.places[to], lane);
+  if (differs) cell.edges.append(makeSvg("path", { class: "differs", d: path.d, "stroke-width": width + 8 }));
+  cell.edges.append(makeSvg("path", { d: path.d, fill: "none", stroke: colour, "stroke-width": width }), arrowHead(path, width, colour));
+  if (worded) cell.labels.append(edgeLabel(path.at(to - from > 2 ? 0.3 : 0.5), differs ? `${name} (differs)` : name));
+}
+
+function edgeLabel([x, y], words) {
+  return makeSvg("text", { x, y: y - 5, class: "edge-label" }, words);
+}
