@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, features, find, match, reproduce, runs, show, verify
+from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -57,6 +57,7 @@ OPTIONS: dict[str, type] = {
     "cost": cost.Options,
     "show": show.Arguments,
     "runs": runs.Arguments,
+    "serve": serve.Arguments,
     "compare": compare.Arguments,
     "features": features.Arguments,
     "find": find.Arguments,

@@ -43,8 +43,12 @@ def write_report(run_folder: Path) -> Path:
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    page = templates().get_template("page.html").render(_content(run_folder))
-    return write_text(run_folder / "report.html", page)
+    return write_text(run_folder / "report.html", report_page(run_folder))
+
+
+def report_page(run_folder: Path) -> str:
+    """The page that `write_report` writes."""
+    return templates().get_template("page.html").render(_content(run_folder))
 
 
 def finding(metrics: dict, history: list[dict]) -> str:
@@ -137,9 +141,9 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css")))
+    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css", "live.css")))
     environment.globals |= {"style": Markup(style), "library": scripts.library, "script": scripts.script}
-    environment.globals["policy"] = lambda scripted: scripts.policy(style, scripted)
+    environment.globals["policy"] = lambda scripted, live: scripts.policy(style, scripted, live)
     environment.filters["as_json"] = scripts.as_json
     return environment
 

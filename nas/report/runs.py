@@ -62,28 +62,31 @@ def count(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(rows)} run{'s' * (len(rows) != 1)}" + (f": {', '.join(parts)}" if parts else "")
 
 
-def index_row(row: Mapping[str, Any], below: Path) -> dict[str, Any]:
+def index_row(row: Mapping[str, Any], below: Path, link: str) -> dict[str, Any]:
     """What the index page shows of a summary: texts, and numbers to sort by."""
+    texts = (
+        (percent(row["mAP"]), row["mAP"], None),
+        (percent(row["rank1"]), row["rank1"], None),
+        (multiply_adds(row["multiply_adds"]), row["multiply_adds"], None),
+        (milliseconds(row["ms_per_image_1"]), row["ms_per_image_1"], row["runtime"]),
+        (age(row["age_s"]), row["age_s"], row["changed"]),
+    )
     return {
         "name": name(row, below),
         "recipe": row["recipe"] or MISSING,
         "data": row["data"] or MISSING,
         "state": row["state"],
-        "where": state(row).removeprefix(row["state"]).strip(" ,"),
+        "where": state(row).removeprefix(row["state"]).strip(),
         "why": row["why"] or "",
-        "cells": [
-            {"text": text, "value": value}
-            for text, value in (
-                (percent(row["mAP"]), row["mAP"]),
-                (percent(row["rank1"]), row["rank1"]),
-                (multiply_adds(row["multiply_adds"]), row["multiply_adds"]),
-                (milliseconds(row["ms_per_image_1"]), row["ms_per_image_1"]),
-                (age(row["age_s"]), row["age_s"]),
-            )
-        ],
-        "runtime": row["runtime"] or "",
-        "changed": row["changed"],
+        "link": link,
+        "cells": [{"text": text, "value": value, "title": title} for text, value, title in texts],
     }
+
+
+def index_data(rows: Sequence[Mapping[str, Any]], below: Path, links: Sequence[str]) -> dict[str, Any]:
+    """What the view `runs` draws; `links`: for each row the address of its page, or nothing."""
+    shown = [index_row(row, below, link) for row, link in zip(rows, links, strict=True)]
+    return {"count": count(rows), "rows": shown}
 
 
 def write_index(path: Path, rows: Sequence[Mapping[str, Any]], below: Path) -> Path:
@@ -93,24 +96,20 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]], below: Path) -> P
     """
     check_index(path)
     links = [_link(row, path.absolute().parent) for row in rows]
-    return write_text(path, index_page(rows, below, links))
+    return write_text(path, index_page(index_data(rows, below, links), below))
 
 
 def check_index(path: Path) -> None:
-    if path.exists() and MARK.encode() not in read_bytes(path)[:10_000]:
+    if path.exists() and MARK.encode() not in read_bytes(path):
         raise ValueError(f"{path} is there and is no index of runs: give --html another file")
 
 
-def index_page(
-    rows: Sequence[Mapping[str, Any]], below: Path, links: Sequence[str], live: Mapping[str, str] | None = None
-) -> str:
-    """`links`: for each row the address of its page, or nothing. `live`: what a server's page has beside, by the names
-    of the template."""
+def index_page(runs: Mapping[str, Any], below: Path, live: Mapping[str, str] | None = None) -> str:
+    """`live`: where a server tells of news, as `events`."""
     from nas.report.page import templates  # matplotlib, which a table has no need of
 
-    shown = [index_row(row, below) | {"link": link} for row, link in zip(rows, links, strict=True)]
-    page = templates().get_template("runs.html")
-    return page.render(rows=shown, folder=str(below), count=count(rows), mark=MARK, live=live or {})
+    data = {"runs": runs, **({"live": live} if live else {})}
+    return templates().get_template("runs.html").render(data=data, live=live, folder=str(below), mark=MARK)
 
 
 def _link(row: Mapping[str, Any], start: Path) -> str:

@@ -154,7 +154,7 @@ def _best(folder: Path) -> dict[str, Any]:
         return {}
     found = read_object(path)
     with blamed_on(path):
-        best = next((row for row in found["trials"] if row["state"] == "complete"), {})
+        best: dict[str, Any] = next((row for row in found["trials"] if row["state"] == "complete"), {})
         cost = {key: best.get(key) for key in ("mAP", "parameters", "multiply_adds")}
         return {"recipe": found["recipe"], **cost}
 

@@ -8,6 +8,10 @@ const VIEWS = {
   search: searchView,
   trials: trialsView,
   ranked: rankedView,
+  runs: runsView,
+  status: statusView,
+  log: logView,
+  rows: rowsView,
 };
 
 function markSection(entries) {
@@ -20,7 +24,12 @@ function markSection(entries) {
   }
 }
 
-for (const host of document.querySelectorAll("[data-view]")) whenSeen(host, () => VIEWS[host.dataset.view](host, DATA[host.dataset.key]));
+function drawView(host) {
+  if (DATA[host.dataset.key]) VIEWS[host.dataset.view](host, DATA[host.dataset.key]);
+}
+
+for (const host of document.querySelectorAll("[data-view]")) whenSeen(host, () => drawView(host));
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 const sections = new IntersectionObserver(markSection, { rootMargin: "-20% 0px -70% 0px" });
 document.querySelectorAll("section[id]").forEach((section) => sections.observe(section));
+if (DATA.live) follow(DATA.live.events);
