@@ -72,12 +72,13 @@ function logView(host, text) {
   box.scrollTop = box.scrollHeight;
 }
 
-const RUN_COLUMNS = ["run", "recipe", "data", "state", "mAP", "rank-1", "MACs", "ms", "age"];
+const RUN_COLUMNS = ["run", "state", "mAP", "rank-1", "MACs", "ms", "age", "recipe", "data"];
+const TEXTS = ["run", "state", "recipe", "data"];
 
 // {count, rows: [{name, recipe, data, state, where, why, link, cells: [{text, value, title}]}]}
 function runsView(host, { count: words, rows }) {
   const body = make("tbody", {}, ...rows.map(rowOfRun));
-  const table = make("table", { class: "results runs" }, make("thead", {}, make("tr", {}, ...RUN_COLUMNS.map((head, column) => make("th", { scope: "col", class: column < 4 ? "text" : null }, head)))), body);
+  const table = make("table", { class: "results runs" }, make("thead", {}, make("tr", {}, ...RUN_COLUMNS.map((head) => make("th", { scope: "col", class: TEXTS.includes(head) ? "text" : null }, head)))), body);
   const said = make("output", {}, words);
   const filter = make("input", { type: "search", input: () => (said.textContent = filtered(body, filter.value, words)) });
   host.append(make("div", { class: "controls" }, make("label", { class: "field" }, make("span", {}, "Filter"), filter), said), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs" }, table));
@@ -86,8 +87,9 @@ function runsView(host, { count: words, rows }) {
 
 function rowOfRun(row) {
   const name = row.link ? make("a", { href: row.link }, row.name) : row.name;
-  return make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "text" }, row.recipe), make("td", { class: "text" }, row.data), make("td", { class: "text" }, ...stateOfRun(row)),
-    ...row.cells.map(({ text, value, title }) => make("td", { class: "number", "data-value": value, title }, text)));
+  const text = (...words) => make("td", { class: "text" }, ...words);
+  const numbers = row.cells.map(({ text: said, value, title }) => make("td", { class: "number", "data-value": value ?? "", title }, said));
+  return make("tr", {}, make("th", { scope: "row" }, name), text(...stateOfRun(row)), ...numbers, text(row.recipe), text(row.data));
 }
 
 // Rows with all of the words stay.
