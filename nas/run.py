@@ -62,6 +62,8 @@ class Run:
     recipe: Recipe
     command: str = ""
     """The word of the program that works on it, for messages."""
+    published: Recipe | None = None
+    """The recipe of this name before any option, where it is known: the report says what differs."""
 
     @classmethod
     def open(cls, folder: Path) -> Run:

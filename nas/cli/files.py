@@ -21,6 +21,7 @@ WHAT = {
     "strips": "query pictures",
     "sheets": "detection sheets",
     "plots": "result plots",
+    "thumbnails": "small images",
     "metrics.json": "evaluation metrics",
     "trials.csv": "trial table",
     "trials.json": "trial data",

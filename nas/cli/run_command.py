@@ -13,8 +13,9 @@ from nas.cli.arguments import OVERWRITE, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
 from nas.cli.default_folder import default_folder
 from nas.cli.files import Files, say
-from nas.cli.find_recipe import recipe_named
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
+from nas.recipe import Recipe
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
 
@@ -61,7 +62,7 @@ def run_command(
     if run and given.out and word not in OUT_OF_RUN:
         raise ValueError(f"`nas {word}` works in the run's folder {subject}: leave --out out")
     folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
-    run = Run(folder, name, changed, word)
+    run = Run(folder, name, changed, word, _published(name) if run else recipe)
     check_restarted(word, given.restarted)
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
@@ -70,6 +71,11 @@ def run_command(
     texts = [value for value in said.values() if isinstance(value, str)]
     say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
+
+
+def _published(name: str) -> Recipe | None:
+    """The toolkit's recipe of this name, if it has one; a run of somebody's own recipe knows only its name."""
+    return recipe_named(name)[1] if name in recipes() else None
 
 
 def check_restarted(word: str, named: Collection[str]) -> None:

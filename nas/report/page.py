@@ -1,6 +1,7 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
+from nas.report.query_data import browsed, interval, read_queries, thumbnails
+from nas.report.query_results import Queries
+from nas.report.retrieval_data import matching_rates, read_plot, receiver_curves
 from nas.report.retrieval_plots import roc
 from nas.report.style import svg
 from nas.report.timing import conditions_line
@@ -36,28 +40,36 @@ ACCURACIES = {"mAP": "mAP", "detection_AP": "detection AP"}
 MOST_RANKED = 20
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(
+    run_folder: Path, changed: Sequence[str] | None = None, costs: search_data.Costs | None = None
+) -> Path:
     """Write `report.html` into a run's folder, in one step; a file the run does not have leaves its section out.
+
+    changed: what differs from the published recipe, a line each, where that is known. costs: of the candidates of a
+    search by gradient.
 
     Raises:
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    return write_text(run_folder / "report.html", report_page(run_folder))
+    return write_text(run_folder / "report.html", report_page(run_folder, changed, costs))
 
 
-def report_page(run_folder: Path) -> str:
+def report_page(run_folder: Path, changed: Sequence[str] | None = None, costs: search_data.Costs | None = None) -> str:
     """The page that `write_report` writes."""
-    return templates().get_template("page.html").render(_content(run_folder))
+    return templates().get_template("page.html").render(_content(run_folder, costs), changed=changed)
 
 
-def finding(metrics: dict, history: list[dict]) -> str:
-    """The run in one sentence: what the student reaches beside its teacher, or else how far the search has come."""
+def finding(metrics: dict, history: list[dict], networks: Mapping[str, Queries] | None = None) -> str:
+    """The run in one sentence: what the student reaches beside its teacher, or else how far the search has come.
+
+    networks: by name the single queries, from which the interval of the student's mAP comes.
+    """
     student, teacher = _student_and_teacher(metrics)
     if student:
         name = str(student.get("name"))
-        sentence = f"{name[:1].upper()}{name[1:]} reaches {_reached(student, named=True)} parameters"
-        return f"{sentence}; its {teacher['name']} {_reached(teacher, named=False)}." if teacher else f"{sentence}."
+        sentence = f"{name[:1].upper()}{name[1:]} reaches {_reached(student, networks or {}, named=True)} parameters"
+        return f"{sentence}; its {teacher['name']} {_reached(teacher, {}, named=False)}." if teacher else f"{sentence}."
     tried = sum("score" in line for line in history)
     if tried:
         architectures = "1 architecture" if tried == 1 else f"{tried} architectures"
@@ -68,7 +80,7 @@ def finding(metrics: dict, history: list[dict]) -> str:
     return "Nothing is evaluated yet."
 
 
-def _content(folder: Path) -> dict:
+def _content(folder: Path, costs: search_data.Costs | None) -> dict:
     """What the template shows, by the names it knows it by."""
     metrics = read_metrics(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     config, environment, architecture, found = (
@@ -76,9 +88,10 @@ def _content(folder: Path) -> dict:
     )
     config, found = config or {}, found or {}
     histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    networks = read_queries(folder, metrics)
     with blamed_on(folder / "metrics.json"):
         evaluated = {
-            "finding": finding(metrics, histories["search"]),
+            "finding": finding(metrics, histories["search"], networks),
             "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
@@ -93,7 +106,7 @@ def _content(folder: Path) -> dict:
         searched = _search(histories["search"], found)
     with blamed_on(folder / "architectures.json"):
         listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
-    data = _data(metrics, histories, found)
+    data = _search_data(histories, found, costs) | _retrieval_data(folder, metrics, networks)
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
         **evaluated,
@@ -111,12 +124,12 @@ def _content(folder: Path) -> dict:
     }
 
 
-def _data(metrics: dict, histories: dict[str, list[dict]], found: dict) -> dict[str, Any]:
-    """What the page's script draws, by the names that the template knows it by."""
+def _search_data(histories: dict[str, list[dict]], found: dict, costs: search_data.Costs | None) -> dict[str, Any]:
+    """What the page's script draws of the search and of training, by the names that the template knows it by."""
     history = histories["search"]
     return {
         "operations": search_data.OPERATIONS,
-        "search": search_data.searched(history),
+        "search": search_data.searched(history, costs),
         "trials": search_data.tried(history, found),
         "ranked": search_data.listed(found),
         "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
@@ -125,6 +138,18 @@ def _data(metrics: dict, histories: dict[str, list[dict]], found: dict) -> dict[
             f"training-{stage}": search_data.lines_of(plots.training_panels(histories[stage]), title)
             for stage, title in STAGES.items()
         },
+    }
+
+
+def _retrieval_data(folder: Path, metrics: dict, networks: dict[str, Queries]) -> dict[str, Any]:
+    """What the script draws of the evaluation: single queries, curves, distances, cameras and the plane."""
+    num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
+    return {
+        "pictures": thumbnails(folder),
+        "queries": browsed(folder, networks),
+        "cmc": matching_rates(networks, None if in_frames else num_gallery),
+        "roc": receiver_curves(metrics.get("rows") or []),
+        **{name: read_plot(folder / "plots" / f"{name}.json") for name in RETRIEVAL_PLOTS},
     }
 
 
@@ -173,15 +198,22 @@ def _accuracies(row: dict) -> dict[str, str]:
     return {name: text for name, text in found.items() if text != numbers.MISSING}
 
 
-def _reached(row: dict, *, named: bool) -> str:
+def _reached(row: dict, networks: Mapping[str, Queries], *, named: bool) -> str:
     """With the measures' names, or only their numbers in the same order."""
-    values = [f"{name} {text}" if named else text for name, text in _accuracies(row).items()]
-    return f"{' and '.join(values)} with {numbers.millions(row.get('parameters'))}"
+    values = _accuracies(row)
+    queries = networks.get(str(row.get("name")))
+    bounds = interval(queries) if queries and "mAP" in values else None
+    if bounds is not None:
+        low, high = map(numbers.percent, bounds)
+        values["mAP"] += f" (95 % interval over identities {low} to {high})"
+    texts = [f"{name} {text}" if named else text for name, text in values.items()]
+    return f"{' and '.join(texts)} with {numbers.millions(row.get('parameters'))}"
 
 
 def _tiles(metrics: dict) -> list[dict]:
     """The student's most important numbers, each beside its teacher's."""
     student, teacher = _student_and_teacher(metrics)
+    runtime = ((student or {}).get("timing") or {}).get("runtime")
     formats = {
         "mAP": ("mAP", numbers.percent),
         "rank1": ("rank-1", numbers.percent),
@@ -189,6 +221,7 @@ def _tiles(metrics: dict) -> list[dict]:
         "detection_recall": ("detection recall", numbers.percent),
         "parameters": ("parameters", numbers.millions),
         "multiply_adds": ("MACs", numbers.multiply_adds),
+        "ms_per_image_1": (f"ms an image{f', {runtime}' if runtime else ''}", numbers.milliseconds),
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
@@ -199,7 +232,8 @@ def _tiles(metrics: dict) -> list[dict]:
     return [tile for tile in tiles if tile["value"] != numbers.MISSING]
 
 
-def _result_figures(metrics: dict) -> list[Markup]:
+def _result_figures(metrics: dict) -> list[tuple[str, str, Markup]]:
+    """Each with its name and title."""
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     verified = roc(metrics.get("rows") or [])
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
@@ -212,14 +246,14 @@ def _result_figures(metrics: dict) -> list[Markup]:
         ("roc", "Are two images of one identity? Right pairs against wrong ones", svg(verified) if verified else ""),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
-    return [inline_svg(picture, name, title) for name, title, picture in figures if picture]
+    return [(name, title, inline_svg(picture, name, title)) for name, title, picture in figures if picture]
 
 
-def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
-    """What `nas evaluate` drew of the student's retrieval, each with its title."""
-    paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
+def _retrieval_figures(folder: Path) -> list[tuple[str, str, Markup]]:
+    """What `nas evaluate` drew of the student's retrieval, each with its name and title."""
+    paths = [(name, folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
     theme = _style_sheet("colours.css")
-    return [(title, svg_image(path, title, theme)) for path, title in paths if path.is_file()]
+    return [(name, title, svg_image(path, title, theme)) for name, path, title in paths if path.is_file()]
 
 
 def _pictures(folder: Path) -> list[str]:

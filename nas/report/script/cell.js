@@ -38,7 +38,8 @@ function makeCell(numNodes, label, small = false) {
   states.append(...stateOf(places.output, "out", "output"));
   const svg = makeSvg("svg", { class: small ? "cell small" : "cell", viewBox: `0 0 ${CELL.width} ${CELL.height}`, role: small ? "img" : "group", "aria-label": label },
     ...outputs, edges, states, labels);
-  return { svg, edges, labels, places: places.states };
+  const taken = [...places.states, places.output].map(([x, y]) => ({ x, y, reach: CELL.radius, height: CELL.radius }));
+  return { svg, edges, labels, places: places.states, name: (path, words) => labels.append(edgeLabel(path, words, taken)) };
 }
 
 function stateOf([x, y], name, kind) {
@@ -85,9 +86,23 @@ function drawOperation(cell, { key, from, to, lane, width, differs, worded }) {
   const path = edgePath(cell.places[from], cell.places[to], lane);
   if (differs) cell.edges.append(makeSvg("path", { class: "differs", d: path.d, "stroke-width": width + 8 }));
   cell.edges.append(makeSvg("path", { d: path.d, fill: "none", stroke: colour, "stroke-width": width }), arrowHead(path, width, colour));
-  if (worded) cell.labels.append(edgeLabel(path.at(to - from > 2 ? 0.3 : 0.5), differs ? `${name} (differs)` : name));
+  if (worded) cell.name(path, differs ? `${name} (differs)` : name);
 }
 
-function edgeLabel([x, y], words) {
-  return makeSvg("text", { x, y: y - 5, class: "edge-label" }, words);
+const ALONG = [0.5, 0.4, 0.6, 0.32, 0.68, 0.25, 0.75];
+
+// Words on a line, where they cover the least of what is `taken` by states and other words.
+function edgeLabel(path, words, taken) {
+  const box = (t) => ({ x: path.at(t)[0], y: path.at(t)[1], reach: 3.4 * words.length, height: 8 });
+  const covered = (one) => taken.reduce((sum, other) => sum + overlap(one, other), 0);
+  const boxes = ALONG.map(box);
+  const best = boxes.reduce((least, each) => (covered(each) < covered(least) ? each : least));
+  taken.push(best);
+  return makeSvg("text", { x: best.x, y: best.y + 4, class: "edge-label" }, words);
+}
+
+function overlap(one, other) {
+  const across = one.reach + other.reach - Math.abs(one.x - other.x);
+  const down = one.height + other.height - Math.abs(one.y - other.y);
+  return across > 0 && down > 0 ? across * down : 0;
 }

@@ -68,16 +68,26 @@ function theme() {
 }
 
 function plain() {
-  return { animation: false, textStyle: { fontFamily: "inherit" }, grid: { left: 8, right: 18, top: 34, bottom: 8, containLabel: true } };
+  return { animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, grid: { left: 8, right: 18, top: 34, bottom: 8, containLabel: true } };
 }
 
 function axis(colours, name, more = {}) {
   return {
     name, nameLocation: "middle", nameGap: 28, nameTextStyle: { color: colours.muted, fontSize: 12 },
     axisLine: { show: true, lineStyle: { color: colours.line } }, axisTick: { show: false },
-    axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true },
+    axisLabel: axisLabel(colours),
     splitLine: { lineStyle: { color: colours.soft } }, ...more,
   };
+}
+
+function axisLabel(colours) {
+  return { color: colours.muted, fontSize: 11, hideOverlap: true, formatter: (value) => number(value, Math.abs(value) < 1000 ? 3 : 6) };
+}
+
+// `student (4 cells ...)` as `student`, for legends and headings of columns.
+function shortName(name) {
+  const short = name.split(" (")[0];
+  return name.endsWith(", re-ranked") && short !== name ? `${short}, re-ranked` : short;
 }
 
 function tooltip(colours, formatter, more = {}) {
@@ -104,6 +114,7 @@ function lineTip(title, points) {
 function linesView(host, plot) {
   const series = plot.series.map((each, place) => ({
     ...each,
+    name: shortName(each.name),
     points: each.y.map((y, index) => [(each.x ?? plot.x.values)[index], y]),
     colour: each.colour ?? SERIES_COLOURS[place % SERIES_COLOURS.length],
     dash: plot.dashed || place >= SERIES_COLOURS.length ? DASHES[place % DASHES.length] : "solid",
@@ -111,12 +122,12 @@ function linesView(host, plot) {
   const option = (colours) => ({
     legend: legend(colours, series.map((each) => each.name)),
     grid: { left: 8, right: 18, top: series.length > 1 ? 34 : 14, bottom: 24, containLabel: true },
-    xAxis: axis(colours, plot.x.name, { type: plot.x.log ? "log" : "value", min: plot.x.min ?? "dataMin", max: plot.x.max ?? "dataMax", minInterval: plot.x.whole ? 1 : undefined }),
+    xAxis: axis(colours, plot.x.name, { type: plot.x.log ? "log" : "value", min: plot.x.min ?? "dataMin", max: plot.x.max ?? "dataMax", minInterval: plot.x.whole ? 1 : undefined, axisLabel: axisLabel(colours) }),
     yAxis: axis(colours, "", { type: "value", min: plot.y.min, max: plot.y.max, scale: true }),
     tooltip: tooltip(colours, (points) => lineTip(`${plot.x.name} ${number(points[0].value[0], 4)}`, points), { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: colours.line } } }),
     series: series.map((each) => ({
       name: each.name, type: "line", data: each.points, step: each.step ? "end" : false, connectNulls: false,
-      showSymbol: each.points.length <= 12, symbolSize: 6, emphasis: { disabled: true },
+      showSymbol: each.points.length <= 12, symbol: "circle", symbolSize: 6, emphasis: { disabled: true },
       lineStyle: { color: shade(each.colour), width: 2, type: each.dash }, itemStyle: { color: shade(each.colour) },
     })),
   });

@@ -41,7 +41,7 @@ function count(value) {
 
 // MACs in the unit that suits them.
 function macs(value) {
-  if (typeof value !== "number") return "–";
+  if (!value) return value === 0 ? "0" : "–";
   const [size, letter] = value >= 1e9 ? [1e9, "G"] : value >= 1e6 ? [1e6, "M"] : [1e3, "k"];
   return `${number(value / size)} ${letter}`;
 }
@@ -51,9 +51,9 @@ function themeColour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-// The two darkest colours of our plots are lighter on a dark page.
+// The blues of our plots are lighter on a dark page.
 function shade(colour) {
-  const lighter = { "#0072b2": "blue", "#003f7d": "navy" }[colour];
+  const lighter = { "#0072b2": "blue", "#003f7d": "navy", "#56b4e9": "sky" }[colour];
   return lighter ? themeColour(lighter) : colour;
 }
 

@@ -19,7 +19,7 @@ function searchView(host, search) {
   parts.cell.after(parts.legend);
   matrix.append(make("h4", {}, "Weights of all edges in this epoch"));
   parts.matrix = makeChart(matrix, "Heat map of edges and operations: the softmax weights in the chosen epoch", (colours) => matrixOption(colours, parts), 320);
-  parts.matrix.on("click", (cell) => chooseEdge(parts, state.group.edges[cell.data[1]]));
+  parts.matrix.on("click", (cell) => chooseEdge(parts, state.group.edges[cell.data.value[1]]));
   chooseGroup(parts, state.group);
 }
 
@@ -140,7 +140,7 @@ function drawSearched(parts) {
   const kept = group.edges.filter((edge) => edge.kept[epoch] >= 0);
   for (const edge of [...group.edges.filter((each) => !kept.includes(each)), ...kept]) {
     cell.edges.append(searchedEdge(parts, cell, edge, edge === chosen));
-    if (kept.includes(edge)) cell.labels.append(edgeLabel(edgePath(cell.places[edge.from], cell.places[edge.to]).at(edge.to - edge.from > 2 ? 0.3 : 0.5), operation(edge.options[edge.kept[epoch]]).name));
+    if (kept.includes(edge)) cell.name(edgePath(cell.places[edge.from], cell.places[edge.to]), operation(edge.options[edge.kept[epoch]]).name);
   }
   parts.cell.replaceChildren(cell.svg);
   if (focused) parts.cell.querySelector(`[data-edge="${CSS.escape(focused)}"]`)?.focus();
@@ -180,7 +180,7 @@ function curveOption(colours, parts) {
     yAxis: axis(colours, "", { type: "value", min: 0 }),
     tooltip: tooltip(colours, (points) => lineTip(`epoch ${points[0].value[0]}`, points), { trigger: "axis" }),
     series: edge.options.map((key, place) => ({
-      name: operation(key).name, type: "line", showSymbol: epochs.length < 12, symbolSize: 5, emphasis: { disabled: true },
+      name: operation(key).name, type: "line", showSymbol: epochs.length < 12, symbol: "circle", symbolSize: 5, emphasis: { disabled: true },
       data: epochs.map((each, line) => [each, edge.weights[line]?.[place] ?? null]),
       lineStyle: { color: operation(key).colour, width: 2, type: key === "none" ? "dotted" : "solid" }, itemStyle: { color: operation(key).colour },
       markLine: place ? undefined : { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colours.muted, type: "dashed" }, data: [{ xAxis: epochs[epoch] }] },
@@ -194,14 +194,17 @@ const SCALE = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"]
 function matrixOption(colours, parts) {
   const { group, epoch } = parts.state;
   const used = [...new Set(group.edges.flatMap((edge) => edge.options))];
-  const data = group.edges.flatMap((edge, row) => edge.options.map((key, place) => [used.indexOf(key), row, edge.weights[epoch]?.[place] ?? "-"]));
   group.most ??= Math.max(...group.edges.flatMap((edge) => edge.weights.flatMap((weights) => weights ?? [0])));
+  const data = group.edges.flatMap((edge, row) => edge.options.map((key, place) => {
+    const weight = edge.weights[epoch]?.[place] ?? "-";
+    return { value: [used.indexOf(key), row, weight], label: { color: weight > 0.55 * group.most ? "#000" : "#fff" } };
+  }));
   return {
     grid: { left: 8, right: 8, top: 8, bottom: 46, containLabel: true },
     xAxis: { ...axis(colours, ""), type: "category", data: used.map((key) => operation(key).name), splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, interval: 0, rotate: used.length > 5 && window.innerWidth < 700 ? 60 : 0 } },
     yAxis: { ...axis(colours, ""), type: "category", inverse: true, data: group.edges.map(edgeTitle), splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, width: 130, overflow: "truncate" } },
     visualMap: { min: 0, max: group.most, calculable: false, orient: "horizontal", left: "center", bottom: 0, itemHeight: 160, itemWidth: 12, precision: 2, text: [number(group.most, 2), "0"], textStyle: { color: colours.muted }, inRange: { color: SCALE } },
-    tooltip: tooltip(colours, ({ data: [place, row, weight] }) => tipTable(edgeTitle(group.edges[row]), [["", operation(used[place]).name, number(weight, 3)]])),
-    series: [{ type: "heatmap", data, itemStyle: { borderColor: colours.panel, borderWidth: 2 }, label: { show: window.innerWidth >= 700, fontSize: 10, color: "#fff", textBorderColor: "#000", textBorderWidth: 2, formatter: ({ data: [, , weight] }) => number(weight, 2) } }],
+    tooltip: tooltip(colours, ({ data: { value: [place, row, weight] } }) => tipTable(edgeTitle(group.edges[row]), [["", operation(used[place]).name, number(weight, 3)]])),
+    series: [{ type: "heatmap", data, itemStyle: { borderColor: colours.panel, borderWidth: 2 }, label: { show: window.innerWidth >= 700, fontSize: 11, formatter: ({ data: { value: [, , weight] } }) => number(weight, 2) } }],
   };
 }

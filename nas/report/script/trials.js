@@ -19,7 +19,7 @@ function trialsView(host, search) {
 }
 
 function scoreText({ value }, { score }) {
-  return value.percent ? percent(score) : number(score, 4);
+  return value.percent ? percent(score) : number(score, 6);
 }
 
 function costText({ cost }, entry) {
@@ -103,17 +103,21 @@ function bestOption(colours, search) {
   };
 }
 
+const SHORT = 8; // rows of a short table, as views.css has it
+
 // A sortable table of architectures, each with a thumbnail of its first cell; one that is pressed is drawn large, and
 // what differs from the best is marked.
 function rankedView(host, ranked) {
   const large = make("div", { class: "architecture-of", "aria-live": "polite" });
   const best = ranked.entries[0];
   const rows = ranked.entries.map((entry, place) => rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)));
-  const heads = ["#", ranked.value.name, `less than #1`, ranked.cost.name, "parameters", "differs in", "cell"];
+  const heads = ["#", ranked.value.name, `less than #1`, ranked.cost.name, "parameters", "differs in", "cells"];
   const used = heads.map((_, column) => column === 0 || rows.some((row) => row.cells[column].textContent !== "–"));
   const table = make("table", { class: "results ranked-table" }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows));
   for (const row of table.rows) [...row.cells].forEach((cell, column) => { cell.hidden = !used[column]; });
-  host.append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ranked architectures" }, table), large);
+  const more = make("button", { type: "button", click: () => (table.classList.remove("short"), more.remove()) }, `Show all ${rows.length}`);
+  table.classList.add("short");
+  host.append(large, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ranked architectures" }, table), rows.length > SHORT ? more : "");
   makeSortable(table);
 }
 
@@ -121,8 +125,8 @@ function rankedRow(entry, place, ranked, open) {
   const best = ranked.entries[0];
   const cells = Object.entries(cellsOf(entry.decisions)).filter(([name]) => name);
   const others = cellsOf(best.decisions);
-  const small = cells.length ? drawnCell(cells[0][0], cells[0][1], { small: true, others: others[cells[0][0]] ?? [] }) : "–";
-  const button = make("button", { type: "button", class: "open", "aria-label": `Open architecture ${place + 1}`, click: () => open(button) }, small);
+  const small = cells.map(([name, edges]) => drawnCell(name, edges, { small: true, others: others[name] ?? [] }));
+  const button = make("button", { type: "button", class: "open", "aria-label": `Open architecture ${place + 1}`, click: () => open(button) }, ...(small.length ? small : ["Open"]));
   const less = typeof entry.score === "number" && typeof best.score === "number" ? best.score - entry.score : null;
   const texts = [scoreText(ranked, entry), place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–", costText(ranked, entry), entry.parameters ? `${number(entry.parameters / 1e6)} M` : "–", place ? numDifferences(entry.decisions, best.decisions) : "–"];
   return make("tr", {}, make("th", { scope: "row" }, String(place + 1)), ...texts.map((text) => make("td", {}, text)), make("td", {}, button));
