@@ -17,7 +17,7 @@ from nas.cli.export import ExportOptions
 from nas.cli.find_recipe import recipes
 from nas.cli.parse import ALL, flag
 from nas.cli.parts import NONE, PARTS
-from nas.cli.run_command import EntryOptions
+from nas.cli.run_command import EntryOptions, RunOptions
 from nas.cli.search import SearchOptions
 from nas.cli.short_help import FIELDS
 from nas.cli.tune import SHORT as SHORT_OF_TUNE
@@ -46,6 +46,7 @@ OF_RECIPES = (*PARTS, "--on", *map(flag, FIELDS), ALL)
 """The flags of every command that takes the fields of a recipe, beside its own."""
 
 OPTIONS: dict[str, type] = {
+    **dict.fromkeys(("teach", "evaluate", "report", "run"), RunOptions),
     "search": SearchOptions,
     "retrain": EntryOptions,
     "draw": EntryOptions,

@@ -21,6 +21,8 @@ WHAT = {
     "strips": "query pictures",
     "sheets": "detection sheets",
     "plots": "result plots",
+    "wandb": "wandb runs",
+    "mlruns": "MLflow runs",
     "thumbnails": "small images",
     "metrics.json": "evaluation metrics",
     "trials.csv": "trial table",

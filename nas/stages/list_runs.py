@@ -19,7 +19,7 @@ from nas.system.run_config import RESULTS, read_config
 CONFIG, METRICS = "config.json", "metrics.json"
 WORK = (*RESULTS, "evaluate")
 """What a process can be at in a run's folder."""
-PASSED_OVER = {"again", "features", "plots", "queries", "sheets", "strips", "tensorboard", "workers"}
+PASSED_OVER = {"again", "features", "plots", "queries", "sheets", "strips", "tensorboard", "workers", "mlruns", "wandb"}
 """Folders in which no runs lie; `again` holds another attempt at a run that is listed."""
 ENDS_WITH = {
     "teach": ("teach",),
