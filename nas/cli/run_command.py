@@ -31,8 +31,8 @@ class RunOptions(Options):
     track: Annotated[
         TrackerName,
         tyro.conf.arg(
-            help="also tell wandb (offline, unless WANDB_MODE says otherwise) or mlflow (a folder mlruns, unless "
-            "MLFLOW_TRACKING_URI names a server) what TensorBoard is told, and the report"
+            help="also tell wandb (offline, unless WANDB_MODE says otherwise) or mlflow (mlflow.db in the run's "
+            "folder, unless MLFLOW_TRACKING_URI names a server) what TensorBoard is told, and the report"
         ),
     ] = "none"
 

@@ -18,7 +18,7 @@ from importlib import resources
 
 from markupsafe import Markup
 
-SCRIPTS = ("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval", "live", "main")
+SCRIPTS = ("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval", "live", "compare", "main")
 """Files of `script/`, in the order in which they are joined."""
 
 

@@ -1,7 +1,8 @@
 """Weights & Biases and MLflow beside TensorBoard: they are told the same numbers, and at the end the report.
 
 Nothing leaves this machine unless their own variables say so: wandb is offline without WANDB_MODE, and MLflow writes
-into files without MLFLOW_TRACKING_URI, both in the run's folder. Each command is a run of theirs, named as our run.
+into mlflow.db and mlruns without MLFLOW_TRACKING_URI, both in the run's folder. Each command is a run of theirs, named
+as our run.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ class MLflow:
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient
 
-        address = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
-        self._client = MlflowClient(tracking_uri=address)
+        place, address = folder.resolve(), os.environ.get("MLFLOW_TRACKING_URI")
+        self._client = MlflowClient(tracking_uri=address or f"sqlite:///{place / 'mlflow.db'}")
         held = self._client.get_experiment_by_name(PROJECT)
-        experiment = held.experiment_id if held else self._client.create_experiment(PROJECT)
-        self._id = self._client.create_run(experiment, run_name=folder.resolve().name).info.run_id
+        files = None if address else (place / "mlruns").as_uri()
+        experiment = held.experiment_id if held else self._client.create_experiment(PROJECT, files)
+        self._id = self._client.create_run(experiment, run_name=place.name).info.run_id
         self._client.log_dict(self._id, dict(config), "config.json")
 
     def log(self, stage: str, epoch: int, numbers: Mapping[str, float]) -> None:

@@ -16,6 +16,7 @@ const VIEWS = {
   status: statusView,
   log: logView,
   rows: rowsView,
+  overlaid: overlaidView,
 };
 
 function markSection(entries) {

@@ -2,7 +2,6 @@
 are installed."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +134,7 @@ def test_mlflow_has_the_numbers_and_the_report_in_files(run, monkeypatch):
     with tracked("mlflow", run):
         publish(run, HISTORY, again=True)
         measure(run)
-    client = MlflowClient(tracking_uri=(run / "mlruns").as_uri())
+    client = MlflowClient(tracking_uri=f"sqlite:///{run / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("nas-reid").experiment_id])
     assert found.info.run_name == "run" and found.info.status == "FINISHED"
     assert found.data.metrics["student/mAP"] == 0.5 and found.data.metrics["search/alphas/c.2_0/a"] == 1.0
@@ -147,12 +146,13 @@ def test_mlflow_has_the_numbers_and_the_report_in_files(run, monkeypatch):
 @pytest.mark.medium
 @pytest.mark.filterwarnings("default")  # theirs
 def test_wandb_has_the_numbers_and_the_report_offline(run, monkeypatch):
-    pytest.importorskip("wandb", reason="no wandb here: pip install 'nas-reid[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="no wandb here: pip install 'nas-reid[wandb]'")
     for name in ("WANDB_MODE", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
-    with warnings.catch_warnings(), tracked("wandb", run):
+    with tracked("wandb", run):
         publish(run, HISTORY, again=True)
         measure(run)
+    wandb.teardown()  # as at the end of a process
     (offline,) = (run / "wandb").glob("offline-run-*")
     content = next(offline.glob("*.wandb")).read_bytes()
     assert b"search/loss/total" in content and b"student/mAP" in content

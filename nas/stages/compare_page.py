@@ -1,0 +1,102 @@
+"""The page of a comparison: what differs between the runs, and how their networks answer the same queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nas.report import compare_data, search_data
+from nas.report.ablation import contrasts_table
+from nas.report.comparison import accuracy_table, difference_table, seed_lines
+from nas.report.history import read_history
+from nas.report.page import STAGES, templates
+from nas.report.query_data import browsed, thumbnails
+from nas.report.query_results import Queries
+from nas.report.retrieval_data import matching_rates
+from nas.report.timing import conditions_line
+from nas.system.files import write_text
+from nas.system.run_config import read_config
+
+LEFT_OUT = ("machine",)
+"""Fields of a recipe that change no result."""
+
+
+def write_page(comparison: Mapping[str, Any], queries: Sequence[Queries], out: Path) -> Path:
+    """Writes `compare.html`. `queries`: of each row of the comparison, all the same ones in the same order."""
+    rows = comparison["rows"]
+    runs = _runs(rows)
+    of_networks = dict(zip([row["name"] for row in rows], compare_data.colours(rows), strict=True))
+    of_runs = {name: of_networks[next(row["name"] for row in rows if row["run"] == run)] for run, name in runs.items()}
+    page = templates().get_template("compare.html")
+    data = _queries_data(rows, queries, comparison, of_networks, out) | _runs_data(runs, of_runs)
+    tables = {
+        "Accuracy and cost": accuracy_table(dict(comparison)),
+        "Differences in points": difference_table(dict(comparison)),
+    }
+    if comparison["paired"]:
+        tables["Differences over seeds in points, run by run"] = contrasts_table(comparison["paired"])
+    text = page.render(
+        comparison=comparison,
+        tables=tables,
+        sentences=compare_data.sentences(comparison),
+        lines=[*seed_lines(comparison["seeds"]), conditions_line(rows), *comparison["notes"]],
+        data={key: value for key, value in data.items() if value},
+    )
+    return write_text(out / "compare.html", text)
+
+
+def _runs(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The compared runs' folders, with their names, which roles of one run share."""
+    return {row["run"]: row["name"].removesuffix(f":{row['role']}") for row in reversed(rows)}
+
+
+def _queries_data(
+    rows: Sequence[Mapping[str, Any]],
+    queries: Sequence[Queries],
+    comparison: Mapping[str, Any],
+    colours: Mapping[str, str],
+    out: Path,
+) -> dict[str, Any]:
+    """How the networks answer: images lie where they did for the first of them."""
+    first = queries[0]
+    networks = {
+        row["name"]: replace(each, names=first.names, boxes=first.boxes)
+        for row, each in zip(rows, queries, strict=True)
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    curves = matching_rates(networks, comparison["protocol"].get("num_gallery"))
+    return {
+        "cmc": compare_data.coloured(curves, colours) if curves else None,
+        "queries": browsed(out, networks),
+        "pictures": thumbnails(Path(rows[0]["run"])),
+    }
+
+
+def _runs_data(runs: Mapping[str, str], colours: Mapping[str, str]) -> dict[str, Any]:
+    """What the runs did before: their settings, losses and alphas, as far as they have any."""
+    folders = {name: Path(run) for run, name in reversed(runs.items())}
+    configs = {
+        name: {key: value for key, value in read_config(folder)["config"].items() if key not in LEFT_OUT}
+        if (folder / "config.json").is_file()
+        else None
+        for name, folder in folders.items()
+    }
+    histories = {
+        stage: {name: read_history(folder / f"{stage}.history.jsonl") for name, folder in folders.items()}
+        for stage in STAGES
+    }
+    panels = [
+        compare_data.coloured(panel, colours)
+        for stage, title in STAGES.items()
+        for panel in compare_data.losses(histories[stage], title)
+    ]
+    searched = {name: search_data.searched(history) for name, history in histories["search"].items()}
+    settings = compare_data.settings(configs)
+    return {
+        "operations": search_data.OPERATIONS,
+        "settings": settings if settings["rows"] else None,
+        "losses": panels,
+        "alphas": [{"name": name, "search": search} for name, search in searched.items() if search],
+    }
