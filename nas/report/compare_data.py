@@ -83,7 +83,7 @@ def losses(histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> 
     """The total losses of one stage, a curve for each run that has it; and its validated mAP."""
     panels: list[plots.Panel] = []
     for key in (*TRAINED, "mAP"):
-        curves = []
+        curves: list[plots.Curve] = []
         for name, history in histories.items():
             points = [
                 (line["epoch"], 100 * value if key == "mAP" else value)
@@ -91,7 +91,7 @@ def losses(histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> 
                 if (value := line.get(key) if key == "mAP" else (line.get(key) or {}).get("total")) is not None
             ]
             if points:
-                curves.append((name, *map(list, zip(*points, strict=True))))
+                curves.append((name, [epoch for epoch, _ in points], [value for _, value in points]))
         if curves:
             panels.append((f"{title}: {'mAP (%)' if key == 'mAP' else 'loss'}", "", curves))
     return search_data.lines_of(panels, title)

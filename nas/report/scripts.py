@@ -18,7 +18,10 @@ from importlib import resources
 
 from markupsafe import Markup
 
-SCRIPTS = ("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval", "live", "compare", "main")
+SCRIPTS = (
+    *("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval"),
+    *("live", "compare", "studies", "main"),
+)
 """Files of `script/`, in the order in which they are joined."""
 
 

@@ -16,8 +16,7 @@ from nas.report.query_data import browsed, thumbnails
 from nas.report.query_results import Queries
 from nas.report.retrieval_data import matching_rates
 from nas.report.timing import conditions_line
-from nas.system.files import write_text
-from nas.system.run_config import read_config
+from nas.system.files import blamed_on, read_object, write_text
 
 LEFT_OUT = ("machine",)
 """Fields of a recipe that change no result."""
@@ -49,7 +48,10 @@ def write_page(comparison: Mapping[str, Any], queries: Sequence[Queries], out: P
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The compared runs' folders, with their names, which roles of one run share."""
-    return {row["run"]: row["name"].removesuffix(f":{row['role']}") for row in reversed(rows)}
+    names: dict[str, str] = {}
+    for row in rows:
+        names.setdefault(row["run"], row["name"].removesuffix(f":{row['role']}"))
+    return names
 
 
 def _queries_data(
@@ -76,13 +78,8 @@ def _queries_data(
 
 def _runs_data(runs: Mapping[str, str], colours: Mapping[str, str]) -> dict[str, Any]:
     """What the runs did before: their settings, losses and alphas, as far as they have any."""
-    folders = {name: Path(run) for run, name in reversed(runs.items())}
-    configs = {
-        name: {key: value for key, value in read_config(folder)["config"].items() if key not in LEFT_OUT}
-        if (folder / "config.json").is_file()
-        else None
-        for name, folder in folders.items()
-    }
+    folders = {name: Path(run) for run, name in runs.items()}
+    configs = {name: _config(folder) for name, folder in folders.items()}
     histories = {
         stage: {name: read_history(folder / f"{stage}.history.jsonl") for name, folder in folders.items()}
         for stage in STAGES
@@ -100,3 +97,12 @@ def _runs_data(runs: Mapping[str, str], colours: Mapping[str, str]) -> dict[str,
         "losses": panels,
         "alphas": [{"name": name, "search": search} for name, search in searched.items() if search],
     }
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """The run's recipe; None for an evaluation of another network."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    with blamed_on(path):
+        return {key: value for key, value in read_object(path)["config"].items() if key not in LEFT_OUT}

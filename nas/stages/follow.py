@@ -12,6 +12,7 @@ from nas.report.history import read_history
 from nas.report.numbers import MISSING
 from nas.report.page import STAGES
 from nas.report.runs import state
+from nas.report.study_data import ablated, tuned
 from nas.stages.list_runs import TAIL, WORK, summary
 from nas.study.place import NOTE, STORAGE
 from nas.system.at_work import workers
@@ -21,6 +22,7 @@ from nas.system.run_config import RESULTS, read_config
 
 TRAINING = {f"training-{stage}": title for stage, title in STAGES.items()}
 """The views of the curves of each stage, with their titles."""
+COLUMNS = ("trial", "what", "worker", "minutes")
 SAID = ("teach", "search", "retrain", "baseline", "random-cell", "taught-baseline")
 """The stages in the order in which a run does them."""
 
@@ -121,16 +123,27 @@ def _cost(folder: Path) -> str:
 def _study(folder: Path) -> dict[str, Any]:
     """Who is at which trial of a study, and of `nas tune` what the trials are worth: an ablation tells when all of its
     runs have ended."""
-    if "://" in read_object(folder / NOTE).get("storage", "") and not os.environ.get(STORAGE):
+    storage = os.environ.get(STORAGE, "")
+    if "://" in read_object(folder / NOTE).get("storage", "") and not storage:
         return {}
-    from nas.study.watch import watched  # Optuna takes its time
+    from nas.study.result import importances, ranked  # Optuna takes its time
+    from nas.study.watch import open_noted, watched
 
-    running = watched(folder, os.environ.get(STORAGE, ""))["running"]
+    running = watched(folder, storage)["running"]
     rows = [
         [str(each["trial"]), _what(each["what"]), each["worker"] or MISSING, _minutes(each["minutes"], each["lost"])]
         for each in running
     ]
-    return {"running": {"label": "Trials at work", "columns": ["trial", "what", "worker", "minutes"], "rows": rows}}
+    shown: dict[str, Any] = {"running": {"label": "Trials at work", "columns": COLUMNS, "rows": rows}}
+    study, facts = open_noted(folder, storage)
+    if facts["command"] == "tune":
+        objectives = ["mAP", "multiply_adds"][: len(study.directions)]
+        found = {"trials": ranked(study), "importances": importances(study), "objectives": objectives}
+        shown["study"] = tuned(found)
+    elif facts["command"] == "ablate" and (folder / "ablation.json").is_file():
+        with blamed_on(folder / "ablation.json"):
+            shown["arms"] = ablated(read_object(folder / "ablation.json"))
+    return shown
 
 
 def _minutes(minutes: float, lost: bool) -> str:

@@ -92,7 +92,7 @@ class Site:
             .render(
                 title=title_of(folder),
                 index="../../runs/",
-                has_report=(folder / CONFIG).is_file(),
+                has_report=(folder / CONFIG).is_file() and not (folder / NOTE).is_file(),
                 stages=TRAINING,
                 data=data | {"live": {"events": "events"}},
                 live=True,

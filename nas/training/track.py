@@ -48,7 +48,7 @@ class Wandb:
             project=PROJECT,
             name=folder.resolve().name,
             dir=os.environ.get("WANDB_DIR", folder),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type] # wandb refuses another one
+            mode=os.environ.get("WANDB_MODE", "offline"),
             config=dict(config),
             settings=wandb.Settings(console="off", silent=True),
         )

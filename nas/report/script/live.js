@@ -106,6 +106,7 @@ function filtered(body, asked, words) {
 
 // {label, columns, rows: [[text]]}
 function rowsView(host, { label, columns, rows }) {
+  if (!rows.length) return void host.append(make("p", { class: "note" }, "Nobody."));
   const table = make("table", { class: "results" }, make("thead", {}, make("tr", {}, ...columns.map((head) => make("th", { scope: "col", class: "text" }, head)))),
     make("tbody", {}, ...rows.map(([first, ...others]) => make("tr", {}, make("th", { scope: "row" }, first), ...others.map((text) => make("td", { class: "text" }, text))))));
   host.append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table));

@@ -17,6 +17,8 @@ const VIEWS = {
   log: logView,
   rows: rowsView,
   overlaid: overlaidView,
+  study: studyView,
+  arms: armsView,
 };
 
 function markSection(entries) {
