@@ -63,11 +63,12 @@ def browsed(folder: Path, networks: Mapping[str, Queries]) -> dict[str, Any] | N
         }
         for name, each in alike.items()
     ]
+    found_names, found_ids, found_cameras = zip(*gallery, strict=True) if gallery else ((), (), ())
     return {
         "frames": first.boxes is not None,
         "networks": shown,
         "query": _images(first.names, first.ids.tolist(), _cameras(first), folder) | {"boxes": first.boxes},
-        "gallery": _images(*map(list, zip(*gallery, strict=True)), folder) if gallery else None,
+        "gallery": _images(found_names, found_ids, found_cameras, folder) if gallery else None,
     }
 
 
@@ -87,16 +88,15 @@ def _found(one: Any, gallery: dict[tuple[str, int | None, int | None], int]) -> 
 
 def _images(names: Sequence[str], ids: Sequence[int | None], cameras: Sequence[int | None], folder: Path) -> dict:
     """Images by their place: names without the folder `root` of all, and where a page in `folder` finds that."""
-    root = os.path.commonpath([str(Path(name).parent) for name in names])
-    root = f"{root}/" if root else ""
+    common = os.path.commonprefix(names)  # noqa: RUF071 - it is cut at a slash
+    root = common[: common.rfind("/") + 1]
+    is_here = bool(names) and Path(names[0]).is_file()
     return {
         "root": root,
         "names": [name.removeprefix(root) for name in names],
         "ids": ids,
         "cameras": None if None in cameras else cameras,
-        "folder": f"{Path(os.path.relpath(root or '.', folder.resolve())).as_posix()}/"
-        if Path(names[0]).is_file()
-        else None,
+        "folder": f"./{Path(os.path.relpath(root or '.', folder.resolve())).as_posix()}/" if is_here else None,
     }
 
 

@@ -10,9 +10,11 @@ beside it in `<noscript>`.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
@@ -23,6 +25,8 @@ SCRIPTS = (
     *("live", "compare", "studies", "main"),
 )
 """Files of `script/`, in the order in which they are joined."""
+LONG = 50_000
+"""Characters of JSON from which on it is packed."""
 
 
 def policy(style: str, scripted: bool, live: bool = False) -> str:
@@ -38,10 +42,22 @@ def policy(style: str, scripted: bool, live: bool = False) -> str:
     )
 
 
-def as_json(data: object) -> Markup:
-    """Plain data as JSON for a `<script type="application/json">`: nothing in it can end the element."""
+def as_json(data: Mapping[str, object]) -> Markup:
+    """Plain data by names as JSON for a `<script type="application/json">`: nothing in it can end the element.
+
+    What is long is packed, which `script/main.js` undoes: `{"gzip": BASE64}` takes its place.
+    """
+    texts = {name: _compact(value) for name, value in data.items()}
+    return Markup(_compact({name: _packed(text) if len(text) > LONG else data[name] for name, text in texts.items()}))
+
+
+def _compact(data: object) -> str:
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _packed(text: str) -> dict[str, str]:
+    return {"gzip": base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()}
 
 
 def shortened(value: object, digits: int = 4) -> float | None:

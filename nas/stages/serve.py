@@ -22,7 +22,6 @@ from aiohttp import web
 
 from nas.report.page import report_page, templates
 from nas.report.runs import index_data, index_page
-from nas.report.scripts import as_json
 from nas.stages.follow import TRAINING, page_data, title_of
 from nas.stages.list_runs import CONFIG, find_runs, list_runs
 from nas.study.place import NOTE
@@ -141,7 +140,7 @@ class Site:
         quiet_s = 0.0
         with suppress(ConnectionResetError):
             while not self.closing.is_set():
-                now = {key: as_json(value) for key, value in (await asyncio.to_thread(look)).items()}
+                now = {key: json.dumps(value) for key, value in (await asyncio.to_thread(look)).items()}
                 if news := {key: text for key, text in now.items() if told.get(key) != text}:
                     told |= news
                     body = ",".join(f"{json.dumps(key)}:{text}" for key, text in news.items())

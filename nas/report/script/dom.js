@@ -43,7 +43,7 @@ function count(value) {
 function macs(value) {
   if (!value) return value === 0 ? "0" : "–";
   const [size, letter] = value >= 1e9 ? [1e9, "G"] : value >= 1e6 ? [1e6, "M"] : [1e3, "k"];
-  return `${number(value / size)} ${letter}`;
+  return `${(value / size).toFixed(value / size < 100 ? 2 : 0)} ${letter}`;
 }
 
 // A colour of the page's style sheet.

@@ -16,7 +16,6 @@ function takeNew(key, value) {
   DATA[key] = value;
   for (const element of document.querySelectorAll(`[data-shown-with~="${CSS.escape(key)}"]`)) element.hidden = false;
   for (const host of document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)) {
-    if (waiting.has(host)) continue; // it will be drawn when it is seen
     const restore = chosenIn(host);
     host.replaceChildren();
     for (const chart of charts) if (!chart.box.isConnected) forget(chart);
@@ -28,6 +27,8 @@ function takeNew(key, value) {
 function forget(chart) {
   chart.instance?.dispose();
   charts.delete(chart);
+  waiting.delete(chart.box);
+  seen.unobserve(chart.box);
 }
 
 // What a reader has chosen in a view, as a function that chooses it again; an epoch at the end stays at the end.

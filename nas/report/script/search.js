@@ -103,13 +103,18 @@ function edgeWords(edge, epoch) {
   if (!first) return "no weights in this epoch";
   const margin = second ? `, before ${operation(second.key).name} by ${number(first.weight - second.weight, 2)}` : "";
   const cost = costWords(edge, first.place);
-  const kept = edge.kept[epoch] >= 0 ? " It is kept: the cell would have it now." : edge.to === null ? "" : " It is not kept.";
-  return `${operation(first.key).name} leads with ${number(first.weight, 3)}${margin}${cost ? ` (${cost})` : ""}.${kept}`;
+  return `${operation(first.key).name} leads with ${number(first.weight, 3)}${margin}${cost ? ` (${cost})` : ""}.${keptWords(edge, edge.kept[epoch], first)}`;
+}
+
+// Whether the architecture of the epoch would have the edge, and with which operation if that does not lead.
+function keptWords(edge, kept, first) {
+  if (kept < 0) return edge.to === null ? "" : " It is not kept.";
+  return kept === first.place ? " It is kept." : ` It is kept with ${operation(edge.options[kept]).name}.`;
 }
 
 function costWords(edge, place) {
-  const known = [edge.macs ? `${macs(edge.macs[place])} MACs` : "", edge.ms ? `${number(edge.ms[place])} ms` : ""];
-  return known.filter(Boolean).join(", ");
+  const [count, time] = [edge.macs?.[place] ?? null, edge.ms?.[place] ?? null];
+  return [count === null ? "" : `${macs(count)} MACs`, time === null ? "" : `${number(time)} ms`].filter(Boolean).join(", ");
 }
 
 function sayEdge(parts) {

@@ -3,18 +3,16 @@
 // ranked: {value, cost, entries: [{score, cost, hash, parameters, decisions}]}
 
 function trialsView(host, search) {
-  const shown = make("div", { class: "architecture-of" }, make("p", { class: "note" }, "Press a point to see its architecture."));
+  const shown = make("div", { class: "architecture-of" }, );
   const scatter = make("div", { class: "panel" }, make("h4", {}, `${search.value.name} against ${search.cost.name}`));
   const best = make("div", { class: "panel" }, make("h4", {}, "Best so far"));
-  host.append(make("div", { class: "panels" }, scatter, best), shown);
-  const choose = (place) => showTrial(shown, search, place);
+  const { field, select } = makeSelect("Trial", search.trials.map((each, place) => [place, `${place + 1}: ${scoreText(search, each)}`]), (place) => choose(Number(place)));
+  host.append(make("div", { class: "panels" }, scatter, best), make("div", { class: "controls" }, field), shown);
+  const choose = (place) => ((select.value = place), showTrial(shown, search, place));
   if (search.trials.some((each) => each.cost !== null)) makeChart(scatter, "Scores of all trials against their costs, with the front", (colours) => scatterOption(colours, search), 320).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
   else scatter.remove();
   makeChart(best, "Scores of the trials in their order, with the best so far", (colours) => bestOption(colours, search), 320).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
-  const { field, select } = makeSelect("Trial", search.trials.map((each, place) => [place, `${place + 1}: ${scoreText(search, each)}`]), (place) => choose(Number(place)));
-  host.append(make("div", { class: "controls" }, field));
   const first = search.trials.reduce((top, each, place) => (!each.pruned && each.score > (search.trials[top]?.score ?? -Infinity) ? place : top), 0);
-  select.value = first;
   choose(first);
 }
 
@@ -88,7 +86,8 @@ function scatterOption(colours, search) {
 }
 
 function bestOption(colours, search) {
-  const of = (key) => search.trials.map((each, place) => ({ place, value: [place + 1, each[key] === null ? null : (search.value.percent ? 100 : 1) * each[key]], symbol: each.pruned ? "emptyCircle" : "circle" }));
+  const of = (key) => search.trials.map((each, place) => [place + 1, each[key] === null ? null : (search.value.percent ? 100 : 1) * each[key]]);
+  const scores = of("score").map((value, place) => ({ place, value, symbol: search.trials[place].pruned ? "emptyCircle" : "circle" }));
   const rungs = search.trials.some((each) => each.epochs !== null) ? [{ name: "epochs", type: "bar", yAxisIndex: 1, data: search.trials.map((each, place) => [place + 1, each.epochs]), itemStyle: { color: colours.soft }, barWidth: "60%", z: 1 }] : [];
   return {
     legend: { ...legend(colours, ["trial", "best so far", ...rungs.map((each) => each.name)]), show: true },
@@ -97,7 +96,7 @@ function bestOption(colours, search) {
     yAxis: [axis(colours, "", { type: "value", scale: true }), axis(colours, "", { type: "value", show: rungs.length > 0, splitLine: { show: false }, minInterval: 1 })],
     tooltip: tooltip(colours, trialTip(search)),
     series: [...rungs,
-      { name: "trial", type: "scatter", data: of("score"), symbolSize: 8, itemStyle: { color: shade("#0072b2") } },
+      { name: "trial", type: "scatter", data: scores, symbolSize: 8, itemStyle: { color: shade("#0072b2") } },
       { name: "best so far", type: "line", step: "end", data: of("best"), symbol: "none", lineStyle: { color: "#d55e00", width: 2 }, itemStyle: { color: "#d55e00" } },
     ],
   };
@@ -111,7 +110,7 @@ function rankedView(host, ranked) {
   const large = make("div", { class: "architecture-of", "aria-live": "polite" });
   const best = ranked.entries[0];
   const rows = ranked.entries.map((entry, place) => rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)));
-  const heads = ["#", ranked.value.name, `less than #1`, ranked.cost.name, "parameters", "differs in", "cells"];
+  const heads = ["#", ranked.value.name, "below #1", ranked.cost.name, "parameters", "differs in", "cells"];
   const used = heads.map((_, column) => column === 0 || rows.some((row) => row.cells[column].textContent !== "–"));
   const table = make("table", { class: "results ranked-table" }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows));
   for (const row of table.rows) [...row.cells].forEach((cell, column) => { cell.hidden = !used[column]; });
@@ -124,11 +123,10 @@ function rankedView(host, ranked) {
 function rankedRow(entry, place, ranked, open) {
   const best = ranked.entries[0];
   const cells = Object.entries(cellsOf(entry.decisions)).filter(([name]) => name);
-  const others = cellsOf(best.decisions);
-  const small = cells.map(([name, edges]) => drawnCell(name, edges, { small: true, others: others[name] ?? [] }));
+  const small = cells.map(([name, edges]) => drawnCell(name, edges, { small: true }));
   const button = make("button", { type: "button", class: "open", "aria-label": `Open architecture ${place + 1}`, click: () => open(button) }, ...(small.length ? small : ["Open"]));
   const less = typeof entry.score === "number" && typeof best.score === "number" ? best.score - entry.score : null;
-  const texts = [scoreText(ranked, entry), place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–", costText(ranked, entry), entry.parameters ? `${number(entry.parameters / 1e6)} M` : "–", place ? numDifferences(entry.decisions, best.decisions) : "–"];
+  const texts = [scoreText(ranked, entry), place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–", costText(ranked, entry), macs(entry.parameters), place ? numDifferences(entry.decisions, best.decisions) : "–"];
   return make("tr", {}, make("th", { scope: "row" }, String(place + 1)), ...texts.map((text) => make("td", {}, text)), make("td", {}, button));
 }
 

@@ -95,5 +95,5 @@ def _tsne(
     places, perplexity = spread_in_plane(shown, distance=how.distance)
     drawn.append(mine)
     labels = ids[mine], None if cameras is None else cameras[mine]
-    named = [names[i] for i in mine] if names else []
+    named = [names[i] for i in mine.tolist()] if names else []
     return plane(places, perplexity, *labels), plane_numbers(places, perplexity, *labels, named)
