@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +48,9 @@ def _amount(difference: Mapping[str, Any], name: str, first: str) -> str:
 
 
 def _sure(difference: Mapping[str, Any]) -> str:
-    low, high = (f"{percent(end)}" for end in difference["identities"])
+    if not any(difference["identities"]):
+        return "No choice of these persons changes that."
+    low, high = (percent(end) for end in difference["identities"])
     said = f"With other persons of the same kind the difference would lie between {low} and {high} in 95 of 100 tests"
     if difference["excludes_zero"]["identities"]:
         return f"{said}: which of the two is better does not hang on who was asked for."
@@ -75,7 +76,7 @@ def _flat(value: Any, place: str = "") -> dict[str, str]:
         for key, item in value.items():
             fields |= _flat(item, f"{place}.{key}" if place else str(key))
         return fields
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = str(value)
     return {place: text if len(text) <= LONGEST else f"{text[:LONGEST]}…"}
 
 

@@ -97,7 +97,7 @@ def compare(
     comparison = _compared(entries, resamples, seed)
     if out is not None:
         write(comparison, out)
-        write_page(comparison, [entry.queries for entry in entries], out)
+        write_page(comparison, [Queries.load(entry.folder / entry.row["queries"]) for entry in entries], out)
     return comparison
 
 

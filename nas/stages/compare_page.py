@@ -23,7 +23,7 @@ LEFT_OUT = ("machine",)
 
 
 def write_page(comparison: Mapping[str, Any], queries: Sequence[Queries], out: Path) -> Path:
-    """Writes `compare.html`. `queries`: of each row of the comparison, all the same ones in the same order."""
+    """Writes `compare.html`. `queries`: of each row of the comparison, all the same ones in any order."""
     rows = comparison["rows"]
     runs = _runs(rows)
     of_networks = dict(zip([row["name"] for row in rows], compare_data.colours(rows), strict=True))
@@ -62,11 +62,9 @@ def _queries_data(
     out: Path,
 ) -> dict[str, Any]:
     """How the networks answer: images lie where they did for the first of them."""
-    first = queries[0]
-    networks = {
-        row["name"]: replace(each, names=first.names, boxes=first.boxes)
-        for row, each in zip(rows, queries, strict=True)
-    }
+    first, *others = map(_sorted, queries)
+    alike = [first, *(replace(each, names=first.names, boxes=first.boxes) for each in others)]
+    networks = dict(zip([row["name"] for row in rows], alike, strict=True))
     out.mkdir(parents=True, exist_ok=True)
     curves = matching_rates(networks, comparison["protocol"].get("num_gallery"))
     return {
@@ -74,6 +72,21 @@ def _queries_data(
         "queries": browsed(out, networks),
         "pictures": thumbnails(Path(rows[0]["run"])),
     }
+
+
+def _sorted(queries: Queries) -> Queries:
+    """In the order of their labels, which is the same wherever the images lie."""
+    labels = queries.labels
+    order = sorted(range(len(labels)), key=labels.__getitem__)
+    return Queries(
+        names=tuple(queries.names[i] for i in order),
+        ids=queries.ids[order],
+        cameras=None if queries.cameras is None else queries.cameras[order],
+        average_precision=queries.average_precision[order],
+        first_match_rank=queries.first_match_rank[order],
+        boxes=None if queries.boxes is None else tuple(queries.boxes[i] for i in order),
+        found=tuple(queries.found[i] for i in order) if queries.found else (),
+    )
 
 
 def _runs_data(runs: Mapping[str, str], colours: Mapping[str, str]) -> dict[str, Any]:

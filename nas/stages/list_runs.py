@@ -156,7 +156,7 @@ def _best(folder: Path) -> dict[str, Any]:
     with blamed_on(path):
         best: dict[str, Any] = next((row for row in found["trials"] if row["state"] == "complete"), {})
         cost = {key: best.get(key) for key in ("mAP", "parameters", "multiply_adds")}
-        return {"recipe": found["recipe"], **cost}
+        return {"recipe": found["recipe"], "data": "held-out identities", **cost}
 
 
 def _is_at_work_below(row: Mapping[str, Any], study: Mapping[str, Any]) -> bool:

@@ -65,7 +65,7 @@ function tunedHistory(colours, trials) {
   const pruned = trials.filter((trial) => trial.state === "pruned");
   return {
     legend: { ...legend(colours, ["complete", ...(pruned.length ? ["pruned"] : []), "best so far"]), show: true },
-    grid: { left: 8, right: 18, top: 34, bottom: 24, containLabel: true },
+    grid: { left: 26, right: 18, top: 34, bottom: 24, containLabel: true },
     xAxis: axis(colours, "trial", { type: "value", minInterval: 1, min: -0.5, max: Math.max(...trials.map((trial) => trial.number)) + 0.5, axisLabel: { color: colours.muted, fontSize: 11, formatter: (value) => (Number.isInteger(value) ? String(value) : "") } }),
     yAxis: axis(colours, "mAP (%)", { type: "value", scale: true, nameGap: 34 }),
     tooltip: tooltip(colours, tunedTip(trials)),
@@ -94,7 +94,7 @@ function tunedFront(colours, trials) {
   const front = costed.filter((trial) => trial.best).sort((a, b) => a.cost - b.cost);
   return {
     legend: { ...legend(colours, ["trials", "front"]), show: true },
-    grid: { left: 8, right: 18, top: 34, bottom: 24, containLabel: true },
+    grid: { left: 26, right: 18, top: 34, bottom: 24, containLabel: true },
     xAxis: axis(colours, "MACs (M)", { type: "value", scale: true }),
     yAxis: axis(colours, "mAP (%)", { type: "value", scale: true, nameGap: 34 }),
     tooltip: tooltip(colours, tunedTip(trials)),
@@ -133,8 +133,8 @@ function armsView(host, found) {
 function armsOption(colours, { seeds, arms }) {
   const names = arms.map((arm) => arm.name);
   return {
-    grid: { left: 8, right: 12, top: 12, bottom: 8, containLabel: true },
-    xAxis: axis(colours, "", { type: "category", data: names, axisLabel: { color: colours.ink, fontSize: 11, interval: 0, width: 90, overflow: "break" }, splitLine: { show: false } }),
+    grid: { left: 26, right: 12, top: 12, bottom: 8, containLabel: true },
+    xAxis: axis(colours, "", { type: "category", data: names, axisLabel: { color: colours.ink, fontSize: 11, interval: 0, width: 100, overflow: "break", lineHeight: 14 }, splitLine: { show: false } }),
     yAxis: axis(colours, "mAP (%)", { type: "value", scale: true, nameGap: 34 }),
     tooltip: tooltip(colours, ({ seriesName, data }) => tipTable(data.arm ?? seriesName, [["", data.says ?? "", number(data.value?.[1], 3)]])),
     series: [
@@ -153,7 +153,7 @@ function contrastsOption(colours, contrasts) {
   return {
     grid: { left: 8, right: 18, top: 12, bottom: 24, containLabel: true },
     xAxis: axis(colours, "difference in mAP (points)", { type: "value" }),
-    yAxis: axis(colours, "", { type: "category", data: shown.map((each) => each.name), splitLine: { show: false }, axisLabel: { color: colours.ink, fontSize: 11, width: 130, overflow: "break" } }),
+    yAxis: axis(colours, "", { type: "category", data: shown.map((each) => each.name), splitLine: { show: false }, axisLabel: { color: colours.ink, fontSize: 11, width: 130, overflow: "break", lineHeight: 14 } }),
     tooltip: tooltip(colours, ({ data }) => tipTable(data.of.name, words(data.of))),
     series: [...bar("joint", 1.5), ...bar("interval", 4),
       { type: "scatter", symbolSize: 13, data: shown.map((each) => ({ value: [each.mean, each.name], of: each, itemStyle: { color: colour(each) } })), markLine: { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colours.muted, type: "solid" }, data: [{ xAxis: 0 }] } }],
