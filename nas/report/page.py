@@ -15,11 +15,12 @@ from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
-from nas.report.query_data import browsed, interval, read_queries, thumbnails
+from nas.report.query_data import browsed, interval, read_queries
 from nas.report.query_results import Queries
 from nas.report.retrieval_data import matching_rates, read_plot, receiver_curves
 from nas.report.retrieval_plots import roc
 from nas.report.style import svg
+from nas.report.thumbnails import read_thumbnails
 from nas.report.timing import conditions_line
 from nas.system.files import blamed_on, read_object, write_text
 
@@ -145,7 +146,7 @@ def _retrieval_data(folder: Path, metrics: dict, networks: dict[str, Queries]) -
     """What the script draws of the evaluation: single queries, curves, distances, cameras and the plane."""
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     return {
-        "pictures": thumbnails(folder),
+        "pictures": read_thumbnails(folder),
         "queries": browsed(folder, networks),
         "cmc": matching_rates(networks, None if in_frames else num_gallery),
         "roc": receiver_curves(metrics.get("rows") or []),

@@ -1,26 +1,18 @@
-"""What a page's browser of queries shows, as plain data: every query of every network, and some of the images."""
+"""What a page's browser of queries shows, as plain data: every query of every network."""
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from nas.data.images import reason_of
 from nas.metrics.bootstrap import percentile_interval, resampled_means
 from nas.report.query_results import FoundBox, Queries
 from nas.report.scripts import shortened
-from nas.system.files import blamed_on, read_object
 
-THUMBNAILS = "thumbnails"
-"""The folder of small images that an evaluation leaves, with `index.json`: by `query` and `gallery`, the file in the
-folder and the whole image's width and height, by the image's name."""
-SIDES = ("query", "gallery")
 RESAMPLES = 2000
 
 
@@ -98,34 +90,3 @@ def _images(names: Sequence[str], ids: Sequence[int | None], cameras: Sequence[i
         "cameras": None if None in cameras else cameras,
         "folder": f"./{Path(os.path.relpath(root or '.', folder.resolve())).as_posix()}/" if is_here else None,
     }
-
-
-def thumbnails(folder: Path) -> dict[str, dict[str, Any]]:
-    """Of a run's folder the small images: by side and the image's name, the source and the whole image's size.
-
-    Raises ValueError naming a file that is not as the evaluation left it.
-    """
-    folder = folder / THUMBNAILS
-    path = folder / "index.json"
-    if not path.is_file():
-        return {side: {} for side in SIDES}
-    listed = read_object(path)
-    with blamed_on(path):
-        return {
-            side: {
-                name: {"source": _source(folder / Path(file).name), "size": [int(width), int(height)]}
-                for name, (file, width, height) in listed[side].items()
-            }
-            for side in SIDES
-        }
-
-
-def _source(path: Path) -> str:
-    """A JPEG file as the source of an `<img>`."""
-    content = path.read_bytes()
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            image.verify()
-    except Exception as error:  # Pillow's decoders raise nearly every type
-        raise ValueError(f"{path} must be a JPEG, and cannot be read ({reason_of(error)}): remove it") from error
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -29,7 +29,7 @@ function queryControls(parts) {
   const network = makeSelect("Judged by", queries.networks.map((each, place) => [place, each.name]), (place) => set("network")(Number(place)));
   network.select.value = state.network;
   const typed = (name, label, type) => make("label", { class: "field" }, make("span", {}, label), make("input", { type: "search", inputmode: type, size: 9, input: (event) => set(name)(event.target.value.trim()) }));
-  const pictured = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => set("pictured")(event.target.checked) }), make("span", {}, "in this page"));
+  const pictured = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => set("pictured")(event.target.checked) }), make("span", {}, "with images in the page"));
   return make("div", { class: "controls" },
     makeSelect("Order", Object.entries(ORDERS), set("order")).field,
     queries.networks.length > 1 ? network.field : null,
@@ -91,7 +91,7 @@ function shownQuery(queries, place) {
   const box = query.boxes?.[place];
   const asked = imageTile(query, "query", place, { caption: [words, query.names[place]], alt: `Query: ${words}`, box });
   const answers = networks.map((network) => {
-    const ap = network.ap[place] === null ? "has no right match" : `AP ${percent(network.ap[place])}, first right at rank ${network.first[place] || "–"}`;
+    const ap = network.ap[place] === null ? "has no right match" : `AP ${percent(network.ap[place])}, ${network.first[place] ? `first right at rank ${count(network.first[place])}` : "nothing right was found"}`;
     return make("div", { class: "answers" }, make("h4", {}, network.name), make("p", { class: "note" }, ap), make("ol", { class: "tiles-of-images" }, ...foundTiles(queries, network, place)));
   });
   return [make("div", { class: "asked" }, make("h4", {}, "Query"), asked), make("div", {}, ...answers)];
@@ -113,7 +113,7 @@ function foundTiles(queries, network, place) {
 
 function imageFacts(side, place) {
   const [identity, camera] = [side.ids[place], side.cameras?.[place] ?? null];
-  return [identity === null ? "" : `id ${identity}`, camera === null ? "" : `camera ${camera}`].filter(Boolean).join(", ");
+  return [identity === null ? "" : `id ${identity}`, camera === null ? "" : `cam ${camera}`].filter(Boolean).join(", ");
 }
 
 // An image from the page or from beside it, else its name alone; with its box, and what is known of it below.
@@ -123,7 +123,7 @@ function imageTile(side, kind, place, { caption, alt, box }) {
   const link = side.folder === null ? null : side.folder + name.split("/").map(encodeURIComponent).join("/");
   const frame = make("span", { class: "image" }, make("span", { class: "none" }, "not in this page"));
   if (picture || link) {
-    const img = make("img", { alt, loading: "lazy", error: () => frame.replaceChildren(make("span", { class: "none" }, "not here")) });
+    const img = make("img", { alt, loading: picture ? null : "lazy", error: () => frame.replaceChildren(make("span", { class: "none" }, "not here")) });
     img.src = picture?.source ?? link;
     frame.replaceChildren(img);
     if (box) markBox(frame, img, box, picture?.size);

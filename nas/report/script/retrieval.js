@@ -31,7 +31,7 @@ function distanceOption(colours, pairs, rates, equal) {
     return {
       name: `${name} (${count(all)})`, type: "line", step: "end", symbol: "none", data: [...counts.map((each, bin) => [pairs.edges[bin], (100 * each) / all]), [pairs.edges.at(-1), 0]],
       lineStyle: { color: shade(colour), width: 1.6, type }, itemStyle: { color: shade(colour) }, areaStyle: { color: shade(colour), opacity: 0.18 }, emphasis: { disabled: true },
-      markLine: place ? undefined : { silent: true, symbol: "none", label: { formatter: "equal errors", color: colours.muted }, lineStyle: { color: colours.muted, type: "dotted" }, data: [{ xAxis: equal.edge }] },
+      markLine: place ? undefined : { silent: true, precision: 6, symbol: "none", label: { formatter: "equal errors", color: colours.muted }, lineStyle: { color: colours.muted, type: "dotted" }, data: [{ xAxis: equal.edge }] },
     };
   });
   const tell = (points) => {

@@ -188,7 +188,7 @@ function curveOption(colours, parts) {
       name: operation(key).name, type: "line", showSymbol: epochs.length < 12, symbol: "circle", symbolSize: 5, emphasis: { disabled: true },
       data: epochs.map((each, line) => [each, edge.weights[line]?.[place] ?? null]),
       lineStyle: { color: operation(key).colour, width: 2, type: key === "none" ? "dotted" : "solid" }, itemStyle: { color: operation(key).colour },
-      markLine: place ? undefined : { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colours.muted, type: "dashed" }, data: [{ xAxis: epochs[epoch] }] },
+      markLine: place ? undefined : { silent: true, precision: 6, symbol: "none", label: { show: false }, lineStyle: { color: colours.muted, type: "dashed" }, data: [{ xAxis: epochs[epoch] }] },
     })),
   };
 }

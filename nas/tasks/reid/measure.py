@@ -22,9 +22,8 @@ from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
-from nas.tasks.reid.pictures import draw_plots, draw_strips
+from nas.tasks.reid.pictures import draw_plots, draw_strips, draw_thumbnails
 from nas.tasks.reid.settings import Evaluation
-from nas.tasks.reid.thumbnails import write_thumbnails
 from nas.tasks.timing import timed
 from nas.training.stage import Stage
 from search_spaces.cost.counting import cost
@@ -69,7 +68,7 @@ def measure(
     with stage.timed("pictures of queries and features"):
         draw_strips(stage.folder / "strips", data, features, plain, how)
         shown = draw_plots(stage.folder / "plots", features, how, names[1])
-        write_thumbnails(stage.folder, data, [result for _, result in found], shown, how.num_thumbnails)
+        draw_thumbnails(stage.folder, data, [result for _, result in found], shown, how)
     sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 

@@ -20,6 +20,7 @@ from nas.report.retrieval_data import camera_numbers, distance_numbers, plane_nu
 from nas.report.retrieval_plots import camera_table, chosen_identities, distance_histogram, plane, spread_in_plane
 from nas.report.strips import spread, strip, write_picture
 from nas.report.style import svg
+from nas.report.thumbnails import ends_and_middle, write_thumbnails
 from nas.system.files import write_json, write_text
 from nas.tasks.reid.features import Features
 from nas.tasks.reid.settings import Evaluation
@@ -45,6 +46,21 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
         images = [data.gallery.images.read(j) for j in ranked]
         picture = strip(data.query.images.read(int(i)), images, right, captions)
         write_picture(picture, folder / f"{number:02d}.png")
+
+
+def draw_thumbnails(
+    folder: Path, data: ReIDData, results: Sequence[Retrieval], further: np.ndarray, how: Evaluation
+) -> None:
+    """Small images of the last result's worst, median and best queries, of all gallery images that any result found
+    for them, and of `further` ones of the gallery."""
+    if not how.num_thumbnails:
+        return
+    last = results[-1]
+    answered = np.flatnonzero(last.first_match_rank > 0)
+    queries = ends_and_middle(answered, last.average_precision[answered], how.num_thumbnails)
+    found = np.concatenate([further, *(result.nearest[queries].ravel() for result in results)])
+    images = {"query": data.query.images, "gallery": data.gallery.images}
+    write_thumbnails(folder, images, {"query": queries, "gallery": found})
 
 
 def draw_plots(folder: Path, features: Features, how: Evaluation, names: Sequence[str] = ()) -> np.ndarray:
