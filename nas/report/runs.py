@@ -69,7 +69,7 @@ def index_row(row: Mapping[str, Any], below: Path, link: str) -> dict[str, Any]:
         (percent(row["rank1"]), row["rank1"], None),
         (multiply_adds(row["multiply_adds"]), row["multiply_adds"], None),
         (milliseconds(row["ms_per_image_1"]), row["ms_per_image_1"], row["runtime"]),
-        (age(row["age_s"]), row["age_s"], row["changed"]),
+        (age(row["age_s"]), row["age_s"] // 60, row["changed"]),
     )
     return {
         "name": name(row, below),

@@ -31,8 +31,11 @@ function forget(chart) {
   seen.unobserve(chart.box);
 }
 
+const FIELDS = "select, input, button, a, [tabindex]";
+
 // What a reader has chosen in a view, as a function that chooses it again; an epoch at the end stays at the end.
 function chosenIn(host) {
+  const focused = [...host.querySelectorAll(FIELDS)].indexOf(document.activeElement);
   const values = [...host.querySelectorAll("select, input")].map((field) => (field.type === "range" && field.value === field.max ? null : field.value));
   const edge = host.querySelector("[data-edge].chosen")?.dataset.edge;
   const sorted = [...host.querySelectorAll("th")].findIndex((head) => head.hasAttribute("aria-sort"));
@@ -48,6 +51,7 @@ function chosenIn(host) {
     if (edge) host.querySelector(`[data-edge="${CSS.escape(edge)}"]`)?.dispatchEvent(new Event("focus"));
     const button = host.querySelectorAll("th")[sorted]?.querySelector("button");
     for (let presses = 0; button && presses < 2 && button.parentElement.getAttribute("aria-sort") !== order; presses += 1) button.click();
+    if (focused >= 0) host.querySelectorAll(FIELDS)[focused]?.focus({ preventScroll: true });
     if (place !== null) host.querySelector(".log").scrollTop = place;
   };
 }

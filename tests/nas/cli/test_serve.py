@@ -221,6 +221,7 @@ class TestInTheBrowser:
         Run(folder / "two and a half", "toy", replace(recipe_named("toy")[1], teacher=None)).note_recipe()
         page.locator(".runs tbody th", has_text="two and a half").wait_for()
         assert page.locator(".runs tbody tr:visible").count() == 2
+        assert page.evaluate("document.activeElement.type") == "search"
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
     def test_the_end_of_the_server_is_said(self, folder, opened, browser):
