@@ -12,9 +12,10 @@ from nas.report.ablation import contrasts_table
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.history import read_history
 from nas.report.page import STAGES, templates
-from nas.report.query_data import browsed, thumbnails
+from nas.report.query_data import browsed
 from nas.report.query_results import Queries
 from nas.report.retrieval_data import matching_rates
+from nas.report.thumbnails import read_thumbnails
 from nas.report.timing import conditions_line
 from nas.system.files import blamed_on, read_object, write_text
 
@@ -70,7 +71,7 @@ def _queries_data(
     return {
         "cmc": compare_data.coloured(curves, colours) if curves else None,
         "queries": browsed(out, networks),
-        "pictures": thumbnails(Path(rows[0]["run"])),
+        "pictures": read_thumbnails(Path(rows[0]["run"])),
     }
 
 
