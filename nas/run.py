@@ -14,21 +14,11 @@ from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
 from nas.system.handover import finish_handover
 from nas.system.plugins import load_packages, load_sources, sources
-from nas.system.run_config import FORMAT, read_config
+from nas.system.run_config import FORMAT, RESULTS, read_config
 from nas.system.version1 import STAGES
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import processor
-
-RESULTS = {
-    "teach": "teacher.safetensors",
-    "search": "architecture.json",
-    "retrain": "student.safetensors",
-    "baseline": "baseline.safetensors",
-    "random-cell": "random-cell.safetensors",
-    "taught-baseline": "taught-baseline.safetensors",
-}
-"""What each stage ends with: where it stands, the stage is finished."""
 
 DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),

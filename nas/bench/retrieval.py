@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from threading import Event, Thread
 from time import perf_counter
@@ -48,10 +49,10 @@ def evaluate(
     if not compare:
         return _measured(ways, repeats, device)
     plain = {"whole sort": _sorted_whole} | _cython()
-    whole = {name: lambda rank=rank: rank(_dense(data), data) for name, rank in plain.items()}
+    whole = {name: partial(_densely, rank, data) for name, rank in plain.items()}
     far = _dense(data)
     alone = {"ours, distances given": lambda: evaluate_distances(far, *data[2:]).mAP}
-    alone |= {f"{name}, distances given": lambda rank=rank: rank(far, data) for name, rank in plain.items()}
+    alone |= {f"{name}, distances given": partial(rank, far, data) for name, rank in plain.items()}
     return _measured(ways | whole, repeats, device) | _measured(alone, repeats, device)
 
 
@@ -85,6 +86,11 @@ def _clusters(queries: int, gallery: int, dim: int, identities: int, device: tor
     cameras = [torch.randint(6, (num,), generator=rng) for num in (queries, gallery)]
     features = [centres[of] + NOISE * torch.randn(len(of), dim, generator=rng) for of in ids]
     return tuple(part.to(device) for part in (*features, *ids, *cameras))
+
+
+def _densely(rank: Callable[[Tensor, tuple[Tensor, ...]], float], data: tuple[Tensor, ...]) -> float:
+    """What `rank` says of the whole matrix of distances."""
+    return rank(_dense(data), data)
 
 
 def _dense(data: tuple[Tensor, ...]) -> Tensor:

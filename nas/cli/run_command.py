@@ -20,13 +20,27 @@ from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
+from nas.training.track import TrackerName, tracked
 
 OUT_OF_RUN = ("evaluate", "export")
 """Commands that may leave what they make of a run elsewhere."""
 
 
 @dataclass(frozen=True)
-class EntryOptions(Options):
+class RunOptions(Options):
+    """The options of a command that works on a run."""
+
+    track: Annotated[
+        TrackerName,
+        tyro.conf.arg(
+            help="also tell wandb (offline, unless WANDB_MODE says otherwise) or mlflow (mlflow.db in the run's "
+            "folder, unless MLFLOW_TRACKING_URI names a server) what TensorBoard is told, and the report"
+        ),
+    ] = "none"
+
+
+@dataclass(frozen=True)
+class EntryOptions(RunOptions):
     """The options of a command that can work on one of the architectures that a search has found."""
 
     entry: Annotated[
@@ -38,14 +52,14 @@ class EntryOptions(Options):
     ] = ""
 
 
-Given = TypeVar("Given", bound=Options)
+Given = TypeVar("Given", bound=RunOptions)
 
 
 def run_command(
     word: str,
     arguments: list[str],
     work: Callable[[Run, Given], dict[str, Any]],
-    options: type[Given] = Options,  # type: ignore[assignment] # without it, `work` takes Options
+    options: type[Given] = RunOptions,  # type: ignore[assignment] # without it, `work` takes RunOptions
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
     said of it. Texts in it, and what `pictures` lists, are paths."""
@@ -72,7 +86,8 @@ def run_command(
         run = entry_run(run, given.entry, given.overwrite)
     files = Files(run.folder)
     with nullcontext() if changed.machine.is_first else redirect_stdout(StringIO()):  # the first speaks for all
-        said = work(run, given)
+        with tracked(given.track, run.folder):
+            said = work(run, given)
         texts = [value for value in said.values() if isinstance(value, str)]
         say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0

@@ -53,8 +53,12 @@ def write_report(
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    page = templates().get_template("page.html").render(_content(run_folder, costs), changed=changed)
-    return write_text(run_folder / "report.html", page)
+    return write_text(run_folder / "report.html", report_page(run_folder, changed, costs))
+
+
+def report_page(run_folder: Path, changed: Sequence[str] | None = None, costs: search_data.Costs | None = None) -> str:
+    """The page that `write_report` writes."""
+    return templates().get_template("page.html").render(_content(run_folder, costs), changed=changed)
 
 
 def finding(metrics: dict, history: list[dict], networks: Mapping[str, Queries] | None = None) -> str:
@@ -163,9 +167,9 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css")))
+    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css", "live.css")))
     environment.globals |= {"style": Markup(style), "library": scripts.library, "script": scripts.script}
-    environment.globals["policy"] = lambda scripted: scripts.policy(style, scripted)
+    environment.globals["policy"] = lambda scripted, live: scripts.policy(style, scripted, live)
     environment.filters["as_json"] = scripts.as_json
     return environment
 

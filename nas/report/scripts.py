@@ -20,20 +20,25 @@ from importlib import resources
 
 from markupsafe import Markup
 
-SCRIPTS = ("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval", "main")
+SCRIPTS = (
+    *("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval"),
+    *("live", "compare", "studies", "main"),
+)
 """Files of `script/`, in the order in which they are joined."""
 LONG = 50_000
 """Characters of JSON from which on it is packed."""
 
 
-def policy(style: str, scripted: bool) -> str:
-    """What a page with this style sheet may do. Scripts and style sheets are named by their hash, so that none but its
-    own run or hold; pictures and ECharts have styles in their attributes. Images are in the page, or beside it."""
+def policy(style: str, scripted: bool, live: bool = False) -> str:
+    """What a page with this style sheet may do; one that is `live` hears from its server, too. Scripts and style sheets
+    are named by their hash, so that none but its own run or hold; pictures and ECharts have styles in their attributes.
+    Images are in the page, or beside it."""
     scripts = f"script-src {' '.join(map(_hash, (library(), script())))}; " if scripted else ""
     images = "data: 'self'" if scripted else "data:"
+    news = "connect-src 'self'; " if live else ""
     return (
-        f"default-src 'none'; {scripts}img-src {images}; style-src 'unsafe-inline'; style-src-elem {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; {scripts}{news}img-src {images}; style-src 'unsafe-inline'; "
+        f"style-src-elem {_hash(style)}; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -12,6 +12,13 @@ const VIEWS = {
   distances: distancesView,
   cameras: camerasView,
   tsne: planeView,
+  runs: runsView,
+  status: statusView,
+  log: logView,
+  rows: rowsView,
+  overlaid: overlaidView,
+  study: studyView,
+  arms: armsView,
 };
 
 function markSection(entries) {
@@ -24,6 +31,10 @@ function markSection(entries) {
   }
 }
 
+function drawView(host) {
+  if (DATA[host.dataset.key]) VIEWS[host.dataset.view](host, DATA[host.dataset.key]);
+}
+
 async function unpacked({ gzip }) {
   const bytes = Uint8Array.from(atob(gzip), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -34,12 +45,13 @@ async function drawPage() {
   for (const [key, value] of Object.entries(DATA)) if (value.gzip) DATA[key] = await unpacked(value);
   for (const host of document.querySelectorAll("[data-view]")) {
     try {
-      VIEWS[host.dataset.view](host, DATA[host.dataset.key]);
+      drawView(host);
     } catch (error) {
       reportError(error); // the other views are drawn all the same
     }
   }
   document.documentElement.dataset.drawn = "";
+  if (DATA.live) follow(DATA.live.events);
 }
 
 drawPage();

@@ -1,13 +1,13 @@
 // Tables that are sorted by the column whose heading is pressed.
 
-// The number at the start of a cell, of which all in a column have one unit; null for text.
+// The number at the start of a cell, of which all in a column have one unit unless `data-value` has it; null for text.
 function cellNumber(text) {
   const value = Number.parseFloat(text.replaceAll(",", "").replace("–", "").trim());
   return Number.isNaN(value) ? null : value;
 }
 
 function sortRows(body, column, descending) {
-  const cells = [...body.rows].map((row) => ({ row, text: row.cells[column].textContent.trim() }));
+  const cells = [...body.rows].map((row) => ({ row, text: row.cells[column].dataset.value ?? row.cells[column].textContent.trim() }));
   const numeric = column > 0 && cells.some(({ text }) => cellNumber(text) !== null);
   const compare = (one, other) => {
     if (!numeric) return one.text.localeCompare(other.text, "en", { numeric: true });
