@@ -30,9 +30,9 @@ class SinglePath(OneShotSearch):
     """Trains a supernet by one random path at a time, then evolves architectures scored with the weights they share.
 
     The path of a batch is drawn by chance, every answer alike (section 3.3). Before a path is scored, its BatchNorms
-    take their statistics anew from training batches (section 3.4). Several processes train the same paths, each on a
-    batch of its own, and the first one's scores count. Of the paper's 20 generations of 50 the default is
-    one fifth; parents compete as in regularised evolution, where the paper crosses the ten best.
+    take their statistics anew from training batches (section 3.4). Of the paper's 20 generations of 50 the default is
+    one fifth; parents compete as in regularised evolution, where the paper crosses the ten best. Several processes
+    train the same paths, each on a batch of its own, and the first one's scores count.
     """
 
     epochs: Count = 120

@@ -38,7 +38,7 @@ class Machine(Ranged):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto: a GPU if there is one, otherwise the CPU."""
     devices: Processes = 1
-    """Processes on each node that share the work of a step, each with a batch of its own."""
+    """Processes that share the work of a step on each node, each with a batch of its own."""
     num_nodes: Processes = 1
     """Machines that share the work of a step, each with `devices` processes; they need a common file system."""
     wait_minutes: Positive = 30.0

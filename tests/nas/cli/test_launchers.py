@@ -45,18 +45,27 @@ def test_the_tasks_of_srun_share_the_trials_of_tune(tmp_path):
     assert watched(tmp_path / "study")["done"] == 2
 
 
-@pytest.mark.slow
-def test_two_nodes_search_as_two_processes_of_one(tmp_path):
-    """To the bit: by torchrun on each node, and by one command that starts its second process itself."""
-    words = ["-m", "nas", "search", "toy", *ALONE]
-    nodes, one, port = tmp_path / "nodes", tmp_path / "one", free_port()
-    on_node = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+def torchrun(node: int, port: int, devices: int) -> tuple[list[str], dict[str, str]]:
+    counts = ["--nnodes", "2", "--node-rank", str(node), "--nproc-per-node", str(devices)]
     met = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
-    two = [
-        started([*on_node, "--node-rank", str(node), *met, *words, "--machine.num-nodes", "2", "--out", str(nodes)], {})
-        for node in range(2)
-    ]
-    found = ended([*two, started([*words, "--machine.devices", "2", "--out", str(one)], {})])
+    return ["-m", "torch.distributed.run", *counts, *met], {}
+
+
+def by_hand(node: int, port: int, devices: int) -> tuple[list[str], dict[str, str]]:
+    return [], {"NODE_RANK": str(node), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start, devices", [(torchrun, 1), (by_hand, 2)], ids=["torchrun", "by hand"])
+def test_two_nodes_search_as_one_with_as_many_processes(tmp_path, start, devices):
+    """To the bit: what the command starts itself are the processes of one node."""
+    brief = ["--strategy.epochs", "1", "--data.images-per-id", "24"]
+    words = ["-m", "nas", "search", "toy", *ALONE, *brief]
+    nodes, one, port = tmp_path / "nodes", tmp_path / "one", free_port()
+    of_two = [*words, "--machine.num-nodes", "2", "--machine.devices", str(devices), "--out", str(nodes)]
+    starts = [start(node, port, devices) for node in range(2)]
+    found = ended([started([*before, *of_two], environment) for before, environment in starts], seconds=600)
+    found += ended([started([*words, "--machine.devices", str(2 * devices), "--out", str(one)], {})], seconds=600)
     assert [each.status for each in found] == [0, 0, 0], found
     assert json.loads(found[0].out)["found"] == str(nodes / "architecture.json") and found[1].out == ""
     assert history(nodes) == history(one) != []
