@@ -47,6 +47,10 @@ class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class PeerGone(RuntimeError):
+    """Another of the processes that share the work has ended, or does not answer."""
+
+
 OUT_OF_MEMORY = (
     "there is not enough memory: lower --images.height and --images.width, the batch (sampling.num-ids, images-per-id "
     "or batch-size), or the network's channels or width"
@@ -54,8 +58,8 @@ OUT_OF_MEMORY = (
 PLUGIN = "--plugin"
 """The flag that names a file with classes of the user's own."""
 PEER_GONE = (
-    "another of the processes of --machine.devices has ended: fix what it reported, if it did; the same command then "
-    "resumes from the last checkpoint"
+    "another of the processes that share the work has ended, or does not answer: fix what it reported, if it did; the "
+    "same command then resumes from the last checkpoint"
 )
 
 
@@ -77,8 +81,11 @@ def is_peer_gone(error: BaseException) -> bool:
     words = (
         "connection closed by peer",
         "connection reset by peer",
+        "broken pipe",
         "remote process exited",
         "communicator was aborted",
+        "timed out waiting",
+        "waiting for clients",
     )
     return isinstance(error, RuntimeError) and any(word in said for word in words)
 
@@ -169,7 +176,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
             status = work() or 0
             sys.stdout.flush()
             return status
-    except (ValueError, SaveError, NonFiniteLoss) as error:
+    except (ValueError, SaveError, NonFiniteLoss, PeerGone) as error:
         own = users_place(error) if isinstance(error, ValueError) else ""
         _say(f"{own}: {' '.join(str(error).split())}" if own else str(error))
         return 2

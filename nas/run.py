@@ -14,21 +14,11 @@ from nas.system.environment import environment
 from nas.system.files import blamed_on, read_json, read_object, write_json
 from nas.system.handover import finish_handover
 from nas.system.plugins import load_packages, load_sources, sources
-from nas.system.run_config import FORMAT, read_config
+from nas.system.run_config import FORMAT, RESULTS, read_config
 from nas.system.version1 import STAGES
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import processor
-
-RESULTS = {
-    "teach": "teacher.safetensors",
-    "search": "architecture.json",
-    "retrain": "student.safetensors",
-    "baseline": "baseline.safetensors",
-    "random-cell": "random-cell.safetensors",
-    "taught-baseline": "taught-baseline.safetensors",
-}
-"""What each stage ends with: where it stands, the stage is finished."""
 
 DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),
@@ -72,6 +62,8 @@ class Run:
     recipe: Recipe
     command: str = ""
     """The word of the program that works on it, for messages."""
+    published: Recipe | None = None
+    """The recipe of this name before any option, where it is known: the report says what differs."""
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -89,13 +81,13 @@ class Run:
         each of them is `shared`.
         """
         self.recipe.machine.fabric()  # says what is wrong with the machine before anything is written
-        at_work = AtWork(self.folder, stage, shared)
+        at_work = AtWork(self.folder, stage, shared) if self.recipe.machine.is_first else None
         self.check(stage)
         key, restart = decided(self.recipe, stage, *decides), self.restart([stage])
         begun = Stage(self.folder, stage, key, self.recipe.machine, restart=restart, at_work=at_work)
         if begun.fabric.is_global_zero:
             self._write_config(stage)
-        if (self.folder / RESULTS[stage]).exists():
+        if begun.first_says((self.folder / RESULTS[stage]).exists()):
             begun.release()
             return None
         return begun

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from search_spaces import ops
 from search_spaces.architecture import Architecture
+from search_spaces.cpu_kernels import side_by_side
 from search_spaces.pick import Pick
 from search_spaces.ranges import Channels, Layers
 from search_spaces.relaxed import States
@@ -69,7 +69,7 @@ class Cell(nn.Module):
         states = States([self.preprocess[0](before_last), self.preprocess[1](last)], list(self.nodes))
         for node in self.nodes:
             states.append(node(states))
-        return torch.cat(states[2:], dim=1)
+        return side_by_side(states[2:])
 
 
 def resnet_stem(c_in: int, channels: int) -> nn.Sequential:

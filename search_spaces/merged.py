@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.cpu_kernels import shrunk
+from search_spaces.cpu_kernels import depthwise_backward, pixels_hit, shrunk, side_by_side, thinned
 from search_spaces.ops import Halved, Op, PartAware, stripes
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -30,14 +30,13 @@ class Reading:
         self.x, self.num_states, self.num_edges = x, num_states, num_edges
         self._made: dict[str, Tensor] = {}
 
-    @property
-    def rectified(self) -> Tensor:
-        return self._once("rectified", lambda: F.relu(self.x))
+    def seen_by(self, op: Op) -> Tensor:
+        """The states as the operation's body sees them."""
+        return self._once("rectified", lambda: F.relu(self.x)) if op.relu else self.x
 
-    @property
-    def repeated(self) -> Tensor:
-        """The rectified states for each edge `[B, k * m * C, H, W]`."""
-        return self._once("repeated", lambda: self.for_edges(self.rectified))
+    def repeated(self, op: Op, steps: tuple[int, int]) -> Tensor:
+        """The same for each edge, each so many'th row and column `[B, k * m * C, H', W']`."""
+        return self._once(f"{op.relu} {steps}", lambda: self.for_edges(thinned(self.seen_by(op), steps)))
 
     def for_edges(self, x: Tensor) -> Tensor:
         """Maps of the states `[B, k * C, H, W]`, each for all its edges, channels last."""
@@ -57,7 +56,7 @@ def merged(options: Sequence[Sequence[nn.Module]], scales: Tensor, states: Seque
     `[num_options, k * m]`.
     """
     num_states, num_edges = len(states), len(options[0]) // len(states)
-    x = torch.cat(list(states), dim=1) if num_states > 1 else states[0]
+    x = side_by_side(states) if num_states > 1 else states[0]
     reading, total = Reading(x, num_states, num_edges), None
     pairs = zip(cast(Sequence[Sequence[Op]], options), scales, strict=True)
     for ops, scale in sorted(pairs, key=lambda pair: _is_shared(pair[0][0])):
@@ -101,14 +100,13 @@ def _is_shared(op: Op) -> bool:
 def _own(ops: Sequence[Op], wide: Tensor, reading: Reading) -> Tensor:
     """`scale * op(x)` of each edge, side by side; `wide` is the scale of each channel."""
     first, bodies = ops[0], [op.body for op in ops]
-    x = reading.rectified if first.relu else reading.x
+    x = reading.seen_by(first)
     if isinstance(first.body, PartAware):
         y = _part_aware(cast(Sequence[PartAware], bodies), x, reading.num_states)
     elif isinstance(first.body, Halved):
         y = _projected(bodies, x, reading.num_states)
     elif isinstance(first.body, nn.Sequential):
-        repeated = reading.repeated if first.relu else reading.for_edges(x)
-        y = _sequence(cast(Sequence[nn.Sequential], bodies), repeated)
+        y = _sequence(cast(Sequence[nn.Sequential], bodies), first, reading)
     else:
         y = reading.for_edges(first.body(x))
     return wide.view(-1, 1, 1) * y if first.norm is None else _normed([op.norm for op in ops], y, wide)
@@ -116,7 +114,7 @@ def _own(ops: Sequence[Op], wide: Tensor, reading: Reading) -> Tensor:
 
 def _add_shared(total: Tensor | None, ops: Sequence[Op], scale: Tensor, reading: Reading) -> Tensor:
     """The sum with `scale * op(x)` of each edge, where `op(x)` is the same for all edges of a state."""
-    y, sizes = ops[0].body(reading.rectified if ops[0].relu else reading.x), (reading.num_states, reading.num_edges)
+    y, sizes = ops[0].body(reading.seen_by(ops[0])), (reading.num_states, reading.num_edges)
     if ops[0].norm is not None:
         y = _normed_once([op.norm for op in ops], y, sizes)
     of_all = y.movedim(1, -1).unflatten(-1, (reading.num_states, 1, -1))
@@ -127,9 +125,11 @@ def _add_shared(total: Tensor | None, ops: Sequence[Op], scale: Tensor, reading:
     return torch.addcmul(of_edges, scale, of_all).flatten(-3).movedim(-1, 1)
 
 
-def _sequence(bodies: Sequence[nn.Sequential], y: Tensor) -> Tensor:
+def _sequence(bodies: Sequence[nn.Sequential], op: Op, reading: Reading) -> Tensor:
     """The layers one after the other, each of all edges at once, on their maps side by side `[B, m * C, H, W]`."""
     layers = [*zip(*bodies, strict=True)]
+    steps = pixels_hit(layers[0][0]) if _kind(layers[0][0]) == "d" else (1, 1)
+    y = reading.repeated(op, steps)
     for place, of_edges in enumerate(layers):
         first, kind = of_edges[0], _kind(of_edges[0])
         if isinstance(first, nn.BatchNorm2d):
@@ -137,8 +137,9 @@ def _sequence(bodies: Sequence[nn.Sequential], y: Tensor) -> Tensor:
         elif kind == "e":
             y = first(y)
         elif kind == "d":
+            y = thinned(y, pixels_hit(first)) if place else y
             depthwise = torch.cat([layer.weight for layer in of_edges])
-            y = _separable(*shrunk(cast(nn.Conv2d, first), y, depthwise), _joined(layers[place + 1]))
+            y = _separable(y, *shrunk(first, y, depthwise), _joined(layers[place + 1]))
     return y
 
 
@@ -185,25 +186,13 @@ class Separable(torch.autograd.Function):
         x, depthwise, pointwise = ctx.saved_tensors
         stride, padding, dilation = ctx.how
         (gradient,), (of_x, of_depthwise, of_pointwise) = gradients, ctx.needs_input_grad[:3]
-        edges, groups, found = len(pointwise), len(depthwise), None
+        edges, found = len(pointwise), None
         after = _by_edge(gradient, edges)
         if of_pointwise:
-            y = F.conv2d(x, depthwise, None, stride, padding, dilation, groups)
+            y = F.conv2d(x, depthwise, None, stride, padding, dilation, len(depthwise))
             found = torch.bmm(after.permute(1, 2, 0), _by_edge(y, edges).transpose(0, 1))
         between = Grouped.apply(after, pointwise.transpose(1, 2)).view(len(x), *gradient.shape[2:], -1).movedim(-1, 1)
-        of_input, of_weight, _ = torch.ops.aten.convolution_backward(
-            between,
-            x,
-            depthwise,
-            None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-            [of_x, of_depthwise, False],
-        )
+        of_input, of_weight = depthwise_backward(between, x, depthwise, stride, padding, dilation, (of_x, of_depthwise))
         return of_input, of_weight, found, None, None, None
 
 
@@ -218,6 +207,8 @@ class Grouped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(y, weight)
+        if torch.compiler.is_compiling():  # which knows no `out` that is a view
+            return torch.bmm(y.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1).contiguous()
         found = y.new_empty(len(y), *weight.shape[:2])
         torch.bmm(y.transpose(0, 1), weight.transpose(1, 2), out=found.transpose(0, 1))
         return found
@@ -307,6 +298,8 @@ def _joined_statistics(norms: Sequence[Norm], name: str) -> Tensor:
     """
     parts = [getattr(norm, name) for norm in norms]
     joined: Tensor | None = getattr(norms[0], f"joined_{name}", None)
+    if joined is not None and torch.compiler.is_compiling():
+        return joined
     if joined is not None and joined.dtype == parts[0].dtype:
         start, size = joined.data_ptr(), parts[0].nbytes
         if all(part.data_ptr() == start + place * size for place, part in enumerate(parts)):

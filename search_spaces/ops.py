@@ -133,9 +133,8 @@ class Halved(Quick):
         self.odd = pointwise(c_in, c_out - c_out // 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
-        padded = F.pad(x, (0, odd_width, 0, odd_height)) if odd_height or odd_width else x
-        return torch.cat([self.even(x), self.odd(padded[:, :, 1:, 1:])], dim=1)
+        shifted = F.pad(x, (-1, x.shape[3] % 2, -1, x.shape[2] % 2))
+        return torch.cat([self.even(x), self.odd(shifted)], dim=1)
 
     def quickly(self, x: Tensor) -> Tensor:
         return projected([self.even, self.odd], x)

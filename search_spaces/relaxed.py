@@ -117,7 +117,7 @@ class States(list):
     def __init__(self, states: Sequence[Tensor], nodes: Sequence[nn.Module] = ()) -> None:
         super().__init__(states)
         self._nodes = [*nodes]
-        self._sums: Tensor | None = None
+        self._sums: list[Tensor] = []
         self._num_read = 0
         self._rectified: dict[int, Tensor] = {}
         self._pooled: dict[tuple, Tensor] = {}
@@ -138,19 +138,14 @@ class States(list):
 
         The nodes ask in their order. A new state is read for all that follow at once, side by side in the channels.
         """
-        begins = self._sums is None
+        begins = not self._sums
         if not self._nodes or self._nodes[0] is not node or (begins and not node.merges(self._nodes)):
             self._nodes = []
             return None
         new = range(self._num_read, len(self))
         edges = [cast(MixedOp, cast(MixedNode, n).edges[str(source)]) for source in new for n in self._nodes]
-        options = [*zip(*(edge.ops for edge in edges), strict=True)]
-        scales = edges[0].mixture.of_rows([edge.row for edge in edges])[: len(options)]  # behind them is `none`
-        found = merged(options, scales, self[self._num_read :])
-        self._sums = found if self._sums is None else self._sums + found
-        assert self._sums is not None
-        width = self._sums.shape[1] // len(self._nodes)
-        own, self._sums = self._sums[:, :width], self._sums[:, width:]
+        found = edges[0].together(edges, self[self._num_read :]).chunk(len(self._nodes), dim=1)
+        own, *self._sums = found if begins else [*map(add, self._sums, found)]
         self._num_read = len(self)
         self._nodes.pop(0)
         return own
@@ -181,6 +176,17 @@ class MixedOp(nn.Module):
             return reduce(add, (weight * op(x) for op, weight in kept))
         states, source = (States([x]), 0) if states is None else (states, source)
         return summed(self._weighted(op, weight, x, states, source) for op, weight in kept)
+
+    @classmethod
+    def together(cls, edges: Sequence[Self], states: Sequence[Tensor]) -> Tensor:
+        """The sum over `k` states `[B, C, H, W]` of what the `m` edges of each give, side by side `[B, m * C, H, W]`.
+
+        edges: first those of the first state; their candidates are `alike`. A subclass with a forward pass of its own
+        and no `together` of its own is never asked.
+        """
+        options = [*zip(*(edge.ops for edge in edges), strict=True)]
+        scales = edges[0].mixture.of_rows([edge.row for edge in edges])[: len(options)]  # behind them is `none`
+        return merged(options, scales, states)
 
     def _weighted(self, op: nn.Module, weight: Tensor, x: Tensor, states: States, source: int) -> Tensor:
         if isinstance(op, Op) and isinstance(op.body, nn.MaxPool2d | nn.AvgPool2d):
@@ -255,7 +261,12 @@ def _all_alike(nodes: Sequence[nn.Module]) -> bool:
         for source in range(first, first + len(mixed) - 1)
     ]
     readers = [[node.edges[str(source)] for source in range(first) for node in mixed], *late]
-    if not all(type(edge) is MixedOp and edge.folded for edges in readers for edge in edges):
+    every = [cast(MixedOp, edge) for edges in readers for edge in edges]
+    kind = type(every[0])
+    if (
+        not all(type(edge) is kind and edge.folded for edge in every)
+        or not {"forward", "together"} <= vars(kind).keys()
+    ):
         return False
     options = [zip(*(cast(MixedOp, edge).ops for edge in edges), strict=True) for edges in readers]
     return all(alike(ops) for of_source in options for ops in of_source)

@@ -33,7 +33,6 @@ class Staged(Protocol):
         """
 
 
-@runtime_checkable
 class Learning(Protocol):
     """A module that, in training, keeps something of what it sees in its forward pass, but while `learning` is False.
 

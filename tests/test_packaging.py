@@ -14,7 +14,8 @@ import nas
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("nas", "search_spaces", "students", "teachers", "runs")
-PACKAGED = {".py", ".html", ".css", ".bash", ".typed"}
+PACKAGED = {".py", ".html", ".css", ".bash", ".typed", ".js"}
+VENDOR = Path("nas/report/vendor")
 BUILD = "from setuptools import build_meta; build_meta.build_wheel('dist')"
 
 
@@ -43,7 +44,8 @@ def wheel(source: Path) -> set[str]:
 
 def test_it_holds_every_module_and_page_and_nothing_else(source: Path, wheel: set[str]):
     files = [path.relative_to(source) for folder in FOLDERS for path in (source / folder).rglob("*.*")]
-    expected = {str(path) for path in files if path.suffix in PACKAGED and not path.is_relative_to("runs/out")}
+    packed = [path for path in files if path.suffix in PACKAGED or path.is_relative_to(VENDOR)]
+    expected = {str(path) for path in packed if not path.is_relative_to("runs/out")}
     assert wheel == expected
 
 

@@ -124,7 +124,7 @@ def ours(
         bilevel.alpha_step(batch, batch, 0)
 
     def forward() -> Tensor:
-        with require_grad_only(bilevel.weights, bilevel.supernet), stage.autocast():
+        with require_grad_only(bilevel.weights, bilevel.parameters), stage.autocast():
             return bilevel.objective.loss(bilevel.supernet, batch, 0)["total"]
 
     return Form(step, forward)

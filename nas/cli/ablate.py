@@ -130,7 +130,7 @@ def _arm(name: str, words: Sequence[str], common: Sequence[str]) -> tuple[Arm, A
 
 def _bare(recipe: Recipe) -> Recipe:
     """Without pictures, which nobody looks at one by one."""
-    return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0))
+    return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0, num_thumbnails=0))
 
 
 def _joined(arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, source: str) -> Ablation:

@@ -73,6 +73,8 @@ COMMANDS = {
         "nas cost osnet --size 256x128",
     ),
     "show": Command("RUN", "list what a search found, with its Pareto front", "nas show runs/out/demo-seed0"),
+    "runs": Command("[FOLDER]", "list all runs below a folder", "nas runs runs/out --html runs/out/index.html"),
+    "serve": Command("RUN|FOLDER", "follow runs in the browser", "nas serve runs/out/demo-seed0 --open"),
     "compare": Command("RUN RUN", "compare accuracy and cost side by side", "nas compare runs/out/a runs/out/b"),
     "features": Command(
         "RUN|FILE IMAGES",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, features, find, match, reproduce, show, verify
+from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -17,7 +17,7 @@ from nas.cli.export import ExportOptions
 from nas.cli.find_recipe import recipes
 from nas.cli.parse import ALL, flag
 from nas.cli.parts import NONE, PARTS
-from nas.cli.run_command import EntryOptions
+from nas.cli.run_command import EntryOptions, RunOptions
 from nas.cli.search import SearchOptions
 from nas.cli.short_help import FIELDS
 from nas.cli.tune import SHORT as SHORT_OF_TUNE
@@ -40,12 +40,13 @@ Example: nas completion bash > ~/.local/share/bash-completion/completions/nas"""
 SCRIPT = Path(__file__).with_name("completion.bash")
 LISTS = "# LISTS"
 """The line of the script that the lists replace."""
-POSITIONAL = ("run", "runs", "restarted", "network", "images", "query", "first", "second", "frames")
+POSITIONAL = ("run", "runs", "folder", "restarted", "network", "images", "query", "first", "second", "frames")
 """Fields of options that are no flags."""
 OF_RECIPES = (*PARTS, "--on", *map(flag, FIELDS), ALL)
 """The flags of every command that takes the fields of a recipe, beside its own."""
 
 OPTIONS: dict[str, type] = {
+    **dict.fromkeys(("teach", "evaluate", "report", "run"), RunOptions),
     "search": SearchOptions,
     "retrain": EntryOptions,
     "draw": EntryOptions,
@@ -56,6 +57,8 @@ OPTIONS: dict[str, type] = {
     "data": data.Options,
     "cost": cost.Options,
     "show": show.Arguments,
+    "runs": runs.Arguments,
+    "serve": serve.Arguments,
     "compare": compare.Arguments,
     "features": features.Arguments,
     "find": find.Arguments,

@@ -21,6 +21,9 @@ WHAT = {
     "strips": "query pictures",
     "sheets": "detection sheets",
     "plots": "result plots",
+    "wandb": "wandb runs",
+    "mlruns": "MLflow runs",
+    "thumbnails": "small images",
     "metrics.json": "evaluation metrics",
     "trials.csv": "trial table",
     "trials.json": "trial data",
@@ -30,11 +33,12 @@ WHAT = {
     "random-cell.safetensors": "random-cell weights",
     "taught-baseline.safetensors": "taught-baseline weights",
     "compare.json": "comparison data",
-    "compare.md": "comparison page",
+    "compare.md": "comparison text",
     "table.json": "table data",
     "table.md": "table page",
     "report.html": "report page",
     "tuning.html": "report page",
+    "compare.html": "report page",
     "ablation.html": "report page",
 }
 """What files are, in two words, in the order in which they are printed. Other files come before the pages, described by

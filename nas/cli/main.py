@@ -11,7 +11,7 @@ import nas
 from nas.cli.commands import COMMANDS
 from nas.cli.flags import pop_all
 from nas.errors import PLUGIN, exit_status, near_misses
-from nas.system.progress import begin_command
+from nas.system.progress import begin_command, failure_noted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(lambda: _main(arguments))
 
 
+@failure_noted()
 def _main(arguments: list[str]) -> int:
     plugins, arguments = pop_all((PLUGIN,), arguments)
     for _, file in plugins:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,17 +15,32 @@ from nas.cli.arguments import OVERWRITE, Options, parse_recipe_args
 from nas.cli.commands import COMMANDS
 from nas.cli.default_folder import default_folder
 from nas.cli.files import Files, say
-from nas.cli.find_recipe import recipe_named
+from nas.cli.find_recipe import recipe_named, recipes
 from nas.errors import near_misses
+from nas.recipe import Recipe
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
+from nas.training.track import TrackerName, tracked
 
 OUT_OF_RUN = ("evaluate", "export")
 """Commands that may leave what they make of a run elsewhere."""
 
 
 @dataclass(frozen=True)
-class EntryOptions(Options):
+class RunOptions(Options):
+    """The options of a command that works on a run."""
+
+    track: Annotated[
+        TrackerName,
+        tyro.conf.arg(
+            help="also tell wandb (offline, unless WANDB_MODE says otherwise) or mlflow (mlflow.db in the run's "
+            "folder, unless MLFLOW_TRACKING_URI names a server) what TensorBoard is told, and the report"
+        ),
+    ] = "none"
+
+
+@dataclass(frozen=True)
+class EntryOptions(RunOptions):
     """The options of a command that can work on one of the architectures that a search has found."""
 
     entry: Annotated[
@@ -35,14 +52,14 @@ class EntryOptions(Options):
     ] = ""
 
 
-Given = TypeVar("Given", bound=Options)
+Given = TypeVar("Given", bound=RunOptions)
 
 
 def run_command(
     word: str,
     arguments: list[str],
     work: Callable[[Run, Given], dict[str, Any]],
-    options: type[Given] = Options,  # type: ignore[assignment] # without it, `work` takes Options
+    options: type[Given] = RunOptions,  # type: ignore[assignment] # without it, `work` takes RunOptions
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
     said of it. Texts in it, and what `pictures` lists, are paths."""
@@ -61,15 +78,24 @@ def run_command(
     if run and given.out and word not in OUT_OF_RUN:
         raise ValueError(f"`nas {word}` works in the run's folder {subject}: leave --out out")
     folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
-    run = Run(folder, name, changed, word)
+    run = Run(folder, name, changed, word, _published(name) if run else recipe)
     check_restarted(word, given.restarted)
+    if word in STAGES_OF:
+        changed.machine.check()
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
     files = Files(run.folder)
-    said = work(run, given)
-    texts = [value for value in said.values() if isinstance(value, str)]
-    say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
+    with nullcontext() if changed.machine.is_first else redirect_stdout(StringIO()):  # the first speaks for all
+        with tracked(given.track, run.folder):
+            said = work(run, given)
+        texts = [value for value in said.values() if isinstance(value, str)]
+        say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
     return 0
+
+
+def _published(name: str) -> Recipe | None:
+    """The toolkit's recipe of this name, if it has one; a run of somebody's own recipe knows only its name."""
+    return recipe_named(name)[1] if name in recipes() else None
 
 
 def check_restarted(word: str, named: Collection[str]) -> None:

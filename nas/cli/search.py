@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from nas.cli.arguments import Options
 from nas.cli.draw import show_architecture
-from nas.cli.run_command import run_command
+from nas.cli.run_command import RunOptions, run_command
 from nas.run import Run
 from nas.stages.search import search
 from nas.stages.search_result import BEST, FOUND
@@ -18,7 +17,7 @@ from search_spaces.ranges import Positive, Processes
 
 
 @dataclass(frozen=True)
-class SearchOptions(Options):
+class SearchOptions(RunOptions):
     """The options of `nas search`."""
 
     workers: Annotated[

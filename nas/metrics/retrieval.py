@@ -16,7 +16,6 @@ from nas.metrics.rerank import Rerank, reranked_distances
 
 AveragePrecision = Literal["plain", "trapezoid"]
 SameCamera = Literal["remove", "keep"]
-SORT_COST = 80  # of an item, in comparisons: a query's few matches are counted into place where many are nearer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +25,7 @@ class Retrieval:
     `cmc [max_rank]`: share of queries with a match among the first k+1. `average_precision [Q]` (nan) and
     `first_match_rank [Q]` (1-based; 0) mark skipped queries so. `mINP`: mean of `matches / rank of the last match`.
     `nearest [Q, num_nearest]`: gallery indices, -1 where no more are left, and `nearest_distance`, nan there.
+    `distance` is None where the distances were given.
     """
 
     mAP: float
@@ -37,7 +37,7 @@ class Retrieval:
     nearest_distance: np.ndarray
     num_queries: int
     num_skipped: int
-    distance: Distance
+    distance: Distance | None
     ap: AveragePrecision
     same_camera: SameCamera
     rerank: Rerank | None = None
@@ -69,7 +69,7 @@ def evaluate_retrieval(
     rerank: Rerank | None = None,
     max_rank: int = 50,
     num_nearest: int = 0,
-    block: int = 512,
+    block: int = 256,
 ) -> Retrieval:
     """Ranks `gallery [G, D]` for each of `query [Q, D]`, on their device, by float32 distances (ties in gallery order).
 
@@ -96,30 +96,42 @@ def evaluate_retrieval(
 
     found = []
     for rows, far in _distances(query, gallery, wanted.kept, distance, rerank, block):
-        ranks, num_matches = _match_ranks(far, *wanted.matches_and_junk(rows))
-        index, near = _first(far, wanted.kept, num_nearest)
+        *measured, index, near = _ranked(far, rows, wanted, ap, num_nearest)
         if rerank is None:
             near = pair_distance(query[rows], gallery[index], distance).where(index >= 0, torch.nan)
-        found.append((*_measure(ranks.cpu(), num_matches.cpu(), ap), index.cpu(), near.cpu()))
-    average_precision, inverse_penalty, first, items, apart = (
-        torch.cat(column).numpy() for column in zip(*found, strict=True)
-    )
-    has_match = first > 0
-    return Retrieval(
-        mAP=float(average_precision[has_match].mean()),
-        mINP=float(inverse_penalty[has_match].mean()),
-        cmc=cmc_of(first, int(has_match.sum()), max_rank),
-        average_precision=average_precision,
-        first_match_rank=first,
-        nearest=items,
-        nearest_distance=apart,
-        num_queries=len(query),
-        num_skipped=int((~has_match).sum()),
-        distance=distance,
-        ap=ap,
-        same_camera=same_camera,
-        rerank=rerank,
-    )
+        found.append((*measured, index, near))
+    return _retrieval(found, max_rank, distance=distance, ap=ap, same_camera=same_camera, rerank=rerank)
+
+
+def evaluate_distances(
+    far: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor | None = None,
+    gallery_cameras: Tensor | None = None,
+    *,
+    ap: AveragePrecision = "plain",
+    same_camera: SameCamera = "remove",
+    max_rank: int = 50,
+    block: int = 256,
+) -> Retrieval:
+    """As `evaluate_retrieval`, from distances `far [Q, G]` of your own, which stay as they are.
+
+    Any floating numbers that grow with the distance; float64 is ranked as it is, all else as float32. Raises
+    ValueError as `evaluate_retrieval` does, also for NaN and infinity among the distances.
+    """
+    _check_choices(ap=(ap, AveragePrecision), same_camera=(same_camera, SameCamera))
+    check_counts(max_rank=max_rank, block=block)
+    if far.ndim != 2 or not far.numel() or not far.is_floating_point():
+        raise ValueError(f"distances must be floating [queries, gallery], got {far.dtype} of shape {list(far.shape)}")
+    if not far.sum().isfinite() and not far.isfinite().all():  # a sum is one fast pass, but may itself overflow
+        raise ValueError("distances must be finite, got NaN or infinity among them")
+    sides = far.detach(), far.detach().T
+    ids = _labels("ids", *sides, query_ids, gallery_ids)
+    wanted = _Wanted.of(ids, _cameras(*sides, query_cameras, gallery_cameras, same_camera))
+    wanted.check_any_match(block)
+    found = [_ranked(part, rows, wanted, ap, 0) for rows, part in _copied(far.detach(), wanted.kept, block)]
+    return _retrieval(found, max_rank, distance=None, ap=ap, same_camera=same_camera)
 
 
 def ranked_gallery(
@@ -134,7 +146,7 @@ def ranked_gallery(
     distance: Distance = "cosine",
     same_camera: SameCamera = "remove",
     rerank: Rerank | None = None,
-    block: int = 512,
+    block: int = 256,
 ) -> Tensor:
     """Indices `[Q, k]` of the k nearest gallery items that are not junk, in `evaluate_retrieval`'s order.
 
@@ -233,6 +245,39 @@ def _distances(
             yield rows, far[:, kept]
 
 
+def _copied(far: Tensor, kept: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
+    """The given distances to the `kept` gallery, a block of queries at a time."""
+    for start in range(0, len(far), block):
+        rows = slice(start, min(start + block, len(far)))
+        part = far[rows].clone() if len(kept) == far.shape[1] else far[rows].index_select(1, kept)
+        yield rows, part.to(torch.promote_types(far.dtype, torch.float32))
+
+
+def _ranked(far: Tensor, rows: slice, wanted: _Wanted, ap: AveragePrecision, num_nearest: int) -> tuple[Tensor, ...]:
+    """What `_measure` and `_first` say of a block of queries; `far` loses its junk."""
+    ranks, num_matches = _match_ranks(far, *wanted.matches_and_junk(rows))
+    return *_measure(ranks.cpu(), num_matches.cpu(), ap), *_first(far, wanted.kept, num_nearest)
+
+
+def _retrieval(found: list[tuple[Tensor, ...]], max_rank: int, **rules: Any) -> Retrieval:
+    average_precision, inverse_penalty, first, items, apart = (
+        torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)
+    )
+    has_match = first > 0
+    return Retrieval(
+        mAP=float(average_precision[has_match].mean()),
+        mINP=float(inverse_penalty[has_match].mean()),
+        cmc=cmc_of(first, int(has_match.sum()), max_rank),
+        average_precision=average_precision,
+        first_match_rank=first,
+        nearest=items,
+        nearest_distance=apart,
+        num_queries=len(first),
+        num_skipped=int((~has_match).sum()),
+        **rules,
+    )
+
+
 def _put_last(far: Tensor, item: Tensor, junk: Tensor) -> None:
     row, column = junk.nonzero(as_tuple=True)
     far[row, item[row, column]] = torch.inf
@@ -262,15 +307,13 @@ def _match_ranks(far: Tensor, item: Tensor, match: Tensor, junk: Tensor) -> tupl
     return ranks.masked_fill(~match, torch.iinfo(ranks.dtype).max).sort(dim=1).values, match.sum(dim=1)
 
 
-def ranks_of(far: np.ndarray, items: np.ndarray) -> np.ndarray | list[np.intp]:
+def ranks_of(far: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The place that each of `items` has in the stable order of `far [G]`, without sorting what is behind the last."""
     own = far[items]
-    near = far[far <= own.max(initial=-np.inf)]
-    if len(near) * SORT_COST > len(items) * len(far):
-        return [np.count_nonzero(far[:i] <= far[i]) + np.count_nonzero(far[i + 1 :] < far[i]) for i in items.tolist()]
+    near = far[(far <= own.max(initial=-np.inf)).nonzero()[0]]  # a mask as an index takes up to four times as long
     near.sort()
     place = near.searchsorted(own)
-    for k in np.flatnonzero(near.searchsorted(own, side="right") - place > 1):
+    for k in (near.searchsorted(own, side="right") - place > 1).nonzero()[0]:
         place[k] += np.count_nonzero(far[: items[k]] == own[k])
     return place
 

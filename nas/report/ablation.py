@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from nas.report.inline import inline_svg
 from nas.report.numbers import MISSING, multiply_adds, percent
 from nas.report.page import templates
+from nas.report.study_data import ablated
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, svg
 from nas.report.table import Row, Table
 from nas.system.files import write_text
@@ -39,11 +40,13 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any]) -> Path:
             text, (title, caption) = svg(figure), FIGURES[name]
             figures.append((title, inline_svg(text, name, title), caption))
             write_text(folder / "plots" / f"{name}.svg", text)
-    page = templates().get_template("ablation.html")
     tables = {"Arms": arms_table(found), "Contrasts": contrasts_table(found.get("contrasts", []))}
-    return write_text(
-        folder / "ablation.html", page.render(found=found, tables=tables, figures=figures, verdict=verdict(found))
+    page = (
+        templates()
+        .get_template("ablation.html")
+        .render(found=found, tables=tables, figures=figures, verdict=verdict(found), data={"arms": ablated(found)})
     )
+    return write_text(folder / "ablation.html", page)
 
 
 def arms_table(found: Mapping[str, Any]) -> Table:

@@ -1,22 +1,26 @@
 """The report of a run: one HTML file that needs nothing beside itself, with a section for each file the run has."""
 
-import base64
-import hashlib
 import shlex
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nas.report import cell_graphs, numbers, plots, table
+from nas.report import cell_graphs, numbers, plots, scripts, search_data, table
 from nas.report import cells as draw
 from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
+from nas.report.query_data import browsed, interval, read_queries
+from nas.report.query_results import Queries
+from nas.report.retrieval_data import matching_rates, read_plot, receiver_curves
 from nas.report.retrieval_plots import roc
 from nas.report.style import svg
+from nas.report.thumbnails import read_thumbnails
 from nas.report.timing import conditions_line
 from nas.system.files import blamed_on, read_object, write_text
 
@@ -35,31 +39,38 @@ RETRIEVAL_PLOTS = {
 }
 ACCURACIES = {"mAP": "mAP", "detection_AP": "detection AP"}
 MOST_RANKED = 20
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; style-src-elem 'sha256-{}'; "
-    "base-uri 'none'; form-action 'none'"
-)
-"""What a page may do, with the hash of its style sheet: pictures have styles in their attributes."""
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(
+    run_folder: Path, changed: Sequence[str] | None = None, costs: search_data.Costs | None = None
+) -> Path:
     """Write `report.html` into a run's folder, in one step; a file the run does not have leaves its section out.
+
+    changed: what differs from the published recipe, a line each, where that is known. costs: of the candidates of a
+    search by gradient.
 
     Raises:
         ValueError: a file of the run is not the JSON it must be; the message names it.
     """
     run_folder = Path(run_folder)
-    page = templates().get_template("page.html").render(_content(run_folder))
-    return write_text(run_folder / "report.html", page)
+    return write_text(run_folder / "report.html", report_page(run_folder, changed, costs))
 
 
-def finding(metrics: dict, history: list[dict]) -> str:
-    """The run in one sentence: what the student reaches beside its teacher, or else how far the search has come."""
+def report_page(run_folder: Path, changed: Sequence[str] | None = None, costs: search_data.Costs | None = None) -> str:
+    """The page that `write_report` writes."""
+    return templates().get_template("page.html").render(_content(run_folder, costs), changed=changed)
+
+
+def finding(metrics: dict, history: list[dict], networks: Mapping[str, Queries] | None = None) -> str:
+    """The run in one sentence: what the student reaches beside its teacher, or else how far the search has come.
+
+    networks: by name the single queries, from which the interval of the student's mAP comes.
+    """
     student, teacher = _student_and_teacher(metrics)
     if student:
         name = str(student.get("name"))
-        sentence = f"{name[:1].upper()}{name[1:]} reaches {_reached(student, named=True)} parameters"
-        return f"{sentence}; its {teacher['name']} {_reached(teacher, named=False)}." if teacher else f"{sentence}."
+        sentence = f"{name[:1].upper()}{name[1:]} reaches {_reached(student, networks or {}, named=True)} parameters"
+        return f"{sentence}; its {teacher['name']} {_reached(teacher, {}, named=False)}." if teacher else f"{sentence}."
     tried = sum("score" in line for line in history)
     if tried:
         architectures = "1 architecture" if tried == 1 else f"{tried} architectures"
@@ -70,7 +81,7 @@ def finding(metrics: dict, history: list[dict]) -> str:
     return "Nothing is evaluated yet."
 
 
-def _content(folder: Path) -> dict:
+def _content(folder: Path, costs: search_data.Costs | None) -> dict:
     """What the template shows, by the names it knows it by."""
     metrics = read_metrics(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     config, environment, architecture, found = (
@@ -78,9 +89,10 @@ def _content(folder: Path) -> dict:
     )
     config, found = config or {}, found or {}
     histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    networks = read_queries(folder, metrics)
     with blamed_on(folder / "metrics.json"):
         evaluated = {
-            "finding": finding(metrics, histories["search"]),
+            "finding": finding(metrics, histories["search"], networks),
             "outdated": outdated(folder, metrics),
             "tiles": _tiles(metrics),
             "results": table.result_table(metrics) if metrics.get("rows") else None,
@@ -95,6 +107,7 @@ def _content(folder: Path) -> dict:
         searched = _search(histories["search"], found)
     with blamed_on(folder / "architectures.json"):
         listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
+    data = _search_data(histories, found, costs) | _retrieval_data(folder, metrics, networks)
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
         **evaluated,
@@ -105,16 +118,47 @@ def _content(folder: Path) -> dict:
         "strips": _pictures(folder / "strips"),
         "sheets": _pictures(folder / "sheets"),
         **listed,
+        "data": {key: value for key, value in data.items() if value},
         "config": {name: value for name, value in config.items() if name != "stages"},
         "environment": environment,
         "reproduce": _reproduce(environment or {}),
     }
 
 
+def _search_data(histories: dict[str, list[dict]], found: dict, costs: search_data.Costs | None) -> dict[str, Any]:
+    """What the page's script draws of the search and of training, by the names that the template knows it by."""
+    history = histories["search"]
+    return {
+        "operations": search_data.OPERATIONS,
+        "search": search_data.searched(history, costs),
+        "trials": search_data.tried(history, found),
+        "ranked": search_data.listed(found),
+        "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
+        "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
+        **{
+            f"training-{stage}": search_data.lines_of(plots.training_panels(histories[stage]), title)
+            for stage, title in STAGES.items()
+        },
+    }
+
+
+def _retrieval_data(folder: Path, metrics: dict, networks: dict[str, Queries]) -> dict[str, Any]:
+    """What the script draws of the evaluation: single queries, curves, distances, cameras and the plane."""
+    num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
+    return {
+        "pictures": read_thumbnails(folder),
+        "queries": browsed(folder, networks),
+        "cmc": matching_rates(networks, None if in_frames else num_gallery),
+        "roc": receiver_curves(metrics.get("rows") or []),
+        **{name: read_plot(folder / "plots" / f"{name}.json") for name in RETRIEVAL_PLOTS},
+    }
+
+
 def templates() -> Environment:
     """Templates in which everything is escaped unless a function of this package made it as markup.
 
-    Their pages have a policy that no script runs, nothing is loaded, and no style sheet holds but their own.
+    A page with `data` has the scripts of `nas.report.scripts`. The policy of each page is that nothing is loaded from
+    anywhere, and that no script and no style sheet but its own runs or holds.
     """
     environment = Environment(
         loader=PackageLoader("nas.report", ""),
@@ -123,9 +167,10 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = _style_sheet("colours.css") + _style_sheet("page.css")
-    environment.globals["style"] = Markup(style)
-    environment.globals["policy"] = POLICY.format(base64.b64encode(hashlib.sha256(style.encode()).digest()).decode())
+    style = "".join(map(_style_sheet, ("colours.css", "page.css", "views.css", "live.css")))
+    environment.globals |= {"style": Markup(style), "library": scripts.library, "script": scripts.script}
+    environment.globals["policy"] = lambda scripted, live: scripts.policy(style, scripted, live)
+    environment.filters["as_json"] = scripts.as_json
     return environment
 
 
@@ -154,15 +199,22 @@ def _accuracies(row: dict) -> dict[str, str]:
     return {name: text for name, text in found.items() if text != numbers.MISSING}
 
 
-def _reached(row: dict, *, named: bool) -> str:
+def _reached(row: dict, networks: Mapping[str, Queries], *, named: bool) -> str:
     """With the measures' names, or only their numbers in the same order."""
-    values = [f"{name} {text}" if named else text for name, text in _accuracies(row).items()]
-    return f"{' and '.join(values)} with {numbers.millions(row.get('parameters'))}"
+    values = _accuracies(row)
+    queries = networks.get(str(row.get("name")))
+    bounds = interval(queries) if queries and "mAP" in values else None
+    if bounds is not None:
+        low, high = map(numbers.percent, bounds)
+        values["mAP"] += f" (95 % interval over identities {low} to {high})"
+    texts = [f"{name} {text}" if named else text for name, text in values.items()]
+    return f"{' and '.join(texts)} with {numbers.millions(row.get('parameters'))}"
 
 
 def _tiles(metrics: dict) -> list[dict]:
     """The student's most important numbers, each beside its teacher's."""
     student, teacher = _student_and_teacher(metrics)
+    runtime = ((student or {}).get("timing") or {}).get("runtime")
     formats = {
         "mAP": ("mAP", numbers.percent),
         "rank1": ("rank-1", numbers.percent),
@@ -170,6 +222,7 @@ def _tiles(metrics: dict) -> list[dict]:
         "detection_recall": ("detection recall", numbers.percent),
         "parameters": ("parameters", numbers.millions),
         "multiply_adds": ("MACs", numbers.multiply_adds),
+        "ms_per_image_1": (f"ms an image{f', {runtime}' if runtime else ''}", numbers.milliseconds),
     }
     tiles = [
         {"name": name, "value": text(student.get(key)), "teacher": text(teacher.get(key)) if teacher else ""}
@@ -180,7 +233,8 @@ def _tiles(metrics: dict) -> list[dict]:
     return [tile for tile in tiles if tile["value"] != numbers.MISSING]
 
 
-def _result_figures(metrics: dict) -> list[Markup]:
+def _result_figures(metrics: dict) -> list[tuple[str, str, Markup]]:
+    """Each with its name and title."""
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     verified = roc(metrics.get("rows") or [])
     costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
@@ -193,14 +247,14 @@ def _result_figures(metrics: dict) -> list[Markup]:
         ("roc", "Are two images of one identity? Right pairs against wrong ones", svg(verified) if verified else ""),
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
-    return [inline_svg(picture, name, title) for name, title, picture in figures if picture]
+    return [(name, title, inline_svg(picture, name, title)) for name, title, picture in figures if picture]
 
 
-def _retrieval_figures(folder: Path) -> list[tuple[str, Markup]]:
-    """What `nas evaluate` drew of the student's retrieval, each with its title."""
-    paths = [(folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
+def _retrieval_figures(folder: Path) -> list[tuple[str, str, Markup]]:
+    """What `nas evaluate` drew of the student's retrieval, each with its name and title."""
+    paths = [(name, folder / "plots" / f"{name}.svg", title) for name, title in RETRIEVAL_PLOTS.items()]
     theme = _style_sheet("colours.css")
-    return [(title, svg_image(path, title, theme)) for path, title in paths if path.is_file()]
+    return [(name, title, svg_image(path, title, theme)) for name, path, title in paths if path.is_file()]
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -241,7 +295,7 @@ def _search(history: list[dict], architectures: dict) -> dict:
             (kind, inline_svg(svg, f"alphas{number}", f"Softmax weights of {kind} over the epochs"))
             for number, (kind, svg) in enumerate(grids.items())
         ],
-        "search_figures": [(title, inline_svg(svg, name, title)) for name, title, svg in figures if svg],
+        "search_figures": [(name, title, inline_svg(svg, name, title)) for name, title, svg in figures if svg],
         "settled": _settled(history),
     }
 
@@ -255,14 +309,14 @@ def _settled(history: list[dict]) -> object:
     return settled
 
 
-def _training_figures(folder: Path, histories: dict[str, list[dict]]) -> list[tuple[str, Markup]]:
-    """The curves of each stage that has been trained, with its title."""
+def _training_figures(folder: Path, histories: dict[str, list[dict]]) -> list[tuple[str, str, Markup]]:
+    """The curves of each stage that has been trained, with its name and title."""
     figures = []
     for stage, title in STAGES.items():
         with blamed_on(folder / f"{stage}.history.jsonl"):
             picture = plots.training(histories[stage])
         if picture:
-            figures.append((title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs")))
+            figures.append((stage, title, inline_svg(picture, stage, f"{title}: losses and schedules over the epochs")))
     return figures
 
 

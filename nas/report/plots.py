@@ -45,6 +45,7 @@ LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 _EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
 
 Curve = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
+Panel = tuple[str, str, list[Curve]]  # title, label of the y axis, curves
 
 
 def alphas(history: Sequence[dict]) -> dict[str, str]:
@@ -61,15 +62,23 @@ def alphas(history: Sequence[dict]) -> dict[str, str]:
 
 
 def health(history: Sequence[dict]) -> str:
+    return _panels(health_panels(history), ylim=(-0.03, 1.03))
+
+
+def health_panels(history: Sequence[dict]) -> list[Panel]:
     """How decided the search is, and how far it leans on operations without weights, each between 0 and 1."""
     names = dict.fromkeys(name for line in history for name in line.get("health") or {})
     curves = [(name.replace("_", " "), *_over_epochs(history, "health", name)[1:]) for name in names]
-    return _panels([("", "", _drawable(curves))], ylim=(-0.03, 1.03))
+    return _with_curves([("", "", _drawable(curves))])
 
 
 def measures(history: Sequence[dict]) -> str:
+    return _panels(measure_panels(history))
+
+
+def measure_panels(history: Sequence[dict]) -> list[Panel]:
     """What a gradient search keeps an eye on beside its losses: the costs, the Hessian and what it draws by."""
-    panels = []
+    panels: list[Panel] = []
     for key, (title, unit) in COSTS.items():
         curves = [
             (name, x, [unit * each for each in y])
@@ -79,7 +88,7 @@ def measures(history: Sequence[dict]) -> str:
     for key, title in (("eigenvalue", "largest eigenvalue of the Hessian"), ("tau", "tau of the Gumbel softmax")):
         _, epochs, values = _over_epochs(history, key)
         panels.append((title, "", _drawable([("", epochs, values)])))
-    return _panels(panels)
+    return _with_curves(panels)
 
 
 def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") -> str:
@@ -115,8 +124,12 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
 
 
 def training(history: Sequence[dict]) -> str:
+    return _panels(training_panels(history))
+
+
+def training_panels(history: Sequence[dict]) -> list[Panel]:
     """Losses, temperature and validated mAP of one stage, a panel for each that the history has."""
-    panels = []
+    panels: list[Panel] = []
     for key, title in (("weight", "loss of the weights"), ("alpha", "loss of the alphas"), ("loss", "loss")):
         names = dict.fromkeys(name for line in history for name in line.get(key) or {})
         panels.append((title, "", _drawable(_over_epochs(history, key, name) for name in names)))
@@ -124,7 +137,7 @@ def training(history: Sequence[dict]) -> str:
     panels.append(("temperature", "", _drawable([("", epochs, temperatures)])))
     _, epochs, shares = _over_epochs(history, "mAP")
     panels.append(("mAP (%)", "", _drawable([("", epochs, [100 * share for share in shares])])))
-    return _panels(panels)
+    return _with_curves(panels)
 
 
 def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None, across: str = RANK) -> str:
@@ -134,7 +147,7 @@ def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None, acro
         (name, range(1, len(values) + 1), [100 * _number(value) for value in values])
         for name, values in ((name, curve[:num_gallery]) for name, curve in curves.items())
     ]
-    return _panels([("", MATCHING_RATE, _drawable(lines))], xlabel=across, dashed=True)
+    return _panels(_with_curves([("", MATCHING_RATE, _drawable(lines))]), xlabel=across, dashed=True)
 
 
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:
@@ -192,14 +205,17 @@ def _finish_grid(figure: Figure, grid, handles: dict, legend_columns: int) -> No
         figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=legend_columns, fontsize=8)
 
 
+def _with_curves(panels: list[Panel]) -> list[Panel]:
+    return [panel for panel in panels if panel[2]]
+
+
 def _panels(
-    panels: list[tuple[str, str, list[Curve]]],
+    panels: list[Panel],
     xlabel: str = "epoch",
     ylim: tuple[float, float] | None = None,
     dashed: bool = False,
 ) -> str:
-    """Plots beside each other, a title and a label of the y axis for each; those without a curve are left out."""
-    panels = [panel for panel in panels if panel[2]]
+    """Plots beside each other, a title and a label of the y axis for each; none without panels."""
     if not panels:
         return ""
     columns = min(len(panels), 4)

@@ -49,8 +49,13 @@ def chosen_identities(
 def tsne(
     features: np.ndarray, ids: np.ndarray, cameras: np.ndarray | None, *, distance: Distance = "cosine", seed: int = 0
 ) -> Figure:
-    """The t-SNE (van der Maaten and Hinton, 2008) of `features [N, D]`: colour and number say the identity, the marker
-    the camera. The perplexity is 30, or a third of the other images where that is less.
+    """`spread_in_plane`, drawn by `plane`."""
+    return plane(*spread_in_plane(features, distance=distance, seed=seed), ids, cameras)
+
+
+def spread_in_plane(features: np.ndarray, *, distance: Distance = "cosine", seed: int = 0) -> tuple[np.ndarray, float]:
+    """The t-SNE (van der Maaten and Hinton, 2008) of `features [N, D]`, `[N, 2]`, and its perplexity: 30, or a third of
+    the other images where that is less.
 
     Raises ValueError for fewer than four images, and for features that are all the same.
     """
@@ -61,7 +66,11 @@ def tsne(
     if np.allclose(features, features[0]):
         raise ValueError(f"all {len(features)} features are the same: there is nothing to spread in the plane")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    places = _spread(features, perplexity, seed)
+    return _spread(features, perplexity, seed), perplexity
+
+
+def plane(places: np.ndarray, perplexity: float, ids: np.ndarray, cameras: np.ndarray | None) -> Figure:
+    """Images where a t-SNE puts them: colour and number say the identity, the marker the camera."""
     numbers = [] if cameras is None else np.unique(cameras).tolist()
     markers = {camera: MARKERS[i % len(MARKERS)] for i, camera in enumerate(numbers)}
     with matplotlib.rc_context(STYLE):
@@ -81,7 +90,7 @@ def tsne(
                 bbox={"boxstyle": "round,pad=0.05", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.6},
             )
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-        axes.set_title(f"t-SNE of {len(features)} images, perplexity {perplexity:.3g}", loc="left")
+        axes.set_title(f"t-SNE of {len(places)} images, perplexity {perplexity:.3g}", loc="left")
         if cameras is not None:
             _camera_legend(figure, axes, markers)
     return figure

@@ -20,6 +20,8 @@ from matplotlib.ticker import MaxNLocator
 from nas.report.inline import inline_svg
 from nas.report.numbers import percent
 from nas.report.page import templates
+from nas.report.search_data import OPERATIONS
+from nas.report.study_data import tuned
 from nas.report.style import FILLS, INK, MUTED, SERIES_COLOURS, SMALL, STYLE, WIDTH, log_ticks, svg
 from nas.report.table import Table
 from nas.system.files import write_text
@@ -162,9 +164,14 @@ def write_tuning_report(folder: Path, found: dict[str, Any], table: Table, study
     page = (
         templates()
         .get_template("tuning.html")
-        .render(found=found, table=table, figures=figures, finding=finding(found))
+        .render(found=found, table=table, figures=figures, finding=finding(found), data=_data(found, folder))
     )
     return write_text(folder / "tuning.html", page)
+
+
+def _data(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the page's script draws."""
+    return {"operations": OPERATIONS, "study": tuned(found, folder)}
 
 
 def draw(study: Study, importances: Mapping[str, float]) -> dict[str, Figure]:

@@ -269,8 +269,7 @@ def _check(arm: Arm) -> None:
     """Raises ValueError naming the arm for what its run would end with after hours."""
     recipe = arm.recipe
     try:
-        if recipe.machine.devices > 1:
-            raise ValueError("a trial trains on one device: leave --machine.devices out, and start more workers")
+        recipe.machine.check_alone()
         if recipe.strategy is not None and recipe.architecture is None:
             check_search(recipe)
         recipe.load()

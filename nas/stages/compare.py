@@ -19,6 +19,7 @@ from nas.report.metrics import outdated, read_metrics, searches_frames
 from nas.report.pareto import pareto
 from nas.report.query_results import Queries
 from nas.report.style import png, svg
+from nas.stages.compare_page import write_page
 from nas.study.contrasts import contrast, measured, with_holm
 from nas.system.files import blamed_on, read_object, write_bytes, write_json, write_text
 
@@ -96,6 +97,7 @@ def compare(
     comparison = _compared(entries, resamples, seed)
     if out is not None:
         write(comparison, out)
+        write_page(comparison, [Queries.load(entry.folder / entry.row["queries"]) for entry in entries], out)
     return comparison
 
 

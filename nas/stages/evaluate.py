@@ -16,6 +16,7 @@ from nas.system.at_work import AtWork
 from nas.system.config import differences, portable
 from nas.system.files import blamed_on, digest
 from nas.system.handover import hand_over
+from nas.system.progress import logged_in
 from nas.tasks.base import FOLDERS, EvaluatedNetwork
 from nas.training.stage import Stage
 from students.space import check_task
@@ -41,8 +42,9 @@ def evaluate(
     run.note_recipe()
 
     def measured(side: Path) -> dict[str, Any]:
-        stage = Stage(side, "evaluate", "", recipe.machine)
-        return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
+        stage = Stage(side, "evaluate", "", recipe.machine.alone())
+        with stage.working():
+            return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
 
     return _in_place(folder, measured)
 
@@ -157,7 +159,7 @@ def _changed(held: Mapping[str, Any], rules: Mapping[str, Any], evaluation: Any)
 def _in_place(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What `measure` leaves in a folder beside takes the place of earlier results at the end, as a whole."""
     side = folder / SIDE
-    with AtWork(folder, "evaluate"):
+    with AtWork(folder, "evaluate"), logged_in(folder, side):
         shutil.rmtree(side, ignore_errors=True)  # of a killed evaluation
         side.mkdir()
         try:

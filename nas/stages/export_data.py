@@ -38,9 +38,7 @@ class ExportData:
         except (ValueError, OSError) as error:
             helps = "int8 needs its training images" if form.precision == "int8" else "--no-measure exports without it"
             raise ValueError(f"the run's data set cannot be read ({error}): {helps}") from error
-        self.stage = Stage(
-            run.folder, "export", "", replace(run.recipe.machine, device="cpu", devices=1, precision="32")
-        )
+        self.stage = Stage(run.folder, "export", "", replace(run.recipe.machine.alone(), device="cpu", precision="32"))
 
     @cached_property
     def part(self) -> Any:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nas.report import cells as draw
 from nas.report.page import write_report
 from nas.run import Run
+from nas.strategies.base import OneShotSearch
+from nas.strategies.cost_penalty import TABLE
+from nas.study.joint import searched_space
 from nas.system.at_work import AtWork
+from nas.system.config import differences, portable
+from nas.system.files import blamed_on, read_object
 from nas.system.progress import timed
+from nas.tasks.base import image_size
+from search_spaces.cost.candidates import MultiplyAdds
 
 
 def draw_architecture(run: Run) -> list[Path]:
@@ -25,4 +33,19 @@ def architecture(run: Run) -> dict:
 def report(run: Run) -> Path:
     """Writes `report.html` from what the run's folder holds."""
     with timed("report", run.folder), AtWork(run.folder, "evaluate"):  # which empties its folders of pictures first
-        return write_report(run.folder)
+        changed = None
+        if run.published is not None:
+            changed = differences(portable(run.published), portable(run.recipe))
+        return write_report(run.folder, changed, candidate_costs(run))
+
+
+def candidate_costs(run: Run) -> dict[str, Mapping[str, Mapping[str, float]]]:
+    """What each candidate of a search by gradient costs, by decision and option: `macs`, and `ms` where the search has
+    left a latency table."""
+    recipe, table = run.recipe, run.folder / TABLE
+    if not isinstance(recipe.strategy, OneShotSearch) or not (run.folder / "search.history.jsonl").exists():
+        return {}
+    counted = MultiplyAdds.counted(searched_space(recipe, 1), *image_size(recipe.task, recipe))
+    with blamed_on(table):
+        times = {"ms": read_object(table)["ms"]} if table.exists() else {}
+    return {"macs": counted.of, **times}

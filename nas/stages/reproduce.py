@@ -45,6 +45,8 @@ class Reproduction:
     def __init__(self, rows: Sequence[Published], place: Place, num_seeds: int = 1, overwrite: bool = False) -> None:
         """Joins the study, or begins it. Raises ValueError when no row's data set is there."""
         self.rows, self.folder, self.overwrite = rows, place.folder, overwrite
+        for row in rows:
+            row.recipe.machine.check_alone()
         self.not_run = why_not_run(rows)
         if len(self.not_run) == len(rows):
             raise ValueError(next(iter(self.not_run.values())))

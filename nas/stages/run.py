@@ -34,7 +34,7 @@ def run_all(run: Run, overwrite: Overwrite = False) -> dict[str, Any]:
             if run.does("search"):
                 search(run)
             retrain(run)
-        if not recipe.machine.fabric().is_global_zero:
+        if not recipe.machine.is_first:
             sys.exit()
         metrics = evaluate(run, bool(overwrite))
         draw_architecture(run)

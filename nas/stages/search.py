@@ -67,7 +67,7 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
         return
     torch.manual_seed(recipe.seed)
     what_for = objective(run, data, stage)
-    with _helped(run, num_workers, storage, grace_s):
+    with _helped(run, num_workers, storage, grace_s), stage.working():
         if isinstance(recipe.strategy, DiscreteSearch):
             from nas.study.searching import search_by_trials  # Optuna, which other searches would wait for
 
@@ -75,10 +75,10 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
         else:
             assert isinstance(recipe.strategy, OneShotSearch)
             found = recipe.strategy.search(space, what_for, stage)
-    if stage.fabric.is_global_zero:
-        write_found(run, found, what_for.cost)
-        run.end(stage)
-    stage.fabric.barrier()
+        if stage.fabric.is_global_zero:
+            write_found(run, found, what_for.cost)
+            run.end(stage)
+        stage.fabric.barrier()
 
 
 def _helped(run: Run, num_workers: int, storage: str, grace_s: float) -> AbstractContextManager:
@@ -102,6 +102,13 @@ def check_search(recipe: Recipe) -> None:
     """Raises ValueError naming what the strategy cannot decide in the space, and which strategies can."""
     assert recipe.strategy is not None
     strategy, space = recipe.strategy, searched_space(recipe, 1)
+    if strategy.by_trials:
+        recipe.machine.check_alone()
+    elif recipe.machine.num_processes > 1 and not strategy.shares_steps:
+        raise ValueError(
+            "this strategy is not known to search rightly with several processes: leave --machine.devices and "
+            "--machine.num-nodes out, or take another one, such as darts"
+        )
     student = recipe.retrained
     space.check_candidates()
     try:
@@ -116,11 +123,6 @@ def check_search(recipe: Recipe) -> None:
     except ValueError as error:
         able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
-    if recipe.machine.devices > 1 and isinstance(strategy, DiscreteSearch):
-        raise ValueError(
-            "a trial trains on one device: leave --machine.devices out, and give the same command once for "
-            "each device, with CUDA_VISIBLE_DEVICES; they share the trials"
-        )
 
 
 def _serves(strategy: Strategy, space: SearchSpace) -> bool:

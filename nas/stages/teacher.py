@@ -49,8 +49,8 @@ def remembering(
     """The teacher with its answers to all views of all images, where that saves forward passes, or where an earlier
     stage has left them beside the teacher's weights; otherwise the teacher as it is.
 
-    asked: batches, with the number of epochs in which it is asked about them. Answers are the same to the bit, as they
-    are asked for in blocks of a batch's size. A loss that needs maps, and several processes, do without.
+    asked: batches, with the number of epochs in which it is asked about them. On a CPU answers are the same to the
+    bit, as they are asked for in blocks of a batch's size. A loss that needs maps, and several processes, do without.
     """
     batches, num_asked = asked[0][0], sum(epochs * len(each) for each, epochs in asked)
     can = not run.recipe.teacher_maps and stage.fabric.world_size == 1 and isinstance(batches, Batches)

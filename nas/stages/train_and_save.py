@@ -31,8 +31,9 @@ def train_and_save(
     heard = remembering(run, teacher, [(batches, loss.num_listened(training.epochs))], stage)
     watched = task.test_part(data, recipe) if training.validate_every else None
     validate = (lambda net: task.value(net, watched, recipe, stage)) if watched else None
-    train(network.net, batches, loss, training, stage, heard, validate)
-    save_result(run, stage, network.inference())
+    with stage.working():
+        train(network.net, batches, loss, training, stage, heard, validate)
+        save_result(run, stage, network.inference())
 
 
 def save_result(run: Run, stage: Stage, network: Network) -> None:

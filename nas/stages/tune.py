@@ -124,11 +124,7 @@ class Tuner:
             )
         if self.recipe.retrain_loss is not None:
             raise ValueError("the space changes fields of --loss, which trains the trials: leave --retrain-loss out")
-        if self.recipe.machine.devices > 1:
-            raise ValueError(
-                "a trial trains on one device: leave --machine.devices out, and give the same command "
-                "once for each device, with CUDA_VISIBLE_DEVICES"
-            )
+        self.recipe.machine.check_alone()
 
     def _measured(self, trial: Trial, measures: Measures) -> Outcome:
         proposal = retry(lambda: self.space.propose(self.recipe, trial, measures.num_ids))

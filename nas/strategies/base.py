@@ -22,6 +22,7 @@ from search_spaces.ranges import Ranged
 from search_spaces.space import SearchSpace
 
 N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
 
 
 class Batch(Protocol):
@@ -133,6 +134,9 @@ class Stage(Protocol):
     def graphs(self, why_not: str = "") -> Graphs:
         """What takes the steps: as CUDA graphs where that is asked for and nothing stands against it."""
 
+    def first_says(self, what: T) -> T:
+        """What the first of the processes says that search together: whatever each measures for itself."""
+
     def loop(self, num_epochs: int, num_steps: int, parts: Mapping[str, object]) -> Loop: ...
 
 
@@ -166,6 +170,11 @@ class Strategy(Ranged, ABC):
     minutes: float | None
     by_trials: ClassVar[bool] = False
     """Whether `epochs` are those of each of its `trials`, not of the whole search."""
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether several processes can search together, each with batches of its own."""
+        return not self.by_trials
 
     @property
     def budget(self) -> str:

@@ -62,6 +62,8 @@ class Bilevel:
         self.objective = objective
         self.stage = stage
         self.weights: list[Tensor] = list(supernet.net.parameters())
+        self.parameters: list[Tensor] = list(supernet.parameters())
+        self.modules: list[nn.Module] = list(supernet.modules())
         self.weight_optimiser = strategy.weights.build(self.weights)
         self.alpha_optimiser = strategy.alphas.build([supernet.alpha])
         self.graphs: Graphs | None = None
@@ -98,7 +100,7 @@ class Bilevel:
 
     def _alpha_step(self, batches: tuple[Batch, Batch], epoch: int) -> Losses:
         train, validation = batches
-        with running_statistics_kept(self.supernet):
+        with running_statistics_kept(self.modules):
             if self.strategy.order == 1:
                 losses, gradients = self._gradients(self.alpha_loss, validation, epoch, [self.supernet.alpha])
             else:
@@ -137,7 +139,7 @@ class Bilevel:
     def eigenvalue(self, epoch: int) -> float:
         """The largest eigenvalue of the Hessian of the validation loss by the alphas, on the first batch of `epoch`."""
         alpha, validation = self.supernet.alpha, next(iter(self.objective.alpha_batches(epoch)))
-        with running_statistics_kept(self.supernet), require_grad_only([alpha], self.supernet):
+        with running_statistics_kept(self.modules), require_grad_only([alpha], self.parameters):
             with self.stage.autocast():
                 total = self.alpha_loss(self.supernet, validation, epoch)["total"]
             (gradient,) = torch.autograd.grad(total, [alpha], create_graph=True)
@@ -169,7 +171,7 @@ class Bilevel:
     def _gradients(
         self, loss: Callable[..., Losses], batch: Batch, epoch: int, of: list[Tensor]
     ) -> tuple[Losses, list[Tensor]]:
-        with require_grad_only(of, self.supernet):
+        with require_grad_only(of, self.parameters):
             with self.stage.autocast():
                 losses = loss(self.supernet, batch, epoch)
             if not losses["total"].requires_grad:  # GDAS drew `none` wherever it mattered

@@ -60,9 +60,9 @@ class DrawnSupernet(Supernet):
 
         Its gradient is that of its softmax weight `softmax((alpha + gumbel) / tau)` (Eq. 3 to 5; `log pi` is alpha but
         for a constant). Deviation: the authors' code also adds the others' weights, which are 0, to the map: their
-        gradients say nothing of the others.
+        gradients say nothing of the others. Processes that search together draw the same.
         """
-        noise = -torch.empty(self.alpha.shape).exponential_().log()  # by the CPU's generator, which checkpoints keep
+        noise = -torch.empty(self.alpha.shape).exponential_().log()  # by the CPU's generator: checkpoints keep it
         logits = (self.alpha + noise.to(self.alpha)).masked_fill(self.absent, -torch.inf)
         soft = torch.softmax(logits / self.tau, dim=1)
         share, drawn = soft.max(dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -115,13 +116,38 @@ class PartialOp(MixedOp):
     def forward(self, x: Tensor, states: States | None = None, source: int = 0) -> Tensor | None:
         if self.num_parts == 1:
             return super().forward(x, states, source)
-        seen, rest = x.tensor_split([x.shape[1] // self.num_parts], dim=1)
+        seen, rest = self._divided(x)
         mixed = super().forward(seen)
         share = self.mixture.weights[self.row][-1]
         assert mixed is not None and share is not None  # no candidate is left out
-        if rest.shape[2:] != mixed.shape[2:]:
-            rest = F.max_pool2d(rest, 2, ceil_mode=True)
-        return F.channel_shuffle(torch.cat([mixed, share * rest], dim=1), self.num_parts)
+        passed = share * _halved_as(rest, mixed)
+        return F.channel_shuffle(torch.cat([mixed, passed], dim=1), self.num_parts)
+
+    @classmethod
+    def together(cls, edges: Sequence[Self], states: Sequence[Tensor]) -> Tensor:
+        num_parts = edges[0].num_parts
+        if num_parts == 1:
+            return super().together(edges, states)
+        seen, rests = zip(*map(edges[0]._divided, states), strict=True)
+        mixed = super().together(edges, seen)
+        shares = edges[0].mixture.of_rows([edge.row for edge in edges])[-1].view(len(states), -1)
+        passed = torch.stack([_halved_as(rest, mixed).movedim(1, -1) for rest in rests])
+        of_edges = torch.einsum("km,kbhwc->bhwmc", shares.to(passed.dtype), passed)
+        of_parts = [
+            mixed.movedim(1, -1).unflatten(-1, (shares.shape[1], 1, -1)),
+            of_edges.unflatten(-1, (num_parts - 1, -1)),
+        ]
+        return torch.cat(of_parts, dim=-2).transpose(-1, -2).flatten(-3).movedim(-1, 1)
+
+    def _divided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The channels that the candidates see, and the rest."""
+        seen, rest = x.tensor_split([x.shape[1] // self.num_parts], dim=1)
+        return seen, rest
+
+
+def _halved_as(rest: Tensor, mixed: Tensor) -> Tensor:
+    """The channels that pass by, in the size of the candidates' sum."""
+    return rest if rest.shape[2:] == mixed.shape[2:] else F.max_pool2d(rest, 2, ceil_mode=True)
 
 
 class PartialSupernet(Supernet):
@@ -151,7 +177,8 @@ class PartialSupernet(Supernet):
         edge, inputs, place = self.places
         weights = self.weights()
         shares = weights.new_ones(len(weights)).index_put((edge,), weights[inputs, place])[:, None]
-        return [row.unbind() for row in torch.cat([weights * shares, shares], dim=1).unbind()]
+        self._mixture.table = torch.cat([weights * shares, shares], dim=1)
+        return [row.unbind() for row in self._mixture.table.unbind()]
 
     def strengths(self) -> dict[str, dict[str, float]]:
         """The product of the operation's and the edge's softmax weight (section 3.3)."""

@@ -30,7 +30,8 @@ class SinglePath(OneShotSearch):
     """Trains a supernet by one random path at a time, then evolves architectures scored with the weights they share.
 
     The path of a batch is drawn by chance, every answer alike (section 3.3). Before a path is scored, its BatchNorms
-    take their statistics anew from training batches (section 3.4). Of the paper's 20 generations of 50 the default is
+    take their statistics anew from training batches (section 3.4). Several processes train the same paths, each on a
+    batch of its own, and the first one's scores count. Of the paper's 20 generations of 50 the default is
     one fifth; parents compete as in regularised evolution, where the paper crosses the ten best.
     """
 
@@ -109,7 +110,7 @@ class SinglePath(OneShotSearch):
                 loop.end_epoch(**trial.to_dict(), best=ranked(tried)[0][0])
             else:
                 chosen = self.retrained(tried)[epoch - self.epochs - self.trials]
-                score = objective.score(chosen.architecture, self.retrained_epochs)
+                score = stage.first_says(objective.score(chosen.architecture, self.retrained_epochs))
                 loop.end_epoch(
                     inherited=chosen.score.value,
                     retrained=score.value,
@@ -227,7 +228,7 @@ class Shared:
             return score
         since = monotonic()
         value = self.value(architecture)
-        return Score(value, self.objective.cost(architecture), monotonic() - since)
+        return self.stage.first_says(Score(value, self.objective.cost(architecture), monotonic() - since))
 
     def value(self, architecture: Architecture) -> float:
         """Of the path with its own BatchNorm statistics."""
@@ -252,7 +253,7 @@ def statistics_of(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     kept = [each.clone() for each in statistics]
     net.train()
     try:
-        with torch.no_grad(), learning_paused(net):
+        with torch.no_grad(), learning_paused(net.modules()):
             for place, images in enumerate(batches):
                 for norm in norms:
                     norm.momentum = 1 / (place + 1)

@@ -102,10 +102,12 @@ class History:
                 "bring the store back, or --overwrite to start again"
             )
         so_far = [trial for trial in told if trial.number in published]
+        reported = {trial.user_attrs["place"]: trial.intermediate_values for trial in self.engine.ended}
         for trial in told:
             if trial.number not in published:
                 so_far.append(trial)
                 seconds = sum(each.score.seconds for each in so_far)
                 if self.strategy.minutes is not None and seconds >= 60 * self.strategy.minutes:
                     self.loop.stop(f"the trials took {self.strategy.minutes:g} minutes")
-                self.loop.end_epoch(trial=trial.number, **trial.to_dict(), best=ranked(so_far)[0][0])
+                reached = {"epochs": max(steps)} if (steps := reported[trial.number]) else {}
+                self.loop.end_epoch(trial=trial.number, **trial.to_dict(), **reached, best=ranked(so_far)[0][0])

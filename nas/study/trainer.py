@@ -41,4 +41,5 @@ class Trainer:
         def value(net: StudentModule) -> float:
             return task.value(net.inference(), self.held_out, recipe, stage)
 
-        return train_and_score(recipe, network, batches, training, stage, self.teacher, value, report)
+        with stage.working():
+            return train_and_score(recipe, network, batches, training, stage, self.teacher, value, report)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import without_secrets
@@ -15,6 +16,7 @@ from nas.study.engine import ENDED
 from nas.study.place import NOTE, Place
 from nas.study.storage import open_storage
 from nas.system.files import blamed_on, check_format, read_object, write_json
+from nas.system.processes import is_gone
 
 FORMAT = 1
 
@@ -32,14 +34,8 @@ def watched(folder: Path, storage: str = "") -> dict[str, Any]:
 
     storage: the address, where the folder has one without its password. Raises ValueError when it cannot be reached.
     """
-    path = folder / NOTE
-    written = read_object(path)
-    check_format(written, FORMAT, path)
-    with blamed_on(path):
-        place = Place(folder=folder, storage=storage or written["storage"], study=written["study"])
-        facts = {"command": written["command"], "num_trials": written["trials"]}
-    store = open_storage(place.address, must_exist=True)
-    trials = optuna.load_study(study_name=place.name, storage=store).get_trials(deepcopy=False)
+    study, facts = open_noted(folder, storage)
+    trials = study.get_trials(deepcopy=False)
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     return {
         "run": str(folder),
@@ -50,6 +46,18 @@ def watched(folder: Path, storage: str = "") -> dict[str, Any]:
     }
 
 
+def open_noted(folder: Path, storage: str = "") -> tuple[Study, dict[str, Any]]:
+    """The study that `note_study` has noted in a folder, with its `command` and `num_trials`; as `watched`."""
+    path = folder / NOTE
+    written = read_object(path)
+    check_format(written, FORMAT, path)
+    with blamed_on(path):
+        place = Place(folder=folder, storage=storage or written["storage"], study=written["study"])
+        facts = {"command": written["command"], "num_trials": written["trials"]}
+    store = open_storage(place.address, must_exist=True)
+    return optuna.load_study(study_name=place.name, storage=store), facts
+
+
 def _described(trial: FrozenTrial) -> dict[str, Any]:
     since = trial.datetime_start or datetime.now()
     plan: Mapping[str, Any] = trial.user_attrs.get("plan", {})
@@ -57,5 +65,6 @@ def _described(trial: FrozenTrial) -> dict[str, Any]:
         "trial": trial.number,
         "what": {**plan, **trial.params},
         "worker": trial.user_attrs.get("worker"),
+        "lost": is_gone(trial.user_attrs.get("process", "")),
         "minutes": round((datetime.now() - since).total_seconds() / 60, 1),
     }

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from nas.errors import noted_command
+from nas.system.launch import launch
 from nas.system.locks import open_lock, try_lock, warn_of_no_locks
 
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What launchers of data-parallel processes set: all but the first of these share its work."""
 HELD: WeakValueDictionary[Path, AtWork] = WeakValueDictionary()
 """What this process is at, by the lock's file: it may begin again what it was interrupted in."""
 
@@ -30,8 +30,6 @@ class AtWork:
     def __init__(self, folder: Path, what: str, shared: bool = False) -> None:
         self.path = folder / f".{what}.lock"
         self._file: int | None = None
-        if any(os.environ.get(name, "0") != "0" for name in RANKS):
-            return
         self._made = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         file, is_locked = open_lock(self.path, shared)
@@ -68,16 +66,53 @@ class AtWork:
         self.release()
 
 
+def workers(folder: Path, what: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Who does which of `what` in `folder` just now, as far as they have noted it: `pid`, `host`, `command`, `since`.
+    Nothing is written."""
+    notes = {each: folder / f".{each}.lock" for each in what}
+    return {each: note for each, path in notes.items() if (note := _note_of_living(path)) is not None}
+
+
+def _note_of_living(path: Path) -> dict[str, Any] | None:
+    """What a lock's holder has noted; None where nobody holds it."""
+    with suppress(OSError):
+        file = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            note = _read_note(file)
+            if (note.get("host") == socket.gethostname() and _lives(note)) or not try_lock(file):
+                return note
+        finally:
+            os.close(file)
+    return None
+
+
+def _lives(note: Mapping[str, Any]) -> bool:
+    """Whether the process on this machine that wrote the note is there: a later one may have its number. Whoever is
+    asked this way is not kept from a lock, not even for a moment."""
+    import psutil  # which only those who ask wait for
+
+    with suppress(psutil.Error, KeyError, TypeError, ValueError):
+        return psutil.Process(note["pid"]).create_time() < datetime.fromisoformat(note["since"]).timestamp() + 1
+    return False
+
+
+def _read_note(file: int) -> dict[str, Any]:
+    """What the holder of an open lock has noted; empty while it writes this."""
+    try:
+        note = json.loads(os.read(file, 2**16))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 def _holder(file: int, folder: Path, what: str) -> str:
     """What to say of the process that has the lock."""
-    try:
-        holder = json.loads(os.read(file, 2**16))
-    except ValueError:  # it writes this just now
-        holder = {}
+    holder, started = _read_note(file), launch()
+    sharing = f", or --machine.devices for processes of {started.by} that share each step" if started else ""
     return (
         f"another process does this ({what}) in {folder}: `{holder.get('command', 'unknown')}`, process "
         f"{holder.get('pid')} on {holder.get('host')} since {holder.get('since')}. Wait for its end, stop it, or give "
-        "--out another folder"
+        f"--out another folder{sharing}"
     )
 
 

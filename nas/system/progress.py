@@ -5,24 +5,50 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.errors import SaveError, noted_command
+from nas.errors import SaveError, first_line, noted_command, without_secrets
 
 LOG = "log.txt"
+FAILED = "failed: "
+"""How the last line of a log begins when an error ended the command."""
 LONGEST = 100
 """Columns that a line has at most, but for names of files."""
 
 _begun: set[Path] = set()
 """The folders whose log has the line with this command."""
+_kept_in: dict[Path, Path] = {}
+"""The folder whose log has what is said of another one."""
 
 
 def begin_command() -> None:
     """From here on another command speaks: each log that it writes into gets a line with its date and its words."""
     _begun.clear()
+
+
+@contextmanager
+def failure_noted() -> Iterator[None]:
+    """An error that ends the command is the last line of each log that it wrote into."""
+    try:
+        yield
+    except Exception as error:
+        for folder in _begun:
+            with suppress(SaveError):
+                _write(f"{FAILED}{without_secrets(first_line(error))}", folder / LOG)
+        raise
+
+
+@contextmanager
+def logged_in(folder: Path, side: Path) -> Iterator[None]:
+    """Inside, what is said of `side`, whose files will move into `folder`, is written into the log there."""
+    _kept_in[side] = folder
+    try:
+        yield
+    finally:
+        del _kept_in[side]
 
 
 def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:
@@ -37,7 +63,7 @@ def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:
         from multiprocessing import parent_process  # which every command would wait for
 
         if parent_process() is None:
-            _write(line, folder / LOG)
+            _write(line, _kept_in.get(folder, folder) / LOG)
 
 
 @contextmanager

@@ -10,6 +10,15 @@ from nas.system.files import check_format, read_object
 from nas.system.version1 import with_todays_names
 
 FORMAT = 2
+RESULTS = {
+    "teach": "teacher.safetensors",
+    "search": "architecture.json",
+    "retrain": "student.safetensors",
+    "baseline": "baseline.safetensors",
+    "random-cell": "random-cell.safetensors",
+    "taught-baseline": "taught-baseline.safetensors",
+}
+"""What each stage ends with: where it stands, the stage is finished."""
 HELD = {"recipe": str, "config": Mapping}
 ALWAYS = ("data", "images", "space", "student", "strategy")
 """Fields that the configurations of every version have, for readers that need no class of them."""

@@ -23,7 +23,7 @@ ONLY_SHOWN = {"measures": False}
 """Metadata of an evaluation's field that changes no number, but how fast they come or what is drawn."""
 ADDS = {"adds": True}
 """Metadata of an evaluation's field that adds rows when it is switched on, and changes none."""
-FOLDERS = ("features", "queries", "strips", "sheets", "plots")
+FOLDERS = ("features", "queries", "strips", "sheets", "plots", "thumbnails")
 """What evaluations leave beside `metrics.json`, whatever the task: the next one removes them first."""
 
 

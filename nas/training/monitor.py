@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.system.files import write_lines
 from nas.system.progress import LONGEST, clock, tell
+from nas.training.track import track
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -112,8 +113,9 @@ class Monitor:
         return f"{text}, run {clock(left + of_stage * later / stages[self.name])}" if stages[self.name] else text
 
     def publish(self, history: list[dict], again: bool = False) -> None:
-        """Writes the history, and its last line as TensorBoard events. `again`: all lines, in place of the events that
-        are there, as these may have gone further than the checkpoint that the history comes from."""
+        """Writes the history, and its last line as TensorBoard events, which a tracker is told, too. `again`: all
+        lines, in place of the events that are there, as these may have gone further than the checkpoint that the
+        history comes from."""
         if not self.first:
             return
         folder = self.folder / "tensorboard" / self.name
@@ -127,8 +129,10 @@ class Monitor:
 
             self._events = SummaryWriter(str(folder))
         for line in history if again else history[-1:]:
-            for name, number in _scalars(line):
+            numbers = dict(_scalars(line))
+            for name, number in numbers.items():
                 self._events.add_scalar(name, number, line["epoch"])
+            track(self.folder, self.name, line["epoch"], numbers)
         self._events.flush()
 
     def close(self) -> None:

@@ -121,7 +121,7 @@ class SGD(Optimiser):
     """Share of the previous step that each step keeps; 0: plain SGD."""
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
-        return RatedSGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        return RatedSGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay, foreach=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from nas.errors import NonFiniteLoss
+from nas.errors import NonFiniteLoss, first_line
 from nas.system.at_work import AtWork
+from nas.system.peers import working_together
 from nas.system.progress import tell, timed
 from nas.system.weights import load_state, save_state
 from nas.training.graphs import Graphs
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
+
+
+ASK_EVERY = 64
+"""Steps after which several processes ask the first whether it is time for a checkpoint."""
+NO_DETERMINISM = "does not have a deterministic implementation"
+"""What torch says of an operation without one."""
 
 
 class Stage:
@@ -81,6 +89,18 @@ class Stage:
         if self.at_work:
             self.at_work.release()
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Inside, the stage computes, deterministically if the machine is to. Raises PeerGone naming the stage when one
+        of several processes is gone, and ValueError for what cannot be computed deterministically."""
+        try:
+            with working_together(f"{self.name} in {self.folder}"), self.machine.determinism():
+                yield
+        except RuntimeError as error:
+            if NO_DETERMINISM not in str(error):
+                raise
+            raise ValueError(f"{first_line(error).partition(',')[0]}: leave --machine.deterministic out") from error
+
     def prepare(self, net: N) -> N:
         """The network on this machine, channels last."""
         return net.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
@@ -120,9 +140,15 @@ class Stage:
             for buffer, mean in zip(buffers, self.mean(buffers), strict=True):
                 buffer.copy_(mean)
 
-    def first_says(self, what: str) -> str:
+    def first_says(self, what: T) -> T:
         """What the first of the processes says."""
         return what if self.fabric.world_size == 1 else self.fabric.broadcast(what)
+
+    def of_all(self, what: T) -> list[T]:
+        """What each of the processes says, the first one's first."""
+        said: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(said, what)
+        return said
 
     def timed(self, what: str) -> AbstractContextManager:
         """Of several processes the first says that `what` begins, and how long it took."""
@@ -151,6 +177,7 @@ class Loop:
         )
         if stage.state is not None:
             self._load(stage.state)
+        self._check_begin()
         self._since = self._saved = time.monotonic()
         if self.epoch < num_epochs:
             self._monitor.start(self.epoch * num_steps + self.step, num_epochs * num_steps)
@@ -169,8 +196,17 @@ class Loop:
             yield batch
             self.step += 1
             self._monitor.show(self.epoch * self.num_steps + self.step, self._shown)
-            if time.monotonic() - self._saved > 60 * self.stage.machine.checkpoint_minutes:
+            if self._is_due():
                 self.save()
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint. Several processes save together, when it is time for the first: they ask
+        it once in a while, as each time they wait for each other."""
+        minutes = self.stage.machine.checkpoint_minutes
+        due = time.monotonic() - self._saved > 60 * minutes
+        if self.stage.fabric.world_size == 1 or not minutes:
+            return due
+        return self.step % ASK_EVERY == 0 and self.stage.first_says(due)
 
     @property
     def now(self) -> float:
@@ -194,16 +230,16 @@ class Loop:
             if isinstance(part, nn.Module):
                 self.stage.average_statistics(part)
         line: dict[str, Any] = {"epoch": self.epoch}
+        self._check_finite()
         for key, mean in self._means().items():
             prefix, _, name = key.partition(".")
             line.setdefault(prefix, {})[name] = mean
         if self.stopped:
             line["stopped"] = self.stopped
-        self._check_weights()
         self.history.append(line | record)
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts = {}, {}
-        self.save()
+        self._write()
         done = self.epoch * self.num_steps
         self._monitor.show(done, self._shown)
         self._monitor.publish(self.history)
@@ -219,12 +255,14 @@ class Loop:
             self.stop(f"it took {minutes:g} minutes")
 
     def save(self) -> None:
-        """Writes the checkpoint. Raises NonFiniteLoss before anything bad is saved."""
-        self._means()
-        self._check_weights()
+        """Writes the checkpoint; of several processes, all do so together. Raises NonFiniteLoss before anything bad is
+        saved."""
+        self._check_finite()
+        self._write()
+
+    def _write(self) -> None:
         self.stage.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
-        device = self.stage.fabric.device
         state = {
             "fingerprint": self.stage.fingerprint,
             "epoch": self.epoch,
@@ -232,49 +270,83 @@ class Loop:
             "stopped": self.stopped,
             "seconds": self.stage.seconds,
             "history": self.history,
-            "sums": self.sums,
             "counts": self.counts,
-            "random": torch.get_rng_state(),
-            **({"random_cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
+            **self._own(),
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
+        if self.stage.fabric.world_size > 1:
+            state["ranks"] = self.stage.of_all(self._own() | {"statistics": self._statistics()})
         if self.stage.fabric.is_global_zero:
             save_state(self.stage.checkpoint, state)
         self._saved = time.monotonic()
+
+    def _own(self) -> dict[str, Any]:
+        """What each of several processes has of its own: its sums of losses, and the states of its random numbers."""
+        device = self.stage.fabric.device
+        on_cuda = {"random_cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+        sums = {key: value.cpu() for key, value in self.sums.items()}
+        return {"sums": sums, "random": torch.get_rng_state(), **on_cuda}
+
+    def _statistics(self) -> dict[str, dict[str, Tensor]]:
+        """The running statistics of each part, which are one's own until the end of the epoch."""
+        return {
+            name: {key: buffer.cpu() for key, buffer in part.named_buffers() if buffer.is_floating_point()}
+            for name, part in self.parts.items()
+            if isinstance(part, nn.Module)
+        }
 
     def _load(self, state: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
         for name in ("epoch", "step", "stopped", "history", "counts"):
             setattr(self, name, state[name])
-        self.sums = {key: value.to(self.stage.fabric.device) for key, value in state["sums"].items()}
-        torch.set_rng_state(state["random"])
-        if self.stage.fabric.device.type == "cuda" and "random_cuda" in state:
-            torch.cuda.set_rng_state(state["random_cuda"], self.stage.fabric.device)
+        fabric = self.stage.fabric
+        ranks = state.get("ranks", ())
+        own = ranks[fabric.global_rank] if len(ranks) == fabric.world_size else state
+        for name, kept in own.get("statistics", {}).items():
+            self.parts[name].load_state_dict(kept, strict=False)
+        self.sums = {key: value.to(fabric.device) for key, value in own["sums"].items()}
+        torch.set_rng_state(own["random"])
+        if fabric.device.type == "cuda" and "random_cuda" in own:
+            torch.cuda.set_rng_state(own["random_cuda"], fabric.device)
         self._monitor.publish(self.history, again=True)  # a kill may have come between the checkpoint and this
 
-    def _means(self) -> dict[str, float]:
-        """The losses' means so far. Raises NonFiniteLoss when one is not a number.
+    def _check_begin(self) -> None:
+        """Raises ValueError where this process would go on from another checkpoint than the first one."""
+        place = self.epoch, self.step
+        if place != self.stage.first_says(place):
+            raise ValueError(
+                f"{self.stage.checkpoint} is another file for this process than for the first one: --out must be a "
+                "folder that all nodes see"
+            )
 
-        Of several processes only the first raises it, and the others end with it: what is not finite in one of them
-        reaches the weights of all with the next step.
-        """
-        means = {key: value.item() / self.counts[key] for key, value in self.sums.items()}
-        bad = [key for key, mean in means.items() if not abs(mean) < float("inf")]
-        if bad and self.stage.fabric.is_global_zero:
-            raise self._not_finite(f"{', '.join(bad)} became {means[bad[0]]}")
-        return means
+    def _means(self) -> dict[str, float]:
+        """The losses' means so far."""
+        return {key: value.item() / self.counts[key] for key, value in self.sums.items()}
 
     def _shown(self) -> Mapping[str, float]:
         """The numbers beside the bar: the losses so far and the last mAP, or what the last trial was worth."""
         last = self.history[-1] if self.history else {}
         measured = [line["mAP"] for line in self.history if "mAP" in line][-1:]
-        told = self._means() or {key: last[key] for key in ("score", "best") if key in last}
+        means = self._means()
+        if self.stage.fabric.world_size == 1 and (problem := bad_loss(means)):
+            raise self._not_finite(problem)
+        told = means or {key: last[key] for key in ("score", "best") if key in last}
         return told | dict.fromkeys(["mAP"] * len(measured), *measured)
 
-    def _check_weights(self) -> None:
-        """Raises NonFiniteLoss for weights that a bad gradient spoiled after a finite loss. The device is waited for
-        once."""
+    def _check_finite(self) -> None:
+        """Raises NonFiniteLoss for losses that are not finite, or weights that a bad gradient spoiled.
+
+        Of several processes all raise what the first finds: what is not finite in one of them reaches the weights of
+        all with the same step.
+        """
+        is_first = self.stage.fabric.is_global_zero
+        problem = self.stage.first_says((bad_loss(self._means()) or self._bad_weight()) if is_first else "")
+        if problem:
+            raise self._not_finite(problem)
+
+    def _bad_weight(self) -> str:
+        """Names one that is not finite. The device is waited for once."""
         weights = {
             f"{name}.{key}": tensor
             for name, part in self.parts.items()
@@ -282,12 +354,13 @@ class Loop:
             for key, tensor in part.state_dict().items()
             if tensor.is_floating_point() and tensor.numel()
         }
-        if not weights or not self.stage.fabric.is_global_zero:
-            return
+        if not weights:
+            return ""
         largest = torch.stack([each.float() for each in torch._foreach_norm(list(weights.values()), math.inf)])
-        if not largest.isfinite().all():
-            bad = next(key for key, value in zip(weights, largest.tolist(), strict=True) if not math.isfinite(value))
-            raise self._not_finite(f"{bad} is no longer finite")
+        if largest.isfinite().all():
+            return ""
+        bad = next(key for key, value in zip(weights, largest.tolist(), strict=True) if not math.isfinite(value))
+        return f"{bad} is no longer finite"
 
     def _not_finite(self, what: str) -> NonFiniteLoss:
         return NonFiniteLoss(
@@ -295,3 +368,9 @@ class Loop:
             f"checkpoint is {self.stage.checkpoint}. Lower the learning rate, clip the gradient, or use "
             "--machine.precision 32"
         )
+
+
+def bad_loss(means: Mapping[str, float]) -> str:
+    """Names those that are not finite; empty where all are."""
+    bad = [key for key, mean in means.items() if not math.isfinite(mean)]
+    return f"{', '.join(bad)} became {means[bad[0]]}" if bad else ""

@@ -35,7 +35,13 @@ def test_signals_end_it_with_a_line_and_their_status(capfd, name, status):
 
 
 @pytest.mark.parametrize(
-    "said", ["gloo/pair.cc:561] Connection closed by peer [::1]:3", "NCCL error: remote process exited"]
+    "said",
+    [
+        "gloo/pair.cc:561] Connection closed by peer [::1]:3",
+        "gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 2000ms for recv operation to complete",
+        "NCCL error: remote process exited",
+        "Timed out after 1801 seconds waiting for clients. 1/2 clients joined.",
+    ],
 )
 def test_a_lost_process_of_a_training_is_a_line(capfd, said):
     def lose():

@@ -205,5 +205,5 @@ def candidates(steps: Steps, space: SearchSpace) -> list[Trial]:
         with statistics_of(supernet, images):
             value = objective.value(supernet)
         score = Score(value, objective.cost(architecture), monotonic() - since)
-        tried.append(Trial(number, architecture, score))
+        tried.append(Trial(number, architecture, steps.task.stage.first_says(score)))
     return tried

@@ -24,13 +24,17 @@ class NNIOneShot(OneShotSettings, OneShotSearch):
     RandomOneShot and ENAS draw paths; what they found are the best of `num_candidates` architectures, drawn by chance
     or by ENAS's controller, by their mAP with the supernet's weights. First order only, and the gradients of weights
     and alphas are both computed in every step, as in NNI. What ENAS's controller is about to learn from, a checkpoint
-    does not keep; all else goes on after a kill as if there had been none.
+    does not keep, so that a killed one goes on otherwise; the others go on as our searches do.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.warmup_epochs >= self.epochs:
             raise self.out_of_range("warmup_epochs", f"be below epochs, {self.epochs}")
+
+    @property
+    def shares_steps(self) -> bool:
+        return self.algorithm != "ENAS"  # whose controller nobody has seen in several processes
 
     def check(self, space: SearchSpace) -> None:
         check_installed(self.algorithm)

@@ -15,6 +15,7 @@ from nas.data.batches import prefetched, seed_of, this_device
 from nas.data.sampling import bucketed
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneSplit, labels_of
+from nas.system.launch import num_on_node
 from nas.tasks.decoding import decoding
 from students.scenes import TABLE, Scenes
 
@@ -43,9 +44,8 @@ def cached(split: SceneSplit, size: SceneSize) -> SceneCache:
 
     Raises ValueError when every box is outside its frame.
     """
-    num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     with decoding("frames") as progress:
-        cache = SceneCache(split, size, num_processes=num_processes, progress=progress)
+        cache = SceneCache(split, size, num_processes=num_on_node(), progress=progress)
     if not len(cache.split.all_boxes.ids):
         raise ValueError(
             f"none of the {len(split.all_boxes.ids):,} boxes is in its frame, the first one, "

@@ -20,7 +20,7 @@ from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.person_search.deployed import Deployed
 from nas.tasks.person_search.feed import cached, padded_to
 from nas.tasks.person_search.found import Found, find
-from nas.tasks.person_search.pictures import draw_sheets, draw_strips
+from nas.tasks.person_search.pictures import draw_sheets, draw_strips, draw_thumbnails
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.timing import timed
 from nas.training.stage import Stage
@@ -45,10 +45,11 @@ def measure(
     """Measures networks one after the other. `further` goes into `metrics.json` as it is.
 
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
-    for the last one `strips/` of queries and `sheets/` of detections, each from the worst to the best.
+    for the last one `strips/` of queries and `sheets/` of detections, each from the worst to the best. The page's
+    `thumbnails/` are of all networks.
     """
     cache, runtime = cached(data.test, size), stage.machine.runtime(how.runtime)
-    rows, curves = [], {}
+    rows, curves, results = [], {}, []
     for network in networks:
         stage.prepare(network.net)
         found = find(network.net, cache, data.queries, stage, how, f"{network.role}: frames")
@@ -59,10 +60,12 @@ def measure(
         if searched is not None:
             row |= {"queries": f"queries/{network.role}.csv", **accuracy(searched)}
             curves[network.name] = searched.cmc.tolist()
+            results.append((found, searched))
             queries_of(searched, found, cache, data).save(stage.folder / row["queries"])
         rows.append(row | price(network, cache, runtime))
     if searched is not None:
         draw_strips(stage.folder / "strips", cache, data, found, searched, how.num_strips)
+    draw_thumbnails(stage.folder, cache, data, results, how.num_thumbnails)
     draw_sheets(stage.folder / "sheets", cache, found, detection, how)
     protocol = {
         "same_camera": how.same_camera,

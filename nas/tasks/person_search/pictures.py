@@ -3,6 +3,7 @@ was detected in them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from nas.metrics.detection import Detection, box_iou
 from nas.metrics.person_search import PersonSearch
 from nas.report.scene_strips import MISSED, Framed, found_frames, frame_sheet
 from nas.report.strips import QUERY, RIGHT, WRONG, spread, write_picture
+from nas.report.thumbnails import ends_and_middle, write_thumbnails
 from nas.tasks.person_search.found import Found
 from nas.tasks.person_search.settings import SearchEvaluation
 
 FRAMES_OF_A_SHEET = 5
+FRAME_AREA = 240 * 160
+"""Of a small frame, px."""
 
 
 def draw_strips(
@@ -37,6 +41,21 @@ def draw_strips(
         verdicts = zip(places.tolist(), result.right[query].tolist(), strict=False)
         shown = [_answer(rank, place, right, cache, found) for rank, (place, right) in enumerate(verdicts, start=1)]
         write_picture(found_frames(asked, shown), folder / f"{number:02d}.png")
+
+
+def draw_thumbnails(
+    folder: Path, cache: SceneCache, data: SceneData, results: Sequence[tuple[Found, PersonSearch]], most: int
+) -> None:
+    """Small frames of the last result's worst, median and best queries, and of those that any result found for them."""
+    if not most or not results:
+        return
+    precision = results[-1][1].average_precision
+    answered = np.flatnonzero(~np.isnan(precision))
+    queries = ends_and_middle(answered, precision[answered], most)
+    places = [(found, result.best[queries].ravel()) for found, result in results]
+    frames = np.concatenate([found.frames[best[best >= 0]] for found, best in places])
+    images = {"query": data.test.images, "gallery": cache.split.images}
+    write_thumbnails(folder, images, {"query": data.queries.frames[queries], "gallery": frames}, FRAME_AREA)
 
 
 def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found) -> Framed:

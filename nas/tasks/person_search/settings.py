@@ -26,5 +26,7 @@ class SearchEvaluation(Ranged):
     """Frames in a forward pass; frames of one shape share it."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
     """Queries drawn with the frames that were found; 0: none."""
+    num_thumbnails: CountOrZero = field(default=20, metadata=ONLY_SHOWN)
+    """Queries whose frames are part of the report, with those that were found for them; 0: none."""
     num_sheets: CountOrZero = field(default=12, metadata=ONLY_SHOWN)
     """Frames drawn with what was detected in them, from the worst to the best; 0: none."""

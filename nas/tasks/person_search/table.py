@@ -49,7 +49,7 @@ class TableOfCrops(Ranged):
         """A teacher that is the table alone: of each identity the mean of its crops' features, all of length 1."""
         network, data = self.network(), self.data.load()
         crops = crops_of(data.train)
-        stage = Stage(self.subject.parent, "identity-table", "", self.machine, quiet=True)
+        stage = Stage(self.subject.parent, "identity-table", "", self.machine.alone(), quiet=True)
         features = features_of(stage.prepare(network.net), cached(crops, self.images), stage, Evaluation(), "crops")
         table = mean_features(features.cpu(), torch.from_numpy(crops.ids), data.identities)
         space = IdentityTableOnly(num_ids=len(table), embedding_dim=table.shape[1])

@@ -9,6 +9,7 @@ import torch
 from nas.data.base import Split
 from nas.data.cache import ImageCache
 from nas.data.images import Images
+from nas.system.launch import num_on_node
 from nas.system.progress import timed
 from nas.tasks.decoding import decoding
 
@@ -18,9 +19,7 @@ MANY = 2000
 
 def cached(split: Split, images: Images) -> ImageCache:
     """The split's images at their size, in memory as far as they fit; a bar on a terminal while they are decoded."""
-    is_shared = torch.distributed.is_initialized()
-    num_processes = torch.distributed.get_world_size() if is_shared else 1
-    is_first = not is_shared or torch.distributed.get_rank() == 0
+    is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     said = timed(f"decoding {len(split)} images") if is_first and len(split) >= MANY else nullcontext()
     with said, decoding("images") as progress:
         return ImageCache(
@@ -29,6 +28,6 @@ def cached(split: Split, images: Images) -> ImageCache:
             images.width,
             max_gib=images.max_gib,
             num_threads=images.workers,
-            num_processes=num_processes,
+            num_processes=num_on_node(),
             progress=progress,
         )

@@ -22,7 +22,7 @@ from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
-from nas.tasks.reid.pictures import draw_plots, draw_strips
+from nas.tasks.reid.pictures import draw_plots, draw_strips, draw_thumbnails
 from nas.tasks.reid.settings import Evaluation
 from nas.tasks.timing import timed
 from nas.training.stage import Stage
@@ -48,7 +48,7 @@ def measure(
     """Measures networks one after the other. `further` goes into `metrics.json` as it is.
 
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
-    for the last one `strips/` of queries from the worst to the best, and `plots/`.
+    for the last one `strips/` of queries from the worst to the best, `plots/`, and `thumbnails/` for the page.
     """
     query, gallery = cached(data.query, images), cached(data.gallery, images)
     names = (_names(data.query), _names(data.gallery))
@@ -67,7 +67,8 @@ def measure(
     plain = results[0][1]
     with stage.timed("pictures of queries and features"):
         draw_strips(stage.folder / "strips", data, features, plain, how)
-        draw_plots(stage.folder / "plots", features, how)
+        shown = draw_plots(stage.folder / "plots", features, how, names[1])
+        draw_thumbnails(stage.folder, data, [result for _, result in found], shown, how)
     sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 

@@ -116,7 +116,7 @@ class OtherNetwork(Ranged):
         task = task_of(self.data)
         task.check_evaluation(data, self.evaluation)
         network = EvaluatedNetwork(role="model", title=Path(self.subject).name, net=self.network())
-        stage = Stage(folder, "evaluate", "", self.machine)
+        stage = Stage(folder, "evaluate", "", self.machine.alone())
         return task.measure([network], data, self.images, self.evaluation, stage, **further)
 
     def network(self) -> nn.Module:

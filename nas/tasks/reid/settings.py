@@ -34,5 +34,7 @@ class Evaluation(Ranged):
     """Images in a forward pass."""
     num_strips: CountOrZero = field(default=10, metadata=ONLY_SHOWN)
     """Queries drawn with their ranked gallery; 0: none."""
+    num_thumbnails: CountOrZero = field(default=60, metadata=ONLY_SHOWN)
+    """Queries whose images are part of the report, with those that were found for them; 0: none."""
     tsne_ids: tuple[Identity, ...] = field(default=(), metadata=ONLY_SHOWN)
     """Identities whose gallery features are plotted (t-SNE); none given: nine that many cameras have seen."""

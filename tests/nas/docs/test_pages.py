@@ -61,7 +61,9 @@ def reading(monkeypatch, tmp_path) -> Path:
     for name in ("evaluate.evaluate_other", "data.data_set", "show.show", "compare.compare", "reproduce.Reproduction"):
         monkeypatch.setattr(f"nas.cli.{name}", begin)
     monkeypatch.setattr("nas.cli.cost.costs", begin)
+    monkeypatch.setattr("nas.cli.runs.list_runs", begin)
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
+    monkeypatch.setattr("nas.stages.serve.serve", begin)
     monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
     monkeypatch.setattr("nas.cli.completion.script", begin)
     for name in ("features.check_new", "find.check_new", "match.check_new", "verify.check_images"):

@@ -9,7 +9,7 @@ import torch
 
 from nas.metrics import distance as distance_module
 from nas.metrics.rerank import Rerank
-from nas.metrics.retrieval import evaluate_retrieval, ranked_gallery
+from nas.metrics.retrieval import evaluate_distances, evaluate_retrieval, ranked_gallery
 
 
 def naive_order(query, gallery, distance):
@@ -26,9 +26,14 @@ def naive_junk(p, c, gallery_ids, gallery_cameras, same_camera):
 
 
 def naive_retrieval(data, distance, ap, same_camera, max_rank):
-    query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = (part.numpy() for part in data)
+    query, gallery = (part.numpy().astype(float) for part in data[:2])
+    return naive_measures(naive_order(query, gallery, distance), data[2:], ap, same_camera, max_rank)
+
+
+def naive_measures(orders, labels, ap, same_camera, max_rank):
+    query_ids, gallery_ids, query_cameras, gallery_cameras = (part.numpy() for part in labels)
     aps, penalties, cmc = [], [], []
-    for q, order in enumerate(naive_order(query.astype(float), gallery.astype(float), distance)):
+    for q, order in enumerate(orders):
         junk = naive_junk(query_ids[q], query_cameras[q], gallery_ids, gallery_cameras, same_camera)
         good = [gallery_ids[g] == query_ids[q] for g in order if not junk[g]]
         ranks = [rank for rank, is_good in enumerate(good) if is_good]
@@ -133,13 +138,60 @@ def test_blocks_do_not_change_the_result(block):
     )
 
 
-@pytest.mark.parametrize("cost", [0, 1, 1000])
-def test_counting_and_sorting_give_the_same_ranks(monkeypatch, cost):
-    monkeypatch.setattr("nas.metrics.retrieval.SORT_COST", cost)
-    data = random_data(2)
-    aps, _, _ = naive_retrieval(data, "euclidean", "plain", "remove", 5)
-    found = evaluate_retrieval(*data, distance="euclidean", max_rank=5)
+def float32_distances(data):
+    """Those of `random_data`, exact; with +0.0 and -0.0 among them."""
+    far = -(data[0] @ data[1].T)
+    return torch.where(far.abs() < 5, far * 0.0, far)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("same_camera", ["remove", "keep"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_given_distances_are_ranked_as_the_naive_loop_does(seed, same_camera, kind):
+    data = random_data(seed, num_gallery=20 + 10 * seed)
+    far = float32_distances(data)
+    assert len(far[far == 0].signbit().unique()) == 2
+    given = far.to(kind)
+    found = evaluate_distances(given, *data[2:], same_camera=same_camera, max_rank=20, block=1 + 3 * seed)
+    orders = np.argsort(far.numpy(), axis=1, kind="stable")
+    aps, penalty, cmc = naive_measures(orders, data[2:], "plain", same_camera, 20)
     np.testing.assert_allclose(found.average_precision, aps, rtol=1e-12)
+    np.testing.assert_allclose(found.cmc, cmc, rtol=1e-12)
+    assert found.mINP == pytest.approx(penalty, rel=1e-12)
+    assert torch.equal(given, far.to(kind)) and found.summary()["distance"] is None
+
+
+def test_distances_given_in_float64_are_not_rounded():
+    ids = torch.tensor([1, 2])
+    far = torch.tensor([[1.0 + 1e-12, 1.0]], dtype=torch.float64)
+    ranks = [
+        evaluate_distances(of, ids[:1], ids, same_camera="keep").first_match_rank.item() for of in (far, far.float())
+    ]
+    assert ranks == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("far", "message"),
+    [
+        (torch.zeros(4), r"distances must be floating \[queries, gallery\], got torch.float32 of shape \[4\]"),
+        (torch.zeros(0, 61), r"of shape \[0, 61\]"),
+        (torch.zeros(23, 61, dtype=torch.int64), "got torch.int64"),
+        (torch.full((23, 61), math.nan), "distances must be finite"),
+        (torch.zeros(23, 61).index_fill(1, torch.tensor([3]), math.inf), "distances must be finite"),
+        (torch.zeros(22, 61), "query_ids must hold one number for each of 22 images, got 23"),
+        (torch.zeros(23, 60), "gallery_ids must hold one number for each of 60 images, got 61"),
+    ],
+)
+def test_distances_that_do_not_fit_are_refused(far, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_distances(far, *random_data(0)[2:])
+
+
+def test_distances_whose_sum_overflows_are_finite_all_the_same():
+    data = random_data(0)
+    far = torch.randn(23, 61, generator=torch.Generator().manual_seed(0)).abs()
+    found, large = (evaluate_distances(of, *data[2:]) for of in (far, far * 2.0**125))
+    assert (far * 2.0**125).sum().isinf() and found.mAP == large.mAP
 
 
 def test_no_autocast_lowers_the_distances():
@@ -157,9 +209,10 @@ def test_features_still_attached_to_a_network_are_ranked_too():
 
 
 @pytest.mark.parametrize("k", [1, 3, 8, 40, 41, 99])
-def test_the_nearest_are_the_first_of_the_stable_order(k):
-    far = torch.randint(-3, 4, (30, 40), generator=torch.Generator().manual_seed(k)) / 4
-    far = torch.cat([far, torch.full((1, 40), math.inf), far[:1] * -0.0])
+@pytest.mark.parametrize(("size", "values"), [(40, 3), (299, 3), (299, 10_000)])
+def test_the_nearest_are_the_first_of_the_stable_order(k, size, values):
+    far = torch.randint(-values, values + 1, (30, size), generator=torch.Generator().manual_seed(k)) / 4
+    far = torch.cat([far, torch.full((1, size), math.inf), far[:1] * -0.0])
     far[-1, ::3] = 0.0
     expected = np.argsort(far.numpy(), axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(distance_module.nearest(far, k), expected)

@@ -3,7 +3,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from nas.report.query_results import Found, Queries
 
 OPERATIONS = ("none", "part", "max3", "avg3", "sep3", "dil3", "skip")
 CELLS = {
@@ -41,6 +45,7 @@ def search_line(epoch, num_epochs):
         "alpha": {"total": 7.3 - 3.4 * done, "distill": 5.7 - 2.6 * done, "triplet": 1.6 - 0.8 * done},
         "health": {"entropy": 1 - 0.5 * done, "margin": 0.4 * done, "skip_share": 0.1 + 0.1 * done, "pool_share": 0.2},
         "alphas": alphas(epoch, num_epochs), "predicted": "3f2a91c07d5e" if done > 0.6 else "77b0c2",
+        "decisions": architecture()["decisions"],
     }  # fmt: skip
 
 
@@ -87,6 +92,9 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
 def write_json(path, value):
     path.write_text(json.dumps(value))
 
@@ -110,6 +118,68 @@ def write_run(folder, num_epochs=40):
     write_json(folder / "config.json", CONFIG)
     write_json(folder / "environment.json", ENVIRONMENT)
     return folder
+
+
+def write_evaluation(folder, num_queries=12, num_gallery=40, pictured=6):
+    """What single queries found under three networks, numbers behind plots, and small images of the first queries."""
+    rng = np.random.default_rng(0)
+    ids, gallery_ids = np.arange(num_queries) % 4, np.arange(num_gallery) % 4
+    queries = [f"data/query/{i:05d}_c{i % 3}.jpg" for i in range(num_queries)]
+    gallery = [f"data/gallery/{i:05d}_c{i % 3}.jpg" for i in range(num_gallery)]
+    rows = []
+    for role in ("teacher", "baseline", "student"):
+        nearest = np.argsort(rng.random((num_queries, 40)), axis=1)[:, :10] + rng.integers(
+            num_gallery - 39, size=(num_queries, 1)
+        )
+        right = gallery_ids[nearest] == ids[:, None]
+        found = tuple(
+            tuple(
+                Found(name=gallery[j], identity=int(gallery_ids[j]), camera=j % 3, distance=0.01 * rank)
+                for rank, j in enumerate(row, 1)
+            )
+            for row in nearest.tolist()
+        )
+        Queries(
+            names=tuple(queries), ids=ids, cameras=np.arange(num_queries) % 3,
+            average_precision=np.round(right.mean(axis=1), 3),
+            first_match_rank=np.where(right.any(axis=1), right.argmax(axis=1) + 1, 11), found=found,
+        ).save(folder / "queries" / f"{role}.csv")  # fmt: skip
+        rows.append(
+            {"name": f"{role} (a)", "role": role, "queries": f"queries/{role}.csv", "mAP": 0.5, "parameters": 2e6}
+        )
+    protocol = {"num_queries": num_queries, "num_gallery": num_gallery}
+    write_json(folder / "metrics.json", {"format": 1, "protocol": protocol, "rows": rows, "cmc": {}})
+    for name in ("plots", "thumbnails"):
+        (folder / name).mkdir()
+    counts = {"right": [0, 5, 3, 1], "wrong": [1, 2, 6, 9]}
+    write_json(
+        folder / "plots" / "distances.json",
+        {"format": 1, "distance": "cosine", "edges": [0, 0.1, 0.2, 0.3, 0.4]} | counts,
+    )
+    table = [[None, 0.5], [0.7, None]]
+    cameras = {
+        "query_cameras": [0, 1],
+        "gallery_cameras": [0, 1],
+        "num_queries": [[0, 3], [3, 0]],
+        "mAP": table,
+        "rank1": table,
+    }
+    write_json(folder / "plots" / "cameras.json", {"format": 1} | cameras)
+    places = {
+        "places": rng.random((8, 2)).tolist(),
+        "identities": [0, 0, 1, 1] * 2,
+        "cameras": [0, 1] * 4,
+        "names": gallery[:8],
+    }
+    write_json(folder / "plots" / "tsne.json", {"format": 1, "perplexity": 3} | places)
+    for name in ("distances", "cameras", "tsne"):
+        (folder / "plots" / f"{name}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 90"/>')
+    Image.new("RGB", (40, 80), "navy").save(folder / "thumbnails" / "a.jpg")
+    index = {"query": queries[:pictured], "gallery": gallery[: 4 * pictured]}
+    write_json(
+        folder / "thumbnails" / "index.json",
+        {side: {name: ["a.jpg", 64, 128] for name in names} for side, names in index.items()},
+    )
 
 
 @pytest.fixture

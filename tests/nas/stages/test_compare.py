@@ -245,8 +245,10 @@ def test_the_command_writes_tables_and_pictures(pair, tmp_path, capsys):
     assert main(["compare", *pair, "--out", str(out), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     files = said.pop("files")
-    assert files[-1] == str(out / "compare.md") and said == json.loads((out / "compare.json").read_text())
-    assert sorted(path.name for path in out.iterdir()) == ["compare.json", "compare.md", "pareto.png", "pareto.svg"]
+    assert files[-1] == str(out / "compare.html") and said == json.loads((out / "compare.json").read_text())
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("compare.html", "compare.json", "compare.md", "pareto.png", "pareto.svg")
+    ]
     page = (out / "compare.md").read_text()
     assert "| a | " in page and "## Differences in points" in page and "2.00 M" in page and "(pareto.svg)" in page
     before = {path.name: path.read_bytes() for path in out.iterdir()}

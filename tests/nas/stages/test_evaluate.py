@@ -76,8 +76,12 @@ def folder(tmp_path_factory):
 class TestNetworks:
     @pytest.mark.medium
     def test_every_artefact_is_there(self, folder):
-        assert {path.name for path in folder.iterdir()} >= {"metrics.json", "features", "queries", "strips", "plots"}
-        assert {path.name for path in (folder / "plots").iterdir()} == {"tsne.svg", "distances.svg", "cameras.svg"}
+        made = {"metrics.json", "features", "queries", "strips", "plots", "thumbnails"}
+        assert {path.name for path in folder.iterdir()} >= made
+        names = {f"{plot}.{kind}" for plot in ("tsne", "distances", "cameras") for kind in ("svg", "json")}
+        assert {path.name for path in (folder / "plots").iterdir()} == names
+        listed = json.loads((folder / "thumbnails" / "index.json").read_text())
+        assert len(listed["query"]) == 8 and len(listed["gallery"]) == 16
         assert len(list((folder / "strips").iterdir())) == 3
         for path in (folder / "strips").iterdir():
             with Image.open(path) as image:

@@ -45,6 +45,23 @@ def test_a_partial_operation_is_a_loop_over_channels(stride, folded):
     torch.testing.assert_close(mixed(x), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [(64, 32), (37, 19)], ids=str)
+@pytest.mark.parametrize("num_parts", [1, 2, 4])
+def test_what_is_computed_together_is_what_each_edge_gives(num_parts, size, monkeypatch):
+    space = Cells(channels=8, cells=3, reductions=(2,))
+    together, plain = (supernet_of(space, num_parts=num_parts, folded=folded) for folded in (True, False))
+    plain.load_state_dict(together.state_dict())
+    x = torch.randn(3, 3, *size, dtype=torch.float64)
+    found = []
+    for net in (plain, together):
+        y = net(x)["map"]
+        of = [net.alpha, *net.net.parameters()]
+        found.append((y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), of)))
+        monkeypatch.setattr(PartialOp, "forward", None)  # the second net does without
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * max(1, other.abs().max().item()))
+
+
 def test_every_edge_has_its_own_weight():
     net = supernet_of()
     rows = dict(zip(net.options, net.alpha.detach().tolist(), strict=True))

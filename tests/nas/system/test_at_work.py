@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from nas.system import locks
-from nas.system.at_work import AtWork
+from nas.system.at_work import AtWork, workers
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nas.system.at_work import AtWork
+from nas.system.at_work import AtWork, workers
 held = AtWork(Path(sys.argv[1]), "evaluate", "shared" in sys.argv)
 print("at work", flush=True)
 time.sleep(60)
@@ -82,12 +82,13 @@ def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c"] and (tmp_path / "c/d/x").exists()
 
 
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
-def test_the_further_processes_of_one_command_are_no_others(tmp_path, monkeypatch, other, name):
+def test_a_worker_that_srun_started_is_another(tmp_path, monkeypatch, other):
     other()
-    monkeypatch.setenv(name, "1")
-    with AtWork(tmp_path, "evaluate"):
-        pass
+    for name in ("SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ValueError, match=r"another process.*, or --machine\.devices for processes of srun that share"):
+        AtWork(tmp_path, "evaluate")
 
 
 def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch):
@@ -121,3 +122,23 @@ def test_no_module_needs_what_windows_lacks():
         if any(f"import {name}\n" in path.read_text() for name in ("fcntl", "resource", "pwd", "grp", "termios"))
     ]
     assert needing == ["nas/system/locks.py"]
+
+
+def test_who_is_at_work_is_told_to_those_who_only_look(tmp_path, other):
+    assert workers(tmp_path, ["evaluate", "search"]) == {}
+    process = other()
+    found = workers(tmp_path, ["evaluate", "search"])
+    assert list(found) == ["evaluate"] and found["evaluate"]["pid"] == process.pid
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / ".evaluate.lock").exists() and workers(tmp_path, ["evaluate"]) == {}
+    (tmp_path / ".search.lock").write_text("[]")
+    assert workers(tmp_path, ["search"]) == {}
+
+
+def test_those_who_share_are_seen_when_the_one_who_noted_itself_has_gone(tmp_path, other):
+    other("shared")
+    last = other("shared")
+    last.send_signal(signal.SIGKILL)
+    last.wait()
+    assert list(workers(tmp_path, ["evaluate"])) == ["evaluate"]

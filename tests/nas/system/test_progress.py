@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nas.errors import SaveError
-from nas.system.progress import LOG, begin_command, clock, tell, timed
+from nas.system.progress import LOG, begin_command, clock, failure_noted, logged_in, tell, timed
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,21 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (190, "3:10"), (3599.6, "1:00:00"), (187390, "52:03:10")])
 def test_times_are_read_as_a_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_an_error_is_the_last_line_of_the_logs_that_its_command_wrote(tmp_path):
+    @failure_noted()
+    def work() -> None:
+        tell("one", tmp_path)
+        raise ValueError("no room at postgresql://u:SECRET@h/d\nand more")
+
+    with pytest.raises(ValueError, match="no room"):
+        work()
+    assert (tmp_path / LOG).read_text().splitlines()[1:] == ["one", "failed: no room at postgresql://u:***@h/d"]
+
+
+def test_what_is_said_of_a_folder_beside_stands_in_the_log_of_its_place(tmp_path):
+    tell("one", tmp_path)
+    with logged_in(tmp_path, tmp_path / "side"):
+        tell("two", tmp_path / "side")
+    assert (tmp_path / LOG).read_text().splitlines()[1:] == ["one", "two"] and not (tmp_path / "side").exists()

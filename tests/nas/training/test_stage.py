@@ -272,6 +272,28 @@ class TestMachine:
         devices = torch.device("cpu"), torch.device("cuda:0")
         assert [machine.teacher_precision_on(device) for device in devices] == [on_cpu, on_gpu]
 
+    def test_determinism_holds_inside_and_not_afterwards(self, tmp_path):
+        def is_on() -> tuple[bool, bool]:
+            return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+
+        stage = Stage(tmp_path, "retrain", "", Machine(device="cpu", deterministic=True))
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        torch.backends.cudnn.benchmark = True
+        try:
+            with stage.working():
+                assert is_on() == (True, False)
+            assert is_on() == (False, True)
+            said = "roi_align_backward does not have a deterministic implementation, but you set 'torch.use_...'. You"
+            with (
+                pytest.raises(ValueError, match="^roi_align_backward does not have a .* implementation: leave --mach"),
+                stage.working(),
+            ):
+                raise RuntimeError(said)
+            with Stage(tmp_path, "retrain", "", Machine(device="cpu")).working():
+                assert is_on() == (False, True)
+        finally:
+            torch.backends.cudnn.benchmark = False
+
 
 TOY = ["--machine.checkpoint-minutes", "0", "--machine.device", "cpu", "--json"]
 SMALL = ["--teacher.net.backbone.width", "0.0625", "--baseline.backbone.width", "0.1"]

@@ -103,6 +103,8 @@ def test_other_rules_go_into_another_folder_and_take_all_of_earlier_ones_away(fo
     assert main(["evaluate", str(folder), *rules, "--out", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["same_camera"] == "remove"
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["00.png"] and not (tmp_path / "plots").exists()
+    listed = json.loads((tmp_path / "thumbnails" / "index.json").read_text())
+    assert listed["query"] and all((tmp_path / "thumbnails" / file).exists() for file, *_ in listed["query"].values())
 
 
 @pytest.mark.medium

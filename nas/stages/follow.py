@@ -1,0 +1,164 @@
+"""A run or a study while it is worked at: how far it is, and what its page draws, read from the files that grow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.report import plots, search_data
+from nas.report.history import read_history
+from nas.report.numbers import MISSING
+from nas.report.page import STAGES
+from nas.report.runs import state
+from nas.report.study_data import ablated, tuned
+from nas.stages.list_runs import TAIL, WORK, summary
+from nas.study.place import NOTE, STORAGE
+from nas.system.at_work import workers
+from nas.system.files import blamed_on, read_object
+from nas.system.progress import LOG
+from nas.system.run_config import RESULTS, read_config
+
+TRAINING = {f"training-{stage}": title for stage, title in STAGES.items()}
+"""The views of the curves of each stage, with their titles."""
+COLUMNS = ("trial", "what", "worker", "minutes")
+SAID = ("teach", "search", "retrain", "baseline", "random-cell", "taught-baseline")
+"""The stages in the order in which a run does them."""
+
+
+def title_of(folder: Path) -> str:
+    """What a page calls the run."""
+    return folder.resolve().name
+
+
+def page_data(folder: Path) -> dict[str, Any]:
+    """What the page that follows a run draws now, by the names of its views (`nas/report/live.html`); what there is
+    nothing of is left out. A damaged file leaves out what is drawn from it, and is said in the status."""
+    data: dict[str, Any] = {"status": _status(folder), "log": _tail(folder / LOG), "operations": search_data.OPERATIONS}
+    try:
+        data |= _study(folder) if (folder / NOTE).is_file() else _curves(folder)
+    except (OSError, ValueError) as error:
+        data["status"] |= {"state": "damaged", "where": "", "why": str(error)}
+    return {key: value for key, value in data.items() if value}
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    row = summary(folder)
+    busy = {**workers(folder, WORK), **workers(folder / "again", WORK)}
+    damaged = row["state"] == "damaged"
+    return {
+        "title": title_of(folder),
+        "state": row["state"],
+        "where": state(row).removeprefix(row["state"]).strip(),
+        "why": row["why"] or "",
+        "stages": [] if damaged or (folder / NOTE).is_file() else _stages(folder),
+        "workers": [_worker(note) for note in busy.values()],
+        "note": f"Files of another attempt are in {folder / 'again'}." if (folder / "again").is_dir() else "",
+    }
+
+
+def _worker(note: Mapping[str, Any]) -> str:
+    where = f"process {note.get('pid')} on {note.get('host')} since {note.get('since')}"
+    return f"{note.get('command', 'a command')} ({where})"
+
+
+def _stages(folder: Path) -> list[dict[str, Any]]:
+    """The stages of the recipe with their epochs, or the trials of a search by trials."""
+    config = read_config(folder)["config"]
+    with blamed_on(folder / "config.json"):
+        planned = _planned(config)
+        by_trials = "pruning" in (config["strategy"] or {})
+    return [
+        {
+            "name": STAGES[stage],
+            "done": _num_lines(folder / f"{stage}.history.jsonl"),
+            "planned": planned[stage],
+            "ended": (folder / RESULTS[stage]).exists(),
+            "unit": "trials" if stage == "search" and by_trials else "epochs",
+        }
+        for stage in SAID
+        if stage in planned
+    ]
+
+
+def _planned(config: Mapping[str, Any]) -> dict[str, int]:
+    """By its stages how many epochs, or trials, a run has."""
+    teacher, strategy, epochs = config.get("teacher"), config["strategy"], config["retrain"]["epochs"]
+    planned = {}
+    if teacher and teacher.get("weights") is None:
+        planned["teach"] = 0 if teacher.get("members") else teacher["training"]["epochs"]
+    if strategy and config.get("architecture") is None:
+        planned["search"] = strategy["trials"] if "pruning" in strategy else strategy.get("epochs", 0)
+    stages = ["retrain", *["baseline"] * bool(config.get("baseline")), *config.get("controls", ())]
+    return planned | dict.fromkeys(stages, epochs)
+
+
+def _num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def _curves(folder: Path) -> dict[str, Any]:
+    histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    with blamed_on(folder / "search.history.jsonl"):
+        history = histories["search"]
+        searched = {
+            "search": search_data.searched(history),
+            "trials": search_data.tried(history, {"value": "mAP", "cost": _cost(folder)}),
+            "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
+            "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
+        }
+    for stage, title in STAGES.items():
+        with blamed_on(folder / f"{stage}.history.jsonl"):
+            panels = plots.training_panels(histories[stage])
+            searched[f"training-{stage}"] = search_data.lines_of(panels, title)
+    return searched
+
+
+def _cost(folder: Path) -> str:
+    search = read_config(folder)["config"].get("search") or {}
+    return str(search.get("cost", "multiply_adds"))
+
+
+def _study(folder: Path) -> dict[str, Any]:
+    """Who is at which trial of a study, and of `nas tune` what the trials are worth: an ablation tells when all of its
+    runs have ended."""
+    storage = os.environ.get(STORAGE, "")
+    if "://" in read_object(folder / NOTE).get("storage", "") and not storage:
+        return {}
+    from nas.study.result import importances, ranked  # Optuna takes its time
+    from nas.study.watch import open_noted, watched
+
+    running = watched(folder, storage)["running"]
+    rows = [
+        [str(each["trial"]), _what(each["what"]), each["worker"] or MISSING, _minutes(each["minutes"], each["lost"])]
+        for each in running
+    ]
+    shown: dict[str, Any] = {"running": {"label": "Trials at work", "columns": COLUMNS, "rows": rows}}
+    study, facts = open_noted(folder, storage)
+    if facts["command"] == "tune":
+        objectives = ["mAP", "multiply_adds"][: len(study.directions)]
+        found = {"trials": ranked(study), "importances": importances(study), "objectives": objectives}
+        shown["study"] = tuned(found)
+    elif facts["command"] == "ablate" and (folder / "ablation.json").is_file():
+        with blamed_on(folder / "ablation.json"):
+            shown["arms"] = ablated(read_object(folder / "ablation.json"))
+    return shown
+
+
+def _minutes(minutes: float, lost: bool) -> str:
+    return f"{minutes:.1f}" + (", its worker is dead" if lost else "")
+
+
+def _what(facts: Mapping[str, Any]) -> str:
+    """What a trial is at, without architectures, which are long."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if isinstance(value, str | int | float))
+
+
+def _tail(log: Path) -> str:
+    """The end of a log."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL // 4))
+        return file.read().decode(errors="replace")
