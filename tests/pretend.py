@@ -89,6 +89,7 @@ class PretendedGPU(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        kwargs.pop("pin_memory", None)
         if func is torch.Tensor.pin_memory or (func is torch.as_tensor and isinstance(args[0], There)):
             return args[0]
         if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], torch.device | str):

@@ -125,6 +125,8 @@ def augmented(images: Tensor, sampled: Sampled, crop_padding: int, device: torch
         window = padded[:, top : top + height, left : left + width]
         target.copy_(window.flip(2) if flip else window)
     result = normalise(moved.to(device, non_blocking=True))
+    if device.type == "cuda":
+        return erased(result, Sampled(*torch.stack(sampled).to(device)))
     for image, top, bottom, left, right in zip(result, *(column.tolist() for column in sampled[3:]), strict=True):
         if bottom:
             image[:, top:bottom, left:right] = 0.0
@@ -145,7 +147,12 @@ def gathered(images: Tensor, chosen: Tensor, sampled: Sampled, crop_padding: int
     there = (row.clamp(0, height - 1), column.clamp(0, width - 1))
     outside = (row != there[0])[:, :, None] | (column != there[1])[:, None]
     pixels = images[chosen[:, None, None], there[0][:, :, None], there[1][:, None]].permute(0, 3, 1, 2)
-    result = normalise(pixels.masked_fill_(outside[:, None], 0))
-    erased_rows = (rows >= sampled.top[:, None]) & (rows < sampled.bottom[:, None])
-    erased_columns = (columns >= sampled.left[:, None]) & (columns < sampled.right[:, None])
-    return result.masked_fill_((erased_rows[:, :, None] & erased_columns[:, None])[:, None], 0.0)
+    return erased(normalise(pixels.masked_fill_(outside[:, None], 0)), sampled)
+
+
+def erased(images: Tensor, sampled: Sampled) -> Tensor:
+    """`images` [B, 3, H, W] with the sampled rectangles filled with the mean, in place, all at once."""
+    rows, columns = (torch.arange(size, device=images.device) for size in images.shape[2:])
+    in_rows = (rows >= sampled.top[:, None]) & (rows < sampled.bottom[:, None])
+    in_columns = (columns >= sampled.left[:, None]) & (columns < sampled.right[:, None])
+    return images.masked_fill_((in_rows[:, :, None] & in_columns[:, None])[:, None], 0.0)

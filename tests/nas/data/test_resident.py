@@ -10,6 +10,7 @@ from nas.data.cache import CachePart, ImageCache
 from nas.data.resident import Resident
 from nas.data.sampling import Shuffled
 from nas.data.sets.pedestrians import Pedestrians
+from tests.pretend import CUDA, PretendedGPU
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SOURCE = Pedestrians(num_train_ids=6, num_test_ids=1, images_per_id=5, height=32, width=16)
@@ -94,3 +95,19 @@ def test_a_cache_gives_images_on_a_device_from_there(monkeypatch, cache: ImageCa
     monkeypatch.setattr(cache, "resident", lambda device: there)
     part, chosen = CachePart(cache, np.arange(10, 20)), np.array([1, 4])
     assert torch.equal(part.get(chosen), cache._read(np.array([11, 14])))
+
+
+@pytest.mark.parametrize("free", [10**9, 0], ids=["resident", "sent"])
+def test_batches_on_a_gpu_are_those_of_the_cpu(monkeypatch, free):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    cache, labels = ImageCache(SOURCE.load().train, 24, 12), SOURCE.load().train_labels
+    how = (cache, labels, Shuffled(batch_size=7), Augment(erase=0.5), 3)
+    expected = list(Batches(*how)(1))
+    with PretendedGPU() as gpu:
+        batches = Batches(*how, CUDA, num_prefetch=0)
+        assert (batches.resident is not None) == bool(free)
+        for found, wanted in zip(batches(1), expected, strict=True):
+            assert found.images.device == found.labels.device == CUDA
+            torch.testing.assert_close(found.images.inner, wanted.images, rtol=0, atol=2.4e-7)
+            assert torch.equal(found.labels.inner, wanted.labels)
+    assert gpu.num_waits == 0

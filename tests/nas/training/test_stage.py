@@ -264,6 +264,14 @@ class TestMachine:
         taught = Machine(device="cpu", teacher_precision="bf16")
         assert (dtype(taught, Stage.teacher_autocast), dtype(taught, Stage.autocast)) == (torch.bfloat16, torch.float32)
 
+    @pytest.mark.parametrize(
+        ("own", "on_cpu", "on_gpu"), [("auto", "32", "bf16"), ("32", "32", "32"), ("bf16", "bf16", "bf16")]
+    )
+    def test_the_teachers_precision_is_the_runs_on_a_gpu_alone(self, own, on_cpu, on_gpu):
+        machine = Machine(precision="bf16", teacher_precision=own)
+        devices = torch.device("cpu"), torch.device("cuda:0")
+        assert [machine.teacher_precision_on(device) for device in devices] == [on_cpu, on_gpu]
+
     def test_determinism_holds_inside_and_not_afterwards(self, tmp_path):
         def is_on() -> tuple[bool, bool]:
             return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
