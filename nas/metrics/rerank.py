@@ -10,7 +10,7 @@ from nas.metrics.distance import Distance, distances, nearest, unit
 from search_spaces.ranges import Count, Ranged, Share
 
 ROUNDING = 1e-6  # of an image's squared norm: smaller distances are none
-PAIRS = 4096  # whose features are compared at a time: few enough for a processor's cache
+PAIRS = 256  # whose features are compared at a time: half a MiB of them, which a core keeps in its cache
 PAIRS_ON_GPU = 1 << 20
 ROWS = 4096  # of sets of images that are formed at a time
 TERMS = 1 << 22  # of the Jaccard sums, added at a time
