@@ -107,7 +107,9 @@ def _content(folder: Path, costs: search_data.Costs | None) -> dict:
         searched = _search(histories["search"], found)
     with blamed_on(folder / "architectures.json"):
         listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
-    data = _search_data(histories, found, costs) | _retrieval_data(folder, metrics, networks)
+    with blamed_on(folder / "search.history.jsonl"):
+        data = _search_data(histories, found, costs)
+    data |= _retrieval_data(folder, metrics, networks)
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
         **evaluated,

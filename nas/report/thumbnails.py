@@ -18,6 +18,9 @@ FOLDER = "thumbnails"
 """In a run's folder, with `index.json`: by `query` and `gallery` and the image's name, the file and the whole image's
 width and height."""
 SIDES = ("query", "gallery")
+MAPS = "maps.json"
+"""Beside the index, if activation maps were asked for: by the query's name the files of its own map, and of those of
+what it found in their order."""
 AREA = 72 * 144
 """Of a small image of a person or a vehicle, px, whatever its shape."""
 QUALITY = 75
@@ -64,16 +67,20 @@ def _write(
 
 
 def read_thumbnails(folder: Path) -> dict[str, dict[str, Any]]:
-    """Of a run's folder by side and the image's name the source of an `<img>`, and the whole image's size.
+    """Of a run's folder by side and the image's name the source of an `<img>`, and the whole image's size; as `maps` by
+    the query's name the sources of its activation maps.
 
     Raises ValueError naming a file that is not as the evaluation left it.
     """
     path = folder / FOLDER / "index.json"
     if not path.is_file():
-        return {side: {} for side in SIDES}
-    listed = read_object(path)
+        return {side: {} for side in (*SIDES, "maps")}
+    listed, maps = read_object(path), path.with_name(MAPS)
+    with blamed_on(maps):
+        drawn = read_object(maps) if maps.is_file() else {}
+        sources = {name: [_source(path.with_name(Path(file).name)) for file in files] for name, files in drawn.items()}
     with blamed_on(path):
-        return {
+        return {"maps": sources} | {
             side: {
                 name: {"source": _source(path.with_name(Path(file).name)), "size": [int(width), int(height)]}
                 for name, (file, width, height) in listed[side].items()
@@ -84,8 +91,8 @@ def read_thumbnails(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _source(path: Path) -> str:
     """A JPEG file as the source of an `<img>`."""
-    content = path.read_bytes()
     try:
+        content = path.read_bytes()
         with Image.open(path, formats=["JPEG"]) as image:
             image.verify()
     except Exception as error:  # Pillow's decoders raise nearly every type

@@ -47,5 +47,5 @@ def candidate_costs(run: Run) -> dict[str, Mapping[str, Mapping[str, float]]]:
         return {}
     counted = MultiplyAdds.counted(searched_space(recipe, 1), *image_size(recipe.task, recipe))
     with blamed_on(table):
-        times = {"ms": read_object(table)["ms"]} if table.exists() else {}
+        times = {"ms": {name: dict(row) for name, row in read_object(table)["ms"].items()}} if table.exists() else {}
     return {"macs": counted.of, **times}

@@ -3,8 +3,11 @@
 const CELL = { width: 760, height: 330, margin: 34, radius: 17 };
 const HEIGHTS = [0.06, 0.94, 0.3, 0.72]; // of the nodes, so that no edge runs through a third one
 
+const MOST_NODES = 50;
+
 // Where the states of a cell with so many nodes stand: the two inputs, the nodes, the output.
 function cellPlaces(numNodes) {
+  if (numNodes > MOST_NODES) throw new Error(`a cell of ${numNodes} nodes is too large to be drawn`);
   const across = (step) => CELL.margin + (step / (numNodes + 1)) * (CELL.width - 2 * CELL.margin);
   const down = (share) => CELL.margin + share * (CELL.height - 2 * CELL.margin);
   const places = [[across(0), down(0.33)], [across(0), down(0.67)]];

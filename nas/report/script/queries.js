@@ -7,7 +7,7 @@ const ROWS = 10;
 const ORDERS = { worst: "worst first", best: "best first", median: "nearest to the median", file: "as in the file" };
 
 function queriesView(host, queries) {
-  const state = { order: "worst", network: queries.networks.length - 1, identity: "", camera: "", file: "", pictured: false, list: [], at: 0 };
+  const state = { order: "worst", network: queries.networks.length - 1, identity: "", camera: "", file: "", pictured: false, mapped: false, list: [], at: 0 };
   const parts = { host, queries, state };
   parts.table = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Queries" });
   parts.count = make("output", { "aria-live": "polite" });
@@ -29,6 +29,7 @@ function queryControls(parts) {
   const network = makeSelect("Judged by", queries.networks.map((each, place) => [place, each.name]), (place) => set("network")(Number(place)));
   network.select.value = state.network;
   const typed = (name, label, type) => make("label", { class: "field" }, make("span", {}, label), make("input", { type: "search", inputmode: type, size: 9, input: (event) => set(name)(event.target.value.trim()) }));
+  const mapped = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => ((state.mapped = event.target.checked), showQuery(parts, state.at)) }), make("span", {}, `where ${shortName(queries.networks.at(-1).name)} looks`));
   const pictured = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => set("pictured")(event.target.checked) }), make("span", {}, "with images in the page"));
   return make("div", { class: "controls" },
     makeSelect("Order", Object.entries(ORDERS), set("order")).field,
@@ -36,6 +37,7 @@ function queryControls(parts) {
     typed("identity", "Identity", "numeric"),
     cameras.length > 1 ? makeSelect("Camera", [["", "all"], ...cameras], set("camera")).field : null,
     typed("file", "File", "text"),
+    Object.keys(pictures("maps")).length ? mapped : null,
     Object.keys(pictures("query")).length < queries.query.names.length ? pictured : null);
 }
 
@@ -63,7 +65,7 @@ function showQuery(parts, at) {
   state.at = Math.max(0, Math.min(at, state.list.length - 1));
   parts.count.textContent = state.list.length ? `Query ${count(state.at + 1)} of ${count(state.list.length)}` : "No query is like that.";
   fillQueryTable(parts);
-  parts.shown.replaceChildren(...(state.list.length ? shownQuery(parts.queries, state.list[state.at]) : []));
+  parts.shown.replaceChildren(...(state.list.length ? shownQuery(parts.queries, state.list[state.at], state.mapped) : []));
 }
 
 // The rows around the chosen query.
@@ -85,14 +87,20 @@ function chooseRow(parts, at) {
   parts.table.querySelector("[aria-current]").focus();
 }
 
-function shownQuery(queries, place) {
+// With `mapped`, images have the activation maps of the last network, as far as there are some of this query.
+function shownQuery(queries, place, mapped) {
   const { query, networks } = queries;
   const words = imageFacts(query, place);
   const box = query.boxes?.[place];
   const asked = imageTile(query, "query", place, { caption: [words, query.names[place]], alt: `Query: ${words}`, box });
+  const maps = mapped ? (pictures("maps")[query.root + query.names[place]] ?? []) : [];
   const answers = networks.map((network) => {
     const ap = network.ap[place] === null ? "has no right match" : `AP ${percent(network.ap[place])}, ${network.first[place] ? `first right at rank ${count(network.first[place])}` : "nothing right was found"}`;
     return make("div", { class: "answers" }, make("h4", {}, network.name), make("p", { class: "note" }, ap), make("ol", { class: "tiles-of-images" }, ...foundTiles(queries, network, place)));
+  });
+  [asked, ...answers.at(-1).querySelectorAll("figure")].forEach((figure, rank) => {
+    const image = figure.querySelector("img");
+    if (image && maps[rank]) image.src = maps[rank];
   });
   return [make("div", { class: "asked" }, make("h4", {}, "Query"), asked), make("div", {}, ...answers)];
 }

@@ -20,6 +20,7 @@ from nas.report.metrics import FORMAT
 from nas.report.query_results import Found, Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
+from nas.tasks.reid.activation import draw_activation_maps
 from nas.tasks.reid.features import Features, extract
 from nas.tasks.reid.feed import cached
 from nas.tasks.reid.pictures import draw_plots, draw_strips, draw_thumbnails
@@ -68,7 +69,9 @@ def measure(
     with stage.timed("pictures of queries and features"):
         draw_strips(stage.folder / "strips", data, features, plain, how)
         shown = draw_plots(stage.folder / "plots", features, how, names[1])
-        draw_thumbnails(stage.folder, data, [result for _, result in found], shown, how)
+        chosen = draw_thumbnails(stage.folder, data, [result for _, result in found], shown, how)
+        if how.activation_maps and len(chosen):
+            draw_activation_maps(stage.folder, network.net, (query, gallery), features, plain, chosen)
     sizes = {"num_gallery": len(data.gallery), "height": images.height, "width": images.width, "flip": how.flip}
     return write_metrics(stage.folder, data.name, sizes, found, **further)
 

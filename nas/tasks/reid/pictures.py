@@ -50,17 +50,18 @@ def draw_strips(folder: Path, data: ReIDData, features: Features, result: Retrie
 
 def draw_thumbnails(
     folder: Path, data: ReIDData, results: Sequence[Retrieval], further: np.ndarray, how: Evaluation
-) -> None:
-    """Small images of the last result's worst, median and best queries, of all gallery images that any result found
-    for them, and of `further` ones of the gallery."""
+) -> np.ndarray:
+    """Small images of the last result's worst, median and best queries, whose indices are returned, of all gallery
+    images that any result found for them, and of `further` ones of the gallery."""
     if not how.num_thumbnails:
-        return
+        return np.empty(0, dtype=np.int64)
     last = results[-1]
     answered = np.flatnonzero(last.first_match_rank > 0)
     queries = ends_and_middle(answered, last.average_precision[answered], how.num_thumbnails)
     found = np.concatenate([further, *(result.nearest[queries].ravel() for result in results)])
     images = {"query": data.query.images, "gallery": data.gallery.images}
     write_thumbnails(folder, images, {"query": queries, "gallery": found})
+    return queries
 
 
 def draw_plots(folder: Path, features: Features, how: Evaluation, names: Sequence[str] = ()) -> np.ndarray:

@@ -36,5 +36,7 @@ class Evaluation(Ranged):
     """Queries drawn with their ranked gallery; 0: none."""
     num_thumbnails: CountOrZero = field(default=60, metadata=ONLY_SHOWN)
     """Queries whose images are part of the report, with those that were found for them; 0: none."""
+    activation_maps: bool = field(default=False, metadata=ONLY_SHOWN)
+    """Lay over the images of the report where the last network looks (Grad-CAM); needs the package grad-cam."""
     tsne_ids: tuple[Identity, ...] = field(default=(), metadata=ONLY_SHOWN)
     """Identities whose gallery features are plotted (t-SNE); none given: nine that many cameras have seen."""

@@ -58,6 +58,10 @@ class ReIDTask:
             )
 
     def check_evaluation(self, data: ReIDData, evaluation: Evaluation) -> None:
+        if evaluation.activation_maps:
+            from nas.tasks.reid.activation import check_activation_maps
+
+            check_activation_maps()
         cameras = data.query.cameras is not None and data.gallery.cameras is not None
         if evaluation.same_camera == "remove" and not cameras:
             raise ValueError(

@@ -288,6 +288,7 @@ BROKEN = [
     ("architecture.json", '{"decisions": 3}', "is not as this version"),
     ("search.history.jsonl", "x\n", "is not JSON"),
     ("search.history.jsonl", '{"alphas": [1]}\n', "is not as this version"),
+    ("search.history.jsonl", '{"epoch": 0, "score": 1, "architecture": 3}\n', "is not as this version"),
     ("retrain.history.jsonl", '{"loss": 1}\n', "is not as this version"),
 ]
 

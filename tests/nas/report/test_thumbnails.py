@@ -37,7 +37,7 @@ def test_images_are_written_once_in_their_shape_and_come_back(tmp_path):
 
 
 def test_a_folder_without_them_has_none(tmp_path):
-    assert read_thumbnails(tmp_path) == {"query": {}, "gallery": {}}
+    assert read_thumbnails(tmp_path) == {"query": {}, "gallery": {}, "maps": {}}
 
 
 def test_a_thumbnail_is_a_jpeg_in_its_folder(tmp_path):
