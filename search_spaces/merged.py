@@ -207,8 +207,6 @@ class Grouped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(y, weight)
-        if torch.compiler.is_compiling():  # which knows no `out` that is a view
-            return torch.bmm(y.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1).contiguous()
         found = y.new_empty(len(y), *weight.shape[:2])
         torch.bmm(y.transpose(0, 1), weight.transpose(1, 2), out=found.transpose(0, 1))
         return found
@@ -298,8 +296,6 @@ def _joined_statistics(norms: Sequence[Norm], name: str) -> Tensor:
     """
     parts = [getattr(norm, name) for norm in norms]
     joined: Tensor | None = getattr(norms[0], f"joined_{name}", None)
-    if joined is not None and torch.compiler.is_compiling():
-        return joined
     if joined is not None and joined.dtype == parts[0].dtype:
         start, size = joined.data_ptr(), parts[0].nbytes
         if all(part.data_ptr() == start + place * size for place, part in enumerate(parts)):

@@ -76,7 +76,8 @@ def search(
 
     `seconds`: median over `repeats`; `ratio`: median of the ratio to ours in the same turn; `saved_mib`: what autograd
     keeps for the backward pass of a weight step. The first step of each form is not counted. `NNI` is NNI 3.0's DARTS
-    with the same candidates, weights, batch and loss; without NNI it is left out.
+    with the same candidates, weights, batch and loss; without NNI it is left out. `plain, every gradient` is the step of
+    DARTS's own code.
     """
     space = Cells(channels=channels, cells=cells, reductions=tuple(p for p in (3, 5, 7) if p <= cells))
     with TemporaryDirectory() as folder:
@@ -130,9 +131,9 @@ def ours(
     return Form(step, forward)
 
 
-def every_gradient(space: Cells, stage: Stage, batch: Noise) -> Form:
+def every_gradient(space: Cells, stage: Stage, batch: Noise, strategy: DARTS = DARTS()) -> Form:  # noqa: B008 (frozen)
     """The same step as most toolkits take it: each pass computes the gradients of weights and alphas."""
-    bilevel = _bilevel(space, stage, DARTS())
+    bilevel = _bilevel(space, stage, strategy)
     of = [bilevel.supernet.alpha, *bilevel.weights]
 
     def loss() -> Tensor:
@@ -212,6 +213,7 @@ FORMS: dict[str, Callable[[Cells, Stage, Noise], Form]] = {
     "ours": ours,
     "plain mixed operation": partial(ours, strategy=DARTS(folded=False)),
     "every gradient": every_gradient,
+    "plain, every gradient": partial(every_gradient, strategy=DARTS(folded=False)),
     "second order": partial(ours, strategy=DARTS(order=2)),
     "NNI": nni,
 }

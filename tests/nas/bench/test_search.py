@@ -16,7 +16,7 @@ from search_spaces.cell import Cells
 
 bench = sys.modules["nas.bench.search"]
 SIZE = {"channels": 2, "cells": 1, "height": 16, "width": 16, "batch": 2, "repeats": 1}
-OURS = {"ours", "plain mixed operation", "every gradient", "second order"}
+OURS = {"ours", "plain mixed operation", "every gradient", "plain, every gradient", "second order"}
 WITH_NNI = OURS | ({"NNI"} if find_spec("nni") else set())
 
 
