@@ -67,8 +67,13 @@ def gpu(
     Without: `kernels` of a step (an operation that is no view is one); `host_reads`, at which it would wait;
     `moved_gib`, what its kernels take and give; `floor_ms`, what moving that takes an H200 at 4.8 TB/s; `saved_mib`,
     what autograd keeps for the backward pass. With one: `seconds`, the median over `repeats`; `ratio`, the median of
-    the ratio to the first form of its kind in the same turn; `images_per_second`; `peak_mib`.
+    the ratio to the first form of its kind in the same turn; `images_per_second`; `peak_mib`. Raises ValueError for
+    fewer images than a batch has.
     """
+    if images < batch:
+        raise ValueError(
+            f"--images must be at least --batch, {batch}, not {images}: give more images or a smaller batch"
+        )
     backbone = Cells(channels=channels, cells=cells, reductions=tuple(p for p in (3, 5, 7) if p <= cells))
     space = ReID(backbone=backbone, num_ids=identities)
     device = machine.fabric().device

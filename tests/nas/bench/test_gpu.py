@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from nas.bench.gpu import H200_BYTES_PER_MS, search_forms, timed, training_forms
+from nas.bench.gpu import H200_BYTES_PER_MS, gpu, search_forms, timed, training_forms
 from nas.cli.main import main
 from nas.training.machine import Machine
 from nas.training.stage import Stage
@@ -53,3 +53,8 @@ def test_forms_of_a_training_step_train(stage, monkeypatch):
     losses = {name: [form()["total"].item() for _ in range(2)] for name, form in forms.items()}
     assert len(forms) == 5 and all(first != second for first, second in losses.values())
     assert losses["training step, replayed"] == pytest.approx(losses["training step, compiled"], rel=1e-4)
+
+
+def test_images_must_fill_a_batch():
+    with pytest.raises(ValueError, match="--images must be at least --batch, 16, not 8"):
+        gpu(images=8)
