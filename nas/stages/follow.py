@@ -23,8 +23,6 @@ from nas.system.run_config import RESULTS, read_config
 TRAINING = {f"training-{stage}": title for stage, title in STAGES.items()}
 """The views of the curves of each stage, with their titles."""
 COLUMNS = ("trial", "what", "worker", "minutes")
-SAID = ("teach", "search", "retrain", "baseline", "random-cell", "taught-baseline")
-"""The stages in the order in which a run does them."""
 
 
 def title_of(folder: Path) -> str:
@@ -37,7 +35,11 @@ def page_data(folder: Path) -> dict[str, Any]:
     nothing of is left out. A damaged file leaves out what is drawn from it, and is said in the status."""
     data: dict[str, Any] = {"status": _status(folder), "log": _tail(folder / LOG), "operations": search_data.OPERATIONS}
     try:
-        data |= _study(folder) if (folder / NOTE).is_file() else _curves(folder)
+        if (folder / NOTE).is_file():
+            data |= _study(folder)
+        else:
+            data["status"]["stages"] = _stages(folder)
+            data |= _curves(folder)
     except (OSError, ValueError) as error:
         data["status"] |= {"state": "damaged", "where": "", "why": str(error)}
     return {key: value for key, value in data.items() if value}
@@ -46,13 +48,12 @@ def page_data(folder: Path) -> dict[str, Any]:
 def _status(folder: Path) -> dict[str, Any]:
     row = summary(folder)
     busy = {**workers(folder, WORK), **workers(folder / "again", WORK)}
-    damaged = row["state"] == "damaged"
     return {
         "title": title_of(folder),
         "state": row["state"],
         "where": state(row).removeprefix(row["state"]).strip(),
         "why": row["why"] or "",
-        "stages": [] if damaged or (folder / NOTE).is_file() else _stages(folder),
+        "stages": [],
         "workers": [_worker(note) for note in busy.values()],
         "note": f"Files of another attempt are in {folder / 'again'}." if (folder / "again").is_dir() else "",
     }
@@ -77,7 +78,7 @@ def _stages(folder: Path) -> list[dict[str, Any]]:
             "ended": (folder / RESULTS[stage]).exists(),
             "unit": "trials" if stage == "search" and by_trials else "epochs",
         }
-        for stage in SAID
+        for stage in RESULTS
         if stage in planned
     ]
 

@@ -24,6 +24,8 @@ RUN = re.compile(r"(runs/out/(?:tune-)?)(\w+?)(?=-)")
 ELSEWHERE = {
     "data check": "needs the data of others",
     "ablate --arms runs/studies/temperature.json --data.root data --storage": "needs a database",
+    "serve": "goes on until it is interrupted",
+    "run demo --track mlflow": "needs MLflow",
     "evaluate resnet50": "needs the data and weights of others",
     "evaluate student.onnx": "needs the data of others",
     "identity-table runs/out/small_resnet-seed0": "needs a run on Market-1501",

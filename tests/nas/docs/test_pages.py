@@ -62,6 +62,7 @@ def reading(monkeypatch, tmp_path) -> Path:
         monkeypatch.setattr(f"nas.cli.{name}", begin)
     monkeypatch.setattr("nas.cli.cost.costs", begin)
     monkeypatch.setattr("nas.cli.runs.list_runs", begin)
+    monkeypatch.setattr("nas.training.track.import_module", lambda name: None)
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
     monkeypatch.setattr("nas.stages.serve.serve", begin)
     monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
