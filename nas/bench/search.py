@@ -76,8 +76,8 @@ def search(
 
     `seconds`: median over `repeats`; `ratio`: median of the ratio to ours in the same turn; `saved_mib`: what autograd
     keeps for the backward pass of a weight step. The first step of each form is not counted. `NNI` is NNI 3.0's DARTS
-    with the same candidates, weights, batch and loss; without NNI it is left out. `plain, every gradient` is the step of
-    DARTS's own code.
+    with the same candidates, weights, batch and loss; without NNI it is left out. `plain, every gradient` is as DARTS's
+    own code takes the step.
     """
     space = Cells(channels=channels, cells=cells, reductions=tuple(p for p in (3, 5, 7) if p <= cells))
     with TemporaryDirectory() as folder:

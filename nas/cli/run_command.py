@@ -85,8 +85,9 @@ def run_command(
     if isinstance(given, EntryOptions) and given.entry:
         run = entry_run(run, given.entry, given.overwrite)
     files = Files(run.folder)
-    with nullcontext() if changed.machine.is_first else redirect_stdout(StringIO()):  # the first speaks for all
-        with tracked(given.track, run.folder):
+    speaks = changed.machine.is_first  # of processes that share their steps
+    with nullcontext() if speaks else redirect_stdout(StringIO()):
+        with tracked(given.track if speaks else "none", run.folder):
             said = work(run, given)
         texts = [value for value in said.values() if isinstance(value, str)]
         say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)

@@ -19,7 +19,6 @@ from typing import Any, Literal, Protocol, get_args
 
 from nas.errors import named
 from nas.system.files import blamed_on, read_object
-from nas.system.launch import is_first
 from nas.system.run_config import read_config
 
 TrackerName = Literal["none", "wandb", "mlflow"]
@@ -111,7 +110,7 @@ _tracked: ContextVar[_Tracked | None] = ContextVar("tracked", default=None)
 @contextmanager
 def tracked(name: str, folder: Path) -> Iterator[None]:
     """Inside, `name` of `TrackerName` is told what the stages of the run in `folder` tell TensorBoard, and at the end
-    the results and the report, as far as they are there. Of several processes the first one tells.
+    the results and the report, as far as they are there.
 
     Raises ValueError for another name, and where the tracker is not installed.
     """
@@ -123,9 +122,6 @@ def tracked(name: str, folder: Path) -> Iterator[None]:
         import_module(name)
     except ModuleNotFoundError:
         raise ValueError(f"--track {name} needs {name}: pip install 'nas-reid[{name}]'") from None
-    if not is_first():
-        yield
-        return
     run, before = _Tracked(name, folder), _times(folder)
     token = _tracked.set(run)
     failed = True

@@ -3,12 +3,15 @@ are installed."""
 
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nas.cli import run_command
 from nas.cli.find_recipe import recipe_named
+from nas.cli.search import SearchOptions
 from nas.run import Run
 from nas.training import track as module
 from nas.training.monitor import Monitor
@@ -104,11 +107,22 @@ def test_nothing_is_begun_where_there_is_nothing_to_tell(run, told):
     assert told == []
 
 
-def test_the_second_process_of_a_training_tells_nothing(run, told, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with tracked("wandb", run):
-        publish(run, HISTORY)
-    assert told == []
+@pytest.mark.parametrize(("devices", "told_of"), [(1, "wandb"), (2, "none")])
+def test_of_processes_that_share_their_steps_the_first_tells(devices, told_of, tmp_path, monkeypatch):
+    """Workers of a study have a rank too, and each tells of its own."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    asked = []
+
+    @contextmanager
+    def noted(name, folder):
+        asked.append(name)
+        yield
+
+    monkeypatch.setattr(run_command, "tracked", noted)
+    words = ["demo", "--small", "--out", str(tmp_path / "run"), "--track", "wandb", "--machine.devices", str(devices)]
+    run_command.run_command("search", words, lambda run, given: {}, SearchOptions)
+    assert asked == [told_of]
 
 
 def test_another_name_and_what_is_not_installed(run, monkeypatch, capfd):
