@@ -10,7 +10,10 @@ function cellPlaces(numNodes) {
   if (numNodes > MOST_NODES) throw new Error(`a cell of ${numNodes} nodes is too large to be drawn`);
   const across = (step) => CELL.margin + (step / (numNodes + 1)) * (CELL.width - 2 * CELL.margin);
   const down = (share) => CELL.margin + share * (CELL.height - 2 * CELL.margin);
-  const places = [[across(0), down(0.33)], [across(0), down(0.67)]];
+  const places = [
+    [across(0), down(0.33)],
+    [across(0), down(0.67)],
+  ];
   for (let node = 0; node < numNodes; node += 1) places.push([across(node + 1), down(HEIGHTS[node % HEIGHTS.length])]);
   return { states: places, output: [across(numNodes + 1), down(0.5)] };
 }
@@ -23,7 +26,10 @@ function edgePath([x1, y1], [x2, y2], lane = 0) {
   const [endX, endY] = [x2 - dx * (CELL.radius + 6), y2 - dy * (CELL.radius + 6)];
   const bend = 70 * lane;
   const [midX, midY] = [(x1 + x2) / 2 - dy * bend, (y1 + y2) / 2 + dx * bend];
-  return { d: `M${startX} ${startY}Q${midX} ${midY} ${endX} ${endY}`, at: (t) => onCurve([startX, startY], [midX, midY], [endX, endY], t) };
+  return {
+    d: `M${startX} ${startY}Q${midX} ${midY} ${endX} ${endY}`,
+    at: (t) => onCurve([startX, startY], [midX, midY], [endX, endY], t),
+  };
 }
 
 function onCurve(start, middle, end, t) {
@@ -36,13 +42,34 @@ function makeCell(numNodes, label, small = false) {
   const edges = makeSvg("g", { class: "edges" });
   const labels = makeSvg("g", { class: "labels" });
   const states = makeSvg("g", { class: "states" });
-  const outputs = places.states.slice(2).map((place) => makeSvg("path", { class: "to-output", d: edgePath(place, places.output).d }));
-  places.states.forEach((place, state) => states.append(...stateOf(place, String(state), state < 2 ? "input" : "node")));
+  const outputs = places.states
+    .slice(2)
+    .map((place) => makeSvg("path", { class: "to-output", d: edgePath(place, places.output).d }));
+  places.states.forEach((place, state) =>
+    states.append(...stateOf(place, String(state), state < 2 ? "input" : "node")),
+  );
   states.append(...stateOf(places.output, "out", "output"));
-  const svg = makeSvg("svg", { class: small ? "cell small" : "cell", viewBox: `0 0 ${CELL.width} ${CELL.height}`, role: small ? "img" : "group", "aria-label": label },
-    ...outputs, edges, states, labels);
+  const svg = makeSvg(
+    "svg",
+    {
+      class: small ? "cell small" : "cell",
+      viewBox: `0 0 ${CELL.width} ${CELL.height}`,
+      role: small ? "img" : "group",
+      "aria-label": label,
+    },
+    ...outputs,
+    edges,
+    states,
+    labels,
+  );
   const taken = [...places.states, places.output].map(([x, y]) => ({ x, y, reach: CELL.radius, height: CELL.radius }));
-  return { svg, edges, labels, places: places.states, name: (path, words) => labels.append(edgeLabel(path, words, taken)) };
+  return {
+    svg,
+    edges,
+    labels,
+    places: places.states,
+    name: (path, words) => labels.append(edgeLabel(path, words, taken)),
+  };
 }
 
 function stateOf([x, y], name, kind) {
@@ -54,7 +81,11 @@ function arrowHead(path, width, colour) {
   const [[x1, y1], [x2, y2]] = [path.at(0.96), path.at(1)];
   const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
   const size = 4 + width;
-  return makeSvg("path", { d: `M0 ${-size / 1.6}L${size * 1.4} 0L0 ${size / 1.6}Z`, fill: colour, transform: `translate(${x2} ${y2}) rotate(${angle})` });
+  return makeSvg("path", {
+    d: `M0 ${-size / 1.6}L${size * 1.4} 0L0 ${size / 1.6}Z`,
+    fill: colour,
+    transform: `translate(${x2} ${y2}) rotate(${angle})`,
+  });
 }
 
 // {cell name: [[operation, from, to], ...]} of an architecture's decisions; other decisions under "".
@@ -63,7 +94,8 @@ function cellsOf(decisions) {
   for (const [name, value] of Object.entries(decisions)) {
     const [, cell, node] = /^(.+)\.(\d+)$/.exec(name) ?? [];
     const edges = Array.isArray(value) ? value.map((each) => /^(.+)@(\d+)$/.exec(each)) : [null];
-    if (cell && Number(node) >= 2 && edges.every(Boolean)) (cells[cell] ??= []).push(...edges.map((edge) => [edge[1], Number(edge[2]), Number(node)]));
+    if (cell && Number(node) >= 2 && edges.every(Boolean))
+      (cells[cell] ??= []).push(...edges.map((edge) => [edge[1], Number(edge[2]), Number(node)]));
     else cells[""].push([name, Array.isArray(value) ? value.join(", ") : String(value)]);
   }
   return cells;
@@ -88,7 +120,10 @@ function drawOperation(cell, { key, from, to, lane, width, differs, worded }) {
   const { name, colour } = operation(key);
   const path = edgePath(cell.places[from], cell.places[to], lane);
   if (differs) cell.edges.append(makeSvg("path", { class: "differs", d: path.d, "stroke-width": width + 8 }));
-  cell.edges.append(makeSvg("path", { d: path.d, fill: "none", stroke: colour, "stroke-width": width }), arrowHead(path, width, colour));
+  cell.edges.append(
+    makeSvg("path", { d: path.d, fill: "none", stroke: colour, "stroke-width": width }),
+    arrowHead(path, width, colour),
+  );
   if (worded) cell.name(path, differs ? `${name} (differs)` : name);
 }
 

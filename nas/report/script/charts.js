@@ -34,13 +34,16 @@ function makeChart(host, label, option, height = 300) {
 }
 
 const waiting = new Map();
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries.filter((each) => each.isIntersecting)) {
-    seen.unobserve(entry.target);
-    waiting.get(entry.target)();
-    waiting.delete(entry.target);
-  }
-}, { rootMargin: "300px" });
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries.filter((each) => each.isIntersecting)) {
+      seen.unobserve(entry.target);
+      waiting.get(entry.target)();
+      waiting.delete(entry.target);
+    }
+  },
+  { rootMargin: "300px" },
+);
 
 function whenSeen(element, start) {
   waiting.set(element, start);
@@ -64,24 +67,40 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
 matchMedia("print").addEventListener("change", () => (charts.forEach((each) => each.redraw()), resizeAll()));
 
 function theme() {
-  return Object.fromEntries(["ink", "muted", "line", "soft", "panel", "accent"].map((name) => [name, themeColour(name)]));
+  return Object.fromEntries(
+    ["ink", "muted", "line", "soft", "panel", "accent"].map((name) => [name, themeColour(name)]),
+  );
 }
 
 function plain() {
-  return { animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, grid: { left: 8, right: 18, top: 34, bottom: 8, containLabel: true } };
+  return {
+    animation: false,
+    textStyle: { fontFamily: getComputedStyle(document.body).fontFamily },
+    grid: { left: 8, right: 18, top: 34, bottom: 8, containLabel: true },
+  };
 }
 
 function axis(colours, name, more = {}) {
   return {
-    name, nameLocation: "middle", nameGap: 28, nameTextStyle: { color: colours.muted, fontSize: 12 },
-    axisLine: { show: true, lineStyle: { color: colours.line } }, axisTick: { show: false },
+    name,
+    nameLocation: "middle",
+    nameGap: 28,
+    nameTextStyle: { color: colours.muted, fontSize: 12 },
+    axisLine: { show: true, lineStyle: { color: colours.line } },
+    axisTick: { show: false },
     axisLabel: axisLabel(colours),
-    splitLine: { lineStyle: { color: colours.soft } }, ...more,
+    splitLine: { lineStyle: { color: colours.soft } },
+    ...more,
   };
 }
 
 function axisLabel(colours) {
-  return { color: colours.muted, fontSize: 11, hideOverlap: true, formatter: (value) => number(value, Math.abs(value) < 1000 ? 3 : 6) };
+  return {
+    color: colours.muted,
+    fontSize: 11,
+    hideOverlap: true,
+    formatter: (value) => number(value, Math.abs(value) < 1000 ? 3 : 6),
+  };
 }
 
 // `student (4 cells ...)` as `student`, for legends and headings of columns.
@@ -92,21 +111,39 @@ function shortName(name) {
 
 function tooltip(colours, formatter, more = {}) {
   return {
-    confine: true, backgroundColor: colours.panel, borderColor: colours.line, padding: 8,
-    textStyle: { color: colours.ink, fontSize: 12 }, formatter, ...more,
+    confine: true,
+    backgroundColor: colours.panel,
+    borderColor: colours.line,
+    padding: 8,
+    textStyle: { color: colours.ink, fontSize: 12 },
+    formatter,
+    ...more,
   };
 }
 
 function legend(colours, names) {
   return {
-    show: names.length > 1, data: names, type: "scroll", top: 0, left: 0, icon: "roundRect", itemWidth: 16, itemHeight: 4,
-    textStyle: { color: colours.ink, fontSize: 12 }, pageTextStyle: { color: colours.muted },
+    show: names.length > 1,
+    data: names,
+    type: "scroll",
+    top: 0,
+    left: 0,
+    icon: "roundRect",
+    itemWidth: 16,
+    itemHeight: 4,
+    textStyle: { color: colours.ink, fontSize: 12 },
+    pageTextStyle: { color: colours.muted },
   };
 }
 
 // The lines of a plot under the pointer, for ECharts's tooltip.
 function lineTip(title, points) {
-  return tipTable(title, points.filter((point) => point.value[1] !== null).map((point) => [point.color, point.seriesName, number(point.value[1])]));
+  return tipTable(
+    title,
+    points
+      .filter((point) => point.value[1] !== null)
+      .map((point) => [point.color, point.seriesName, number(point.value[1])]),
+  );
 }
 
 // {label, x: {name, log, min, max, whole}, y: {name, min, max}, series: [{name, x, y, step, colour, reference}]}; a
@@ -120,15 +157,35 @@ function linesView(host, plot) {
     dash: plot.dashed || place >= SERIES_COLOURS.length ? DASHES[place % DASHES.length] : "solid",
   }));
   const option = (colours) => ({
-    legend: legend(colours, series.map((each) => each.name)),
+    legend: legend(
+      colours,
+      series.map((each) => each.name),
+    ),
     grid: { left: 8, right: 18, top: series.length > 1 ? 34 : 14, bottom: 24, containLabel: true },
-    xAxis: axis(colours, plot.x.name, { type: plot.x.log ? "log" : "value", min: plot.x.min ?? "dataMin", max: plot.x.max ?? "dataMax", minInterval: plot.x.whole ? 1 : undefined, axisLabel: axisLabel(colours) }),
+    xAxis: axis(colours, plot.x.name, {
+      type: plot.x.log ? "log" : "value",
+      min: plot.x.min ?? "dataMin",
+      max: plot.x.max ?? "dataMax",
+      minInterval: plot.x.whole ? 1 : undefined,
+      axisLabel: axisLabel(colours),
+    }),
     yAxis: axis(colours, "", { type: "value", min: plot.y.min, max: plot.y.max, scale: true }),
-    tooltip: tooltip(colours, (points) => lineTip(`${plot.x.name} ${number(points[0].value[0], 4)}`, points), { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: colours.line } } }),
+    tooltip: tooltip(colours, (points) => lineTip(`${plot.x.name} ${number(points[0].value[0], 4)}`, points), {
+      trigger: "axis",
+      axisPointer: { type: "line", lineStyle: { color: colours.line } },
+    }),
     series: series.map((each) => ({
-      name: each.name, type: "line", data: each.points, step: each.step ? "end" : false, connectNulls: false,
-      showSymbol: each.points.length <= 12, symbol: "circle", symbolSize: 6, emphasis: { disabled: true },
-      lineStyle: { color: shade(each.colour), width: 2, type: each.dash }, itemStyle: { color: shade(each.colour) },
+      name: each.name,
+      type: "line",
+      data: each.points,
+      step: each.step ? "end" : false,
+      connectNulls: false,
+      showSymbol: each.points.length <= 12,
+      symbol: "circle",
+      symbolSize: 6,
+      emphasis: { disabled: true },
+      lineStyle: { color: shade(each.colour), width: 2, type: each.dash },
+      itemStyle: { color: shade(each.colour) },
     })),
   });
   if (plot.title) host.append(make("h4", {}, plot.title));

@@ -12,7 +12,8 @@ function makeSvg(tag, attributes = {}, ...children) {
 function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
@@ -83,6 +84,13 @@ const tip = {
 // Rows of [colour or "", name, value] under a title, for a tip or ECharts's tooltip.
 function tipTable(title, rows) {
   const lines = rows.map(([colour, name, value]) =>
-    make("tr", {}, make("td", {}, colour ? make("i", { style: `background:${colour}` }) : ""), make("td", {}, name), make("td", {}, value)));
+    make(
+      "tr",
+      {},
+      make("td", {}, colour ? make("i", { style: `background:${colour}` }) : ""),
+      make("td", {}, name),
+      make("td", {}, value),
+    ),
+  );
   return make("div", { class: "tip-table" }, make("strong", {}, title), make("table", {}, make("tbody", {}, ...lines)));
 }

@@ -7,14 +7,30 @@ const ROWS = 10;
 const ORDERS = { worst: "worst first", best: "best first", median: "nearest to the median", file: "as in the file" };
 
 function queriesView(host, queries) {
-  const state = { order: "worst", network: queries.networks.length - 1, identity: "", camera: "", file: "", pictured: false, mapped: false, list: [], at: 0 };
+  const state = {
+    order: "worst",
+    network: queries.networks.length - 1,
+    identity: "",
+    camera: "",
+    file: "",
+    pictured: false,
+    mapped: false,
+    list: [],
+    at: 0,
+  };
   const parts = { host, queries, state };
   parts.table = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Queries" });
   parts.count = make("output", { "aria-live": "polite" });
   parts.shown = make("div", { class: "shown-query" });
-  const step = (by) => make("button", { type: "button", click: () => showQuery(parts, state.at + by) }, by < 0 ? "Previous" : "Next");
+  const step = (by) =>
+    make("button", { type: "button", click: () => showQuery(parts, state.at + by) }, by < 0 ? "Previous" : "Next");
   host.classList.toggle("frames", queries.frames);
-  host.append(queryControls(parts), parts.table, make("div", { class: "controls" }, step(-1), step(1), parts.count), parts.shown);
+  host.append(
+    queryControls(parts),
+    parts.table,
+    make("div", { class: "controls" }, step(-1), step(1), parts.count),
+    parts.shown,
+  );
   host.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by && !event.target.closest("input, select")) showQuery(parts, state.at + by);
@@ -25,20 +41,53 @@ function queriesView(host, queries) {
 function queryControls(parts) {
   const { queries, state } = parts;
   const set = (name) => (value) => ((state[name] = value), listQueries(parts));
-  const cameras = queries.query.cameras ? [...new Set(queries.query.cameras)].sort((a, b) => a - b).map((each) => [each, each]) : [];
-  const network = makeSelect("Judged by", queries.networks.map((each, place) => [place, each.name]), (place) => set("network")(Number(place)));
+  const cameras = queries.query.cameras
+    ? [...new Set(queries.query.cameras)].sort((a, b) => a - b).map((each) => [each, each])
+    : [];
+  const network = makeSelect(
+    "Judged by",
+    queries.networks.map((each, place) => [place, each.name]),
+    (place) => set("network")(Number(place)),
+  );
   network.select.value = state.network;
-  const typed = (name, label, type) => make("label", { class: "field" }, make("span", {}, label), make("input", { type: "search", inputmode: type, size: 9, input: (event) => set(name)(event.target.value.trim()) }));
-  const mapped = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => ((state.mapped = event.target.checked), showQuery(parts, state.at)) }), make("span", {}, `where ${shortName(queries.networks.at(-1).name)} looks`));
-  const pictured = make("label", { class: "field" }, make("input", { type: "checkbox", change: (event) => set("pictured")(event.target.checked) }), make("span", {}, "with images in the page"));
-  return make("div", { class: "controls" },
+  const typed = (name, label, type) =>
+    make(
+      "label",
+      { class: "field" },
+      make("span", {}, label),
+      make("input", {
+        type: "search",
+        inputmode: type,
+        size: 9,
+        input: (event) => set(name)(event.target.value.trim()),
+      }),
+    );
+  const mapped = make(
+    "label",
+    { class: "field" },
+    make("input", {
+      type: "checkbox",
+      change: (event) => ((state.mapped = event.target.checked), showQuery(parts, state.at)),
+    }),
+    make("span", {}, `where ${shortName(queries.networks.at(-1).name)} looks`),
+  );
+  const pictured = make(
+    "label",
+    { class: "field" },
+    make("input", { type: "checkbox", change: (event) => set("pictured")(event.target.checked) }),
+    make("span", {}, "with images in the page"),
+  );
+  return make(
+    "div",
+    { class: "controls" },
     makeSelect("Order", Object.entries(ORDERS), set("order")).field,
     queries.networks.length > 1 ? network.field : null,
     typed("identity", "Identity", "numeric"),
     cameras.length > 1 ? makeSelect("Camera", [["", "all"], ...cameras], set("camera")).field : null,
     typed("file", "File", "text"),
     Object.keys(pictures("maps")).length ? mapped : null,
-    Object.keys(pictures("query")).length < queries.query.names.length ? pictured : null);
+    Object.keys(pictures("query")).length < queries.query.names.length ? pictured : null,
+  );
 }
 
 function pictures(side) {
@@ -47,14 +96,25 @@ function pictures(side) {
 
 // The places of the queries that are asked for, in their order.
 function listQueries(parts) {
-  const { queries: { query, networks }, state } = parts;
+  const {
+    queries: { query, networks },
+    state,
+  } = parts;
   const ap = networks[state.network].ap;
-  const fits = (place) => (!state.identity || String(query.ids[place]) === state.identity) && (state.camera === "" || String(query.cameras[place]) === state.camera)
-    && query.names[place].toLowerCase().includes(state.file.toLowerCase()) && (!state.pictured || query.root + query.names[place] in pictures("query"));
+  const fits = (place) =>
+    (!state.identity || String(query.ids[place]) === state.identity) &&
+    (state.camera === "" || String(query.cameras[place]) === state.camera) &&
+    query.names[place].toLowerCase().includes(state.file.toLowerCase()) &&
+    (!state.pictured || query.root + query.names[place] in pictures("query"));
   const list = [...query.names.keys()].filter(fits);
-  const answered = list.map((place) => ap[place]).filter((each) => each !== null).sort((a, b) => a - b);
+  const answered = list
+    .map((place) => ap[place])
+    .filter((each) => each !== null)
+    .sort((a, b) => a - b);
   const median = answered[Math.floor(answered.length / 2)];
-  const key = { worst: (value) => value, best: (value) => -value, median: (value) => Math.abs(value - median) }[state.order];
+  const key = { worst: (value) => value, best: (value) => -value, median: (value) => Math.abs(value - median) }[
+    state.order
+  ];
   if (key) list.sort((a, b) => (ap[a] === null) - (ap[b] === null) || key(ap[a]) - key(ap[b]) || a - b);
   state.list = list;
   showQuery(parts, 0);
@@ -63,23 +123,60 @@ function listQueries(parts) {
 function showQuery(parts, at) {
   const { state } = parts;
   state.at = Math.max(0, Math.min(at, state.list.length - 1));
-  parts.count.textContent = state.list.length ? `Query ${count(state.at + 1)} of ${count(state.list.length)}` : "No query is like that.";
+  parts.count.textContent = state.list.length
+    ? `Query ${count(state.at + 1)} of ${count(state.list.length)}`
+    : "No query is like that.";
   fillQueryTable(parts);
-  parts.shown.replaceChildren(...(state.list.length ? shownQuery(parts.queries, state.list[state.at], state.mapped) : []));
+  parts.shown.replaceChildren(
+    ...(state.list.length ? shownQuery(parts.queries, state.list[state.at], state.mapped) : []),
+  );
 }
 
 // The rows around the chosen query.
 function fillQueryTable(parts) {
-  const { queries: { query, networks }, state } = parts;
+  const {
+    queries: { query, networks },
+    state,
+  } = parts;
   const start = Math.max(0, Math.min(state.at - ROWS / 2, state.list.length - ROWS));
-  const heads = ["query", "identity", ...(query.cameras ? ["camera"] : []), ...networks.map((each) => `AP ${shortName(each.name)}`)];
+  const heads = [
+    "query",
+    "identity",
+    ...(query.cameras ? ["camera"] : []),
+    ...networks.map((each) => `AP ${shortName(each.name)}`),
+  ];
   const rows = state.list.slice(start, start + ROWS).map((place, row) => {
     const chosen = start + row === state.at;
-    const open = make("button", { type: "button", class: "link", "aria-current": chosen ? "true" : null, click: () => chooseRow(parts, start + row) }, query.names[place]);
-    const numbers = [query.ids[place], ...(query.cameras ? [query.cameras[place]] : []), ...networks.map((each) => percent(each.ap[place]))];
-    return make("tr", { class: chosen ? "best" : null }, make("th", { scope: "row" }, open), ...numbers.map((each) => make("td", {}, String(each))));
+    const open = make(
+      "button",
+      {
+        type: "button",
+        class: "link",
+        "aria-current": chosen ? "true" : null,
+        click: () => chooseRow(parts, start + row),
+      },
+      query.names[place],
+    );
+    const numbers = [
+      query.ids[place],
+      ...(query.cameras ? [query.cameras[place]] : []),
+      ...networks.map((each) => percent(each.ap[place])),
+    ];
+    return make(
+      "tr",
+      { class: chosen ? "best" : null },
+      make("th", { scope: "row" }, open),
+      ...numbers.map((each) => make("td", {}, String(each))),
+    );
   });
-  parts.table.replaceChildren(make("table", { class: "results query-table" }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows)));
+  parts.table.replaceChildren(
+    make(
+      "table",
+      { class: "results query-table" },
+      make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+      make("tbody", {}, ...rows),
+    ),
+  );
 }
 
 function chooseRow(parts, at) {
@@ -95,8 +192,17 @@ function shownQuery(queries, place, mapped) {
   const asked = imageTile(query, "query", place, { caption: [words, query.names[place]], alt: `Query: ${words}`, box });
   const maps = mapped ? (pictures("maps")[query.root + query.names[place]] ?? []) : [];
   const answers = networks.map((network) => {
-    const ap = network.ap[place] === null ? "has no right match" : `AP ${percent(network.ap[place])}, ${network.first[place] ? `first right at rank ${count(network.first[place])}` : "nothing right was found"}`;
-    return make("div", { class: "answers" }, make("h4", {}, network.name), make("p", { class: "note" }, ap), make("ol", { class: "tiles-of-images" }, ...foundTiles(queries, network, place)));
+    const ap =
+      network.ap[place] === null
+        ? "has no right match"
+        : `AP ${percent(network.ap[place])}, ${network.first[place] ? `first right at rank ${count(network.first[place])}` : "nothing right was found"}`;
+    return make(
+      "div",
+      { class: "answers" },
+      make("h4", {}, network.name),
+      make("p", { class: "note" }, ap),
+      make("ol", { class: "tiles-of-images" }, ...foundTiles(queries, network, place)),
+    );
   });
   [asked, ...answers.at(-1).querySelectorAll("figure")].forEach((figure, rank) => {
     const image = figure.querySelector("img");
@@ -115,7 +221,15 @@ function foundTiles(queries, network, place) {
     const facts = imageFacts(gallery, image);
     const measure = `${rank + 1}: ${queries.frames ? "similarity " : ""}${number(distance)}`;
     const alt = `Rank ${rank + 1}: ${right ? "right" : "wrong"}, ${facts}`;
-    return make("li", { class: right ? "right" : "wrong" }, imageTile(gallery, "gallery", image, { caption: [measure, facts, gallery.names[image]], alt, box: box.length ? box : null }));
+    return make(
+      "li",
+      { class: right ? "right" : "wrong" },
+      imageTile(gallery, "gallery", image, {
+        caption: [measure, facts, gallery.names[image]],
+        alt,
+        box: box.length ? box : null,
+      }),
+    );
   });
 }
 
@@ -131,13 +245,22 @@ function imageTile(side, kind, place, { caption, alt, box }) {
   const link = side.folder === null ? null : side.folder + name.split("/").map(encodeURIComponent).join("/");
   const frame = make("span", { class: "image" }, make("span", { class: "none" }, "not in this page"));
   if (picture || link) {
-    const img = make("img", { alt, loading: picture ? null : "lazy", error: () => frame.replaceChildren(make("span", { class: "none" }, "not here")) });
+    const img = make("img", {
+      alt,
+      loading: picture ? null : "lazy",
+      error: () => frame.replaceChildren(make("span", { class: "none" }, "not here")),
+    });
     img.src = picture?.source ?? link;
     frame.replaceChildren(img);
     if (box) markBox(frame, img, box, picture?.size);
   }
   const opened = link ? make("a", { href: link, target: "_blank", rel: "noopener" }, frame) : frame;
-  return make("figure", {}, opened, make("figcaption", {}, ...caption.filter(Boolean).map((text) => make("span", { title: text }, text))));
+  return make(
+    "figure",
+    {},
+    opened,
+    make("figcaption", {}, ...caption.filter(Boolean).map((text) => make("span", { title: text }, text))),
+  );
 }
 
 // A box `(x1, y1, x2, y2)` in the pixels of the whole image, in percent of the picture that shows it.

@@ -3,16 +3,34 @@
 // ranked: {value, cost, entries: [{score, cost, hash, parameters, decisions}]}
 
 function trialsView(host, search) {
-  const shown = make("div", { class: "architecture-of" }, );
+  const shown = make("div", { class: "architecture-of" });
   const scatter = make("div", { class: "panel" }, make("h4", {}, `${search.value.name} against ${search.cost.name}`));
   const best = make("div", { class: "panel" }, make("h4", {}, "Best so far"));
-  const { field, select } = makeSelect("Trial", search.trials.map((each, place) => [place, `${place + 1}: ${scoreText(search, each)}`]), (place) => choose(Number(place)));
+  const { field, select } = makeSelect(
+    "Trial",
+    search.trials.map((each, place) => [place, `${place + 1}: ${scoreText(search, each)}`]),
+    (place) => choose(Number(place)),
+  );
   host.append(make("div", { class: "panels" }, scatter, best), make("div", { class: "controls" }, field), shown);
   const choose = (place) => ((select.value = place), showTrial(shown, search, place));
-  if (search.trials.some((each) => each.cost !== null)) makeChart(scatter, "Scores of all trials against their costs, with the front", (colours) => scatterOption(colours, search), 320).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
+  if (search.trials.some((each) => each.cost !== null))
+    makeChart(
+      scatter,
+      "Scores of all trials against their costs, with the front",
+      (colours) => scatterOption(colours, search),
+      320,
+    ).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
   else scatter.remove();
-  makeChart(best, "Scores of the trials in their order, with the best so far", (colours) => bestOption(colours, search), 320).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
-  const first = search.trials.reduce((top, each, place) => (!each.pruned && each.score > (search.trials[top]?.score ?? -Infinity) ? place : top), 0);
+  makeChart(
+    best,
+    "Scores of the trials in their order, with the best so far",
+    (colours) => bestOption(colours, search),
+    320,
+  ).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
+  const first = search.trials.reduce(
+    (top, each, place) => (!each.pruned && each.score > (search.trials[top]?.score ?? -Infinity) ? place : top),
+    0,
+  );
   choose(first);
 }
 
@@ -26,8 +44,17 @@ function costText({ cost }, entry) {
 
 function showTrial(host, search, place) {
   const trial = search.trials[place];
-  const words = [`${search.value.name} ${scoreText(search, trial)}`, `${search.cost.name} ${costText(search, trial)}`, trial.epochs ? `${trial.epochs} epochs` : "", trial.pruned ? "stopped early" : ""];
-  host.replaceChildren(make("h4", {}, `Trial ${place + 1}`), make("p", { "aria-live": "polite" }, words.filter(Boolean).join(" · ")), ...architecturePictures(trial.decisions));
+  const words = [
+    `${search.value.name} ${scoreText(search, trial)}`,
+    `${search.cost.name} ${costText(search, trial)}`,
+    trial.epochs ? `${trial.epochs} epochs` : "",
+    trial.pruned ? "stopped early" : "",
+  ];
+  host.replaceChildren(
+    make("h4", {}, `Trial ${place + 1}`),
+    make("p", { "aria-live": "polite" }, words.filter(Boolean).join(" · ")),
+    ...architecturePictures(trial.decisions),
+  );
 }
 
 // Each cell of an architecture, and its other decisions as text.
@@ -35,29 +62,49 @@ function architecturePictures(decisions, against = null) {
   const [cells, others] = [cellsOf(decisions), against && cellsOf(against)];
   const { "": rest, ...drawn } = cells;
   const figures = Object.entries(drawn).map(([name, edges]) =>
-    make("figure", {}, make("div", { class: "scroll" }, drawnCell(name, edges, { others: others && (others[name] ?? []) })), make("figcaption", {}, name)));
+    make(
+      "figure",
+      {},
+      make("div", { class: "scroll" }, drawnCell(name, edges, { others: others && (others[name] ?? []) })),
+      make("figcaption", {}, name),
+    ),
+  );
   return [...figures, rest.length ? decisionList(rest, others?.[""]) : null].filter(Boolean);
 }
 
 function decisionList(rest, others) {
   const known = new Set((others ?? []).map(String));
-  return make("dl", { class: "decisions" }, ...rest.map(([name, value]) => {
-    const differs = others && !known.has(String([name, value]));
-    return make("div", { class: differs ? "differs" : null }, make("dt", {}, name), make("dd", {}, differs ? `${value} (differs)` : value));
-  }));
+  return make(
+    "dl",
+    { class: "decisions" },
+    ...rest.map(([name, value]) => {
+      const differs = others && !known.has(String([name, value]));
+      return make(
+        "div",
+        { class: differs ? "differs" : null },
+        make("dt", {}, name),
+        make("dd", {}, differs ? `${value} (differs)` : value),
+      );
+    }),
+  );
 }
 
 function trialTip(search) {
-  return ({ data }) => data.place === undefined ? "" : tipTable(`Trial ${data.place + 1}`, [
-    ["", search.value.name, scoreText(search, search.trials[data.place])],
-    ["", search.cost.name, costText(search, search.trials[data.place])],
-    ...(search.trials[data.place].pruned ? [["", "stopped early", ""]] : []),
-  ]);
+  return ({ data }) =>
+    data.place === undefined
+      ? ""
+      : tipTable(`Trial ${data.place + 1}`, [
+          ["", search.value.name, scoreText(search, search.trials[data.place])],
+          ["", search.cost.name, costText(search, search.trials[data.place])],
+          ...(search.trials[data.place].pruned ? [["", "stopped early", ""]] : []),
+        ]);
 }
 
 // Trials that no other beats in both score and cost, the cheapest first.
 function frontOf(trials) {
-  const whole = trials.filter((each) => !each.pruned && each.cost !== null).sort((a, b) => a.cost - b.cost || b.score - a.score);
+  const whole = trials
+    .filter((each) => !each.pruned && each.cost !== null)
+    .sort((a, b) => a.cost - b.cost || b.score - a.score);
   let best = -Infinity;
   return whole.filter((each) => each.score > best && ((best = each.score), true));
 }
@@ -68,36 +115,98 @@ function scaled(search, { cost, score }) {
 
 function scatterOption(colours, search) {
   const last = Math.max(1, search.trials.length - 1);
-  const points = search.trials.map((each, place) => ({
-    place, value: [...scaled(search, each), place + 1], symbol: each.pruned ? "emptyCircle" : "circle",
-  })).filter((_, place) => search.trials[place].cost !== null);
+  const points = search.trials
+    .map((each, place) => ({
+      place,
+      value: [...scaled(search, each), place + 1],
+      symbol: each.pruned ? "emptyCircle" : "circle",
+    }))
+    .filter((_, place) => search.trials[place].cost !== null);
   return {
     legend: { ...legend(colours, ["trials", "front"]), show: true },
     grid: { left: 8, right: 70, top: 34, bottom: 24, containLabel: true },
     xAxis: axis(colours, search.cost.axis, { type: "value", scale: true }),
     yAxis: axis(colours, "", { type: "value", scale: true }),
-    visualMap: { dimension: 2, min: 1, max: last + 1, seriesIndex: 0, right: 0, top: "middle", itemHeight: 110, itemWidth: 10, text: ["last", "first"], textStyle: { color: colours.muted, fontSize: 11 }, inRange: { color: SCALE.slice(1) }, calculable: false },
+    visualMap: {
+      dimension: 2,
+      min: 1,
+      max: last + 1,
+      seriesIndex: 0,
+      right: 0,
+      top: "middle",
+      itemHeight: 110,
+      itemWidth: 10,
+      text: ["last", "first"],
+      textStyle: { color: colours.muted, fontSize: 11 },
+      inRange: { color: SCALE.slice(1) },
+      calculable: false,
+    },
     tooltip: tooltip(colours, trialTip(search)),
     series: [
-      { name: "trials", type: "scatter", data: points, symbolSize: 10, itemStyle: { borderColor: colours.muted, borderWidth: 0.6 } },
-      { name: "front", type: "line", data: frontOf(search.trials).map((each) => scaled(search, each)), symbol: "none", lineStyle: { color: "#d55e00", width: 2 }, itemStyle: { color: "#d55e00" } },
+      {
+        name: "trials",
+        type: "scatter",
+        data: points,
+        symbolSize: 10,
+        itemStyle: { borderColor: colours.muted, borderWidth: 0.6 },
+      },
+      {
+        name: "front",
+        type: "line",
+        data: frontOf(search.trials).map((each) => scaled(search, each)),
+        symbol: "none",
+        lineStyle: { color: "#d55e00", width: 2 },
+        itemStyle: { color: "#d55e00" },
+      },
     ],
   };
 }
 
 function bestOption(colours, search) {
-  const of = (key) => search.trials.map((each, place) => [place + 1, each[key] === null ? null : (search.value.percent ? 100 : 1) * each[key]]);
-  const scores = of("score").map((value, place) => ({ place, value, symbol: search.trials[place].pruned ? "emptyCircle" : "circle" }));
-  const rungs = search.trials.some((each) => each.epochs !== null) ? [{ name: "epochs", type: "bar", yAxisIndex: 1, data: search.trials.map((each, place) => [place + 1, each.epochs]), itemStyle: { color: colours.soft }, barWidth: "60%", z: 1 }] : [];
+  const of = (key) =>
+    search.trials.map((each, place) => [
+      place + 1,
+      each[key] === null ? null : (search.value.percent ? 100 : 1) * each[key],
+    ]);
+  const scores = of("score").map((value, place) => ({
+    place,
+    value,
+    symbol: search.trials[place].pruned ? "emptyCircle" : "circle",
+  }));
+  const rungs = search.trials.some((each) => each.epochs !== null)
+    ? [
+        {
+          name: "epochs",
+          type: "bar",
+          yAxisIndex: 1,
+          data: search.trials.map((each, place) => [place + 1, each.epochs]),
+          itemStyle: { color: colours.soft },
+          barWidth: "60%",
+          z: 1,
+        },
+      ]
+    : [];
   return {
     legend: { ...legend(colours, ["trial", "best so far", ...rungs.map((each) => each.name)]), show: true },
     grid: { left: 8, right: 18, top: 34, bottom: 24, containLabel: true },
     xAxis: axis(colours, "trial", { type: "value", min: 0, max: search.trials.length + 1, minInterval: 1 }),
-    yAxis: [axis(colours, "", { type: "value", scale: true }), axis(colours, "", { type: "value", show: rungs.length > 0, splitLine: { show: false }, minInterval: 1 })],
+    yAxis: [
+      axis(colours, "", { type: "value", scale: true }),
+      axis(colours, "", { type: "value", show: rungs.length > 0, splitLine: { show: false }, minInterval: 1 }),
+    ],
     tooltip: tooltip(colours, trialTip(search)),
-    series: [...rungs,
+    series: [
+      ...rungs,
       { name: "trial", type: "scatter", data: scores, symbolSize: 8, itemStyle: { color: shade("#0072b2") } },
-      { name: "best so far", type: "line", step: "end", data: of("best"), symbol: "none", lineStyle: { color: "#d55e00", width: 2 }, itemStyle: { color: "#d55e00" } },
+      {
+        name: "best so far",
+        type: "line",
+        step: "end",
+        data: of("best"),
+        symbol: "none",
+        lineStyle: { color: "#d55e00", width: 2 },
+        itemStyle: { color: "#d55e00" },
+      },
     ],
   };
 }
@@ -109,14 +218,32 @@ const SHORT = 8; // rows of a short table, as views.css has it
 function rankedView(host, ranked) {
   const large = make("div", { class: "architecture-of", "aria-live": "polite" });
   const best = ranked.entries[0];
-  const rows = ranked.entries.map((entry, place) => rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)));
+  const rows = ranked.entries.map((entry, place) =>
+    rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)),
+  );
   const heads = ["#", ranked.value.name, "below #1", ranked.cost.name, "parameters", "differs in", "cells"];
   const used = heads.map((_, column) => column === 0 || rows.some((row) => row.cells[column].textContent !== "–"));
-  const table = make("table", { class: "results ranked-table" }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...rows));
-  for (const row of table.rows) [...row.cells].forEach((cell, column) => { cell.hidden = !used[column]; });
-  const more = make("button", { type: "button", click: () => (table.classList.remove("short"), more.remove()) }, `Show all ${rows.length}`);
+  const table = make(
+    "table",
+    { class: "results ranked-table" },
+    make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+    make("tbody", {}, ...rows),
+  );
+  for (const row of table.rows)
+    [...row.cells].forEach((cell, column) => {
+      cell.hidden = !used[column];
+    });
+  const more = make(
+    "button",
+    { type: "button", click: () => (table.classList.remove("short"), more.remove()) },
+    `Show all ${rows.length}`,
+  );
   table.classList.add("short");
-  host.append(large, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ranked architectures" }, table), rows.length > SHORT ? more : "");
+  host.append(
+    large,
+    make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Ranked architectures" }, table),
+    rows.length > SHORT ? more : "",
+  );
   makeSortable(table);
 }
 
@@ -124,10 +251,26 @@ function rankedRow(entry, place, ranked, open) {
   const best = ranked.entries[0];
   const cells = Object.entries(cellsOf(entry.decisions)).filter(([name]) => name);
   const small = cells.map(([name, edges]) => drawnCell(name, edges, { small: true }));
-  const button = make("button", { type: "button", class: "open", "aria-label": `Open architecture ${place + 1}`, click: () => open(button) }, ...(small.length ? small : ["Open"]));
+  const button = make(
+    "button",
+    { type: "button", class: "open", "aria-label": `Open architecture ${place + 1}`, click: () => open(button) },
+    ...(small.length ? small : ["Open"]),
+  );
   const less = typeof entry.score === "number" && typeof best.score === "number" ? best.score - entry.score : null;
-  const texts = [scoreText(ranked, entry), place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–", costText(ranked, entry), macs(entry.parameters), place ? numDifferences(entry.decisions, best.decisions) : "–"];
-  return make("tr", {}, make("th", { scope: "row" }, String(place + 1)), ...texts.map((text) => make("td", {}, text)), make("td", {}, button));
+  const texts = [
+    scoreText(ranked, entry),
+    place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–",
+    costText(ranked, entry),
+    macs(entry.parameters),
+    place ? numDifferences(entry.decisions, best.decisions) : "–",
+  ];
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row" }, String(place + 1)),
+    ...texts.map((text) => make("td", {}, text)),
+    make("td", {}, button),
+  );
 }
 
 function numDifferences(decisions, others) {
@@ -139,6 +282,11 @@ function numDifferences(decisions, others) {
 function showRanked(large, entry, place, best, button) {
   const close = make("button", { type: "button", click: () => (large.replaceChildren(), button.focus()) }, "Close");
   const words = place ? "What differs from the best is underlaid and says so." : "The best.";
-  large.replaceChildren(make("h4", {}, `Architecture ${place + 1} `, make("code", {}, entry.hash)), make("p", {}, words), ...architecturePictures(entry.decisions, place ? best.decisions : null), close);
+  large.replaceChildren(
+    make("h4", {}, `Architecture ${place + 1} `, make("code", {}, entry.hash)),
+    make("p", {}, words),
+    ...architecturePictures(entry.decisions, place ? best.decisions : null),
+    close,
+  );
   large.scrollIntoView({ block: "nearest" });
 }

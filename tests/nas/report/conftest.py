@@ -175,6 +175,8 @@ def write_evaluation(folder, num_queries=12, num_gallery=40, pictured=6):
     for name in ("distances", "cameras", "tsne"):
         (folder / "plots" / f"{name}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 90"/>')
     Image.new("RGB", (40, 80), "navy").save(folder / "thumbnails" / "a.jpg")
+    Image.new("RGB", (40, 80), "red").save(folder / "thumbnails" / "map.jpg")
+    write_json(folder / "thumbnails" / "maps.json", {queries[0]: 11 * ["map.jpg"]})
     index = {"query": queries[:pictured], "gallery": gallery[: 4 * pictured]}
     write_json(
         folder / "thumbnails" / "index.json",

@@ -44,7 +44,7 @@ def report(folder):
 def opened(browser, path, **how):
     """The page, which must complain of nothing until it is left: no error, no warning, no dialog."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | how)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page, complaints = context.new_page(), []
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
@@ -98,7 +98,7 @@ def test_the_slider_draws_the_cell_of_its_epoch(browser, report):
         )
         assert "nothing is decided yet" in page.locator(".live").text_content()
         assert page.locator("#search .edge.kept").count() == 8 and page.locator("#search .edge").count() == 14
-        page.get_by_label("Cell").select_option(label="backbone.reduce")
+        page.get_by_role("combobox", name="Cell").select_option(label="backbone.reduce")
         assert "kept with max pool 3x3." in page.locator('[data-edge="backbone.reduce.2<0"]').get_attribute(
             "aria-label"
         )
@@ -145,7 +145,7 @@ def test_the_browser_of_queries_orders_filters_and_steps(browser, report):
         assert count.text_content() == "Query 1 of 12"
         worst = [float(each) for each in rows.locator("td:last-child").all_text_contents()]
         assert worst == sorted(worst)
-        page.get_by_label("Order").select_option("best")
+        page.get_by_role("combobox", name="Order").select_option("best")
         best = [float(each) for each in rows.locator("td:last-child").all_text_contents()]
         assert best == sorted(best, reverse=True)
         page.get_by_role("button", name="Next").click()
@@ -160,7 +160,7 @@ def test_the_browser_of_queries_orders_filters_and_steps(browser, report):
 
 def test_right_and_wrong_are_told_in_words_and_marks_under_each_network(browser, report):
     with opened(browser, report) as page:
-        page.get_by_label("Order").select_option("file")
+        page.get_by_role("combobox", name="Order").select_option("file")
         answers = page.locator(".answers")
         assert answers.locator("h4").all_text_contents() == ["teacher (a)", "baseline (a)", "student (a)"]
         for item in answers.last.locator("li").all():
@@ -170,6 +170,18 @@ def test_right_and_wrong_are_told_in_words_and_marks_under_each_network(browser,
             mark = item.locator("figure").evaluate("(each) => getComputedStyle(each, '::before').content")
             assert mark == ('"✓"' if is_right else '"✗"')
         assert page.locator(".asked img").get_attribute("src").startswith("data:image/jpeg;base64,")
+
+
+def test_activation_maps_take_the_place_of_the_last_networks_images(browser, report):
+    with opened(browser, report) as page:
+        page.get_by_role("combobox", name="Order").select_option("file")
+        images = page.locator(".answers").last.locator("img")
+        sources = "(images) => images.map((image) => image.src)"
+        plain = images.evaluate_all(sources)
+        page.get_by_label("where student looks").check()
+        mapped = images.evaluate_all(sources)
+        assert len({*plain}) == len({*mapped}) == 1 and mapped[0] != plain[0]
+        assert page.locator(".asked img").get_attribute("src") == mapped[0]
 
 
 def test_images_beside_the_page_are_shown_from_there(browser, tmp_path, monkeypatch):
