@@ -23,8 +23,9 @@ function sortRows(body, column, descending) {
 // Headings become buttons; the first press sorts numbers from the largest on, and texts from A on.
 function makeSortable(table) {
   const heads = [...table.tHead.rows[0].cells];
+  const rows = [...table.tBodies[0].rows];
   heads.forEach((head, column) => {
-    if (head.textContent.trim() === "") return;
+    if (rows.every((row) => row.cells[column].querySelector("button"))) return; // pictures, which have no order
     const button = make("button", { type: "button", class: "sort" }, ...head.childNodes);
     head.replaceChildren(button);
     button.addEventListener("click", () => {

@@ -35,7 +35,8 @@ function trialsView(host, search) {
 }
 
 function scoreText({ value }, { score }) {
-  return value.percent ? percent(score) : number(score, 6);
+  if (typeof score !== "number") return "–";
+  return value.percent ? percent(score) : score.toFixed(4);
 }
 
 function costText({ cost }, entry) {
@@ -221,7 +222,7 @@ function rankedView(host, ranked) {
   const rows = ranked.entries.map((entry, place) =>
     rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)),
   );
-  const heads = ["#", ranked.value.name, "below #1", ranked.cost.name, "parameters", "differs in", "cells"];
+  const heads = ["#", "cells", ranked.value.name, "below #1", ranked.cost.name, "parameters", "differs in"];
   const used = heads.map((_, column) => column === 0 || rows.some((row) => row.cells[column].textContent !== "–"));
   const table = make(
     "table",
@@ -268,8 +269,8 @@ function rankedRow(entry, place, ranked, open) {
     "tr",
     {},
     make("th", { scope: "row" }, String(place + 1)),
-    ...texts.map((text) => make("td", {}, text)),
     make("td", {}, button),
+    ...texts.map((text) => make("td", {}, text)),
   );
 }
 

@@ -1,7 +1,10 @@
 """The whole path through the real command, and what its stages refuse."""
 
+import base64
+import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +128,17 @@ class TestToy:
         camera = Network.load(toy / "student.safetensors").net
         assert student["parameters"] == sum(p.numel() for p in camera.parameters()) - camera.classifier.weight.numel()
         assert all(0 <= row["mAP"] <= 1 and row["multiply_adds"] > 0 for row in metrics["rows"])
+
+    def test_the_report_says_what_differs_from_the_recipe_and_what_candidates_cost(self, toy):
+        page = (toy / "report.html").read_text()
+        assert re.search(r"<code>teacher\.training\.epochs: \d+, now 1</code>", page)
+        assert re.search(r"<code>evaluation\.num_strips: 10, now 2</code>", page)
+        search = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])["search"]
+        if "gzip" in search:
+            search = json.loads(gzip.decompress(base64.b64decode(search["gzip"])))
+        for edge in search["groups"][0]["edges"]:
+            macs = dict(zip(edge["options"], edge["macs"], strict=True))
+            assert macs["sep3"] > 0 == macs["none"]
 
     def test_environment_says_where_and_how_long(self, toy):
         environment = json.loads((toy / "environment.json").read_text())
