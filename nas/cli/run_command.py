@@ -20,7 +20,8 @@ from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.run import STAGES_OF, Run
 from nas.stages.search_entry import entry_run
-from nas.training.track import TrackerName, tracked
+from nas.training.track import tracked
+from search_spaces.ranges import Name
 
 OUT_OF_RUN = ("evaluate", "export")
 """Commands that may leave what they make of a run elsewhere."""
@@ -30,13 +31,9 @@ OUT_OF_RUN = ("evaluate", "export")
 class RunOptions(Options):
     """The options of a command that works on a run."""
 
-    track: Annotated[
-        TrackerName,
-        tyro.conf.arg(
-            help="also tell wandb (offline, unless WANDB_MODE says otherwise) or mlflow (mlflow.db in the run's "
-            "folder, unless MLFLOW_TRACKING_URI names a server) what TensorBoard is told, and the report"
-        ),
-    ] = "none"
+    track: Annotated[Name, tyro.conf.arg(help="tell wandb or mlflow, too, what TensorBoard is told; none: neither")] = (
+        "none"
+    )
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 from nas.errors import named
 from nas.system.files import blamed_on, read_object
 from nas.system.run_config import read_config
 
-TrackerName = Literal["none", "wandb", "mlflow"]
 PROJECT = "nas-reid"
 REPORT, METRICS = "report.html", "metrics.json"
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
@@ -109,12 +108,12 @@ _tracked: ContextVar[_Tracked | None] = ContextVar("tracked", default=None)
 
 @contextmanager
 def tracked(name: str, folder: Path) -> Iterator[None]:
-    """Inside, `name` of `TrackerName` is told what the stages of the run in `folder` tell TensorBoard, and at the end
-    the results and the report, as far as they are there.
+    """Inside, the tracker `name` is told what the stages of the run in `folder` tell TensorBoard, and at the end
+    the results and the report, as far as they are there; `none` is no tracker.
 
     Raises ValueError for another name, and where the tracker is not installed.
     """
-    named("tracker", name, dict.fromkeys(get_args(TrackerName)))
+    named("tracker", name, {"none": None, **TRACKERS})
     if name == "none":
         yield
         return

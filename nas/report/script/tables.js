@@ -7,7 +7,10 @@ function cellNumber(text) {
 }
 
 function sortRows(body, column, descending) {
-  const cells = [...body.rows].map((row) => ({ row, text: row.cells[column].dataset.value ?? row.cells[column].textContent.trim() }));
+  const cells = [...body.rows].map((row) => ({
+    row,
+    text: row.cells[column].dataset.value ?? row.cells[column].textContent.trim(),
+  }));
   const numeric = column > 0 && cells.some(({ text }) => cellNumber(text) !== null);
   const compare = (one, other) => {
     if (!numeric) return one.text.localeCompare(other.text, "en", { numeric: true });
