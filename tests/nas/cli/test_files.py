@@ -17,7 +17,7 @@ SMALL = [
     *("--strategy.epochs", "1", "--retrain.epochs", "1", "--retrain.validate-every", "0"),
     *("--machine.device", "cpu", "--evaluation.num-strips", "1"),
 ]
-READS = ("recipes", "cost", "show", "completion", "verify")
+READS = ("recipes", "cost", "show", "runs", "serve", "completion", "verify")
 """Commands that write nothing."""
 APART = ("tune", "ablate", "reproduce", "bench", "identity-table", "match")
 """Commands whose own tests see what they say."""

@@ -1,7 +1,6 @@
 """A stage on the CPU."""
 
 import pytest
-from lightning.fabric import Fabric
 
 from nas.training.machine import Machine
 from nas.training.stage import Stage
@@ -9,7 +8,7 @@ from nas.training.stage import Stage
 
 @pytest.fixture(scope="module")
 def fabric():
-    return Fabric(accelerator="cpu", devices=1)
+    return Machine(device="cpu").fabric()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 
 from nas.strategies.darts import DARTS
 from nas.strategies.gdas import GDAS
@@ -63,7 +62,7 @@ class Nothing(Classify):
 
 
 def search(folder, die_at=None, **options):
-    stage = Stage(folder, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    stage = Stage(folder, "search", "", Machine(device="cpu"))
     torch.manual_seed(0)
     objective = Nothing(num_steps=4)
     objective.die_at = die_at

@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import lightning.fabric
 import numpy as np
 import optuna
 import pytest
@@ -72,7 +71,7 @@ def strategy(request):
 
 @pytest.fixture
 def stage(tmp_path):
-    fabric = lightning.fabric.Fabric(accelerator="cpu", devices=1)
+    fabric = Machine(device="cpu").fabric()
     return lambda name="run": Stage(tmp_path / name, "search", "", Machine(device="cpu"), fabric)
 
 

@@ -5,7 +5,6 @@ from itertools import product
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.gdas import GDAS
@@ -95,7 +94,7 @@ def test_a_network_of_zeros_alone_has_the_maps_of_any_other():
 
 
 def test_tau_falls_and_is_in_the_history(tmp_path):
-    stage = Stage(tmp_path, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    stage = Stage(tmp_path, "search", "", Machine(device="cpu"))
     torch.manual_seed(0)
     found = GDAS(epochs=3).search(Smooth(), Fit(num_steps=1), stage)
     assert [line["tau"] for line in found.history] == pytest.approx([10.0, 5.05, 0.1])
@@ -116,7 +115,7 @@ def test_a_draw_that_no_alpha_reaches_moves_none(tmp_path):
         for row, options in zip(supernet.alpha, supernet.options.values(), strict=True):
             row[options.index("none")] = 1e4
     before = supernet.alpha.detach().clone()
-    stage = Stage(tmp_path, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    stage = Stage(tmp_path, "search", "", Machine(device="cpu"))
     bilevel = Bilevel(strategy, supernet, Classify(), stage)
     weights = bilevel.weights[0].detach().clone()
     bilevel.weight_step(batch(0), 0)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning.fabric import Fabric
 
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
@@ -21,7 +20,7 @@ from tests.nas.strategies.toys import KDAS, Classify, Fit, Smooth
 
 @pytest.fixture
 def stage(tmp_path):
-    return Stage(tmp_path, "search", "", Machine(device="cpu"), Fabric(accelerator="cpu", devices=1))
+    return Stage(tmp_path, "search", "", Machine(device="cpu"))
 
 
 def symmetric(size, seed):

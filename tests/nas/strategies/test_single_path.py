@@ -8,7 +8,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
 from scipy.stats import kendalltau
 from torch import nn
 from torch.nn import functional as F
@@ -83,7 +82,7 @@ class Classify:
 
 @pytest.fixture(scope="module")
 def fabric():
-    return Fabric(accelerator="cpu", devices=1)
+    return Machine(device="cpu").fabric()
 
 
 @pytest.fixture

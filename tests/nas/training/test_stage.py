@@ -31,7 +31,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def fabric():
-    return Fabric(accelerator="cpu", devices=1)
+    return Machine(device="cpu").fabric()
 
 
 class Training:

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning.fabric
 import numpy as np
 import pytest
 import torch
@@ -150,7 +149,7 @@ class Closed(SearchSpace):
 
 @pytest.fixture
 def stage(tmp_path):
-    fabric = lightning.fabric.Fabric(accelerator="cpu", devices=1)
+    fabric = Machine(device="cpu").fabric()
     return lambda name="run": Stage(tmp_path / name, "search", "", EACH_STEP, fabric)
 
 
