@@ -155,13 +155,14 @@ def _ablate(
     with ablation.telling():
         work_at_study("ablate", ablation.work, main, arguments, options.workers, threads, folder, ablation.engine)
     found = ablation.result(options.peek)
-    write_ablation_report(folder, found)
+    best = command_of_best(found, words, common) if found.get("arms") else ""
+    write_ablation_report(folder, found, best)
     if not options.json:
         console = terminal()
         for table in (arms_table(found), contrasts_table(found.get("contrasts", []))):
             console.print(as_rich(table))
         print(verdict(found))
-        if found.get("arms"):
-            print(f"`{command_of_best(found, words, common)}` runs the arm with the highest mean mAP.")
+        if best:
+            print(f"`{best}` runs the arm with the highest mean mAP.")
     say(found, files.written(), options.json)
     return 0

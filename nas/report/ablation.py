@@ -31,8 +31,9 @@ FIGURES = {
 }
 
 
-def write_ablation_report(folder: Path, found: Mapping[str, Any]) -> Path:
-    """Writes `ablation.html` and its pictures, `plots/*.svg`. `found` is what `ablation.json` holds."""
+def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str = "") -> Path:
+    """Writes `ablation.html` and its pictures, `plots/*.svg`. `found` is what `ablation.json` holds; `command` runs the
+    best arm."""
     drawn = {"pairs": pairs(found), "contrasts": differences(found)}
     figures = []
     for name, figure in drawn.items():
@@ -44,7 +45,14 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any]) -> Path:
     page = (
         templates()
         .get_template("ablation.html")
-        .render(found=found, tables=tables, figures=figures, verdict=verdict(found), data={"arms": ablated(found)})
+        .render(
+            found=found,
+            tables=tables,
+            figures=figures,
+            verdict=verdict(found),
+            command=command,
+            data={"arms": ablated(found)},
+        )
     )
     return write_text(folder / "ablation.html", page)
 

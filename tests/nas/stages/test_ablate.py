@@ -8,7 +8,7 @@ import pytest
 
 from nas.errors import NonFiniteLoss
 from nas.losses.labels import LabelLoss
-from nas.report.ablation import arms_table, contrasts_table, verdict
+from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.stages import ablate
 from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
 from nas.study.contrasts import Measured
@@ -81,6 +81,10 @@ def test_arms_have_the_same_seeds_pair_by_pair(tmp_path, made_up):
     assert found == json.loads((tmp_path / "ablation.json").read_text())
     assert "taught minus plain: +2.00 mAP" in verdict(found) and "a difference." in verdict(found)
     assert len(contrasts_table(found.get("contrasts", [])).rows) == 2 and len(arms_table(found).rows) == 2
+    assert "<pre" not in write_ablation_report(tmp_path, found).read_text()
+    assert "nas run taught --name &lt;b&gt;</pre>" in (
+        write_ablation_report(tmp_path, found, "nas run taught --name <b>").read_text()
+    )
 
 
 def test_a_killed_one_goes_on_and_more_seeds_add_to_it(tmp_path, made_up, monkeypatch):
