@@ -108,7 +108,7 @@ def _content(folder: Path, costs: search_data.Costs | None) -> dict:
     with blamed_on(folder / "architectures.json"):
         listed = {"ranked": _ranked(found), "notes": _shortened(found.get("notes") or {})}
     with blamed_on(folder / "search.history.jsonl"):
-        data = _search_data(histories, found, costs)
+        data = _search_data(histories, found, costs, (config.get("config") or {}).get("strategy"))
     data |= _retrieval_data(folder, metrics, networks)
     return {
         "title": str(config.get("recipe") or config.get("name") or folder.resolve().name),
@@ -127,13 +127,15 @@ def _content(folder: Path, costs: search_data.Costs | None) -> dict:
     }
 
 
-def _search_data(histories: dict[str, list[dict]], found: dict, costs: search_data.Costs | None) -> dict[str, Any]:
+def _search_data(
+    histories: dict[str, list[dict]], found: dict, costs: search_data.Costs | None, strategy: dict | None
+) -> dict[str, Any]:
     """What the page's script draws of the search and of training, by the names that the template knows it by."""
     history = histories["search"]
     return {
         "operations": search_data.OPERATIONS,
         "search": search_data.searched(history, costs),
-        "trials": search_data.tried(history, found),
+        "trials": search_data.tried(history, found, strategy),
         "ranked": search_data.listed(found),
         "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
         "measures": search_data.lines_of(plots.measure_panels(history), "The search"),

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nas.report.cell_graphs import operation_name
 from nas.report.plots import COSTS, OTHER, Panel
 from nas.report.scripts import shortened
@@ -15,6 +17,8 @@ EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
 CHOSEN = re.compile(r"(?P<operation>.+)@(?P<state>\d+)")
 FIRST_NODE = 2
 MOST_RANKED = 20
+FEWEST = 5
+"""Architectures drawn by chance that say what others would have reached."""
 OPERATIONS = {key: {"name": operation_name(key), "colour": colour} for key, colour in OPERATION_COLOURS.items()}
 """What every plot of a page calls an operation, and its colour."""
 
@@ -80,8 +84,10 @@ def _kept(name: str, options: Sequence[str], decisions: Mapping[str, Any]) -> in
     return next((options.index(key) for key in chosen if key in options), -1)
 
 
-def tried(history: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The trials of a search in their order; None without any."""
+def tried(
+    history: Sequence[Mapping[str, Any]], found: Mapping[str, Any], strategy: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The trials of a search in their order; None without any. `strategy`: as `config.json` has it."""
     trials = [line for line in history if shortened(line.get("score")) is not None]
     if not trials:
         return None
@@ -93,7 +99,24 @@ def tried(history: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dic
                 "decisions": (line.get("architecture") or {}).get("decisions") or {},
             }
             for line in trials
-        ]
+        ],
+        "byChance": _best_by_chance(trials, strategy or {}),
+    }
+
+
+def _best_by_chance(trials: Sequence[Mapping[str, Any]], strategy: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the best of 1, 2, ... architectures drawn by chance would have reached, as far as those of this search tell
+    that were: of draws with replacement the median and the tenths at both ends. None where fewer than `FEWEST` were.
+    """
+    first = {"RandomSearch": len(trials), "Evolution": strategy.get("population", 0)}.get(str(strategy.get("kind")), 0)
+    scores = np.sort([line["score"] for line in trials[:first] if not line.get("pruned")])
+    if len(scores) < FEWEST:
+        return None
+    sizes = np.arange(1, len(trials) + 1)
+    ends = {"low": 0.1, "middle": 0.5, "high": 0.9}  # the best of k is at most the i-th of n with (i / n) ** k
+    places = {name: np.ceil(len(scores) * share ** (1 / sizes) - 1e-9).astype(int) - 1 for name, share in ends.items()}
+    return {"num": len(scores)} | {
+        name: [shortened(score, 6) for score in scores[place]] for name, place in places.items()
     }
 
 

@@ -101,11 +101,12 @@ def _num_lines(path: Path) -> int:
 
 def _curves(folder: Path) -> dict[str, Any]:
     histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
+    strategy = read_config(folder)["config"].get("strategy")
     with blamed_on(folder / "search.history.jsonl"):
         history = histories["search"]
         searched = {
             "search": search_data.searched(history),
-            "trials": search_data.tried(history, {"value": "mAP", "cost": _cost(folder)}),
+            "trials": search_data.tried(history, {"value": "mAP", "cost": _cost(folder)}, strategy),
             "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
             "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
         }

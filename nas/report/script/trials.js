@@ -174,6 +174,7 @@ function bestOption(colours, search) {
     value,
     symbol: search.trials[place].pruned ? "emptyCircle" : "circle",
   }));
+  const chance = byChance(colours, search);
   const rungs = search.trials.some((each) => each.epochs !== null)
     ? [
         {
@@ -188,7 +189,7 @@ function bestOption(colours, search) {
       ]
     : [];
   return {
-    legend: { ...legend(colours, ["trial", "best so far", ...rungs.map((each) => each.name)]), show: true },
+    legend: { ...legend(colours, ["trial", "best so far", ...[...chance, ...rungs].map((each) => each.name)]), show: true },
     grid: { left: 8, right: 18, top: 34, bottom: 24, containLabel: true },
     xAxis: axis(colours, "trial", { type: "value", min: 0, max: search.trials.length + 1, minInterval: 1 }),
     yAxis: [
@@ -198,6 +199,7 @@ function bestOption(colours, search) {
     tooltip: tooltip(colours, trialTip(search)),
     series: [
       ...rungs,
+      ...chance,
       { name: "trial", type: "scatter", data: scores, symbolSize: 8, itemStyle: { color: shade("#0072b2") } },
       {
         name: "best so far",
@@ -210,6 +212,37 @@ function bestOption(colours, search) {
       },
     ],
   };
+}
+
+// The best of as many architectures drawn by chance: the median, and a band of eight in ten such searches.
+function byChance(colours, search) {
+  if (!search.byChance) return [];
+  const { num, low, middle, high } = search.byChance;
+  const size = search.value.percent ? 100 : 1;
+  const series = (values) => ({
+    name: `best by chance, of ${num} drawn`,
+    type: "line",
+    data: values.map((value, place) => [place + 1, size * value]),
+    symbol: "none",
+    silent: true,
+    tooltip: { show: false },
+    lineStyle: { color: colours.muted, width: 1.5, type: "dashed" },
+    itemStyle: { color: colours.muted },
+  });
+  const end = (values, area) => ({
+    ...series(values),
+    stack: "by chance",
+    lineStyle: { opacity: 0 },
+    areaStyle: { color: colours.muted, opacity: area },
+  });
+  return [
+    end(low, 0),
+    end(
+      high.map((value, place) => value - low[place]),
+      0.15,
+    ),
+    series(middle),
+  ];
 }
 
 const SHORT = 8; // rows of a short table, as views.css has it

@@ -69,6 +69,22 @@ def test_trials_and_ranked_architectures_say_what_they_are_measured_in():
     assert tried([{"epoch": 0}], {}) is None and listed({}) is None
 
 
+def test_the_best_by_chance_is_that_of_many_searches_by_chance():
+    rng = np.random.default_rng(0)
+    scores = rng.random(12).tolist()
+    lines = [{"epoch": place, "score": score, "best": score} for place, score in enumerate(scores)]
+    found = tried(lines, {}, {"kind": "Evolution", "population": 7})["byChance"]
+    drawn = rng.choice(scores[:7], (40_000, 12))
+    best = np.maximum.accumulate(drawn, axis=1)
+    for name, share in {"low": 0.1, "middle": 0.5, "high": 0.9}.items():
+        low, high = [np.quantile(best, share + step, axis=0, method="inverted_cdf") for step in (-0.01, 0.01)]
+        assert np.all(low - 1e-6 <= found[name]) and np.all(found[name] <= high + 1e-6)
+    assert found["num"] == 7
+    assert tried(lines, {}, {"kind": "RandomSearch"})["byChance"]["num"] == 12
+    assert tried(lines, {}, {"kind": "Evolution", "population": 4})["byChance"] is None
+    assert tried(lines, {}, {"kind": "DARTS"})["byChance"] is None
+
+
 def test_matching_rates_are_those_of_a_loop_up_to_the_gallery():
     rng = np.random.default_rng(1)
     first, precision = rng.integers(1, 30, size=50), rng.random(50)
