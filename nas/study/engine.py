@@ -23,7 +23,6 @@ from optuna import Study, Trial
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import NonFiniteLoss
 from nas.study.storage import UNREACHABLE, retry
@@ -89,7 +88,7 @@ class Engine:
             if trial is not None:
                 self._try(trial, do)
             is_over = trial is None and retry(lambda: self.is_over)
-            look()
+            retry(look)
             if is_over:
                 return
             if trial is None:  # the others are at work; one of them may die
@@ -141,7 +140,7 @@ class Engine:
 
         def beat(over: Event) -> None:
             for number in count():
-                with suppress(OptunaError, SQLAlchemyError):
+                with suppress(OptunaError, *UNREACHABLE):
                     trial.set_user_attr("beat", number)
                 if over.wait(self.grace_s / BEATS):
                     return
@@ -161,7 +160,7 @@ class Engine:
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):
-                if isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt | SystemExit):  # the second one by whom a scheduler preempts
                     trial.set_user_attr("interrupted", True)
                 self.study.tell(trial, state=TrialState.FAIL)
                 self._fill()
@@ -171,7 +170,8 @@ class Engine:
             self._tell(trial, state, None if outcome.pruned else list(outcome.values))
 
     def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
-        retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
+        with suppress(UpdateFinishedTrialError):  # we were taken for dead just now
+            retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
 
     def _fill(self) -> None:
         """Puts a trial into every place whose trials were lost; where nobody has anything to do, into the next one."""
@@ -204,7 +204,8 @@ class Engine:
                 self._seen[trial.number] = (beat, now)
             silent = beat == seen and now - since > self.grace_s
             if silent or is_gone(trial.user_attrs.get("process", "")):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                with suppress(UpdateFinishedTrialError):  # another one was as quick
+                    self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _others_at(self, trial: FrozenTrial) -> list[int]:
         """The numbers of the trials with the same key at which somebody is."""
