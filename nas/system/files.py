@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from nas.errors import SaveError, is_disk_full
 from nas.system.locks import try_lock
-from nas.system.mounts import file_system_of, is_network
 from nas.system.memory import spare_bytes
+from nas.system.mounts import file_system_of, is_network
 
 LEFT = re.compile(r"\.nas-[0-9a-f]{16}\.tmp|\..+\.\d+\.tmp")
 """Names of files that are being written, and of those that version 0.1 wrote."""
