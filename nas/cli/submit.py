@@ -124,7 +124,8 @@ def main(arguments: Sequence[str]) -> int:
         stop = "scancel" if given.engine == "slurm" else "kill -INT"
         print(
             f"{len(ids)} workers of `nas {command[0]}` ({given.engine}): {' '.join(ids)}\n"
-            f"`nas show {folder}` says how far they are once they have begun, `{stop} ID` stops one, the same command adds as many"
+            f"Once they have begun, `nas show {folder}` says how far they are; `{stop} ID` stops one, and the same "
+            "command adds as many."
         )
         if given.engine == "local" and not given.gpus:
             print("They see no GPU: --gpus N has N workers with one each.")
