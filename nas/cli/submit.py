@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,13 +39,14 @@ NOT_SHARED = ("--overwrite", "--plan", "--dashboard", "--work-only")
 FLAGS = ("--engine", "--nodes", "--workers", "--gpus", "--cpus", "--hours", "--partition")
 MOST_REQUEUED = 1_000
 """Time-outs after which SLURM does not take a job again."""
+PROG = "nas submit COMMAND ..."
 THREADS = "--machine.threads"
 USAGE = f"""usage: nas submit COMMAND ... [--engine local|slurm] [--nodes N] [--workers N] [--gpus N] [--cpus N]
                   [--hours H] [--partition NAME] [--json]
 
-Starts workers of `nas {"`, `nas ".join(WORDS)}`: each is a job that takes part in the same study, and goes on when this
-command has ended. The same command again adds as many. A job that SLURM preempts, or that runs out of time, is queued
-again. `nas show` says how far the study is.
+Starts workers of a `nas {"`, `nas ".join(WORDS)}`: each is a job that takes part
+in the same study, and goes on when this command has ended. The same command again adds as many. A job that SLURM
+preempts, or that runs out of time, is queued again. `nas show` says how far the study is.
 
 Example: nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24
 """
@@ -111,19 +115,18 @@ def main(arguments: Sequence[str]) -> int:
     asked, command = pop_options(FLAGS, [word for word in arguments if word != "--json"])
     if not command or command[0].startswith("-"):
         if {"-h", "--help"} & set(command):
-            print(USAGE)
-            parse(Submission, ["--help"], prog="nas submit COMMAND ...")
+            parse(Submission, ["--help"], prog=PROG, description=USAGE.partition("\n\n")[2])
         print(USAGE)
         return 2
     flags = [word for pair in asked.items() for word in pair]
-    given: Submission = parse(Submission, flags, prog="nas submit COMMAND ...")
+    given: Submission = parse(Submission, flags, prog=PROG)
     folder = _checked(command)
     ids, logs = _submit(given, command, folder)
     gc.collect()  # submitit's jobs are circles, of which Python's exit would complain
     if "--json" not in arguments:
         stop = "scancel" if given.engine == "slurm" else "kill -INT"
         print(
-            f"{len(ids)} workers of `nas {command[0]}` ({given.engine}): {' '.join(ids)}\n"
+            f"{len(ids)} worker{'s' * (len(ids) != 1)} of `nas {command[0]}` ({given.engine}): {' '.join(ids)}\n"
             f"Once they have begun, `nas show {folder}` says how far they are; `{stop} ID` stops one, and the same "
             "command adds as many."
         )
@@ -178,9 +181,8 @@ def _submit(given: Submission, command: Sequence[str], folder: Path) -> tuple[li
         with executor.batch():
             jobs = [executor.submit(worker) for _ in range(given.num_workers)]
     except RuntimeError as error:
-        raise ValueError(f"SLURM refused the jobs: {first_line(error)}: ask for other --hours, --gpus or --cpus") from (
-            error
-        )
+        shutil.rmtree(logs)
+        raise ValueError(f"SLURM refuses the jobs, ask for others: {first_line(error)}") from error
     return [job.job_id for job in jobs], logs
 
 
@@ -235,10 +237,6 @@ def _check_gpus(num_gpus: int) -> None:
 
 def _check_slurm(given: Submission, command: Sequence[str], folder: Path) -> None:
     """Raises ValueError without SLURM, or without the partition; warns of a folder that may be this machine's alone."""
-    import shutil
-    import subprocess
-    import warnings
-
     if missing := [program for program in ("sbatch", "srun", "sinfo") if shutil.which(program) is None]:
         raise ValueError(
             f"--engine slurm needs SLURM's {', '.join(missing)}: give the command on a login node, or --engine local"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from threading import Event
 from typing import Any
@@ -107,8 +108,9 @@ class Engine:
                 ours = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
                 if ours and self._is_needed(waiting) and not any(n < waiting.number for n in self._others_at(waiting)):
                     trial = Trial(self.study, trial_id)
-                    trial.set_user_attr("process", process_name())
-                    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+                    us = {"process": process_name(), "worker": f"{socket.gethostname()}:{os.getpid()}"}
+                    for name, value in us.items():  # a trial that is nobody's would be lost only after the grace
+                        retry(partial(trial.set_user_attr, name, value))
                     return trial
             except OptunaError:  # somebody has finished it meanwhile, or took us for dead
                 continue
@@ -160,7 +162,7 @@ class Engine:
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):
-                if isinstance(error, KeyboardInterrupt | SystemExit):  # the second one by whom a scheduler preempts
+                if isinstance(error, KeyboardInterrupt | SystemExit):  # a scheduler takes its job back
                     trial.set_user_attr("interrupted", True)
                 self.study.tell(trial, state=TrialState.FAIL)
                 self._fill()

@@ -96,7 +96,7 @@ def test_a_job_of_slurm_that_is_refused(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.warns(UserWarning, match="if not every node sees it there, give --out a shared folder"):
         submit._check_slurm(Submission(engine="slurm"), TUNE, tmp_path)
-    with pytest.raises(ValueError, match="SLURM refused the jobs: .*ask for other --hours"):
+    with pytest.raises(ValueError, match="SLURM refuses the jobs, ask for others: .*too long"):
         submit._submit(Submission(engine="slurm"), [*TUNE, "--storage", "postgresql://host/x"], tmp_path / "study")
 
 
