@@ -68,7 +68,7 @@ def search_by_trials(
     for _ in history.loop.epochs():
         engine.work(do, look=history.publish)
         break
-    return found(trials_of(engine.ended), history.loop.history, strategy.num_ranked)
+    return found(trials_of(retry(lambda: engine.ended)), history.loop.history, strategy.num_ranked)
 
 
 def trials_of(ended: Sequence[FrozenTrial]) -> list[Trial]:

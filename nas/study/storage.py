@@ -153,13 +153,19 @@ def _url(address: str) -> URL:
 
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
-    reason = first_line(error.__cause__ or error)
+    reason = _reason(error)
     for secret in secrets_in(address):
         reason = reason.replace(secret, "***")
     return ValueError(
         f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
         "there, and the same command goes on: start the database, or take a file with --storage FILE"
     )
+
+
+def _reason(error: Exception) -> str:
+    """What the driver says, in one line; gRPC's errors begin with a line that says nothing."""
+    details = getattr(error, "details", None)
+    return details().splitlines()[0] if callable(details) and details() else first_line(error.__cause__ or error)
 
 
 @contextmanager
@@ -193,7 +199,7 @@ def retry(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
                 silent = True
                 warnings.warn(
                     f"the study's storage is away, and asked again for up to {seconds / 60:.0f} minutes: "
-                    f"{first_line(error.__cause__ or error)}",
+                    f"{_reason(error)}",
                     stacklevel=2,
                 )
         time.sleep(pause)
@@ -213,13 +219,17 @@ def join_study(
 
     Raises ValueError naming both when the study there is about something else.
     """
-    study = optuna.create_study(
-        study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
-    )
-    held = study.user_attrs.get("facts")
-    if held is None:
-        study.set_user_attr("facts", dict(facts))
-    elif changes := differences(held, dict(facts)):
+
+    def begin() -> Study:
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
+        )
+        if "facts" not in study.user_attrs:
+            study.set_user_attr("facts", dict(facts))
+        return study
+
+    study = retry(begin, MAKING_S)  # of two at once, a proxy refuses one
+    if changes := differences(study.user_attrs["facts"], dict(facts)):
         raise ValueError(
             f"the study {name!r} in {without_secrets(address)} is of something else than this command "
             f"({'; '.join(changes[:5])}): give --out another folder, or --study another name"

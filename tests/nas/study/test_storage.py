@@ -114,6 +114,25 @@ def test_a_proxy_that_is_not_there(monkeypatch):
         open_storage("grpc://127.0.0.1:1")
 
 
+def test_of_a_proxys_error_its_details_are_said(monkeypatch):
+    class Away(storage.RpcError):
+        def __str__(self) -> str:
+            return "<RPC that terminated with:\n>"
+
+        def details(self) -> str:
+            return "failed to connect to all addresses\nand more"
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    answers = [Away(), None]
+
+    def ask():
+        if error := answers.pop(0):
+            raise error
+
+    with pytest.warns(UserWarning, match="10 minutes: failed to connect to all addresses$"):
+        retry(ask)
+
+
 PROXY = """
 import sys, warnings
 warnings.simplefilter("ignore")
