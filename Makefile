@@ -7,7 +7,7 @@
 
 VENV := .venv
 LOCK := .ci/lock.txt
-EXTRAS := nni,tune,models,deploy,explain,dev
+EXTRAS := nni,tune,submit,models,deploy,explain,dev
 STAMP := $(VENV)/.installed
 LINT_VENV := .venv-lint
 LINT_LOCK := .ci/lint-lock.txt

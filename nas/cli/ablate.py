@@ -19,6 +19,7 @@ from nas.recipe import Recipe
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.report.table import as_rich, terminal
 from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
+from nas.study.place import Place
 from nas.system.files import blamed_on, check_format, read_object
 from search_spaces.ranges import Count
 
@@ -54,11 +55,28 @@ class AblateOptions(StudyOptions):
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas ablate ARGUMENTS`; the exit status. Raises ValueError for what cannot be compared."""
     asked, rest = pop_options((ARMS,), arguments)
-    names = _leading(rest)
-    rest = rest[len(names) :]
-    if not names and not asked:
+    if not _leading(rest) and not asked:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
+    design, options, words = _asked(arguments)
+    ablation = Ablation(design, _place(design, options, asked.get(ARMS, "")))
+    if options.work_only:
+        ablation.work()
+        return 0
+    return _ablate(ablation, options, list(arguments), words, rest[len(_leading(rest)) :])
+
+
+def folder_of(arguments: Sequence[str]) -> Path:
+    """The folder of the study that these arguments ask for. Raises ValueError for what cannot be compared."""
+    design, options, _ = _asked(arguments)
+    return _place(design, options, pop_options((ARMS,), arguments)[0].get(ARMS, "")).folder
+
+
+def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str, Sequence[str]]]:
+    """The arms with their seeds and contrasts, the options, and the words of each arm."""
+    asked, rest = pop_options((ARMS,), arguments)
+    names = _leading(rest)
+    rest = rest[len(names) :]
     if names and asked:
         raise ValueError(f"arms are recipes or a file, not both: leave out {ARMS}, or {' '.join(names)}")
     file = read_arms(Path(asked[ARMS])) if asked else None
@@ -67,11 +85,10 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"there must be two arms or more to compare, got {', '.join(words)}: name another recipe")
     parsed = {name: _arm(name, arm, rest) for name, arm in words.items()}
     options = next(iter(parsed.values()))[1]
-    ablation = _joined([arm for arm, _ in parsed.values()], options, file, asked.get(ARMS, ""))
-    if options.work_only:
-        ablation.work()
-        return 0
-    return _ablate(ablation, options, list(arguments), words, rest)
+    arms = tuple(arm for arm, _ in parsed.values())
+    seeds = options.seeds or (file["seeds"] if file else SEEDS)
+    contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
+    return Design(arms=arms, seeds=seeds, contrasts=contrasts), options, words
 
 
 def command_of_best(found: Mapping[str, Any], words: Mapping[str, Sequence[str]], common: Sequence[str]) -> str:
@@ -133,13 +150,10 @@ def _bare(recipe: Recipe) -> Recipe:
     return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0, num_thumbnails=0))
 
 
-def _joined(arms: Sequence[Arm], options: AblateOptions, file: Mapping[str, Any] | None, source: str) -> Ablation:
-    """The study, begun or gone on with; `source`: the file of its arms."""
-    contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
-    seeds = options.seeds or (file["seeds"] if file else SEEDS)
-    label = Path(source).stem or "-".join(arm.name for arm in arms)
-    place = options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
-    return Ablation(Design(arms=tuple(arms), seeds=seeds, contrasts=contrasts), place)
+def _place(design: Design, options: AblateOptions, source: str) -> Place:
+    """Where the study is; `source`: the file of its arms."""
+    label = Path(source).stem or "-".join(arm.name for arm in design.arms)
+    return options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
 
 
 def _ablate(

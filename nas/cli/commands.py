@@ -62,6 +62,11 @@ COMMANDS = {
         "try settings of a recipe on held-out identities",
         "nas tune fast_reid --parameters fast_reid --sampler grid",
     ),
+    "submit": Command(
+        "COMMAND",
+        "start workers of a search, tune, ablate or reproduce, here or on SLURM",
+        "nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24",
+    ),
     "ablate": Command(
         "RECIPE RECIPE",
         "run arms with the same seeds, and compare them pair by pair",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, verify
+from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, submit, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -54,6 +54,7 @@ OPTIONS: dict[str, type] = {
     "tune": TuneOptions,
     "ablate": AblateOptions,
     "reproduce": reproduce.Options,
+    "submit": submit.Submission,
     "data": data.Options,
     "cost": cost.Options,
     "show": show.Arguments,
@@ -112,6 +113,7 @@ def subjects() -> dict[str, Iterable[str]]:
     takes_recipe = [word for word, command in COMMANDS.items() if "RECIPE" in command.subject]
     return dict.fromkeys([*takes_recipe, "evaluate"], recipes()) | {
         "cost": [*STUDENTS, *recipes()],
+        "submit": submit.WORDS,
         "data": ["check"],
         "data check": SETS,
         "reproduce": PAPERS,

@@ -77,10 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE + "\n".join(f"  {paper:<10} {', '.join(tables)}" for paper, tables in papers.items()))
         return 0 if {"-h", "--help"} & set(arguments) else 2
     paper, table, *rest = arguments
-    rows = table_named(papers, paper, table)
-    ours, rest = parse(Options, rest, prog=f"nas reproduce {paper} {table}", return_unknown_args=True)
-    asked, options = _asked(rows, ours, rest, f"nas reproduce {paper} {table}")
-    folder = options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
+    asked, ours, options, folder = _read(papers, paper, table, rest)
     if ours.plan:
         return _show_plan(asked, folder, ours.seeds, options.json)
     picture = runs.tables.PICTURES.get((paper, table))
@@ -107,6 +104,27 @@ def main(arguments: Sequence[str]) -> int:
     said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
     say(said, files.written(pictures), options.json)
     return 0
+
+
+def folder_of(arguments: Sequence[str]) -> Path:
+    """The folder of the table that these arguments ask for. Raises ValueError for what is unknown or missing."""
+    import runs.tables
+
+    if len(arguments) < 2:
+        raise ValueError(f"`nas reproduce` takes a paper and a table, got {' '.join(arguments)}: name both")
+    paper, table, *rest = arguments
+    return _read(runs.tables.PAPERS, paper, table, rest)[-1]
+
+
+def _read(
+    papers: Tables, paper: str, table: str, arguments: list[str]
+) -> tuple[list[Published], Options, CommonOptions, Path]:
+    """The rows that are wanted, this command's options, those of its recipes, and the folder."""
+    prog = f"nas reproduce {paper} {table}"
+    rows = table_named(papers, paper, table)
+    ours, rest = parse(Options, arguments, prog=prog, return_unknown_args=True)
+    asked, options = _asked(rows, ours, rest, prog)
+    return asked, ours, options, options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
 
 
 def _show_plan(rows: Sequence[Published], folder: Path, num_seeds: int, as_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -60,6 +60,23 @@ def run_command(
 ) -> int:
     """Runs `nas WORD SUBJECT [--field value ...]`: `work` gets the run and the command's options, and returns what is
     said of it. Texts in it, and what `pictures` lists, are paths."""
+    run, given = asked_run(word, arguments, options)
+    if word in STAGES_OF:
+        run.recipe.machine.check()
+    if isinstance(given, EntryOptions) and given.entry:
+        run = entry_run(run, given.entry, given.overwrite)
+    files = Files(run.folder)
+    speaks = run.recipe.machine.is_first  # of processes that share their steps
+    with nullcontext() if speaks else redirect_stdout(StringIO()):
+        with tracked(given.track if speaks else "none", run.folder):
+            said = work(run, given)
+        texts = [value for value in said.values() if isinstance(value, str)]
+        say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
+    return 0
+
+
+def asked_run(word: str, arguments: Sequence[str], options: type[Given]) -> tuple[Run, Given]:
+    """The run that `nas WORD ARGUMENTS` works on, as the command line changes it, and the command's options."""
     subject, *rest = arguments
     command = COMMANDS[word]
     takes_run = command.subject == "RUN" or (command.subject != "RECIPE" and Path(subject).is_dir())
@@ -75,20 +92,8 @@ def run_command(
     if run and given.out and word not in OUT_OF_RUN:
         raise ValueError(f"`nas {word}` works in the run's folder {subject}: leave --out out")
     folder = run.folder if run else given.out or default_folder(name, recipe, changed, given)
-    run = Run(folder, name, changed, word, _published(name) if run else recipe)
     check_restarted(word, given.restarted)
-    if word in STAGES_OF:
-        changed.machine.check()
-    if isinstance(given, EntryOptions) and given.entry:
-        run = entry_run(run, given.entry, given.overwrite)
-    files = Files(run.folder)
-    speaks = changed.machine.is_first  # of processes that share their steps
-    with nullcontext() if speaks else redirect_stdout(StringIO()):
-        with tracked(given.track if speaks else "none", run.folder):
-            said = work(run, given)
-        texts = [value for value in said.values() if isinstance(value, str)]
-        say(said, files.written(map(Path, [*texts, *said.get("pictures", ())])), given.json)
-    return 0
+    return Run(folder, name, changed, word, _published(name) if run else recipe), given
 
 
 def _published(name: str) -> Recipe | None:

@@ -19,7 +19,7 @@ from nas.errors import without_secrets
 from nas.recipe import Recipe
 from nas.report.table import as_rich, terminal
 from nas.run import Run
-from nas.study.place import stored_in
+from nas.study.place import Place, stored_in
 from nas.system.progress import timed
 from search_spaces.ranges import Count, Name, OpenShare, Range, Ranged
 
@@ -74,19 +74,28 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
+    return _tune(*_asked(arguments), arguments)
+
+
+def folder_of(arguments: Sequence[str]) -> Path:
+    """The folder of the study that these arguments ask for. Raises ValueError for what cannot be read."""
+    return _asked(arguments)[-1].folder
+
+
+def _asked(arguments: Sequence[str]) -> tuple[str, Recipe, TuneOptions, Place]:
+    """The recipe with its name, the options and the study's place."""
     subject, *rest = arguments
     name, recipe = recipe_named(subject)
     about = f"try settings of the recipe\n\nExample: {EXAMPLE}"
     recipe, options = parse_recipe_args(recipe, rest, f"nas tune {subject}", about, TuneOptions, SHORT)
-    return _tune(name, recipe, options, [subject, *rest])
+    label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
+    return name, recipe, options, options.place(OUT / f"tune-{label}")
 
 
-def _tune(name: str, recipe: Recipe, options: TuneOptions, arguments: Sequence[str]) -> int:
+def _tune(name: str, recipe: Recipe, options: TuneOptions, place: Place, arguments: Sequence[str]) -> int:
     from nas.stages.tune import Tuner, Tuning, taught
     from nas.study.result import trial_table, write_results
 
-    label = f"{name}{'-small' * options.small}-{options.parameters}-seed{recipe.seed}"
-    place = options.place(OUT / f"tune-{label}")
     tuning = Tuning(space=options.parameters, sampler=options.sampler, pruner=options.pruner, held_out=options.held_out)
     tuner = Tuner(Run(place.folder, name, recipe), tuning, place, options.trials)
     files = Files(place.folder)

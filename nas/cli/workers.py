@@ -29,9 +29,9 @@ class StudyOptions(Options):
     storage: Annotated[
         str,
         tyro.conf.arg(
-            help="a file (SQLite, or a journal: .journal), or a database's address (postgresql://user@host/database), "
-            "with its password in ~/.pgpass or PGPASSWORD; by default what NAS_STORAGE says, else study.journal in "
-            "--out"
+            help="a file (SQLite, or a journal: .journal), a database's address (postgresql://user@host/database), or "
+            "Optuna's proxy before one (grpc://host:port, experimental); a password goes into ~/.pgpass or PGPASSWORD; "
+            "by default what NAS_STORAGE says, else study.journal in --out"
         ),
     ] = ""
     study: Annotated[str, tyro.conf.arg(help="the study's name in the storage; by default that of the folder")] = ""

@@ -24,7 +24,7 @@ from nas.study.contrasts import arm_facts, contrast, read_measured, with_holm
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place
 from nas.study.progress import watching
-from nas.study.storage import join_study, open_storage, reached
+from nas.study.storage import join_study, open_storage, reached, retry
 from nas.study.watch import note_study
 from nas.system.config import portable, training_key
 from nas.system.files import write_json
@@ -195,8 +195,8 @@ class Ablation:
         return Plan(params={"arm": self.design.arms[place].name, "seed": self.design.first_seed + seed})
 
     def _run(self, trial: Trial) -> Outcome:
-        name = trial.suggest_categorical("arm", [arm.name for arm in self.design.arms])
-        seed = trial.suggest_int("seed", 0, MOST_SEEDS)
+        name = retry(lambda: trial.suggest_categorical("arm", [arm.name for arm in self.design.arms]))
+        seed = retry(lambda: trial.suggest_int("seed", 0, MOST_SEEDS))
         arm = next(arm for arm in self.design.arms if arm.name == name)
         run = Run(self.folder(arm, seed), arm.recipe_name, self._recipe(arm, seed))
         if run.does("search"):

@@ -26,7 +26,7 @@ from nas.stages.teach import teach_once
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place, stored_in
 from nas.study.published import Published
-from nas.study.storage import join_study, open_storage
+from nas.study.storage import join_study, open_storage, retry
 from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
@@ -104,7 +104,7 @@ class Reproduction:
     def _run(self, trial: Trial) -> Outcome:
         """What an earlier row has trained or measured is not done again."""
         step = self.steps[trial.user_attrs["place"]]
-        earlier = [self.steps[ended.user_attrs["place"]] for ended in self.engine.ended]
+        earlier = [self.steps[ended.user_attrs["place"]] for ended in retry(lambda: self.engine.ended)]
         if step.folder in [each.folder for each in earlier]:
             metrics = read_metrics(self.folder / step.folder / "metrics.json")
         else:

@@ -70,8 +70,11 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
     with _helped(run, num_workers, storage, grace_s), stage.working():
         if isinstance(recipe.strategy, DiscreteSearch):
             from nas.study.searching import search_by_trials  # Optuna, which other searches would wait for
+            from nas.study.storage import reached
 
-            found = search_by_trials(recipe.strategy, space, what_for, stage, store_of(run.folder, storage, grace_s))
+            store = store_of(run.folder, storage, grace_s)
+            with reached(store.address):
+                found = search_by_trials(recipe.strategy, space, what_for, stage, store)
         else:
             assert isinstance(recipe.strategy, OneShotSearch)
             found = recipe.strategy.search(space, what_for, stage)

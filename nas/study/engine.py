@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from threading import Event
 from typing import Any
@@ -23,7 +24,6 @@ from optuna import Study, Trial
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import NonFiniteLoss
 from nas.study.storage import UNREACHABLE, retry
@@ -89,7 +89,7 @@ class Engine:
             if trial is not None:
                 self._try(trial, do)
             is_over = trial is None and retry(lambda: self.is_over)
-            look()
+            retry(look)
             if is_over:
                 return
             if trial is None:  # the others are at work; one of them may die
@@ -108,8 +108,9 @@ class Engine:
                 ours = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
                 if ours and self._is_needed(waiting) and not any(n < waiting.number for n in self._others_at(waiting)):
                     trial = Trial(self.study, trial_id)
-                    trial.set_user_attr("process", process_name())
-                    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+                    us = {"process": process_name(), "worker": f"{socket.gethostname()}:{os.getpid()}"}
+                    for name, value in us.items():  # a trial that is nobody's would be lost only after the grace
+                        retry(partial(trial.set_user_attr, name, value))
                     return trial
             except OptunaError:  # somebody has finished it meanwhile, or took us for dead
                 continue
@@ -141,7 +142,7 @@ class Engine:
 
         def beat(over: Event) -> None:
             for number in count():
-                with suppress(OptunaError, SQLAlchemyError):
+                with suppress(OptunaError, *UNREACHABLE):
                     trial.set_user_attr("beat", number)
                 if over.wait(self.grace_s / BEATS):
                     return
@@ -161,7 +162,7 @@ class Engine:
             self._tell(trial, TrialState.FAIL)
         except BaseException as error:
             with suppress(*UNREACHABLE):
-                if isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt | SystemExit):  # a scheduler takes its job back
                     trial.set_user_attr("interrupted", True)
                 self.study.tell(trial, state=TrialState.FAIL)
                 self._fill()
@@ -171,7 +172,8 @@ class Engine:
             self._tell(trial, state, None if outcome.pruned else list(outcome.values))
 
     def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
-        retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
+        with suppress(UpdateFinishedTrialError):  # we were taken for dead just now
+            retry(lambda: self.study.tell(trial, values, state=state, skip_if_finished=True))
 
     def _fill(self) -> None:
         """Puts a trial into every place whose trials were lost; where nobody has anything to do, into the next one."""
@@ -204,7 +206,8 @@ class Engine:
                 self._seen[trial.number] = (beat, now)
             silent = beat == seen and now - since > self.grace_s
             if silent or is_gone(trial.user_attrs.get("process", "")):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                with suppress(UpdateFinishedTrialError):  # another one was as quick
+                    self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _others_at(self, trial: FrozenTrial) -> list[int]:
         """The numbers of the trials with the same key at which somebody is."""

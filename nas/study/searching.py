@@ -16,7 +16,7 @@ from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.trials import Trial, found, known, ranked
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Store
-from nas.study.storage import join_study, open_storage
+from nas.study.storage import join_study, open_storage, retry
 from nas.training.stage import Loop, Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -55,19 +55,20 @@ def search_by_trials(
 
     def do(trial: optuna.Trial) -> Outcome:
         def stops(epoch: int, value: float) -> bool:
-            trial.report(value, epoch)
-            return epoch < strategy.epochs and trial.should_prune()
+            retry(lambda: trial.report(value, epoch))
+            return epoch < strategy.epochs and retry(trial.should_prune)
 
         architecture = Architecture.from_dict(trial.user_attrs["plan"]["architecture"])
         report = None if strategy.pruning == "none" else stops
-        score = known(architecture, trials_of(engine.ended)) or objective.score(architecture, strategy.epochs, report)
-        trial.set_user_attr("score", asdict(score))
+        told = retry(lambda: trials_of(engine.ended))
+        score = known(architecture, told) or objective.score(architecture, strategy.epochs, report)
+        retry(lambda: trial.set_user_attr("score", asdict(score)))
         return Outcome(values=[score.value], pruned=score.pruned)
 
     for _ in history.loop.epochs():
         engine.work(do, look=history.publish)
         break
-    return found(trials_of(engine.ended), history.loop.history, strategy.num_ranked)
+    return found(trials_of(retry(lambda: engine.ended)), history.loop.history, strategy.num_ranked)
 
 
 def trials_of(ended: Sequence[FrozenTrial]) -> list[Trial]:

@@ -1,4 +1,4 @@
-"""Where a study is kept: a SQLite file, a journal file, or a database that many machines reach."""
+"""Where a study is kept: a SQLite file, a journal file, a database that many machines reach, or a proxy before it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna import Study
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -24,6 +24,7 @@ from nas.errors import first_line, without_secrets
 from nas.study.files import LOCK, CheckedConnection, DatabaseChecksum, StudyJournal
 from nas.system.config import differences
 from nas.system.locks import locked
+from nas.system.mounts import CREATES, file_system_of, is_network
 
 JOURNALS = (".journal", ".log")
 DRIVER = "postgresql+psycopg"
@@ -31,20 +32,37 @@ PATIENCE_S = 600.0
 """How long a result waits for a database that is away."""
 MAKING_S = 3.0
 """How long another process may take to make a database's tables, at which two at once fail."""
-UNREACHABLE = (SQLAlchemyError, StorageInternalError)
+PROXY = "grpc://"
+PROXY_S = 10.0
+"""How long a proxy may take to answer at first."""
+
+try:
+    from grpc import RpcError
+except ImportError:  # then there is no proxy whose errors these would be
+
+    class RpcError(Exception):  # type: ignore[no-redef] # in place of the other
+        """Of gRPC."""
+
+
+UNREACHABLE = (SQLAlchemyError, StorageInternalError, RpcError)
 
 T = TypeVar("T")
 Direction = Literal["minimize", "maximize"]
 
 
 def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
-    """The storage at a database's address (`postgresql://user@host/database`), in a journal (`.journal`, `.log`) or in
-    a SQLite file. Raises ValueError when it cannot be reached.
+    """The storage at a database's address (`postgresql://user@host/database`) or behind a proxy (`grpc://host:port`),
+    in a journal (`.journal`, `.log`) or in a SQLite file.
+
+    Raises ValueError when it cannot be reached, or lies where its locks do not hold.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        if address.startswith(PROXY):
+            return _proxy(address)
         if "://" in address:
             return _database(address)
+        check_locks(Path(address))
         if must_exist and not Path(address).is_file():
             raise ValueError(f"there is no study in {address}: give the --out folder or the --storage of a `nas tune`")
         if not address.endswith(JOURNALS):
@@ -54,10 +72,25 @@ def open_storage(address: str, must_exist: bool = False) -> BaseStorage:
     except ImportError as error:
         raise ValueError(
             f"the driver of {without_secrets(address)} is not installed ({error.__cause__ or error}): PostgreSQL's "
-            "comes with pip install 'nas-reid[tune]'"
+            "and gRPC's come with pip install 'nas-reid[tune]'"
         ) from None
     except (*UNREACHABLE, OSError) as error:
         raise unreachable(address, error) from None
+
+
+def check_locks(path: Path) -> None:
+    """Raises ValueError for a file on which several machines could write at once."""
+    kind = file_system_of(path)
+    if kind in CREATES and not path.name.endswith(JOURNALS):
+        raise ValueError(
+            f"{path} is on {kind}, where a SQLite file may be damaged: give --storage a name that ends in "
+            f"{JOURNALS[0]}, a folder on a disk of this machine, or postgresql://user@host/database"
+        )
+    if is_network(kind) and kind not in CREATES:
+        raise ValueError(
+            f"{path} is on {kind}, whose locks are not known to hold between machines: give --out or --storage a place "
+            "on a local disk, NFS, Lustre, GPFS or BeeGFS, or --storage postgresql://user@host/database"
+        )
 
 
 def _sqlite(path: str) -> RDBStorage:
@@ -95,6 +128,18 @@ def _database(address: str) -> RDBStorage:
     return retry(lambda: RDBStorage(text, engine_kwargs=engine), MAKING_S)
 
 
+def _proxy(address: str) -> GrpcStorageProxy:
+    """Optuna's proxy, which it calls experimental."""
+    url = _url(address)
+    if not url.host or not url.port or url.username or url.database:
+        raise ValueError(f"a proxy's address is grpc://host:port, not {without_secrets(address)}: give --storage that")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=url.host, port=url.port)
+    proxy.wait_server_ready(PROXY_S)
+    return proxy
+
+
 def _url(address: str) -> URL:
     """Raises ValueError, which does not quote what may hold a password."""
     try:
@@ -108,13 +153,19 @@ def _url(address: str) -> URL:
 
 def unreachable(address: str, error: Exception) -> ValueError:
     """What to say of a storage that does not answer."""
-    reason = first_line(error.__cause__ or error)
+    reason = _reason(error)
     for secret in secrets_in(address):
         reason = reason.replace(secret, "***")
     return ValueError(
         f"the study's storage {without_secrets(address)} cannot be reached: {reason}. What was told to it is "
         "there, and the same command goes on: start the database, or take a file with --storage FILE"
     )
+
+
+def _reason(error: Exception) -> str:
+    """What the driver says, in one line; gRPC's errors begin with a line that says nothing."""
+    details = getattr(error, "details", None)
+    return details().splitlines()[0] if callable(details) and details() else first_line(error.__cause__ or error)
 
 
 @contextmanager
@@ -136,18 +187,19 @@ def secrets_in(address: str) -> list[str]:
 
 
 def retry(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
-    """What `call` returns, tried again for some time while its storage is away, which a warning says."""
-    end, pause = time.monotonic() + seconds, 0.5
+    """What `call` returns, tried again with growing pauses while its storage is away, which a warning says once."""
+    end, pause, silent = time.monotonic() + seconds, 0.5, seconds != PATIENCE_S
     while True:
         try:
             return call()
         except UNREACHABLE as error:
             if time.monotonic() > end:
                 raise
-            if seconds == PATIENCE_S:
+            if not silent:
+                silent = True
                 warnings.warn(
                     f"the study's storage is away, and asked again for up to {seconds / 60:.0f} minutes: "
-                    f"{first_line(error.__cause__ or error)}",
+                    f"{_reason(error)}",
                     stacklevel=2,
                 )
         time.sleep(pause)
@@ -167,13 +219,17 @@ def join_study(
 
     Raises ValueError naming both when the study there is about something else.
     """
-    study = optuna.create_study(
-        study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
-    )
-    held = study.user_attrs.get("facts")
-    if held is None:
-        study.set_user_attr("facts", dict(facts))
-    elif changes := differences(held, dict(facts)):
+
+    def begin() -> Study:
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
+        )
+        if "facts" not in study.user_attrs:
+            study.set_user_attr("facts", dict(facts))
+        return study
+
+    study = retry(begin, MAKING_S)  # of two at once, a proxy refuses one
+    if changes := differences(study.user_attrs["facts"], dict(facts)):
         raise ValueError(
             f"the study {name!r} in {without_secrets(address)} is of something else than this command "
             f"({'; '.join(changes[:5])}): give --out another folder, or --study another name"

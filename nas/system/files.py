@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from nas.errors import SaveError, is_disk_full
 from nas.system.locks import try_lock
 from nas.system.memory import spare_bytes
+from nas.system.mounts import file_system_of, is_network
 
 LEFT = re.compile(r"\.nas-[0-9a-f]{16}\.tmp|\..+\.\d+\.tmp")
 """Names of files that are being written, and of those that version 0.1 wrote."""
@@ -85,9 +86,10 @@ def _permissions(path: Path) -> int | None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Removes what processes that were killed while they wrote left there: the living hold a lock."""
+    """Removes what processes that were killed while they wrote left there: the living hold a lock, which those of other
+    machines may not see; there it stays."""
     for path in folder.glob(".*.tmp"):
-        if LEFT.fullmatch(path.name):
+        if LEFT.fullmatch(path.name) and not is_network(file_system_of(folder)):
             with suppress(OSError), open(path, "rb", opener=_no_link) as file:
                 if try_lock(file.fileno()):
                     path.unlink()

@@ -1,4 +1,9 @@
-"""Locks between processes on one file system, which the kernel takes from the dead at once."""
+"""Locks between processes on one file system, which the kernel takes from the dead at once.
+
+On a network file system the kernel may know only its own machine's locks. What would be damaged there is locked by a
+file that one process creates, and others take over from one that is silent (`locked`); `held` and `AtWork`, which keep
+users from giving two commands for one folder, are worth there what the mount makes of them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,12 @@ import errno
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
+
+from nas.system.background import in_background
+from nas.system.mounts import CREATES, file_system_of
 
 try:
     import fcntl
@@ -15,6 +24,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment] # the module's type, elsewhere
 
 TAKEN = (errno.EAGAIN, errno.EACCES)
+BEAT_S = 5.0
+"""Between signs of life of who holds a lock that is a file; Optuna's locks take one over after 30 s without."""
 NO_LOCKS = "this system has no locks of files (fcntl)"
 
 
@@ -67,9 +78,34 @@ def open_lock(path: Path, shared: bool = False, wait: bool = False) -> tuple[int
 def locked(path: Path) -> Iterator[None]:
     """Of several processes on one file system, one at a time is inside; `path` is the lock's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if file_system_of(path) in CREATES:
+        with _created(path):
+            yield
+        return
     with path.open("w") as file:
         wait_for_lock(file.fileno(), path)
         yield
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[None]:
+    """Optuna's lock for network file systems, held as long as a thread shows signs of life."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    lock, file = JournalFileOpenLock(str(path)), Path(f"{path}.lock")
+
+    def beat(over: Event) -> None:
+        while not over.wait(BEAT_S):
+            with suppress(OSError):
+                os.utime(file)
+
+    lock.acquire()
+    try:
+        with in_background(beat):
+            yield
+    finally:
+        with suppress(RuntimeError):  # this process stood still, and another one took the lock over
+            lock.release()
 
 
 @contextmanager

@@ -175,3 +175,30 @@ def test_a_killed_command_goes_on(word, recipe, tmp_path):
         assert study
         trials = study.get_trials(states=(TrialState.COMPLETE,))
     assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(command.num_trials))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["search", "ablate", "reproduce"])
+def test_workers_wait_for_a_database_that_is_restarted(word, recipe, tmp_path, database):
+    """Those that are between two trials as well: nothing is lost, and each says so once for what it asks."""
+    command, folder = COMMANDS[word], tmp_path / "out"
+    with started(command, recipe, folder, database.address) as process:
+        with storage_at(database.address) as storage:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if (study := study_in(storage)) and study.get_trials(states=(TrialState.COMPLETE,)):
+                    break
+        database.control("stop", "-m", "immediate")
+        time.sleep(10)
+        assert process.poll() is None
+        database.control("start")
+        _, err = process.communicate(timeout=PATIENCE_S)
+    said = err + "".join(log.read_text() for log in (folder / "workers").glob("*.log"))
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert "the study's storage is away" in said
+    with storage_at(database.address) as storage:
+        study = study_in(storage)
+        assert study
+        trials = [trial for trial in study.get_trials() if "worker" in trial.user_attrs]
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(command.num_trials))
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "data check": "needs the data of others",
     "ablate --arms runs/studies/temperature.json --data.root data --storage": "needs a database",
     "serve": "goes on until it is interrupted",
+    "submit": "its workers go on behind the test",
+    "show runs/out/tune-fast_reid-distillation": "needs the study that was submitted",
     "run demo --track mlflow": "needs MLflow",
     "evaluate resnet50": "needs the data and weights of others",
     "evaluate student.onnx": "needs the data of others",

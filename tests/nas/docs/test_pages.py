@@ -66,6 +66,7 @@ def reading(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
     monkeypatch.setattr("nas.stages.serve.serve", begin)
     monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
+    monkeypatch.setattr("nas.cli.submit._submit", begin)
     monkeypatch.setattr("nas.cli.completion.script", begin)
     for name in ("features.check_new", "find.check_new", "match.check_new", "verify.check_images"):
         monkeypatch.setattr(f"nas.cli.{name}", begin)
