@@ -40,14 +40,15 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """The mean squared difference of two `[B, B]` matrices of similarities (Tung & Mori 2019, Eq. 1 to 4).
+    """The squared distance of what an image's similarities are to student and teacher (Tung & Mori 2019, Eq. 1 to 4).
 
-    A similarity is the product of two embeddings, and each image's similarities are a vector of length 1. Deviation:
-    of embeddings; the paper takes the activations of a layer.
+    A similarity is the product of two embeddings, and the B similarities of an image are a vector of length 1.
+    Deviations: of embeddings, where the paper takes the activations of a layer; the mean over images, which is B times
+    that of Eq. 4, so that a weight means the same in batches of any size.
     """
     with without_autocast(student):
         own, told = (F.normalize(e @ e.T, dim=1) for e in _both(student, teacher))
-    return F.mse_loss(own, told)
+    return (own - told).square().sum(dim=1).mean()
 
 
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:

@@ -136,11 +136,9 @@ def dkd(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperat
     label = F.one_hot(labels, student_logits.shape[1]).bool()
     # In float64, as distributions are nearly even at a high temperature.
     own, told = (_decoupled(z.double() / temperature, label) for z in (student_logits, teacher_logits.detach()))
-    target, others = (
-        temperature**2 * (log_t.exp() * (log_t - log_s)).sum(dim=1).mean()
-        for log_s, log_t in zip(own, told, strict=True)
-    )
-    kind = at_least_float32(student_logits).dtype
+    scale, kind = temperature**2, at_least_float32(student_logits).dtype
+    pairs = zip(own, told, strict=True)
+    target, others = (scale * (log_t.exp() * (log_t - log_s)).sum(dim=1).mean() for log_s, log_t in pairs)
     return target.to(kind), others.to(kind)
 
 
