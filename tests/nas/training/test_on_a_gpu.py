@@ -114,7 +114,7 @@ def counted_training(space: StudentSpace, loss: Loss, optimiser: Optimiser, num_
     built = optimiser.build(net.parameters())
     for _ in range(2):
         with as_on_a_gpu(), Kernels() as counted:
-            training_step(net, built, loss, batch, 1.5, 5.0, STAGE)
+            training_step(net, built, loss, 5.0, STAGE, (batch, 1.5))
     return counted
 
 
