@@ -39,38 +39,40 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     return each.sum() / max(num * (num - 1) * (num - 2), 1)
 
 
-def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+def similarity_preserving(student: Tensor, teacher: Tensor, centred: bool = False) -> Tensor:
     """The squared distance of what an image's similarities are to student and teacher (Tung & Mori 2019, Eq. 1 to 4).
 
     A similarity is the product of two embeddings, and the B similarities of an image are a vector of length 1.
     Deviations: of embeddings, where the paper takes the activations of a layer; the mean over images, which is B times
-    that of Eq. 4, so that a weight means the same in batches of any size.
+    that of Eq. 4, so that a weight means the same in batches of any size. `centred`: the embeddings less their mean in
+    the batch, which the paper does not do: behind a ReLU all of them point the same way.
     """
     with without_autocast(student):
-        own, told = (F.normalize(e @ e.T, dim=1) for e in _both(student, teacher))
+        own, told = (F.normalize(e @ e.T, dim=1) for e in _both(student, teacher, centred))
     return (own - told).square().sum(dim=1).mean()
 
 
-def pkt(student: Tensor, teacher: Tensor) -> Tensor:
+def pkt(student: Tensor, teacher: Tensor, centred: bool = False) -> Tensor:
     """Probabilistic knowledge transfer: `KL(p || q)` of what each image sees in the others (Passalis & Tefas 2018).
 
     Of an image, another one has the probability `p(j|i) = K_ij / sum_{k != i} K_ik` with the kernel
     `K = (cosine + 1) / 2` (Eq. 3, 4 and 6). Deviation: the mean over images, where Eq. 7 is a sum. The authors' code
-    counts the image itself among the others, and divides by B^2.
+    counts the image itself among the others, and divides by B^2. `centred`: as in `similarity_preserving`.
     """
-    own, told = (_probabilities(embedding) for embedding in _both(student, teacher))
+    own, told = (_probabilities(embedding) for embedding in _both(student, teacher, centred))
     alone = torch.eye(len(student), dtype=torch.bool, device=student.device)
     loss = (torch.xlogy(told, told) - told * own.masked_fill(alone, 1.0).log()).sum() / len(student)
     return loss - loss.detach().clamp(max=0)  # rounding alone makes a divergence negative
 
 
-def _both(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+def _both(student: Tensor, teacher: Tensor, centred: bool = False) -> tuple[Tensor, Tensor]:
     if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher):
         raise ValueError(
             "relations are compared of embeddings [B, D] and [B, E] of the same images, got "
             f"{list(student.shape)} of the student and {list(teacher.shape)} of the teacher"
         )
-    return at_least_float32(student), at_least_float32(teacher.detach())
+    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+    return (student - student.mean(dim=0), teacher - teacher.mean(dim=0)) if centred else (student, teacher)
 
 
 def _pairs(embedding: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,8 +42,8 @@ def said():
     [
         (RKDLoss(), {"distance": (1.0, rkd_distance), "angle": (2.0, rkd_angle)}),
         (RKDLoss(distance_weight=25.0, angle_weight=0.0), {"distance": (25.0, rkd_distance)}),
-        (SimilarityLoss(similarity_weight=7.0), {"similarity": (7.0, similarity_preserving)}),
-        (PKTLoss(pkt_weight=3.0, each=KDASLoss()), {"pkt": (3.0, pkt)}),
+        (SimilarityLoss(similarity_weight=7.0, centred=False), {"similarity": (7.0, similarity_preserving)}),
+        (PKTLoss(pkt_weight=3.0, centred=False, each=KDASLoss()), {"pkt": (3.0, pkt)}),
     ],
 )
 def test_relations_are_added_to_any_loss(said, loss, parts):
@@ -54,6 +54,14 @@ def test_relations_are_added_to_any_loss(said, loss, parts):
     assert losses.keys() == alone.keys() | parts.keys() and losses["total"].item() == pytest.approx(total.item())
     assert all(losses[name] == part for name, part in expected.items())
     assert loss(out, batch._replace(teacher=None), 2.0) == loss.each(out, batch._replace(teacher=None), 2.0)
+
+
+@pytest.mark.parametrize(("loss", "part"), [(PKTLoss(), "pkt"), (SimilarityLoss(), "similarity")])
+def test_what_all_embeddings_of_a_batch_share_says_nothing(said, loss, part):
+    out, batch = said
+    shifted = batch._replace(teacher=batch.teacher._replace(embedding=batch.teacher.embedding + 100))
+    assert loss(out, shifted, 1.0)[part].item() == pytest.approx(loss(out, batch, 1.0)[part].item())
+    assert loss(out, batch, 1.0)[part] != replace(loss, centred=False)(out, batch, 1.0)[part]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,14 @@ def test_what_is_around_it_needs_what_it_needs(loss):
 
 
 @pytest.mark.parametrize(
-    ("loss", "num"), [(RKDLoss(), 3), (RKDLoss(angle_weight=0.0), 2), (PKTLoss(), 2), (DISTLoss(), 2)]
+    ("loss", "num"),
+    [
+        (RKDLoss(), 3),
+        (RKDLoss(angle_weight=0.0), 2),
+        (PKTLoss(), 3),
+        (SimilarityLoss(centred=False), 2),
+        (DISTLoss(), 2),
+    ],
 )
 @pytest.mark.parametrize("stage", ["search", "retraining"])
 def test_batches_of_too_few_images_are_refused_before_any_work(loss, num, stage):

@@ -120,7 +120,7 @@ def test_distillation_asks_for_what_the_loss_has(loss, weight):
     "loss, weights",
     [
         (RKDLoss(angle_weight=0.0), {"loss.distance_weight": 1.0}),
-        (PKTLoss(each=SimilarityLoss()), {"loss.pkt_weight": 500.0, "loss.each.similarity_weight": 3000.0}),
+        (PKTLoss(each=SimilarityLoss()), {"loss.pkt_weight": 20.0, "loss.each.similarity_weight": 20.0}),
         (DKDLoss(), {"loss.target_weight": 1.0, "loss.others_weight": 8.0}),
         (DISTLoss(), {"loss.inter_weight": 1.0, "loss.intra_weight": 1.0}),
     ],
