@@ -119,8 +119,12 @@ class Recipe(Ranged):
     @property
     def teacher_maps(self) -> tuple[str, ...]:
         """What its losses need of the teacher's maps."""
-        losses = [loss for loss in (self.loss, self.retrain_loss, self.search.alpha_loss) if loss]
-        return tuple(dict.fromkeys(name for loss in losses for name in loss.teacher_maps))
+        return tuple(dict.fromkeys(name for loss in self._taught_losses() for name in loss.teacher_maps))
+
+    @property
+    def needs_rehearsal(self) -> bool:
+        """Whether its losses need more of the teacher than logits, which every teacher has."""
+        return bool(self.teacher_maps) or any(loss.compares_embeddings for loss in self._taught_losses())
 
     def load(self, to_train: bool = True) -> Any:
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack; of memory only where
@@ -136,6 +140,7 @@ class Recipe(Ranged):
         self.task.check(self, data, trainings)
         for training in trainings:
             check_there(training.pretrained)
+        self._check_batches()
         for what, space, loss, how, num_epochs in self._trained():
             known = space.with_ids(len(data.identities))
             with torch.device("meta"):
@@ -174,6 +179,20 @@ class Recipe(Ranged):
             yield "the baseline", self.baseline, self.student_loss, self.baseline_training, self.retrain.epochs
         if self.baseline and "taught-baseline" in self.controls:
             yield "the taught baseline", self.baseline, self.student_loss, self.retrain, self.retrain.epochs
+
+    def _taught_losses(self) -> list[Loss]:
+        return [loss for loss in (self.loss, self.retrain_loss, self.search.alpha_loss) if loss]
+
+    def _check_batches(self) -> None:
+        """Under a teacher the batches must have as many images as what it says of them needs."""
+        stages = [("the search", loss, self.search.sampling) for loss in (self.loss, self.search.alpha_loss)]
+        stages = stages * bool(self.strategy) + [("the retraining", self.student_loss, self.retrain.sampling)]
+        for stage, loss, sampling in stages * bool(self.teacher):
+            if loss and sampling.batch_size < loss.least_images:
+                raise ValueError(
+                    f"{type(loss).__name__} compares images with each other: the batches of {stage} need at least "
+                    f"{loss.least_images} images, and have {sampling.batch_size}. Take larger batches, or another loss"
+                )
 
     def _check_controls(self) -> None:
         lacks = {

@@ -21,7 +21,12 @@ SHARPEST = 1e-12  # a smaller temperature gives the same one-hot in float32, but
 
 
 def kdas_distillation(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float | Tensor, tied: bool = False
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor,
+    tied: bool = False,
+    standardised: bool = False,
 ) -> Tensor:
     """KDAS's distillation loss `L_d = -sum_c q_t log q_s`, batch mean (kdas Eq. 5-7): logits `[B, C]`, `labels [B]`.
 
@@ -31,6 +36,10 @@ def kdas_distillation(
 
     Deviation: below T = 1 the student keeps T = 1. `tied=True` is the letter, `q_s = softmax(z_s / T)` at every T: its
     gradient grows as 1/T and the limit is not a cross-entropy.
+
+    `standardised`: at T > 0 both logits are z-scores, and the loss has the student's T^2 in front (see `standardise`):
+    without that the gradient grows as T falls, and with it the weight of the teacher against other losses. At T = 0 it
+    is the cross-entropy of the logits as they are.
 
     A tensor is a T above 0, at which nobody looks. Raises ValueError for T < 0 and for logits of different shapes.
     """
@@ -42,7 +51,10 @@ def kdas_distillation(
     if known == 0:
         return F.cross_entropy(student_logits, labels)
     student_temperature = _at_least(temperature, SHARPEST if tied else 1.0)
-    return F.cross_entropy(student_logits / student_temperature, soft_target(teacher_logits, temperature))
+    if not standardised:
+        return F.cross_entropy(student_logits / student_temperature, soft_target(teacher_logits, temperature))
+    own, told = standardise(student_logits), standardise(teacher_logits)
+    return student_temperature**2 * F.cross_entropy(own / student_temperature, soft_target(told, temperature))
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -68,8 +80,7 @@ def vrkd(
     """
     if direction not in ("usual", "printed"):
         raise ValueError(f"direction must be 'usual' or 'printed', got {direction!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    _check_above_zero(temperature)
     _check_same_classes(student_logits, teacher_logits)
     if temperature > HOT:
         pair = (teacher_logits.detach(), student_logits)
@@ -81,6 +92,54 @@ def vrkd(
         return loss - loss.detach().clamp(max=0)  # rounding alone makes a divergence negative
     log_teacher = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)
     return -F.kl_div(log_teacher, log_student, reduction="batchmean", log_target=True)
+
+
+def standardise(logits: Tensor) -> Tensor:
+    """Logits `[B, C]` as z-scores over the classes, with mean 0 and variance 1 (Sun et al. 2024, Eq. 9, Algorithm 1).
+
+    With a softmax behind it, the temperature is T times the standard deviation of an image's logits: what is compared
+    no longer depends on how large those of student and teacher are. Logits that are all the same stay 0.
+    Deviation: 1e-14 is added to the variance, where the authors' code adds 1e-7 to a deviation over C - 1.
+    """
+    return F.layer_norm(at_least_float32(logits), logits.shape[1:], eps=1e-14)
+
+
+def dist(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """DIST's `T^2 * L_inter` and `T^2 * L_intra` (Huang et al. 2022, Eq. 8 and 9), logits `[B, C]`, T > 0.
+
+    Each is 1 less the mean Pearson correlation of the probabilities `softmax(z / T)`: of an image's over the classes,
+    averaged over images, and of a class's over the images, averaged over classes. T^2 is as in the authors' code. What
+    does not vary (a class of a batch of one image) has the correlation 0. Raises ValueError for T <= 0 and for logits
+    of different shapes.
+    """
+    _check_above_zero(temperature)
+    _check_same_classes(student_logits, teacher_logits)
+    # In float64, as probabilities are nearly even at a high temperature.
+    own, told = (F.softmax(z.double() / temperature, dim=1) for z in (student_logits, teacher_logits.detach()))
+    scale, kind = temperature**2, at_least_float32(student_logits).dtype
+    inter, intra = (scale * (1 - _correlation(own, told, dim).mean()) for dim in (1, 0))
+    return inter.to(kind), intra.to(kind)
+
+
+def dkd(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """DKD's `T^2 * TCKD` and `T^2 * NCKD`, batch means: logits `[B, C]`, `labels [B]`, T > 0 (Zhao et al. 2022, Eq. 5).
+
+    TCKD is the divergence `KL(b_t || b_s)` of the probabilities of the label's class and of all others together, NCKD
+    that of the other classes among themselves. `kd` is the mean of `TCKD + (1 - p_t) * NCKD` with the teacher's
+    probability p_t of the label, which silences NCKD where a teacher is sure. Raises ValueError for T <= 0, for one
+    class alone and for logits of different shapes.
+    """
+    _check_above_zero(temperature)
+    _check_same_classes(student_logits, teacher_logits)
+    if student_logits.shape[1] < 2:
+        raise ValueError("what a teacher says of the other classes needs at least two classes, got 1: take KDLoss")
+    label = F.one_hot(labels, student_logits.shape[1]).bool()
+    # In float64, as distributions are nearly even at a high temperature.
+    own, told = (_decoupled(z.double() / temperature, label) for z in (student_logits, teacher_logits.detach()))
+    scale, kind = temperature**2, at_least_float32(student_logits).dtype
+    pairs = zip(own, told, strict=True)
+    target, others = (scale * (log_t.exp() * (log_t - log_s)).sum(dim=1).mean() for log_s, log_t in pairs)
+    return target.to(kind), others.to(kind)
 
 
 def hint(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -133,8 +192,7 @@ def soft_detection(
     even at such a T, and the gradient is about T^2 times smaller than at T = 1. Raises ValueError for T <= 0 and for
     logits of different shapes.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    _check_above_zero(temperature)
     _check_same_boxes(student_logits, teacher_logits)
     student, teacher = (_two_classes(at_least_float32(z)) / temperature for z in (student_logits, teacher_logits))
     weights = student.new_tensor([background_weight, 1.0])
@@ -193,6 +251,21 @@ def _hot_divergence(logits_p: Tensor, logits_q: Tensor, temperature: float) -> T
     return loss.to(at_least_float32(logits_q).dtype)
 
 
+def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Pearson's along `dim`; 0 where one does not vary."""
+    a, b = (F.normalize(z - z.mean(dim=dim, keepdim=True), dim=dim, eps=SHARPEST) for z in (a, b))
+    return (a * b).sum(dim=dim)
+
+
+def _decoupled(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probabilities of the class that `label [B, C]` marks and of all others together, `[B, 2]`, and of the others
+    among themselves, `[B, C]`, where the label's own is that of a probability of 0."""
+    others = logits.masked_fill(label, -torch.inf).logsumexp(dim=1, keepdim=True)
+    target = logits.masked_fill(~label, 0.0).sum(dim=1, keepdim=True)
+    among = (logits - others).masked_fill(label, torch.finfo(logits.dtype).min)
+    return F.log_softmax(torch.cat([target, others], dim=1), dim=1), among
+
+
 def _attention(feature_map: Tensor) -> Tensor:
     """`[B, H * W]`, each row of length 1."""
     return F.normalize(feature_map.square().sum(dim=1).flatten(1), dim=1)
@@ -206,6 +279,11 @@ def _at_size_of(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 def _two_classes(logits: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(logits), logits], dim=1) if logits.ndim == 1 else logits
+
+
+def _check_above_zero(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
 
 
 def _check_same_boxes(student: Tensor, teacher: Tensor) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from nas.errors import named, near_misses
 from nas.losses import LOSSES
+from nas.losses.base import Loss
+from nas.losses.relations import RelationLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.run import RESULTS
 from nas.strategies import STRATEGIES
@@ -38,6 +40,20 @@ def strategy_named(name: str, instead_of: Strategy | None) -> Strategy:
     return strategy.with_budget_of(instead_of) if instead_of else strategy
 
 
+def loss_named(name: str) -> Loss:
+    """The loss with its defaults; of `rkd+pkt+kdas` the last one, with the relations of those before it added.
+
+    Raises ValueError with near misses for an unknown name, and for one before a `+` that adds nothing to another.
+    """
+    *added, last = (named("loss", part, LOSSES) for part in name.split("+"))
+    for loss in reversed(added):
+        if not isinstance(loss, RelationLoss):
+            able = [key for key, each in LOSSES.items() if isinstance(each, RelationLoss)]
+            raise ValueError(f"--loss {name}: of several losses joined by + all but the last are {', '.join(able)}")
+        last = replace(loss, each=last)
+    return last
+
+
 def network_named(name: str, like: StudentSpace) -> StudentSpace:
     """The network as published; where `like` is for another task around a backbone, `like` around the network's."""
     network = named("network", name, STUDENTS)
@@ -49,11 +65,11 @@ def _put_strategy(recipe: Recipe, name: str) -> Recipe:
 
 
 def _put_loss(recipe: Recipe, name: str) -> Recipe:
-    return replace(recipe, loss=named("loss", name, LOSSES))
+    return replace(recipe, loss=loss_named(name))
 
 
 def _put_retrain_loss(recipe: Recipe, name: str) -> Recipe:
-    return replace(recipe, retrain_loss=None if name == NONE else named("loss", name, LOSSES))
+    return replace(recipe, retrain_loss=None if name == NONE else loss_named(name))
 
 
 def _put_teacher(recipe: Recipe, name: str) -> Recipe:

@@ -103,7 +103,7 @@ def _parts(recipe: Recipe) -> Iterator[Flag]:
     texts = {
         "on": ("NAME", f"the data set: {', '.join(names_for(task)) if isinstance(task, str) else 'your own'}"),
         "strategy": ("NAME|None", f"how it searches: {', '.join(STRATEGIES)}"),
-        "loss": ("NAME", f"what is minimised: {', '.join(losses)}"),
+        "loss": ("NAME", f"what is minimised: {', '.join(losses)}; rkd+kdas adds relations to another one"),
         "retrain-loss": ("NAME|None", "what the retraining minimises, from the same list; None: the loss"),
         "teacher": ("FILE|RUN|NAME|None", "the teacher: weights, the run that has them, or a network to train"),
         "space": ("NAME", f"the network that is searched, or retrained as published: {networks}"),

@@ -58,6 +58,16 @@ class Loss(Ranged, ABC):
         """The teacher's maps that it needs."""
         return ()
 
+    @property
+    def compares_embeddings(self) -> bool:
+        """Whether it needs the teacher's embedding."""
+        return False
+
+    @property
+    def least_images(self) -> int:
+        """The fewest images of a batch of which each of its parts says something."""
+        return 1
+
     def at(self, epoch: int, num_epochs: int) -> Loss:
         """The loss of the 0-based `epoch` of `num_epochs`: always the same, unless a part joins later."""
         return self
@@ -93,6 +103,14 @@ class WrappedLoss(Loss):
     @property
     def task(self) -> str:
         return self.each.task
+
+    @property
+    def compares_embeddings(self) -> bool:
+        return self.each.compares_embeddings
+
+    @property
+    def least_images(self) -> int:
+        return self.each.least_images
 
     def at(self, epoch: int, num_epochs: int) -> Self:
         return replace(self, each=self.each.at(epoch, num_epochs))

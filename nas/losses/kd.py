@@ -9,7 +9,7 @@ from nas.losses.base import Loss, Losses, check_stays_above_zero
 from search_spaces.ranges import NonNegative, Share, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
-from teachers.signals import kd
+from teachers.signals import kd, standardise
 from teachers.temperature import Constant, Temperature
 
 
@@ -26,6 +26,8 @@ class KDLoss(Loss):
     alpha: Share = 0.1
     """Share of what the teacher says in the classification loss; the rest is the cross-entropy."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
+    standardised: bool = False
+    """Whether the logits of student and teacher are standardised in what the teacher says (Sun et al. 2024)."""
     triplet_weight: NonNegative = 1.0
     """Weight of the triplet loss; 0: none."""
     margin: NonNegative = 0.3
@@ -48,6 +50,8 @@ class KDLoss(Loss):
         }
         classify = parts["identity"]
         if batch.teacher is not None:
-            parts["distill"] = kd(out.logits, batch.teacher.logits, temperature)
+            pair = (out.logits, batch.teacher.logits)
+            own, told = map(standardise, pair) if self.standardised else pair
+            parts["distill"] = kd(own, told, temperature)
             classify = self.alpha * parts["distill"] + (1 - self.alpha) * parts["identity"]
         return {"total": classify + self.triplet_weight * parts["triplet"], **parts}

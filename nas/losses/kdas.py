@@ -31,6 +31,8 @@ class KDASLoss(Loss):
     temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
     tied: bool = False
     """Whether the student's temperature follows the teacher's below 1 as well, as the paper literally says."""
+    standardised: bool = False
+    """Whether the logits of student and teacher are standardised, and the loss multiplied by T^2 (Sun et al. 2024)."""
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all identities in the cross-entropy that replaces a missing teacher; 0:
     none."""
@@ -45,7 +47,8 @@ class KDASLoss(Loss):
             classify = {"identity": cross_entropy(out.logits, batch.labels, self.label_smoothing)}
         else:
             told = batch.teacher.logits
-            classify = {"distill": kdas_distillation(out.logits, told, batch.labels, temperature, self.tied)}
+            how = (temperature, self.tied, self.standardised)
+            classify = {"distill": kdas_distillation(out.logits, told, batch.labels, *how)}
         pull = triplet(out.embedding, batch.labels, self.margin)
         total = self.distill_weight * next(iter(classify.values())) + self.triplet_weight * pull
         return {"total": total, **classify, "triplet": pull}

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Losses, WrappedLoss
+from nas.losses.dist import DISTLoss
+from nas.losses.dkd import DKDLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
@@ -26,7 +28,7 @@ class KSLLoss(WrappedLoss):
 
     trains_branches = True
 
-    each: KDASLoss | KDLoss | VRKDLoss = field(default_factory=KDASLoss)
+    each: KDASLoss | KDLoss | VRKDLoss | DISTLoss | DKDLoss = field(default_factory=KDASLoss)
     """A branch's own loss: without a teacher cross-entropy and triplet loss (Eq. 2). All branches hear a teacher."""
     aux: NonNegative = 1.0
     """Weight of the auxiliary branches' own losses; 0: none."""

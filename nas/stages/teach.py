@@ -47,7 +47,7 @@ def _teach(run: Run) -> None:
     teacher = recipe.teacher
     space = teacher.net.with_ids(len(data.identities))
     whole = join([_existing(path) for path in teacher.members], recipe, data) if teacher.members else None
-    if recipe.teacher_maps:
+    if recipe.needs_rehearsal:
         with torch.device("meta"):
             network = whole or Network(space.student(), space, None, data.identities).inference()
         rehearse(recipe, network, "the recipe's teacher")

@@ -32,13 +32,13 @@ MOST_BYTES = 2**30
 def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
     """The recipe's teacher on the stage's device.
 
-    Raises ValueError when it is missing or knows other identities, or when its maps are not what a loss asks for.
+    Raises ValueError when it is missing or knows other identities, or when it does not say what a loss asks for.
     """
     path = teacher_path(run)
     if path is None:
         return None
     network = load_teacher(path, data.identities, data.name, run.recipe.data.task)
-    if run.recipe.teacher_maps:
+    if run.recipe.needs_rehearsal:
         rehearse(run.recipe, network, str(path))
     return Teacher(stage.prepare(network.net), stage.teacher_autocast, run.recipe.teacher_maps)
 
@@ -70,7 +70,7 @@ def remembering(
         return teacher
     with locked(Path(f"{kept}.lock")):
         if not kept.exists():
-            with stage.timed(f"the teacher's answers to {num_views} views"):
+            with stage.timed(f"the teacher's answers to {num_views} views ({num_bytes / 2**20:.0f} MB of memory)"):
                 save_tensors(kept, answers_of(teacher, batches.views(), num_views), {})
     return RememberedTeacher(teacher, type(example), load_weights(kept)[0])
 
@@ -83,8 +83,8 @@ def kept_beside(path: Path, folder: Path) -> Path:
 def rehearse(recipe: Recipe, network: Network, what: str) -> None:
     """One step of the recipe's losses on the meta device, where nothing is computed, under the teacher `network`.
 
-    Raises ValueError for a map that does not exist or fit, and naming the teacher by `what` for whatever else its task
-    finds wrong with it, before any work.
+    Raises ValueError for a map that does not exist or fit, for an embedding that is not there, and naming the teacher
+    by `what` for whatever else its task finds wrong with it, before any work.
     """
     task, num_ids, maps = recipe.task, len(network.identities), recipe.teacher_maps
     losses = (recipe.loss, recipe.search.alpha_loss)

@@ -60,14 +60,20 @@ class IfThere:
 Parameter = Among | Between | Times | Open | IfThere
 
 TEMPERATURES = {"constant": Constant, "linear": Linear, "cosine": Cosine}
+OF_TEMPERATURES = ("temperature", "schedule", "temperature_end")
+RELATIONS: dict[str, Parameter] = {
+    f"loss.{name}_weight": IfThere(Times(5.0))
+    for name in ("inter", "intra", "target", "others", "distance", "angle", "similarity", "pkt")
+}
 DISTILLATION: dict[str, Parameter] = {
-    "schedule": Among(tuple(TEMPERATURES)),
-    "temperature": Between(1.0, 10.0, log=True),
-    "temperature_end": Between(0.1, 1.0),
+    "schedule": IfThere(Among(tuple(TEMPERATURES))),
+    "temperature": IfThere(Between(1.0, 10.0, log=True)),
+    "temperature_end": IfThere(Between(0.1, 1.0)),
     "loss.alpha": IfThere(Between(0.05, 0.95)),
     "loss.distill_weight": IfThere(Between(0.25, 4.0, log=True)),
     "loss.triplet_weight": IfThere(Between(0.0, 2.0)),
     "loss.margin": IfThere(Between(0.1, 0.6)),
+    **RELATIONS,
     "retrain.optimiser.lr": Times(5.0),
 }
 SPACES: dict[str, dict[str, Parameter]] = {
@@ -124,7 +130,7 @@ class Space:
         known = {
             key: parameter.parameter if isinstance(parameter, IfThere) else parameter
             for key, parameter in parameters.items()
-            if not isinstance(parameter, IfThere) or _field(recipe, key) is not None
+            if not isinstance(parameter, IfThere) or _is_there(recipe, key, parameter.parameter)
         }
         space = cls(name, known)
         space._check(recipe)
@@ -178,8 +184,7 @@ class Space:
         return kind(start=first, end=self._ask("temperature_end", recipe, trial))
 
     def _check(self, recipe: Recipe) -> None:
-        sets = ["loss.temperature" if key == "temperature" else key for key in self.parameters]
-        for key in sets:
+        for key in map(_set_by, self.parameters):
             if "." in key and _field(recipe, key) is None:
                 raise ValueError(
                     f"the space {self.name!r} sets {key}, which the recipe does not have (its loss is "
@@ -190,17 +195,30 @@ class Space:
                 f"nothing is open in {recipe.retrained.title}, so that its architecture cannot be tuned: "
                 "take a student whose space asks something"
             )
-        if "temperature" in self.parameters and recipe.teacher is None:
+        if {"temperature", *RELATIONS} & set(self.parameters) and recipe.teacher is None:
             raise ValueError(
                 f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
                 "--parameters architecture, or a recipe with a teacher"
             )
 
 
+def _set_by(key: str) -> str:
+    """The field that a parameter sets; `architecture` is none."""
+    return "loss.temperature" if key in OF_TEMPERATURES else key
+
+
+def _is_there(recipe: Recipe, key: str, parameter: Parameter) -> bool:
+    """Whether the recipe has what a parameter sets; a multiple of 0 is nothing to ask for."""
+    own = _field(recipe, _set_by(key))
+    return own is not None and not (isinstance(parameter, Times) and own == 0)
+
+
 def _place(recipe: Recipe, path: str) -> str:
-    """Where the recipe has a field: a loss around another one (KSL's, that of hints) leaves its own to that one."""
+    """Where the recipe has a field: a loss around another one (KSL's, that of hints) leaves its own to that one, but
+    for what it alone has."""
     loss, place = recipe.loss, "loss."
-    while hasattr(loss, "each"):
+    name = path.removeprefix("loss.").partition(".")[0]
+    while hasattr(loss, "each") and name not in (field.name for field in fields(loss)):
         loss, place = loss.each, place + "each."
     return path.replace("loss.", place) if path.startswith("loss.") else path
 

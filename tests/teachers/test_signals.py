@@ -3,10 +3,12 @@
 import math
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import zscore
 
-from teachers.signals import attention_transfer, hint, kd, kdas_distillation, vrkd
+from teachers.signals import attention_transfer, dist, dkd, hint, kd, kdas_distillation, standardise, vrkd
 
 
 def softmax(row, temperature):
@@ -34,6 +36,16 @@ def naive_kl(logits_p, logits_q, temperature):
 
 def naive_kd(student, teacher, temperature):
     return temperature**2 * naive_kl(teacher, student, temperature)
+
+
+def naive_dkd(student, teacher, labels, temperature):
+    target = others = 0.0
+    for z_s, z_t, label in zip(student.tolist(), teacher.tolist(), labels.tolist(), strict=True):
+        p_s, p_t = (softmax(z, temperature)[label] for z in (z_s, z_t))
+        target += p_t * math.log(p_t / p_s) + (1 - p_t) * math.log((1 - p_t) / (1 - p_s))
+        rest = [softmax(z[:label] + z[label + 1 :], temperature) for z in (z_t, z_s)]
+        others += sum(a * math.log(a / b) for a, b in zip(*rest, strict=True))
+    return [temperature**2 * part / len(student) for part in (target, others)]
 
 
 def naive_resized(channel, height, width):
@@ -243,6 +255,10 @@ def test_temperatures_out_of_range_are_refused(batch):
             kd(student, teacher, temperature)
         with pytest.raises(ValueError, match="temperature must be above 0"):
             vrkd(student, teacher, temperature, "printed")
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            dist(student, teacher, temperature)
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            dkd(student, teacher, labels, temperature)
     with pytest.raises(ValueError, match="direction must be 'usual' or 'printed', got 'swapped'"):
         vrkd(student, teacher, 2.0, "swapped")
 
@@ -255,6 +271,132 @@ def test_different_class_counts_are_named():
         kd(student, teacher, 2.0)
     with pytest.raises(ValueError, match="751 student classes and 767 teacher classes"):
         vrkd(student, teacher, 2.0)
+    with pytest.raises(ValueError, match="751 student classes and 767 teacher classes"):
+        dist(student, teacher, 2.0)
+    with pytest.raises(ValueError, match="751 student classes and 767 teacher classes"):
+        dkd(student, teacher, labels, 2.0)
+
+
+class TestStandardised:
+    def test_logits_are_the_z_scores_of_scipy(self, batch):
+        for logits in batch[:2]:
+            expected = torch.from_numpy(zscore(logits.numpy(), axis=1))
+            torch.testing.assert_close(standardise(logits), expected, rtol=1e-10, atol=0)
+
+    def test_the_scale_and_the_middle_of_logits_say_nothing(self, batch):
+        student, teacher, labels = batch
+        how = {"temperature": 2.0, "standardised": True}
+        value = kdas_distillation(student, teacher, labels, **how).item()
+        assert kdas_distillation(7 * student + 3, teacher / 9, labels, **how).item() == pytest.approx(value, rel=1e-9)
+        assert value == pytest.approx(4 * naive_kdas(standardise(student), standardise(teacher), 2.0, 2.0), rel=1e-12)
+
+    @pytest.mark.parametrize("temperature", [0.5, 2.0])
+    def test_gradients(self, batch, temperature):
+        student, teacher, labels = batch
+        student.requires_grad_()
+
+        def loss(logits):
+            return kdas_distillation(logits, teacher, labels, temperature, standardised=True)
+
+        assert torch.autograd.gradcheck(loss, student) and torch.autograd.gradgradcheck(loss, student)
+
+    def test_at_temperature_zero_the_labels_are_told_as_ever(self, batch):
+        assert kdas_distillation(*batch, 0.0, standardised=True) == kdas_distillation(*batch, 0.0)
+
+    def test_a_falling_temperature_brings_no_weight_along(self):
+        """Of logits that are nearly even the gradient is that of `T^2 KL`, which T does not change."""
+        rng = torch.Generator().manual_seed(0)
+        teacher, student = torch.randn(2, 8, 751, generator=rng, dtype=torch.float64)
+        student.requires_grad_()
+
+        def size(temperature, standardised):
+            how = (student, teacher, torch.zeros(8, dtype=torch.long), temperature, False, standardised)
+            return torch.autograd.grad(kdas_distillation(*how), student)[0].norm().item()
+
+        assert size(4.0, False) < size(1.0, False) / 8
+        assert size(4.0, True) == pytest.approx(size(1.0, True), rel=0.4)
+
+    def test_logits_that_are_all_the_same_are_no_trap(self):
+        logits = torch.full((2, 5), 3.0, requires_grad=True)
+        (gradient,) = torch.autograd.grad(standardise(logits).sum(), logits)
+        assert not standardise(logits).any() and gradient.isfinite().all()
+
+
+class TestDIST:
+    @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+    def test_it_is_the_correlation_of_numpy(self, batch, temperature):
+        student, teacher, _ = batch
+        own, told = (torch.softmax(z / temperature, 1).numpy() for z in (student, teacher))
+        inter = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(own, told, strict=True)])
+        intra = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(own.T, told.T, strict=True)])
+        found = [part.item() for part in dist(student, teacher, temperature)]
+        assert found == pytest.approx([temperature**2 * (1 - each) for each in (inter, intra)], rel=1e-10)
+
+    def test_probabilities_need_be_no_more_than_correlated(self, batch):
+        """The sharper of two correlated outputs is right for DIST's rows of two classes, and wrong for a divergence."""
+        teacher = batch[1][:, :2]
+        inter, _ = dist(3 * teacher, teacher, 1.0)
+        assert inter.item() == pytest.approx(0, abs=1e-12) and kd(3 * teacher, teacher, 1.0) > 0.01
+
+    def test_what_does_not_vary_is_not_correlated(self, batch):
+        student, teacher, _ = batch
+        assert dist(student[:1], teacher[:1], 2.0)[1] == 4
+        assert dist(torch.zeros_like(student), teacher, 1.0)[0] == 1
+
+    def test_gradients_reach_the_student_only(self, batch):
+        student, teacher, _ = batch
+        student.requires_grad_(), teacher.requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: dist(z, teacher, 2.0), student)
+        assert torch.autograd.gradgradcheck(lambda z: dist(z, teacher, 2.0), student)
+        sum(dist(student, teacher, 2.0)).backward()
+        assert teacher.grad is None
+
+
+class TestDKD:
+    @pytest.mark.parametrize("temperature", [1.0, 4.0])
+    def test_it_is_its_formula(self, batch, temperature):
+        found = [part.item() for part in dkd(*batch, temperature)]
+        assert found == pytest.approx(naive_dkd(*batch, temperature), rel=1e-12)
+
+    def test_hintons_loss_is_made_of_its_parts(self, batch):
+        """Eq. 5: `KL = TCKD + (1 - p_t) * NCKD`, image by image."""
+        student, teacher, labels = batch
+        total = 0.0
+        for image in range(len(labels)):
+            one = slice(image, image + 1)
+            target, others = dkd(student[one], teacher[one], labels[one], 3.0)
+            sure = torch.softmax(teacher[image] / 3, 0)[labels[image]]
+            total += (target + (1 - sure) * others).item() / len(labels)
+        assert kd(student, teacher, 3.0).item() == pytest.approx(total, rel=1e-12)
+
+    def test_gradients_reach_the_student_only(self, batch):
+        student, teacher, labels = batch
+        student.requires_grad_(), teacher.requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: dkd(z, teacher, labels, 2.0), student)
+        assert torch.autograd.gradgradcheck(lambda z: dkd(z, teacher, labels, 2.0), student)
+        sum(dkd(student, teacher, labels, 2.0)).backward()
+        assert teacher.grad is None
+
+    def test_a_teacher_that_is_sure_still_says_something_of_the_others(self):
+        labels = torch.tensor([0])
+        teacher, student = torch.tensor([[200.0, 1.0, 0.0]]), torch.tensor([[200.0, 0.0, 1.0]])
+        target, others = dkd(student, teacher, labels, 1.0)
+        assert target == 0 and others > 0.4 and kd(student, teacher, 1.0) < 1e-6
+
+    def test_one_class_has_no_others(self, batch):
+        student, teacher, labels = batch
+        with pytest.raises(ValueError, match="at least two classes, got 1"):
+            dkd(student[:, :1], teacher[:, :1], torch.zeros_like(labels), 1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_at_a_high_temperature_single_precision_is_enough(batch, scale):
+    student, teacher, labels = (scale * each if each.is_floating_point() else each for each in batch)
+    for signal, rest in ((dist, ()), (dkd, (labels,))):
+        exact = [part.item() for part in signal(student.float().double(), teacher.float().double(), *rest, 1e3)]
+        single = signal(student.float(), teacher.float(), *rest, 1e3)
+        assert all(part.dtype == torch.float32 for part in single)
+        assert [part.item() for part in single] == pytest.approx(exact, rel=1e-5)
 
 
 class TestMaps:

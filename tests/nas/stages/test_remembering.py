@@ -8,6 +8,7 @@ import torch
 from nas.data.augment import Augment
 from nas.losses.kdas import KDASLoss
 from nas.losses.labels import LabelLoss
+from nas.losses.relations import RKDLoss
 from nas.models.network import Network
 from nas.run import Run
 from nas.stages import teacher as stage_of_teacher
@@ -26,7 +27,7 @@ RECIPE = replace(
     strategy=replace(TOY.strategy, epochs=6),
     search=replace(TOY.search, augment=MIRRORED),
     retrain=replace(TOY.retrain, epochs=10, augment=MIRRORED),
-    loss=KDASLoss(temperature=Constant(value=2.0)),
+    loss=RKDLoss(each=KDASLoss(temperature=Constant(value=2.0))),  # which hears logits and embedding
 )
 
 
@@ -63,13 +64,14 @@ def test_a_remembered_teacher_changes_nothing_but_the_time(tmp_path, taught, num
         search(asked)
         retrain(asked)
     assert 0 < few < sum(num_asked) - few
+    assert "views (0 MB of memory)" in (run.folder / "log.txt").read_text()
     histories = [(each.folder / "search.history.jsonl").read_text() for each in (run, asked)]
     assert histories[0] == histories[1]
     expected = end_of(asked)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in end_of(run).items())
     before = len(num_asked)
     search(Run(tmp_path / "later", "toy", taught))
-    assert len(num_asked) == before + 1  # a first look; the rest lies beside the teacher's weights
+    assert len(num_asked) == before + 2  # a rehearsal and a first look; the rest lies beside the teacher's weights
 
 
 @pytest.mark.medium

@@ -8,10 +8,13 @@ import pytest
 from torch import nn
 
 from nas.cli.arguments import parse_recipe_args
+from nas.losses.dist import DISTLoss
+from nas.losses.dkd import DKDLoss
 from nas.losses.hints import HintLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.oim import DetectorKD, OIMLoss
+from nas.losses.relations import PKTLoss, RKDLoss, SimilarityLoss
 from nas.losses.vrkd import VRKDLoss
 from nas.recipe import Recipe
 from nas.study.overrides import read_overrides, write_overrides
@@ -111,6 +114,27 @@ def test_distillation_asks_for_what_the_loss_has(loss, weight):
         "loss.temperature",
     }
     assert isinstance(apply_overrides(recipe, found.overrides), Recipe)
+
+
+@pytest.mark.parametrize(
+    "loss, weights",
+    [
+        (RKDLoss(angle_weight=0.0), {"loss.distance_weight": 1.0}),
+        (PKTLoss(each=SimilarityLoss()), {"loss.pkt_weight": 20.0, "loss.each.similarity_weight": 20.0}),
+        (DKDLoss(), {"loss.target_weight": 1.0, "loss.others_weight": 8.0}),
+        (DISTLoss(), {"loss.inter_weight": 1.0, "loss.intra_weight": 1.0}),
+    ],
+)
+def test_the_weights_of_what_a_teacher_says_are_around_their_own(loss, weights):
+    recipe = replace(RECIPE, loss=loss)
+    found, _ = proposal("distillation", recipe)
+    asked = {key: value for key, value in found.overrides.items() if key.endswith("_weight")}
+    assert asked.keys() == weights.keys() | {key for key in asked if key.endswith("triplet_weight")}
+    assert all(own / 5 <= asked[key] <= own * 5 for key, own in weights.items())
+    assert ("loss.temperature" in found.overrides) == bool(loss.temperature)
+    assert isinstance(apply_overrides(recipe, found.overrides), Recipe)
+    with pytest.raises(ValueError, match="the recipe has no teacher"):
+        Space.named("distillation", replace(recipe, teacher=None))
 
 
 def test_the_learning_rate_is_around_the_recipes_own():

@@ -126,7 +126,7 @@ def test_a_retraining_step_waits_for_nothing(name):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", ["labels", "kd", "vrkd"])
+@pytest.mark.parametrize("name", ["labels", "kd", "vrkd", "dist", "dkd", "rkd", "sp", "pkt"])
 def test_no_loss_waits(name):
     loss, small = LOSSES[name], ReID(backbone=ResNet(width=1 / 16), num_ids=5)
     assert counted_training(small, loss, SGD(lr=0.1)).num_sent == 0
