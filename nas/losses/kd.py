@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, check_stays_above_zero
+from nas.system.config import ADDED
 from search_spaces.ranges import NonNegative, Share, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
@@ -26,7 +27,7 @@ class KDLoss(Loss):
     alpha: Share = 0.1
     """Share of what the teacher says in the classification loss; the rest is the cross-entropy."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
-    standardised: bool = False
+    standardised: bool = field(default=False, metadata=ADDED)
     """Whether the logits of student and teacher are standardised in what the teacher says (Sun et al. 2024)."""
     triplet_weight: NonNegative = 1.0
     """Weight of the triplet loss; 0: none."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
+from nas.system.config import ADDED
 from search_spaces.ranges import NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
@@ -31,7 +32,7 @@ class KDASLoss(Loss):
     temperature: Temperature = field(default_factory=lambda: Linear(start=2.0, end=0.0))
     tied: bool = False
     """Whether the student's temperature follows the teacher's below 1 as well, as the paper literally says."""
-    standardised: bool = False
+    standardised: bool = field(default=False, metadata=ADDED)
     """Whether the logits of student and teacher are standardised, and the loss multiplied by T^2 (Sun et al. 2024)."""
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all identities in the cross-entropy that replaces a missing teacher; 0:

@@ -21,19 +21,28 @@ from search_spaces.ranges import placed
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
 
+ADDED = {"added": True}
+"""Metadata of a field that its class had not in version 1: at its default the class is what it was."""
+
 OF_TEST = {"of_test": True}
 """Metadata of a field that decides what is measured on, and nothing of what is trained."""
 
 
 def encode(value: object) -> Any:
     """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
-    return _encoded(value, str, lambda field: True)
+    return _encoded(value, str, lambda field, value: True)
 
 
-def _encoded(value: object, path: Callable[[Path], str], wanted: Callable[[dataclasses.Field], bool]) -> Any:
+Wanted = Callable[[dataclasses.Field, Any], bool]
+"""Whether a field with a value is to be written."""
+
+
+def _encoded(value: object, path: Callable[[Path], str], wanted: Wanted) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {
-            f.name: _encoded(getattr(value, f.name), path, wanted) for f in dataclasses.fields(value) if wanted(f)
+            f.name: _encoded(getattr(value, f.name), path, wanted)
+            for f in dataclasses.fields(value)
+            if wanted(f, getattr(value, f.name))
         }
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, Path):
@@ -107,15 +116,20 @@ def _with_subclasses(cls: type[Any]) -> Iterator[type]:
 def portable(value: object) -> Any:
     """`encode` without the folders that paths stand in and without fields that have no effect: the same on a machine
     that keeps its data elsewhere and has another amount of memory."""
-    return _encoded(value, lambda path: path.name, lambda field: field.metadata.get("effect", True))
+    return _encoded(value, lambda path: path.name, _decides)
+
+
+def _decides(field: dataclasses.Field, value: Any) -> bool:
+    """Whether a field has an effect that a run of version 1 would not have had without it."""
+    return field.metadata.get("effect", True) and not (field.metadata.get("added", False) and value == field.default)
 
 
 def training_key(*values: object) -> str:
     """A text that is the same for configurations that train the same: they differ in fields without effect, or of the
     test split, alone."""
 
-    def is_trained_on(field: dataclasses.Field) -> bool:
-        return field.metadata.get("effect", True) and not field.metadata.get("of_test", False)
+    def is_trained_on(field: dataclasses.Field, value: Any) -> bool:
+        return _decides(field, value) and not field.metadata.get("of_test", False)
 
     return json.dumps([_encoded(value, str, is_trained_on) for value in values], sort_keys=True)
 
