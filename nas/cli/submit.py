@@ -51,6 +51,9 @@ runs out of time, is queued again. `nas show` says how far the study is.
 Example: nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24
 """
 
+LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
+"""A variable of submitit's, which its jobs hear as the user has set it."""
+
 
 @dataclass(frozen=True)
 class Submission(Ranged):
@@ -220,10 +223,16 @@ def _outliving() -> Iterator[None]:
 
 
 def _submitit() -> Any:
+    """submitit, which as it is imported closes all handlers of logs that there are, unless its variable forbids it."""
+    before = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = "NOCONFIG"
     try:
         import submitit
     except ModuleNotFoundError:
         raise ValueError("`nas submit` needs submitit: pip install 'nas-reid[submit]'") from None
+    finally:
+        os.environ.pop(LOG_LEVEL)
+        os.environ.update({LOG_LEVEL: before} if before is not None else {})
     return submitit
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
@@ -53,6 +54,11 @@ def test_without_submitit_it_says_what_to_install(tmp_path, monkeypatch, capfd):
     assert "`nas submit` needs submitit: pip install 'nas-reid[submit]'" in capfd.readouterr().err
 
 
+def needs_submitit() -> None:
+    if find_spec("submitit") is None:
+        pytest.skip("no submitit here: pip install 'nas-reid[submit]'")
+
+
 def programs(folder: Path, **scripts: str) -> None:
     folder.mkdir()
     for name, script in scripts.items():
@@ -61,7 +67,7 @@ def programs(folder: Path, **scripts: str) -> None:
 
 
 def test_without_slurm_and_without_the_partition(tmp_path, monkeypatch, capfd):
-    pytest.importorskip("submitit", reason="no submitit here: pip install 'nas-reid[submit]'")
+    needs_submitit()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert nas("submit", *TUNE, "--engine", "slurm") == 2
@@ -76,7 +82,7 @@ def test_without_slurm_and_without_the_partition(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.filterwarnings("ignore:.* is on")
 def test_slurm_is_asked_for_an_array_that_is_queued_again(tmp_path, monkeypatch, capfd):
-    pytest.importorskip("submitit", reason="no submitit here: pip install 'nas-reid[submit]'")
+    needs_submitit()
     sbatch = f'/bin/cp "$1" {tmp_path}/asked; echo Submitted batch job 7'
     programs(tmp_path / "bin", sbatch=sbatch, srun="exit 1", sinfo="echo short")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -91,7 +97,7 @@ def test_slurm_is_asked_for_an_array_that_is_queued_again(tmp_path, monkeypatch,
 
 
 def test_a_job_of_slurm_that_is_refused(tmp_path, monkeypatch, capfd):
-    pytest.importorskip("submitit", reason="no submitit here: pip install 'nas-reid[submit]'")
+    needs_submitit()
     programs(tmp_path / "bin", sbatch="echo too long >&2; exit 1", srun="exit 1", sinfo="echo short")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.warns(UserWarning, match="if not every node sees it there, give --out a shared folder"):
@@ -100,8 +106,18 @@ def test_a_job_of_slurm_that_is_refused(tmp_path, monkeypatch, capfd):
         submit._submit(Submission(engine="slurm"), [*TUNE, "--storage", "postgresql://host/x"], tmp_path / "study")
 
 
+def test_handlers_of_logs_stay_open():
+    needs_submitit()
+    code = (
+        "import logging, os, tempfile; log = logging.FileHandler(tempfile.mkstemp()[1]); "
+        "from nas.cli.submit import _submitit; _submitit(); assert log.stream and not log.stream.closed; "
+        "assert 'SUBMITIT_LOG_LEVEL' not in os.environ"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_worker_is_queued_again_as_it_is():
-    pytest.importorskip("submitit", reason="no submitit here: pip install 'nas-reid[submit]'")
+    needs_submitit()
     worker = Worker(("tune", "toy"))
     again = worker.checkpoint()
     assert again.function == worker and again.args == () and again.kwargs == {}
@@ -143,7 +159,7 @@ SEARCH += ["--strategy.trials", "12", "--strategy.epochs", "30"]
 @pytest.mark.slow
 def test_of_three_workers_one_is_killed_and_a_later_one_joins(tmp_path):
     """None of the trials is lost, and none is done twice."""
-    pytest.importorskip("submitit", reason="no submitit here: pip install 'nas-reid[submit]'")
+    needs_submitit()
     journal, command = tmp_path / "run" / "search.journal", [*SEARCH, "--out", tmp_path / "run", "--grace", 7200]
     pids = [int(job) for job in submitted(*command, "--workers", 3)["jobs"]]
     assert len(pids) == 3
