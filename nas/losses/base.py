@@ -105,6 +105,10 @@ class WrappedLoss(Loss):
         return self.each.task
 
     @property
+    def teacher_maps(self) -> tuple[str, ...]:
+        return self.each.teacher_maps
+
+    @property
     def compares_embeddings(self) -> bool:
         return self.each.compares_embeddings
 
@@ -117,6 +121,35 @@ class WrappedLoss(Loss):
 
     def small(self) -> Self:
         return replace(self, each=self.each.small())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtLoss(WrappedLoss):
+    """`each` and, under a teacher, parts of its own, each with its weight. Without a teacher it is `each` alone."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Mapping[str, float]:
+        """Of its parts, by name."""
+
+    @abstractmethod
+    def parts(self, out: Any, teacher: Any) -> Losses:
+        """Those that it has, of what the network and the teacher say of a batch."""
+
+    def listens(self, temperature: float | None) -> bool:
+        return True
+
+    def check(self, space: StudentSpace, num_epochs: int) -> None:
+        self.each.check(space, num_epochs)
+
+    def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
+        """What `each` gives, and with a teacher its parts. Raises ValueError naming what one of both does not say."""
+        losses = self.each(out, batch, temperature)
+        if batch.teacher is None:
+            return losses
+        parts = self.parts(out, batch.teacher)
+        total = losses["total"] + sum(self.weights[name] * part for name, part in parts.items())
+        return {**losses, **parts, "total": total}
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

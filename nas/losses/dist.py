@@ -5,34 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses, check_stays_above_zero
-from search_spaces.ranges import NonNegative, ShareBelowOne
-from students.losses import cross_entropy, triplet
+from nas.losses.base import Losses, check_stays_above_zero
+from nas.losses.labels import LabelledLoss
+from search_spaces.ranges import NonNegative
 from students.reid import ReIDOutput
 from teachers.signals import dist
 from teachers.temperature import Constant, Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class DISTLoss(Loss):
+class DISTLoss(LabelledLoss):
     """`CE + inter_weight * L_inter + intra_weight * L_intra + triplet_weight * L_t` (Huang et al. 2022, Eq. 10).
 
     See `teachers.signals.dist`. Without a teacher it is the cross-entropy and the triplet loss.
     """
-
-    task = "reid"
 
     inter_weight: NonNegative = 1.0
     """Weight of the correlation of an image's probabilities over the classes (the paper's beta); 0: none."""
     intra_weight: NonNegative = 1.0
     """Weight of the correlation of a class's probabilities over the images (the paper's gamma); 0: none."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=1.0))
-    triplet_weight: NonNegative = 1.0
-    """Weight of the triplet loss; 0: none."""
-    margin: NonNegative = 0.3
-    """Margin of the triplet loss: how much farther the negative must be than the positive."""
-    label_smoothing: ShareBelowOne = 0.0
-    """Share of each label that is spread over all identities in the cross-entropy; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,10 +38,7 @@ class DISTLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `inter` and `intra` with a teacher."""
-        parts = {
-            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-            "triplet": triplet(out.embedding, batch.labels, self.margin),
-        }
+        parts = self.labelled(out, batch)
         total = parts["identity"] + self.triplet_weight * parts["triplet"]
         if batch.teacher is not None:
             parts["inter"], parts["intra"] = dist(out.logits, batch.teacher.logits, temperature)

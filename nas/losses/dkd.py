@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses, check_stays_above_zero
-from search_spaces.ranges import NonNegative, ShareBelowOne
-from students.losses import cross_entropy, triplet
+from nas.losses.base import Losses, check_stays_above_zero
+from nas.losses.labels import LabelledLoss
+from search_spaces.ranges import NonNegative
 from students.reid import ReIDOutput
 from teachers.signals import dkd, standardise
 from teachers.temperature import Constant, Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class DKDLoss(Loss):
+class DKDLoss(LabelledLoss):
     """`CE + target_weight * TCKD + others_weight * NCKD + triplet_weight * L_t` (Zhao et al. 2022, Eq. 7).
 
     See `teachers.signals.dkd`. Without a teacher it is the cross-entropy and the triplet loss. The weights and T are
     the paper's for CIFAR-100. Deviation: none of its epochs of warm-up.
     """
-
-    task = "reid"
 
     target_weight: NonNegative = 1.0
     """Weight of what the teacher says of the label's class (the paper's alpha); 0: none."""
@@ -30,12 +28,6 @@ class DKDLoss(Loss):
     temperature: Temperature = field(default_factory=lambda: Constant(value=4.0))
     standardised: bool = False
     """Whether the logits of student and teacher are standardised (Sun et al. 2024)."""
-    triplet_weight: NonNegative = 1.0
-    """Weight of the triplet loss; 0: none."""
-    margin: NonNegative = 0.3
-    """Margin of the triplet loss: how much farther the negative must be than the positive."""
-    label_smoothing: ShareBelowOne = 0.0
-    """Share of each label that is spread over all identities in the cross-entropy; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,10 +37,7 @@ class DKDLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `target` and `others` with a teacher."""
-        parts = {
-            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-            "triplet": triplet(out.embedding, batch.labels, self.margin),
-        }
+        parts = self.labelled(out, batch)
         total = parts["identity"] + self.triplet_weight * parts["triplet"]
         if batch.teacher is not None:
             pair = (out.logits, batch.teacher.logits)

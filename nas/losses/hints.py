@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.losses.base import Loss, Losses, WrappedLoss
+from nas.losses.base import Loss, Losses, TaughtLoss
 from nas.losses.kd import KDLoss
 from search_spaces.ranges import Name, NonNegative
 from students.hinted import answering
 from students.reid import check_names
-from students.space import StudentSpace
 from teachers.signals import attention_transfer, hint
 
 
 @dataclass(frozen=True, kw_only=True)
-class HintLoss(WrappedLoss):
-    """`each` + `hint_weight * L_hint + attention_weight * L_at`: what a teacher's maps add, each summed over maps.
-
-    Without a teacher it is `each` alone.
-    """
+class HintLoss(TaughtLoss):
+    """`each` + `hint_weight * L_hint + attention_weight * L_at`: what a teacher's maps add, each summed over maps."""
 
     each: Loss = field(default_factory=KDLoss)
     hints: tuple[Name, ...] = ()
@@ -48,18 +45,13 @@ class HintLoss(WrappedLoss):
     def _own_maps(self) -> list[str]:
         return [*self.hints, *(teacher for _, teacher in self.attention)]
 
-    def listens(self, temperature: float | None) -> bool:
-        return True
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"hint": self.hint_weight, "attention": self.attention_weight}
 
-    def check(self, space: StudentSpace, num_epochs: int) -> None:
-        self.each.check(space, num_epochs)
-
-    def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
-        """What `each` gives, with a teacher `hint` and `attention`. Raises ValueError naming maps that do not exist."""
-        losses = self.each(out, batch, temperature)
-        if batch.teacher is None:
-            return losses
-        own, told = out.maps, batch.teacher.maps
+    def parts(self, out: Any, teacher: Any) -> Losses:
+        """`hint` and `attention`. Raises ValueError naming maps that do not exist."""
+        own, told = out.maps, teacher.maps
         parts: dict[str, Any] = {}
         check_names(
             "student (hint.* has a Hinted one alone)",
@@ -71,6 +63,4 @@ class HintLoss(WrappedLoss):
             parts["hint"] = sum(hint(own[answering(name)], told[name]) for name in self.hints)
         if self.attention:
             parts["attention"] = sum(attention_transfer(own[student], told[name]) for student, name in self.attention)
-        weights = {"hint": self.hint_weight, "attention": self.attention_weight}
-        total = losses["total"] + sum(weights[name] * part for name, part in parts.items())
-        return {**losses, **parts, "total": total}
+        return parts

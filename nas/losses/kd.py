@@ -5,36 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.data.batches import Batch
-from nas.losses.base import Loss, Losses, check_stays_above_zero
+from nas.losses.base import Losses, check_stays_above_zero
+from nas.losses.labels import LabelledLoss
 from nas.system.config import ADDED
-from search_spaces.ranges import NonNegative, Share, ShareBelowOne
-from students.losses import cross_entropy, triplet
+from search_spaces.ranges import Share
 from students.reid import ReIDOutput
 from teachers.signals import kd, standardise
 from teachers.temperature import Constant, Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class KDLoss(Loss):
+class KDLoss(LabelledLoss):
     """`alpha * T^2 * KL(p_t || p_s) + (1 - alpha) * CE + triplet_weight * L_t` (fast re-ID, Eq. 3 and Figure 6).
 
     Eq. 3 is printed with the student's distribution first; its text has the true one, the teacher's, there. Without a
     teacher it is the cross-entropy and the triplet loss.
     """
 
-    task = "reid"
-
     alpha: Share = 0.1
     """Share of what the teacher says in the classification loss; the rest is the cross-entropy."""
     temperature: Temperature = field(default_factory=lambda: Constant(value=5.0))
     standardised: bool = field(default=False, metadata=ADDED)
     """Whether the logits of student and teacher are standardised in what the teacher says (Sun et al. 2024)."""
-    triplet_weight: NonNegative = 1.0
-    """Weight of the triplet loss; 0: none."""
-    margin: NonNegative = 0.3
-    """Margin of the triplet loss: how much farther the negative must be than the positive."""
-    label_smoothing: ShareBelowOne = 0.0
-    """Share of each label that is spread over all identities in the cross-entropy; 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,10 +37,7 @@ class KDLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
-        parts = {
-            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-            "triplet": triplet(out.embedding, batch.labels, self.margin),
-        }
+        parts = self.labelled(out, batch)
         classify = parts["identity"]
         if batch.teacher is not None:
             pair = (out.logits, batch.teacher.logits)

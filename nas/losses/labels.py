@@ -1,8 +1,10 @@
-"""The loss that hears no teacher."""
+"""What a classifier of identities is trained for by the labels, and the loss that hears no teacher."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
@@ -12,8 +14,8 @@ from students.reid import ReIDOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelLoss(Loss):
-    """`CE + triplet_weight * L_t`, from the labels alone, whether or not there is a teacher."""
+class LabelledLoss(Loss):
+    """A loss of which the cross-entropy and the triplet loss are parts."""
 
     task = "reid"
 
@@ -24,11 +26,22 @@ class LabelLoss(Loss):
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all identities in the cross-entropy; 0: none."""
 
+    def labelled(self, out: ReIDOutput, batch: Batch) -> dict[str, Tensor]:
+        """`identity` and `triplet`, unweighted."""
+        return {
+            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
+            "triplet": triplet(out.embedding, batch.labels, self.margin),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelLoss(LabelledLoss):
+    """`CE + triplet_weight * L_t`, from the labels alone, whether or not there is a teacher."""
+
     def listens(self, temperature: float | None) -> bool:
         return False
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity` and `triplet`."""
-        identity = cross_entropy(out.logits, batch.labels, self.label_smoothing)
-        pull = triplet(out.embedding, batch.labels, self.margin)
-        return {"total": identity + self.triplet_weight * pull, "identity": identity, "triplet": pull}
+        parts = self.labelled(out, batch)
+        return {"total": parts["identity"] + self.triplet_weight * parts["triplet"], **parts}

@@ -9,16 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-from nas.losses.base import Loss, Losses, WrappedLoss
+from nas.losses.base import Loss, Losses, TaughtLoss
 from nas.losses.labels import LabelLoss
 from search_spaces.ranges import NonNegative, Positive
-from students.space import StudentSpace
 from teachers.relations import pkt, rkd_angle, rkd_distance, similarity_preserving
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelationLoss(WrappedLoss):
-    """`each` and, under a teacher, parts that compare relations of embeddings, whose widths may differ.
+class RelationLoss(TaughtLoss):
+    """Its parts compare relations of embeddings, whose widths may differ.
 
     The embeddings are those before the BNNeck. Of a network with branches they are the main branch's.
     """
@@ -27,33 +26,16 @@ class RelationLoss(WrappedLoss):
 
     each: Loss = field(default_factory=LabelLoss)
 
-    @property
     @abstractmethod
-    def weights(self) -> Mapping[str, float]:
-        """Of its parts, by name."""
-
-    @abstractmethod
-    def relations(self, student: Tensor, teacher: Tensor) -> Mapping[str, Tensor]:
+    def relations(self, student: Tensor, teacher: Tensor) -> Losses:
         """The parts that have a weight, of two embeddings `[B, D]` and `[B, E]`."""
 
     @property
     def least_images(self) -> int:
         return max(2, self.each.least_images)
 
-    def listens(self, temperature: float | None) -> bool:
-        return True
-
-    def check(self, space: StudentSpace, num_epochs: int) -> None:
-        self.each.check(space, num_epochs)
-
-    def __call__(self, out: Any, batch: Any, temperature: float) -> Losses:
-        """What `each` gives, and with a teacher its parts. Raises ValueError for a teacher without an embedding."""
-        losses = self.each(out, batch, temperature)
-        if batch.teacher is None:
-            return losses
-        parts = self.relations(_embedding("student", out), _embedding("teacher", batch.teacher))
-        total = losses["total"] + sum(self.weights[name] * part for name, part in parts.items())
-        return {**losses, **parts, "total": total}
+    def parts(self, out: Any, teacher: Any) -> Losses:
+        return self.relations(_embedding("student", out), _embedding("teacher", teacher))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,56 +66,58 @@ class RKDLoss(RelationLoss):
     def least_images(self) -> int:
         return max(3 if self.angle_weight else 2, self.each.least_images)
 
-    def relations(self, student: Tensor, teacher: Tensor) -> Mapping[str, Tensor]:
+    def relations(self, student: Tensor, teacher: Tensor) -> Losses:
         compared = {"distance": rkd_distance, "angle": rkd_angle}
         return {name: compared[name](student, teacher) for name, weight in self.weights.items() if weight}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarityLoss(RelationLoss):
-    """`each + similarity_weight * L_SP`: images are as similar as the teacher finds them (Tung & Mori 2019, Eq. 5)."""
+class CosineLoss(RelationLoss):
+    """It compares cosines of two images' embeddings.
 
-    similarity_weight: Positive = 20.0
-    """Weight of the loss of similarities (the paper's gamma of 3,000 is of a mean over B^2: about 23 at B = 128)."""
+    Deviation: embeddings are centred first. Those of a ResNet without an FC layer are behind a ReLU, so that the cosine
+    of any two images is near 1 (.993 with a deviation of .002 in the demo's teacher) and says nothing; centred it is
+    spread (.26) as behind the BNNeck (.25), where retrieval takes it.
+    """
+
     centred: bool = True
-    """Whether the embeddings' mean in the batch is taken away first, without which all images are much alike: see
-    `PKTLoss`."""
+    """Whether the embeddings' mean in the batch is taken away first; the papers do not."""
 
     @property
     def least_images(self) -> int:
         return max(3 if self.centred else 2, self.each.least_images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityLoss(CosineLoss):
+    """`each + similarity_weight * L_SP`: images are as similar as the teacher finds them (Tung & Mori 2019, Eq. 5)."""
+
+    similarity_weight: Positive = 20.0
+    """Weight of the loss of similarities (the paper's gamma of 3,000 is of a mean over B^2: about 23 at B = 128)."""
 
     @property
     def weights(self) -> Mapping[str, float]:
         return {"similarity": self.similarity_weight}
 
-    def relations(self, student: Tensor, teacher: Tensor) -> Mapping[str, Tensor]:
+    def relations(self, student: Tensor, teacher: Tensor) -> Losses:
         return {"similarity": similarity_preserving(student, teacher, self.centred)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PKTLoss(RelationLoss):
+class PKTLoss(CosineLoss):
     """`each + pkt_weight * L_PKT`: which images are likely neighbours, as the teacher says (Passalis & Tefas 2018).
 
-    The paper trains with L_PKT alone. Deviation: embeddings are centred first. Those of a ResNet without an FC layer
-    are behind a ReLU, so that the cosine of any two images is near 1 (.993 with a deviation of .002 in the demo's
-    teacher) and says nothing; centred it is spread (.26) as behind the BNNeck (.25), where retrieval takes it.
+    The paper trains with L_PKT alone.
     """
 
     pkt_weight: Positive = 20.0
     """Weight of the divergence of the probabilities of neighbours."""
-    centred: bool = True
-    """Whether the embeddings' mean in the batch is taken away first; the paper does not."""
-
-    @property
-    def least_images(self) -> int:
-        return max(3 if self.centred else 2, self.each.least_images)
 
     @property
     def weights(self) -> Mapping[str, float]:
         return {"pkt": self.pkt_weight}
 
-    def relations(self, student: Tensor, teacher: Tensor) -> Mapping[str, Tensor]:
+    def relations(self, student: Tensor, teacher: Tensor) -> Losses:
         return {"pkt": pkt(student, teacher, self.centred)}
 
 

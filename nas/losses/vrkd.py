@@ -9,21 +9,19 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses, WrappedLoss, check_stays_above_zero
+from nas.losses.labels import LabelledLoss
 from search_spaces.ranges import NonNegative, ShareBelowOne
-from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import vrkd
 from teachers.temperature import Constant, Temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class VRKDLoss(Loss):
+class VRKDLoss(LabelledLoss):
     """`CE + distill_weight * KL(p_t || p_s) + triplet_weight * L_t` (VRKD, Eq. 1), without a teacher its other parts.
 
     Of its directions see `teachers.signals.vrkd`.
     """
-
-    task = "reid"
 
     distill_weight: NonNegative = 1.0
     """Weight of what the teacher says (the paper's lambda)."""
@@ -35,8 +33,6 @@ class VRKDLoss(Loss):
     """Share of each label that is spread over all identities in the cross-entropy; 0: none (the paper's LSR: 0.1)."""
     triplet_weight: NonNegative = 0.0
     """Weight of the triplet loss; 0: none (the paper's TRI: 1)."""
-    margin: NonNegative = 0.3
-    """Margin of the triplet loss: how much farther the negative must be than the positive."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,10 +43,7 @@ class VRKDLoss(Loss):
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """Scalars `total`, `identity`, `triplet`, and `distill` with a teacher. Raises ValueError for T <= 0."""
-        parts = {
-            "identity": cross_entropy(out.logits, batch.labels, self.label_smoothing),
-            "triplet": triplet(out.embedding, batch.labels, self.margin),
-        }
+        parts = self.labelled(out, batch)
         total = parts["identity"] + self.triplet_weight * parts["triplet"]
         if batch.teacher is not None:
             parts["distill"] = vrkd(out.logits, batch.teacher.logits, temperature, self.direction)

@@ -133,6 +133,11 @@ def test_what_is_around_it_needs_what_it_needs(loss):
     assert not KDASLoss().compares_embeddings and KDASLoss().least_images == 1
 
 
+def test_maps_that_a_loss_inside_needs_are_asked_for():
+    inner = HintLoss(attention=(("map", "layer3"),))
+    assert RKDLoss(each=inner).teacher_maps == inner.teacher_maps == ("layer3",)
+
+
 @pytest.mark.parametrize(
     ("loss", "num"),
     [
