@@ -131,14 +131,10 @@ def _search_data(
     histories: dict[str, list[dict]], found: dict, costs: search_data.Costs | None, strategy: dict | None
 ) -> dict[str, Any]:
     """What the page's script draws of the search and of training, by the names that the template knows it by."""
-    history = histories["search"]
     return {
         "operations": search_data.OPERATIONS,
-        "search": search_data.searched(history, costs),
-        "trials": search_data.tried(history, found, strategy),
         "ranked": search_data.listed(found),
-        "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
-        "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
+        **search_data.of_search(histories["search"], found, strategy, costs),
         **{
             f"training-{stage}": search_data.lines_of(plots.training_panels(histories[stage]), title)
             for stage, title in STAGES.items()

@@ -6,7 +6,7 @@ text. What is missing, not a number or infinite is a gap in its curve; a functio
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -65,7 +65,7 @@ def health(history: Sequence[dict]) -> str:
     return _panels(health_panels(history), ylim=(-0.03, 1.03))
 
 
-def health_panels(history: Sequence[dict]) -> list[Panel]:
+def health_panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """How decided the search is, and how far it leans on operations without weights, each between 0 and 1."""
     names = dict.fromkeys(name for line in history for name in line.get("health") or {})
     curves = [(name.replace("_", " "), *_over_epochs(history, "health", name)[1:]) for name in names]
@@ -76,7 +76,7 @@ def measures(history: Sequence[dict]) -> str:
     return _panels(measure_panels(history))
 
 
-def measure_panels(history: Sequence[dict]) -> list[Panel]:
+def measure_panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """What a gradient search keeps an eye on beside its losses: the costs, the Hessian and what it draws by."""
     panels: list[Panel] = []
     for key, (title, unit) in COSTS.items():
@@ -256,7 +256,7 @@ def _rank_ticks(axes: Axes) -> None:
     axes.set_xlim(0.5, last + 0.5)
 
 
-def _over_epochs(history: Sequence[dict], *keys: str) -> Curve:
+def _over_epochs(history: Sequence[Mapping[str, Any]], *keys: str) -> Curve:
     """The curve of `line[key][key]...` over the epochs, named by the last key."""
     x, y = [], []
     for line in history:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.report.cell_graphs import operation_name
-from nas.report.plots import COSTS, OTHER, Panel
+from nas.report.plots import COSTS, OTHER, Panel, health_panels, measure_panels
 from nas.report.scripts import shortened
 from nas.report.style import OPERATION_COLOURS
 
@@ -24,6 +24,22 @@ OPERATIONS = {key: {"name": operation_name(key), "colour": colour} for key, colo
 
 Costs = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By `macs` or `ms`, decision and option what a candidate costs."""
+
+
+def of_search(
+    history: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Any],
+    strategy: Mapping[str, Any] | None,
+    costs: Costs | None = None,
+) -> dict[str, Any]:
+    """All that is drawn of a search's history, by the names that templates know it by; arguments as of `searched` and
+    `tried`."""
+    return {
+        "search": searched(history, costs),
+        "trials": tried(history, found, strategy),
+        "health": lines_of(health_panels(history), "Health of the search", (0, 1)),
+        "measures": lines_of(measure_panels(history), "The search"),
+    }
 
 
 def searched(history: Sequence[Mapping[str, Any]], costs: Costs | None = None) -> dict[str, Any] | None:

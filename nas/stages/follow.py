@@ -13,15 +13,17 @@ from nas.report.numbers import MISSING
 from nas.report.page import STAGES
 from nas.report.runs import state
 from nas.report.study_data import ablated, tuned
-from nas.stages.list_runs import TAIL, WORK, summary
+from nas.stages.list_runs import WORK, summary
 from nas.study.place import NOTE, STORAGE
 from nas.system.at_work import workers
 from nas.system.files import blamed_on, read_object
-from nas.system.progress import LOG
+from nas.system.progress import end_of_log
 from nas.system.run_config import RESULTS, read_config
 
 TRAINING = {f"training-{stage}": title for stage, title in STAGES.items()}
 """The views of the curves of each stage, with their titles."""
+SHOWN = 16_384
+"""Bytes at the end of a log that a page shows."""
 COLUMNS = ("trial", "what", "worker", "minutes")
 
 
@@ -33,13 +35,18 @@ def title_of(folder: Path) -> str:
 def page_data(folder: Path) -> dict[str, Any]:
     """What the page that follows a run draws now, by the names of its views (`nas/report/live.html`); what there is
     nothing of is left out. A damaged file leaves out what is drawn from it, and is said in the status."""
-    data: dict[str, Any] = {"status": _status(folder), "log": _tail(folder / LOG), "operations": search_data.OPERATIONS}
+    data: dict[str, Any] = {
+        "status": _status(folder),
+        "log": end_of_log(folder, SHOWN),
+        "operations": search_data.OPERATIONS,
+    }
     try:
         if (folder / NOTE).is_file():
             data |= _study(folder)
         else:
-            data["status"]["stages"] = _stages(folder)
-            data |= _curves(folder)
+            config = read_config(folder)["config"]
+            data["status"]["stages"] = _stages(folder, config)
+            data |= _curves(folder, config)
     except (OSError, ValueError) as error:
         data["status"] |= {"state": "damaged", "where": "", "why": str(error)}
     return {key: value for key, value in data.items() if value}
@@ -64,9 +71,8 @@ def _worker(note: Mapping[str, Any]) -> str:
     return f"{note.get('command', 'a command')} ({where})"
 
 
-def _stages(folder: Path) -> list[dict[str, Any]]:
+def _stages(folder: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The stages of the recipe with their epochs, or the trials of a search by trials."""
-    config = read_config(folder)["config"]
     with blamed_on(folder / "config.json"):
         planned = _planned(config)
         by_trials = "pruning" in (config["strategy"] or {})
@@ -99,27 +105,16 @@ def _num_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def _curves(folder: Path) -> dict[str, Any]:
+def _curves(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
-    strategy = read_config(folder)["config"].get("strategy")
+    measured_in = {"value": "mAP", "cost": str((config.get("search") or {}).get("cost", "multiply_adds"))}
     with blamed_on(folder / "search.history.jsonl"):
-        history = histories["search"]
-        searched = {
-            "search": search_data.searched(history),
-            "trials": search_data.tried(history, {"value": "mAP", "cost": _cost(folder)}, strategy),
-            "health": search_data.lines_of(plots.health_panels(history), "Health of the search", (0, 1)),
-            "measures": search_data.lines_of(plots.measure_panels(history), "The search"),
-        }
+        searched = search_data.of_search(histories["search"], measured_in, config.get("strategy"))
     for stage, title in STAGES.items():
         with blamed_on(folder / f"{stage}.history.jsonl"):
             panels = plots.training_panels(histories[stage])
             searched[f"training-{stage}"] = search_data.lines_of(panels, title)
     return searched
-
-
-def _cost(folder: Path) -> str:
-    search = read_config(folder)["config"].get("search") or {}
-    return str(search.get("cost", "multiply_adds"))
 
 
 def _study(folder: Path) -> dict[str, Any]:
@@ -129,15 +124,14 @@ def _study(folder: Path) -> dict[str, Any]:
     if "://" in read_object(folder / NOTE).get("storage", "") and not storage:
         return {}
     from nas.study.result import importances, ranked  # Optuna takes its time
-    from nas.study.watch import open_noted, watched
+    from nas.study.watch import open_noted, trials_at_work
 
-    running = watched(folder, storage)["running"]
+    study, facts = open_noted(folder, storage)
     rows = [
         [str(each["trial"]), _what(each["what"]), each["worker"] or MISSING, _minutes(each["minutes"], each["lost"])]
-        for each in running
+        for each in trials_at_work(study)
     ]
     shown: dict[str, Any] = {"running": {"label": "Trials at work", "columns": COLUMNS, "rows": rows}}
-    study, facts = open_noted(folder, storage)
     if facts["command"] == "tune":
         objectives = ["mAP", "multiply_adds"][: len(study.directions)]
         found = {"trials": ranked(study), "importances": importances(study), "objectives": objectives}
@@ -155,12 +149,3 @@ def _minutes(minutes: float, lost: bool) -> str:
 def _what(facts: Mapping[str, Any]) -> str:
     """What a trial is at, without architectures, which are long."""
     return ", ".join(f"{name} {value}" for name, value in facts.items() if isinstance(value, str | int | float))
-
-
-def _tail(log: Path) -> str:
-    """The end of a log."""
-    if not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL // 4))
-        return file.read().decode(errors="replace")

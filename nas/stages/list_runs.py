@@ -13,7 +13,7 @@ from nas.report.metrics import read_metrics
 from nas.study.place import NOTE
 from nas.system.at_work import workers
 from nas.system.files import blamed_on, check_format, read_object
-from nas.system.progress import FAILED, LOG
+from nas.system.progress import FAILED, end_of_log
 from nas.system.run_config import RESULTS, read_config
 
 CONFIG, METRICS = "config.json", "metrics.json"
@@ -97,7 +97,7 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 
 def _state(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    command, said = _last_lines(folder / LOG)
+    command, said = _last_lines(folder)
     busy = [*workers(folder, WORK), *workers(folder / "again", WORK)]
     found = next((match for line in reversed(said) if (match := LINE.match(line))), None)
     doing = {"doing": found["what"], "eta": found["eta"]} if found else {}
@@ -115,13 +115,9 @@ def _state(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": "finished"}
 
 
-def _last_lines(log: Path) -> tuple[str, list[str]]:
-    """The word of the last command that wrote into a log, and what it said; nothing where there is no log."""
-    if not log.is_file():
-        return "", []
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
+def _last_lines(folder: Path) -> tuple[str, list[str]]:
+    """The word of the last command that wrote into the folder's log, and what it said; nothing where there is none."""
+    lines = end_of_log(folder, TAIL).splitlines()
     starts = [number for number, line in enumerate(lines) if COMMAND.match(line)]
     if not starts:
         return "", lines

@@ -36,14 +36,18 @@ def watched(folder: Path, storage: str = "") -> dict[str, Any]:
     """
     study, facts = open_noted(folder, storage)
     trials = study.get_trials(deepcopy=False)
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     return {
         "run": str(folder),
         **facts,
         "done": sum(trial.state in ENDED for trial in trials),
         "failed": sum("why" in trial.user_attrs for trial in trials),
-        "running": [_described(trial) for trial in running],
+        "running": trials_at_work(study),
     }
+
+
+def trials_at_work(study: Study) -> list[dict[str, Any]]:
+    """What is worked at: `trial`, `what`, `worker`, `lost` and `minutes` of each."""
+    return [_described(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
 def open_noted(folder: Path, storage: str = "") -> tuple[Study, dict[str, Any]]:

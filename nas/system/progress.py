@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def logged_in(folder: Path, side: Path) -> Iterator[None]:
         yield
     finally:
         del _kept_in[side]
+
+
+def end_of_log(folder: Path, most: int) -> str:
+    """The last bytes of the folder's log, at most so many; empty where there is none."""
+    log = folder / LOG
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read().decode(errors="replace")
 
 
 def tell(line: str, folder: Path | None = None, shown: bool = True) -> None:

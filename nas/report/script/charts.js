@@ -94,6 +94,27 @@ function axis(colours, name, more = {}) {
   };
 }
 
+// Sequential colours of charts: cividis.
+const SCALE = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"];
+
+// The scale of a heat map's colours from 0 to the most there is, under it.
+function colourBar(colours, most, text) {
+  return {
+    min: 0,
+    max: most,
+    calculable: false,
+    orient: "horizontal",
+    left: "center",
+    bottom: 0,
+    itemHeight: 150,
+    itemWidth: 12,
+    precision: 2,
+    text: [text, "0"],
+    textStyle: { color: colours.muted },
+    inRange: { color: SCALE },
+  };
+}
+
 function axisLabel(colours) {
   return {
     color: colours.muted,

@@ -139,19 +139,7 @@ function cameraOption(colours, pairs, key, name) {
     grid: { left: 26, right: 8, top: 8, bottom: 76, containLabel: true },
     xAxis: camera("camera of the gallery", pairs.columns),
     yAxis: camera("camera of the query", pairs.rows, { inverse: true }),
-    visualMap: {
-      min: 0,
-      max: 100,
-      calculable: false,
-      orient: "horizontal",
-      left: "center",
-      bottom: 0,
-      itemHeight: 150,
-      itemWidth: 12,
-      text: ["100", "0"],
-      textStyle: { color: colours.muted },
-      inRange: { color: SCALE },
-    },
+    visualMap: colourBar(colours, 100, "100"),
     tooltip: tooltip(
       colours,
       ({

@@ -284,9 +284,6 @@ function curveOption(colours, parts) {
   };
 }
 
-// A chart's sequential colours, from paper to ink by way of blue: cividis, fixed from 0 to the largest weight there is.
-const SCALE = ["#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838"];
-
 function matrixOption(colours, parts) {
   const { group, epoch } = parts.state;
   const used = [...new Set(group.edges.flatMap((edge) => edge.options))];
@@ -322,20 +319,7 @@ function matrixOption(colours, parts) {
       splitLine: { show: false },
       axisLabel: { color: colours.muted, fontSize: 11, width: 130, overflow: "truncate" },
     },
-    visualMap: {
-      min: 0,
-      max: group.most,
-      calculable: false,
-      orient: "horizontal",
-      left: "center",
-      bottom: 0,
-      itemHeight: 160,
-      itemWidth: 12,
-      precision: 2,
-      text: [number(group.most, 2), "0"],
-      textStyle: { color: colours.muted },
-      inRange: { color: SCALE },
-    },
+    visualMap: colourBar(colours, group.most, number(group.most, 2)),
     tooltip: tooltip(
       colours,
       ({
