@@ -58,8 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     if not _leading(rest) and not asked:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
-    design, options, words = _asked(arguments)
-    ablation = Ablation(design, _place(design, options, asked.get(ARMS, "")))
+    design, options, words, place = _asked(arguments)
+    ablation = Ablation(design, place)
     if options.work_only:
         ablation.work()
         return 0
@@ -68,12 +68,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def folder_of(arguments: Sequence[str]) -> Path:
     """The folder of the study that these arguments ask for. Raises ValueError for what cannot be compared."""
-    design, options, _ = _asked(arguments)
-    return _place(design, options, pop_options((ARMS,), arguments)[0].get(ARMS, "")).folder
+    return _asked(arguments)[-1].folder
 
 
-def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str, Sequence[str]]]:
-    """The arms with their seeds and contrasts, the options, and the words of each arm."""
+def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str, Sequence[str]], Place]:
+    """The arms with their seeds and contrasts, the options, the words of each arm, and where the study is."""
     asked, rest = pop_options((ARMS,), arguments)
     names = _leading(rest)
     rest = rest[len(names) :]
@@ -88,7 +87,9 @@ def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str
     arms = tuple(arm for arm, _ in parsed.values())
     seeds = options.seeds or (file["seeds"] if file else SEEDS)
     contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
-    return Design(arms=arms, seeds=seeds, contrasts=contrasts), options, words
+    label = Path(asked.get(ARMS, "")).stem or "-".join(arm.name for arm in arms)
+    place = options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
+    return Design(arms=arms, seeds=seeds, contrasts=contrasts), options, words, place
 
 
 def command_of_best(found: Mapping[str, Any], words: Mapping[str, Sequence[str]], common: Sequence[str]) -> str:
@@ -148,12 +149,6 @@ def _arm(name: str, words: Sequence[str], common: Sequence[str]) -> tuple[Arm, A
 def _bare(recipe: Recipe) -> Recipe:
     """Without pictures, which nobody looks at one by one."""
     return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0, num_thumbnails=0))
-
-
-def _place(design: Design, options: AblateOptions, source: str) -> Place:
-    """Where the study is; `source`: the file of its arms."""
-    label = Path(source).stem or "-".join(arm.name for arm in design.arms)
-    return options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
 
 
 def _ablate(

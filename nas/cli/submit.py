@@ -17,6 +17,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from unittest.mock import patch
 
 import tyro
 
@@ -52,7 +53,6 @@ Example: nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --g
 """
 
 LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
-"""A variable of submitit's, which its jobs hear as the user has set it."""
 
 
 @dataclass(frozen=True)
@@ -224,15 +224,11 @@ def _outliving() -> Iterator[None]:
 
 def _submitit() -> Any:
     """submitit, which as it is imported closes all handlers of logs that there are, unless its variable forbids it."""
-    before = os.environ.get(LOG_LEVEL)
-    os.environ[LOG_LEVEL] = "NOCONFIG"
     try:
-        import submitit
+        with patch.dict(os.environ, {LOG_LEVEL: "NOCONFIG"}):  # its jobs hear what the user has set
+            import submitit
     except ModuleNotFoundError:
         raise ValueError("`nas submit` needs submitit: pip install 'nas-reid[submit]'") from None
-    finally:
-        os.environ.pop(LOG_LEVEL)
-        os.environ.update({LOG_LEVEL: before} if before is not None else {})
     return submitit
 
 

@@ -28,13 +28,13 @@ OF_TEST = {"of_test": True}
 """Metadata of a field that decides what is measured on, and nothing of what is trained."""
 
 
+Wanted = Callable[[dataclasses.Field, Any], bool]
+"""Whether a field with a value is to be written."""
+
+
 def encode(value: object) -> Any:
     """Plain data for `value`: a dataclass of numbers, texts, paths, tuples and dataclasses."""
     return _encoded(value, str, lambda field, value: True)
-
-
-Wanted = Callable[[dataclasses.Field, Any], bool]
-"""Whether a field with a value is to be written."""
 
 
 def _encoded(value: object, path: Callable[[Path], str], wanted: Wanted) -> Any:
