@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -22,9 +22,6 @@ from nas.run import Run
 from nas.study.place import Place, stored_in
 from nas.system.progress import timed
 from search_spaces.ranges import Count, Name, OpenShare, Range, Ranged
-
-if TYPE_CHECKING:
-    pass
 
 HOST = "127.0.0.1"
 EXAMPLE = "nas tune fast_reid --parameters fast_reid --sampler grid --data.root data"
