@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -123,6 +124,8 @@ class Machine(Ranged):
             end_with_children(fabric.strategy.launcher)
             if torch.distributed.get_backend() == "nccl":
                 end_with_others(fabric.global_rank, fabric.world_size)
+            else:  # Lightning does it for NCCL; gloo's threads can abort a process that ends with them
+                atexit.register(torch.distributed.destroy_process_group)
         return fabric
 
     def teacher_precision_on(self, device: torch.device) -> Literal["32", "bf16"]:

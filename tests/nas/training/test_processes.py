@@ -1,6 +1,7 @@
 """Two processes of one training, over gloo: what the first decides holds for both, and each ends with the other."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,21 @@ except NonFiniteLoss as error:
     sys.exit()
 state = [tensor.flatten().tolist() for tensor in net.state_dict().values()]
 print([state, loop.history if rank == 0 else [], torch.rand(3).tolist()])
+"""
+LAST = """
+import atexit, sys
+from pathlib import Path
+import torch
+from nas.training.machine import Machine
+from nas.training.stage import Stage
+
+def threads():
+    return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+
+atexit.register(lambda: print(*threads()))  # after what the stage registers
+stage = Stage(Path(sys.argv[1]), "train", "", Machine(device="cpu", devices=2), quiet=True)
+stage.mean([torch.zeros(3)])
+print(*threads())
 """
 PEER = """
 import os, sys, time
@@ -154,6 +170,15 @@ def test_what_is_not_finite_in_one_ends_both(tmp_path):
     assert found[0].out == found[1].out and found[0].out.startswith(
         "train: net.0.weight is no longer finite in epoch 1"
     )
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are read from Linux's /proc")
+def test_no_thread_of_gloo_is_left_when_a_process_ends(tmp_path):
+    """One that lives on needs Python's lock while Python ends, and aborts the process then, once in some sixty times."""
+    for each in run(LAST, tmp_path):
+        during, at_the_end = each.out.splitlines()
+        assert each.status == 0 and "gloo" in during and "gloo" not in at_the_end, each
 
 
 @pytest.mark.medium
