@@ -98,6 +98,13 @@ def losses(histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> 
     return search_data.lines_of(panels, title)
 
 
+def coloured_costs(plots: Sequence[Mapping[str, Any]], of: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Plots of costs with their points in the colours of their networks."""
+    return [
+        {**plot, "points": [{**point, "colour": of.get(point["name"])} for point in plot["points"]]} for plot in plots
+    ]
+
+
 def coloured(plot: Mapping[str, Any], of: Mapping[str, str]) -> dict[str, Any]:
     """The plot with its series in the colours of their networks or runs."""
     return {**plot, "series": [{**each, "colour": of.get(each["name"])} for each in plot["series"]]}

@@ -14,7 +14,7 @@ from nas.report import cells as draw
 from nas.report.history import read_history
 from nas.report.inline import inline_svg, png_image, svg_image
 from nas.report.metrics import outdated, read_metrics, searches_frames
-from nas.report.pareto import pareto
+from nas.report.pareto import cost_data, pareto
 from nas.report.query_data import browsed, interval, read_queries
 from nas.report.query_results import Queries
 from nas.report.retrieval_data import matching_rates, read_plot, receiver_curves
@@ -143,13 +143,14 @@ def _search_data(
 
 
 def _retrieval_data(folder: Path, metrics: dict, networks: dict[str, Queries]) -> dict[str, Any]:
-    """What the script draws of the evaluation: single queries, curves, distances, cameras and the plane."""
+    """What the script draws of the evaluation: single queries, curves, costs, distances, cameras and the plane."""
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     return {
         "pictures": read_thumbnails(folder),
         "queries": browsed(folder, networks),
         "cmc": matching_rates(networks, None if in_frames else num_gallery),
         "roc": receiver_curves(metrics.get("rows") or []),
+        "cost": cost_data(_plain_rows(metrics)),
         **{name: read_plot(folder / "plots" / f"{name}.json") for name in RETRIEVAL_PLOTS},
     }
 
@@ -237,7 +238,7 @@ def _result_figures(metrics: dict) -> list[tuple[str, str, Markup]]:
     """Each with its name and title."""
     num_gallery, in_frames = (metrics.get("protocol") or {}).get("num_gallery"), searches_frames(metrics)
     verified = roc(metrics.get("rows") or [])
-    costs = pareto([row for row in metrics.get("rows") or [] if not row.get("rerank")])
+    costs = pareto(_plain_rows(metrics))
     figures = [
         (
             "cmc",
@@ -248,6 +249,11 @@ def _result_figures(metrics: dict) -> list[tuple[str, str, Markup]]:
         ("cost", "Accuracy against cost", svg(costs) if costs else ""),
     ]
     return [(name, title, inline_svg(picture, name, title)) for name, title, picture in figures if picture]
+
+
+def _plain_rows(metrics: dict) -> list[dict]:
+    """Those whose ranking is by distance alone."""
+    return [row for row in metrics.get("rows") or [] if not row.get("rerank")]
 
 
 def _retrieval_figures(folder: Path) -> list[tuple[str, str, Markup]]:

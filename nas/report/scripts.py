@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 SCRIPTS = (
     *("dom", "charts", "tables", "cell", "search", "trials", "queries", "retrieval"),
-    *("live", "compare", "studies", "main"),
+    *("costs", "live", "compare", "studies", "main"),
 )
 """Files of `script/`, in the order in which they are joined."""
 LONG = 50_000

@@ -12,6 +12,7 @@ from nas.report.ablation import contrasts_table
 from nas.report.comparison import accuracy_table, difference_table, seed_lines
 from nas.report.history import read_history
 from nas.report.page import STAGES, templates
+from nas.report.pareto import cost_data
 from nas.report.query_data import browsed
 from nas.report.query_results import Queries
 from nas.report.retrieval_data import matching_rates
@@ -31,6 +32,7 @@ def write_page(comparison: Mapping[str, Any], queries: Sequence[Queries], out: P
     of_runs = {name: of_networks[next(row["name"] for row in rows if row["run"] == run)] for run, name in runs.items()}
     page = templates().get_template("compare.html")
     data = _queries_data(rows, queries, comparison, of_networks, out) | _runs_data(runs, of_runs)
+    data["costs"] = compare_data.coloured_costs(cost_data(rows), of_networks)
     tables = {
         "Accuracy and cost": accuracy_table(dict(comparison)),
         "Differences in points": difference_table(dict(comparison)),

@@ -5,6 +5,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const VIEWS = {
   lines: linesView,
   panels: panelsView,
+  costs: costsView,
   search: searchView,
   trials: trialsView,
   ranked: rankedView,

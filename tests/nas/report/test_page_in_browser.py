@@ -243,6 +243,19 @@ def test_a_threshold_tells_its_errors(browser, report):
         assert "16.67 % of the wrong pairs are let in, 44.44 %" in page.locator("#retrieval output").text_content()
 
 
+def test_a_network_tells_what_it_costs(browser, tmp_path):
+    with opened(browser, write_report(write_run(tmp_path / "run"))) as page:
+        chart = page.locator('[data-key="cost"] .chart').first
+        chart.scroll_into_view_if_needed()
+        until(page, 'document.querySelector(`[data-key="cost"] .chart svg`)')
+        points = chart.locator("svg path[fill-opacity], svg path[stroke-width='2']")
+        told = ""
+        for point in points.all():
+            point.hover(force=True)
+            told += chart.text_content()
+        assert "MACs (M)" in told and "no other is cheaper and better" in told
+
+
 def test_charts_take_the_colours_of_a_dark_page(browser, report):
     with opened(browser, report) as page:
         see_all(page)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.metrics.front import front
-from nas.report.pareto import pareto
+from nas.report.pareto import cost_data, pareto
 from nas.report.style import PAPER, png, svg
 
 HOSTILE = "<script>$x^{</script>&_"
@@ -121,3 +121,21 @@ def test_ticks_are_apart_inside_and_no_percentage_is_above_100(costs, mAP):
 def test_the_same_data_give_the_same_bytes():
     assert svg(pareto(rows(3))) == svg(pareto(rows(3)))
     assert png(pareto(rows(2))) == png(pareto(rows(2)))
+
+
+def test_the_script_is_told_what_the_picture_shows():
+    shown = rows(5)
+    for plot, axes in zip(cost_data(shown), pareto(shown).axes, strict=True):
+        drawn = [line for line in axes.lines if line.get_markersize() == 7]
+        for point, row, line in zip(plot["points"], shown, drawn, strict=True):
+            assert (point["cost"], point["mAP"]) == pytest.approx((line.get_xdata()[0], line.get_ydata()[0]), rel=1e-3)
+            assert point["name"] == row["name"] and point["front"] == (line.get_markerfacecolor() != PAPER)
+            assert point["interval"] == pytest.approx([100 * (row["mAP"] - 0.02), 100 * (row["mAP"] + 0.01)], rel=1e-3)
+    assert [plot["title"] for plot in cost_data(shown)] == ["MACs (M)", "ms per image, batch 1, torch"]
+
+
+def test_what_has_no_cost_or_no_accuracy_is_in_no_plot():
+    lacking = [{"name": "a", "mAP": 0.5}, {"name": "b", "multiply_adds": 1e6}, {"name": "c", "mAP": math.nan}]
+    assert cost_data(lacking) == [] and pareto(lacking) is None
+    [plot] = cost_data([*lacking, {"name": "d", "mAP": 0.5, "multiply_adds": 2e6}])
+    assert [(point["name"], point["place"], point["cost"]) for point in plot["points"]] == [("d", 3, 2.0)]

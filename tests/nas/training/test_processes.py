@@ -175,7 +175,7 @@ def test_what_is_not_finite_in_one_ends_both(tmp_path):
 @pytest.mark.medium
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are read from Linux's /proc")
 def test_no_thread_of_gloo_is_left_when_a_process_ends(tmp_path):
-    """One that lives on needs Python's lock while Python ends, and aborts the process then, once in some sixty times."""
+    """One that lives on needs Python's lock while Python ends, and aborts the process then, one time in sixty."""
     for each in run(LAST, tmp_path):
         during, at_the_end = each.out.splitlines()
         assert each.status == 0 and "gloo" in during and "gloo" not in at_the_end, each
