@@ -31,8 +31,9 @@ OPTIONS = "options"
 """The field whose own fields are flags without its name in front."""
 EDGES = re.compile(r"^[│|] ?| ?[│|]\s*$")
 RULE = re.compile(r"[─-]*")
+DESCRIPTION = re.compile(r" {8}")
 HELP = re.compile(r"\s*For full helptext, run (.*?) --help")
-"""How tyro's boxes are drawn, and end."""
+"""How tyro's boxes are drawn, describe a flag that they propose, and end."""
 READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, Path: Path}
 
 
@@ -53,9 +54,9 @@ def parse(kind: Any, arguments: Sequence[str], **how: Any) -> Any:
 
 
 def in_one_line(box: str) -> str:
-    """What tyro says in a box of several lines."""
-    lines = [EDGES.sub("", line).strip() for line in box.splitlines()[1:-1]]
-    text = " ".join(line for line in lines if not RULE.fullmatch(line))
+    """What tyro says in a box of several lines; of flags only the names."""
+    lines = [EDGES.sub("", line) for line in box.splitlines()[1:-1]]
+    text = " ".join(line.strip() for line in lines if not RULE.fullmatch(line.strip()) and not DESCRIPTION.match(line))
     return HELP.sub(r"; `\1 --help` lists what there is", text).replace(".; ", "; ")
 
 

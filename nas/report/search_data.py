@@ -137,19 +137,22 @@ def _best_by_chance(trials: Sequence[Mapping[str, Any]], strategy: Mapping[str, 
 
 
 def listed(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The best architectures in their order; None without any."""
+    """The best architectures in their order; None without any. Costs are those of the student, not of the network that
+    was searched with, where both are known."""
     entries = found.get("ranked", [])[:MOST_RANKED]
     if not entries:
         return None
     return _measures(found) | {
         "entries": [
             {
-                **{key: shortened(entry.get(key), 6) for key in ("score", "cost")},
-                "parameters": shortened((entry.get("student") or {}).get("parameters"), 6),
+                "score": shortened(entry.get("score"), 6),
+                "cost": shortened(student.get(found.get("cost"), entry.get("cost")), 6),
+                "parameters": shortened(student.get("parameters"), 6),
                 "hash": str(entry["architecture"].get("hash", "")),
                 "decisions": entry["architecture"]["decisions"],
             }
             for entry in entries
+            for student in [entry.get("student") or {}]
         ]
     }
 

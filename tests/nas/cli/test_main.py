@@ -418,7 +418,8 @@ def test_a_reader_that_goes_is_no_error():
         (("cost", "toy", "--nothing", "1"), "Unrecognized options: --nothing, 1; `nas cost toy --help` lists"),
         (("run", "toy", "--ap", "foo"), "invalid choice 'foo' for argument '--evaluation.ap'. Expected one of"),
         (("run", "toy", "--seed"), "Missing value for argument '--seed'"),
-        (("run", "toy", "--retrain.epoch", "3"), "Perhaps you meant: --retrain.epochs INT"),
+        (("run", "toy", "--retrain.epoch", "3"), "Perhaps you meant: --retrain.epochs INT; `nas run toy --help`"),
+        (("run", "toy", "--data", "csv"), "--data.height INT --data.images-per-id INT"),
     ],
 )
 def test_what_a_command_does_not_take_is_one_line(capfd, words, said):

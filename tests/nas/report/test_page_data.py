@@ -69,6 +69,15 @@ def test_trials_and_ranked_architectures_say_what_they_are_measured_in():
     assert tried([{"epoch": 0}], {}) is None and listed({}) is None
 
 
+def test_a_ranked_architecture_costs_what_its_student_costs():
+    """A search by gradient counts the network that it searches with, which is smaller."""
+    entry = {"score": 1.0, "cost": 1e6, "architecture": {"decisions": {}}}
+    student = {"parameters": 5, "multiply_adds": 4e6}
+    for found, cost in (({"cost": "multiply_adds"}, 4e6), ({"cost": "latency_ms"}, 1e6)):
+        [shown] = listed({**found, "ranked": [{**entry, "student": student}]})["entries"]
+        assert shown["cost"] == cost and shown["parameters"] == 5
+
+
 def test_the_best_by_chance_is_that_of_many_searches_by_chance():
     rng = np.random.default_rng(0)
     scores = rng.random(12).tolist()
