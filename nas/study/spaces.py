@@ -46,6 +46,16 @@ class Times:
 
 
 @dataclass(frozen=True)
+class Multiples:
+    """One of some multiples of the recipe's own number."""
+
+    factors: tuple[float, ...]
+
+    def of(self, own: float) -> Among:
+        return Among(tuple(float(f"{own * factor:.3g}") for factor in self.factors))
+
+
+@dataclass(frozen=True)
 class Open:
     """Every question that the recipe's student asks."""
 
@@ -57,7 +67,7 @@ class IfThere:
     parameter: Among | Between | Times
 
 
-Parameter = Among | Between | Times | Open | IfThere
+Parameter = Among | Between | Times | Multiples | Open | IfThere
 
 TEMPERATURES = {"constant": Constant, "linear": Linear, "cosine": Cosine}
 OF_TEMPERATURES = ("temperature", "schedule", "temperature_end")
@@ -82,6 +92,7 @@ SPACES: dict[str, dict[str, Parameter]] = {
         "temperature": Among((1.0, 2.0, 4.0, 8.0, 16.0)),
         "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0)),
     },
+    "rate": {"retrain.optimiser.lr": Multiples((1 / 3, 1.0, 3.0))},
     "oim_weight": {"loss.weight": Among((0.1, 0.3, 0.6, 1.0))},
     "kd_det": {
         "temperature": Among((1.0, 5.0, 10.0)),
@@ -94,12 +105,13 @@ SPACES: dict[str, dict[str, Parameter]] = {
 }
 """By name, what is asked. A parameter is called as the field of the recipe that it sets, but for `temperature` (T, at
 first), `schedule` and `temperature_end` (not asked for a constant one), which make `loss.temperature`, and for
-`architecture`. `fast_reid` is the grid of its Table 2. `vrkd` stands for its Figure 6, around the paper's T = 2 and
-lambda = 1: the paper's text does not say which values the figure has. `oim_weight` is Figure 1 of person search, and
-`kd_det` stands around its T = 10, mu = 0.5 and gamma = 0.5."""
+`architecture`. `rate` is for networks that are compared with each other, each at a rate that suits it. `fast_reid` is
+the grid of its Table 2. `vrkd` stands for its Figure 6, around the paper's T = 2 and lambda = 1: the paper's text
+does not say which values the figure has. `oim_weight` is Figure 1 of person search, and `kd_det` stands around its T
+= 10, mu = 0.5 and gamma = 0.5."""
 
 
-_GRIDS = [name for name, asked in SPACES.items() if all(isinstance(each, Among) for each in asked.values())]
+_GRIDS = [name for name, asked in SPACES.items() if all(isinstance(each, Among | Multiples) for each in asked.values())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +146,7 @@ class Space:
         }
         space = cls(name, known)
         space._check(recipe)
-        return space
+        return cls(name, {key: _of_recipe(parameter, _field(recipe, key)) for key, parameter in known.items()})
 
     @property
     def has_architecture(self) -> bool:
@@ -200,6 +212,10 @@ class Space:
                 f"the space {self.name!r} tunes what a teacher says, and the recipe has no teacher: take "
                 "--parameters architecture, or a recipe with a teacher"
             )
+
+
+def _of_recipe(parameter: Parameter, own: Any) -> Parameter:
+    return parameter.of(own) if isinstance(parameter, Multiples) else parameter
 
 
 def _set_by(key: str) -> str:

@@ -62,6 +62,16 @@ def test_the_papers_grid():
     assert replace(recipe, loss=RECIPE.loss) == RECIPE
 
 
+def test_a_rate_is_chosen_around_the_recipes_own():
+    own = RECIPE.retrain.optimiser.lr
+    grid = [point["retrain.optimiser.lr"] for point in Space.named("rate", RECIPE).grid()]
+    assert grid == pytest.approx([own / 3, own, 3 * own], rel=5e-3) and grid[1] == own
+    found, trial = proposal("rate", **Space.named("rate", RECIPE).grid()[2])
+    assert (
+        apply_overrides(RECIPE, found.overrides).retrain.optimiser.lr == grid[2] == trial.params["retrain.optimiser.lr"]
+    )
+
+
 def test_the_weight_of_identities_and_what_a_detector_teaches():
     recipe = toy_street()
     assert [point["loss.weight"] for point in Space.named("oim_weight", recipe).grid()] == [0.1, 0.3, 0.6, 1.0]
