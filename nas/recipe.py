@@ -109,7 +109,7 @@ class Recipe(Ranged):
     @property
     def baseline_training(self) -> Training:
         """How the baseline is trained: like the student, but from random weights."""
-        return replace(self.retrain, pretrained="")
+        return self.retrain.from_scratch()
 
     @property
     def task(self) -> Task:

@@ -22,6 +22,7 @@ from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 from search_spaces.space import SearchSpace
+from students.reid import ReIDNet
 
 HEADS = ("fc.", "classifier.")
 DENSE_LAYER = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -37,6 +38,15 @@ INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch's compiler and wrappers put into names, in front or between."""
 LIGHTNING = "model."
 """Where a LightningModule usually has its network; what stands beside it is losses and measures."""
+
+HEAD_LAYERS = {
+    "embedding": ("embedding.", "fc.0."),
+    "neck": ("neck.", "heads.bottleneck.0.", "heads.bnneck.", "bottleneck.", "fc.1."),
+}
+"""What a file calls the layers between backbone and classifier: this project, torchreid's OSNet (`fc`, without its last
+ReLU), fast-reid from 1.0 on and before (`heads`), and the strong baseline of Luo et al. (`bottleneck`)."""
+GEM = "heads.pool_layer.p"
+"""The power of fast-reid's pooling; that of an average is 1."""
 
 IMAGENET: Mapping[SearchSpace, models.WeightsEnum] = {
     ResNet(depth=18): models.ResNet18_Weights.IMAGENET1K_V1,
@@ -98,6 +108,44 @@ def load_pretrained(backbone: nn.Module, space: SearchSpace, source: str) -> Inh
     if inherited.left:
         print(f"nas: {source!r} is of the published {space.title}: {inherited}", file=sys.stderr)
     return inherited
+
+
+def load_head(net: ReIDNet, source: str) -> tuple[str, ...]:
+    """Loads what `source` has of the layers between `net`'s backbone and its classifier; their names, which a line on
+    standard error says, too.
+
+    Raises ValueError for a network that pools otherwise than by an average.
+    """
+    if source == "imagenet":
+        return ()
+    tensors = read_checkpoint(Path(source))
+    if GEM in tensors and (power := tensors[GEM].float().mean().item()) != 1:
+        raise ValueError(
+            f"{source} is of a network that pools by generalised means (power {power:.3g}), and ours average: take a "
+            "checkpoint of one that averages, such as BoT's"
+        )
+    loaded = tuple(name for name in HEAD_LAYERS if _load_layer(net.get_submodule(name), name, tensors, source))
+    print(f"nas: {source!r}: behind the backbone it has {quoted(loaded) if loaded else 'nothing'}", file=sys.stderr)
+    return loaded
+
+
+def _load_layer(layer: nn.Module, name: str, tensors: Mapping[str, Tensor], source: str) -> bool:
+    """Whether the file has the layer, which then has its tensors."""
+    own = layer.state_dict()
+    for prefix in HEAD_LAYERS[name]:
+        found = {key: tensors[prefix + key] for key in own if prefix + key in tensors}
+        if own and _shapes(found) == _shapes(own):
+            load_into(layer, own | found, source)
+            return True
+    return False
+
+
+def freeze(net: ReIDNet, inherited: Inherited, layers: Collection[str]) -> None:
+    """Keeps what a file has given from being trained: of the backbone what is `inherited`, and `layers` behind it."""
+    for name, parameter in net.backbone.named_parameters():
+        parameter.requires_grad_(name not in inherited.taken)
+    for name in layers:
+        net.get_submodule(name).requires_grad_(False)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

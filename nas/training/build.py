@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from nas.models.network import Network
-from nas.models.pretrained import load_pretrained
+from nas.models.pretrained import freeze, load_head, load_pretrained
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
+from students.reid import ReIDNet
 from students.space import StudentSpace
 
 
@@ -17,12 +18,19 @@ def build_network(
     space: StudentSpace, architecture: Architecture | None, identities: tuple[int, ...], training: Training, seed: int
 ) -> Network:
     """A network for these identities at the start of its training: random by seed, its backbone pretrained where
-    asked, which the space is told of."""
+    asked, which the space is told of, and frozen, with what the file has of the layers behind it, where that is asked.
+    """
     space = space.starting_from(training.pretrained)
     torch.manual_seed(seed)
     net = space.student(architecture)
     if training.pretrained:
         kept: Any = (net.inference(), space.inference()[0])  # both with a backbone: an ensemble is not trained
-        load_pretrained(kept[0].backbone, kept[1].backbone, training.pretrained)
+        inherited = load_pretrained(kept[0].backbone, kept[1].backbone, training.pretrained)
+        if training.frozen:
+            if not isinstance(kept[0], ReIDNet):
+                raise ValueError(
+                    f"frozen is for networks of one embedding and one classifier, and {space.title} is none"
+                )
+            freeze(kept[0], inherited, load_head(kept[0], training.pretrained))
         net.repeat_weights()
     return Network(net, space, architecture, identities)

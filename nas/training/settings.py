@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, Sampling
+from nas.system.config import ADDED
 from nas.training.optimisers import Adam, CosineLR, Optimiser
 from search_spaces.ranges import Count, CountOrZero, Positive, Ranged
 
@@ -26,16 +27,27 @@ class Training(Ranged):
     """Largest norm of the gradient; None: it is not clipped."""
     pretrained: str = ""
     """Initial weights of the backbone: none, `imagenet` (downloaded) or a checkpoint's path."""
+    frozen: bool = field(default=False, metadata=ADDED)
+    """Whether what the file of `pretrained` has stays as it is, and only the rest is trained: a classifier for other
+    identities behind a network that others have trained."""
     validate_every: CountOrZero = 0
     """Epochs between evaluations on the test split; 0: never. They only inform: the last epoch's network is kept."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frozen and not self.pretrained:
+            raise ValueError("frozen keeps the weights of `pretrained` as they are, which is empty: give it a file")
+
+    def from_scratch(self) -> Training:
+        """The same from random weights."""
+        return replace(self, pretrained="", frozen=False)
 
     def small(self) -> Training:
         """Two epochs of small batches, from scratch."""
         return replace(
-            self,
+            self.from_scratch(),
             epochs=2,
             sampling=self.sampling.small(),
             augment=self.augment.small(),
-            pretrained="",
             validate_every=0,
         )

@@ -48,12 +48,12 @@ def train(
     teacher) has a gradient of 0.
     """
     net = stage.prepare(net)
-    optimiser = training.optimiser.build(net.parameters())
+    optimiser = training.optimiser.build(learning(net))
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
     graphs = stage.graphs()
     place_numbers(optimiser, graphs.on)
     for epoch in loop.epochs():
-        net.train()
+        train_mode(net)
         temperature = loss.temperature_at(epoch, training.epochs) if teacher else None
         loss_now = loss.at(epoch, training.epochs)
         asked = teacher if loss_now.listens(temperature) else None
@@ -85,6 +85,20 @@ def training_step(
     batch, temperature = given
     with stage.autocast():
         losses = loss(net(batch.images), batch, temperature)
-    gradients = torch.autograd.grad(losses["total"], list(net.parameters()), materialize_grads=True)
+    gradients = torch.autograd.grad(losses["total"], learning(net), materialize_grads=True)
     step(optimiser, stage.mean(list(gradients)), clip)
     return losses
+
+
+def learning(net: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained: all that are not frozen."""
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+
+def train_mode(net: nn.Module) -> None:
+    """Training mode, but for parts of which all is frozen: their running statistics stay, too."""
+    net.train()
+    for part in net.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
