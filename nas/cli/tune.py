@@ -46,8 +46,8 @@ class TuneOptions(StudyOptions):
     parameters: Annotated[
         Name,
         tyro.conf.arg(
-            help="what is tuned: fast_reid, vrkd, rate, oim_weight, kd_det, distillation, architecture, joint, or "
-            "several joined by +"
+            help="what is tuned: fast_reid, vrkd, ksl, rate, oim_weight, kd_det, distillation, architecture, joint, "
+            "or several joined by +"
         ),
     ] = "distillation"
     sampler: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from nas.losses.dkd import DKDLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
+from nas.system.config import ADDED
 from search_spaces.ranges import CountOrZero, NonNegative
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
@@ -46,6 +48,11 @@ class KSLLoss(WrappedLoss):
     """Epoch from which the triplet losses and KSL-H are trained: from scratch they diverge at first (section 3.1)."""
     detached: bool = True
     """Whether what a branch imitates is a constant (KSL-P, KSL-EA)."""
+    on: Literal["embedding", "feature"] = field(default="embedding", metadata=ADDED)
+    """What KSL-E and KSL-H compare: the embedding before the BNNeck, which they can shrink, or the feature behind it.
+    The paper does not say which."""
+    e_joins: bool = field(default=False, metadata=ADDED)
+    """Whether KSL-E joins at `triplet_from`, too, and is not there from the beginning."""
 
     def small(self) -> KSLLoss:
         return replace(self, triplet_from=min(self.triplet_from, 1))
@@ -59,7 +66,8 @@ class KSLLoss(WrappedLoss):
             )
         if epoch >= self.triplet_from:
             return self
-        return replace(self, h=0.0, each=replace(self.each, triplet_weight=0.0))
+        later = {"h": 0.0, **(dict.fromkeys(("ep", "ea"), 0.0) if self.e_joins else {})}
+        return replace(self, **later, each=replace(self.each, triplet_weight=0.0))
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """`total`, the main branch's own parts, `aux` (the sum of the auxiliary branches' own losses) and those of
@@ -76,11 +84,11 @@ class KSLLoss(WrappedLoss):
 
     def _agreements(self, out: ReIDOutput, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         branches = (out, *out.branches)
-        logits, embeddings = [b.logits for b in branches], [b.embedding for b in branches]
+        logits, compared = [b.logits for b in branches], [getattr(b, self.on) for b in branches]
         return {
             "pp": lambda: ksl_pp(logits, self.detached),
             "pa": lambda: ksl_pa(logits, self.detached),
-            "ep": lambda: ksl_ep(embeddings),
-            "ea": lambda: ksl_ea(embeddings, self.detached),
-            "h": lambda: ksl_h(embeddings, batch.labels, self.each.margin),
+            "ep": lambda: ksl_ep(compared),
+            "ea": lambda: ksl_ea(compared, self.detached),
+            "h": lambda: ksl_h(compared, batch.labels, self.each.margin),
         }

@@ -93,6 +93,7 @@ SPACES: dict[str, dict[str, Parameter]] = {
         "loss.distill_weight": Among((0.25, 0.5, 1.0, 2.0, 4.0)),
     },
     "rate": {"retrain.optimiser.lr": Multiples((1 / 3, 1.0, 3.0))},
+    "ksl": {"loss.on": Among(("embedding", "feature")), "loss.e_joins": Among((False, True))},
     "oim_weight": {"loss.weight": Among((0.1, 0.3, 0.6, 1.0))},
     "kd_det": {
         "temperature": Among((1.0, 5.0, 10.0)),
@@ -107,8 +108,8 @@ SPACES: dict[str, dict[str, Parameter]] = {
 first), `schedule` and `temperature_end` (not asked for a constant one), which make `loss.temperature`, and for
 `architecture`. `rate` is for networks that are compared with each other, each at a rate that suits it. `fast_reid` is
 the grid of its Table 2. `vrkd` stands for its Figure 6, around the paper's T = 2 and lambda = 1: the paper's text
-does not say which values the figure has. `oim_weight` is Figure 1 of person search, and `kd_det` stands around its T
-= 10, mu = 0.5 and gamma = 0.5."""
+does not say which values the figure has. `ksl` is what its paper leaves open. `oim_weight` is Figure 1 of person
+search, and `kd_det` stands around its T = 10, mu = 0.5 and gamma = 0.5."""
 
 
 _GRIDS = [name for name, asked in SPACES.items() if all(isinstance(each, Among | Multiples) for each in asked.values())]

@@ -50,6 +50,25 @@ def test_each_part_has_its_weight(part):
     assert alone["total"].item() == pytest.approx((own + whole[part] / 4).item(), rel=1e-12)
 
 
+def test_what_is_compared_may_be_the_feature_behind_the_neck():
+    """The probabilities, and each branch's own triplet loss, stay where they are."""
+    behind = [b._replace(feature=3 * b.embedding.flip(0), branches=()) for b in (OUT, *OUT.branches)]
+    out = behind[0]._replace(branches=tuple(behind[1:]))
+    before, after = KSLLoss()(out, BATCH, 0.0), KSLLoss(on="feature")(out, BATCH, 0.0)
+    features = [b.feature for b in behind]
+    oracle = {"ep": ksl_ep(features), "ea": ksl_ea(features), "h": ksl_h(features, BATCH.labels)}
+    for part, value in oracle.items():
+        assert after[part].item() == pytest.approx(value.item(), rel=1e-12) and after[part] != before[part]
+    assert all(after[part] == before[part] for part in ("identity", "triplet", "aux", "pp", "pa"))
+
+
+def test_the_distance_of_embeddings_may_join_with_the_triplet_losses():
+    loss = KSLLoss(triplet_from=2, e_joins=True)
+    early, late = (set(loss.at(epoch, 4)(OUT, BATCH, 0.0)) for epoch in (1, 2))
+    assert late - early == {"ep", "ea", "h"} and {"pp", "pa", "aux"} <= early
+    assert {"ep", "ea"} <= set(KSLLoss(triplet_from=2).at(1, 4)(OUT, BATCH, 0.0))
+
+
 def test_margin_and_direction_of_imitation_are_heeded():
     plain, other = KSLLoss()(OUT, BATCH, 0.0), KSLLoss(each=KDASLoss(margin=1.5))(OUT, BATCH, 0.0)
     assert other["h"] == ksl_h([b.embedding for b in (OUT, *OUT.branches)], BATCH.labels, 1.5) > plain["h"]

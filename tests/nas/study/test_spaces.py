@@ -62,6 +62,17 @@ def test_the_papers_grid():
     assert replace(recipe, loss=RECIPE.loss) == RECIPE
 
 
+def test_what_ksl_leaves_open_is_a_grid_of_four():
+    recipe = replace(RECIPE, loss=KSLLoss(triplet_from=1))
+    grid = Space.named("ksl", recipe).grid()
+    assert sorted(tuple(point.values()) for point in grid) == [
+        (on, joins) for on in ("embedding", "feature") for joins in (False, True)
+    ]
+    found, trial = proposal("ksl", recipe)
+    tuned = apply_overrides(recipe, found.overrides).loss
+    assert (tuned.on, tuned.e_joins) == (trial.params["loss.on"], trial.params["loss.e_joins"])
+
+
 def test_a_rate_is_chosen_around_the_recipes_own():
     own = RECIPE.retrain.optimiser.lr
     grid = [point["retrain.optimiser.lr"] for point in Space.named("rate", RECIPE).grid()]
@@ -227,6 +238,7 @@ class TestFiles:
 def test_every_spaces_parameters_are_asked_of_some_recipe():
     recipes = {
         "vrkd": replace(RECIPE, loss=VRKDLoss()),
+        "ksl": replace(RECIPE, loss=KSLLoss()),
         "oim_weight": replace(RECIPE, loss=OIMLoss()),
         "kd_det": replace(RECIPE, loss=OIMLoss(detector=DetectorKD())),
     }
