@@ -33,6 +33,12 @@ DARTS_V2: Genotype = {
 }
 """The cell that second-order DARTS published for CIFAR-10."""
 
+GDAS_V1: Genotype = {
+    "normal": [("skip@0", "skip@1"), ("skip@0", "sep5@2"), ("sep3@3", "skip@0"), ("sep5@4", "sep3@3")],
+    "reduce": [("sep5@0", "sep3@1"), ("sep5@2", "sep5@1"), ("dil5@2", "sep3@1"), ("sep5@0", "sep5@1")],
+}
+"""The cell that GDAS published for CIFAR-10, whose reduction cell is searched, too."""
+
 
 class Cell(nn.Module):
     """Two previous cells in, the concatenation of the inner nodes out (DARTS, section 2.1)."""
@@ -100,6 +106,14 @@ class CellNet(nn.Module):
         return {"map": last}
 
 
+CANDIDATES: Mapping[str, tuple[Mapping[str, ops.Candidate], Genotype]] = {
+    "kdas": (ops.KDAS, AUTO_REID),
+    "darts": (ops.DARTS, DARTS_V2),
+    "gdas": (ops.DARTS, GDAS_V1),
+}
+"""By name what an edge chooses from, and the published cell."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cells(SearchSpace):
     """`cells` cells of `channels` channels (doubled at each reduction), whose edges are open.
@@ -114,8 +128,9 @@ class Cells(SearchSpace):
     """Cells of the network, reduction cells included."""
     reductions: tuple[Layers, ...] = (3, 5, 7)
     """Positions of the reduction cells, counted from 1."""
-    candidates: Literal["kdas", "darts"] = "kdas"
-    """Operations that each edge chooses from: Auto-ReID's with part-aware pooling (kdas), or those of DARTS."""
+    candidates: Literal["kdas", "darts", "gdas"] = "kdas"
+    """Operations that each edge chooses from: Auto-ReID's with part-aware pooling (kdas), or those of DARTS, with the
+    cell that DARTS published, or GDAS (gdas)."""
     stem: Literal["resnet", "cifar"] = "resnet"
     """Layers before the cells: ResNet's stem, which divides height and width by four, or CIFAR's, which keeps them."""
 
@@ -129,7 +144,7 @@ class Cells(SearchSpace):
         return f"{self.cells} {self.candidates} cells, C={self.channels}"
 
     def build(self, pick: Pick, c_in: int = 3) -> CellNet:
-        candidates, genotype = {"kdas": (ops.KDAS, AUTO_REID), "darts": (ops.DARTS, DARTS_V2)}[self.candidates]
+        candidates, genotype = CANDIDATES[self.candidates]
         stem = {"resnet": resnet_stem, "cifar": cifar_stem}[self.stem](c_in, self.channels)
         before_last = last = self.channels * (3 if self.stem == "cifar" else 1)
         channels, halved_before, cells = self.channels, False, nn.ModuleList()

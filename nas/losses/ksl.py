@@ -66,8 +66,8 @@ class KSLLoss(WrappedLoss):
             )
         if epoch >= self.triplet_from:
             return self
-        later = {"h": 0.0, **(dict.fromkeys(("ep", "ea"), 0.0) if self.e_joins else {})}
-        return replace(self, **later, each=replace(self.each, triplet_weight=0.0))
+        ep, ea = (0.0, 0.0) if self.e_joins else (self.ep, self.ea)
+        return replace(self, ep=ep, ea=ea, h=0.0, each=replace(self.each, triplet_weight=0.0))
 
     def __call__(self, out: ReIDOutput, batch: Batch, temperature: float) -> Losses:
         """`total`, the main branch's own parts, `aux` (the sum of the auxiliary branches' own losses) and those of

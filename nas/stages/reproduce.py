@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from optuna import Trial
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
@@ -35,6 +36,8 @@ from nas.training.machine import Machine
 FORMAT = 1
 
 METRICS = {"rank1": "rank-1", "mAP": "mAP"}
+FURTHER = {"rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
+"""Columns of a table whose paper has them."""
 
 COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
 
@@ -78,6 +81,7 @@ class Reproduction:
             row.name: {
                 "name": row.name,
                 "paper": dict(row.paper),
+                "paper_runs": [dict(run) for run in row.runs],
                 "data": type(row.recipe.data).__name__,
                 "not_run": self.not_run.get(row.name),
                 "same_as": row.same_as or None,
@@ -90,7 +94,10 @@ class Reproduction:
             if number in ended:
                 metrics = read_metrics(self.folder / step.folder / "metrics.json")
                 measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
-                results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured})
+                counted = (
+                    {"parameters_as_paper": _as_paper(step.row, measured)} if "parameters" in step.row.paper else {}
+                )
+                results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured, **counted})
         return list(results.values())
 
     def write(self) -> None:
@@ -176,22 +183,50 @@ def notes(steps: Sequence[Step]) -> list[str]:
 
 
 def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Percent; of several seeds the mean and the lowest and highest."""
-    columns = [f"{label} {whose}" for label in METRICS.values() for whose in ("paper", "measured")]
+    """Percent; of several seeds the mean and the lowest and highest, and below each run beside one of the paper's where
+    that has them. Parameters beside the paper's are counted as the paper does."""
+    further = {key: label for key, label in FURTHER.items() if any(key in result["paper"] for result in results)}
+    metrics = {"rank1": METRICS["rank1"], **further, "mAP": METRICS["mAP"]}
+    columns = [f"{label} {whose}" for label in metrics.values() for whose in ("paper", "measured")]
+    sizes = ("parameters paper", "as counted") if any("parameters" in result["paper"] for result in results) else ()
     costs = [
         text.column([result["runs"][0].get(key) if result["runs"] else None for result in results])
         for key, text in COSTS.items()
     ]
     rows = []
     for result, *cost in zip(results, *costs, strict=True):
-        cells = [
-            cell
-            for metric in METRICS
-            for cell in (percent(result["paper"].get(metric)), _over_seeds(result["runs"], metric))
-        ]
         reason = f" (same as {result['same_as']})" if result["same_as"] else " (no data)" if result["not_run"] else ""
-        rows.append(Row((result["name"] + reason, *cells, *cost)))
-    return Table(("network", *columns, "parameters", "MACs"), tuple(rows))
+        rows.append(Row((result["name"] + reason, *_beside(result["paper"], result["runs"], metrics, sizes), *cost)))
+        if len(result["runs"]) > 1:
+            rows += [
+                Row((f"{result['name']}, run {number}", *_beside(paper, runs, metrics, sizes), *[""] * len(cost)))
+                for number, (paper, *runs) in enumerate(
+                    zip(result["paper_runs"], result["runs"], strict=False), start=1
+                )
+            ]
+    return Table(("network", *columns, *sizes, "parameters", "MACs"), tuple(rows))
+
+
+def _beside(
+    paper: Mapping[str, float], runs: Sequence[Mapping[str, Any]], metrics: Iterable[str], sizes: Sequence[str]
+) -> list[str]:
+    """The paper's numbers, each with what the runs measured; and the parameters of both, where they have columns."""
+    cells = [cell for key in metrics for cell in (percent(paper.get(key)), _over_seeds(runs, key))]
+    if sizes:
+        counts = [run["parameters_as_paper"] for run in runs if "parameters_as_paper" in run]
+        cells += [millions(paper.get("parameters")), millions(float(np.mean(counts)) if counts else None)]
+    return cells
+
+
+def _as_paper(row: Published, measured: Mapping[str, Any]) -> int:
+    """The parameters of what was measured, with the classifier if the paper counts it."""
+    recipe, without = row.recipe, int(measured["parameters"])
+    if not row.counted_ids:
+        return without
+    space = recipe.teacher.net if row.role == "teacher" and recipe.teacher else recipe.retrained
+    with torch.device("meta"):
+        net: Any = space.with_ids(row.counted_ids).student().inference()
+    return without + sum(parameter.numel() for parameter in net.classifier.parameters())
 
 
 def _absent(sources: Iterable[Source]) -> dict[Source, str]:
@@ -252,7 +287,7 @@ def _write(results: Sequence[Mapping[str, Any]], notes: Sequence[str], folder: P
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
-    values = [run[metric] for run in runs]
+    values = [run[metric] for run in runs if metric in run]
     if len(values) < 2:
         return percent(values[0]) if values else MISSING
     return f"{percent(float(np.mean(values)))} ({percent(min(values))} to {percent(max(values))})"

@@ -15,7 +15,12 @@ class Published:
     name: str
     recipe: Recipe
     paper: Mapping[str, float] = field(default_factory=dict)
-    """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `mAP`); empty where the paper has a curve alone."""
+    """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `rank5`, `rank10`, `rank20`, `mAP`), and `parameters`;
+    empty where the paper has a curve alone."""
+    runs: tuple[Mapping[str, float], ...] = ()
+    """The same of each run, where the paper prints them; `paper` is their mean."""
+    counted_ids: int = 0
+    """Training identities whose classifier is among the paper's parameters; 0: they leave it out, as ours do."""
     role: str = "student"
     """Which of the run's networks the row is about."""
     same_as: str = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from nas.recipe import Recipe
 from nas.study.published import Published
@@ -15,6 +16,11 @@ Numbers = tuple[float, float]
 def reported(rank1: float, mean_ap: float) -> Mapping[str, float]:
     """Percent, as papers print them, to shares."""
     return {"rank1": rank1 / 100, "mAP": mean_ap / 100}
+
+
+def mean_of(runs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Of each number that the runs have."""
+    return {key: mean(run[key] for run in runs) for key in runs[0]}
 
 
 def rows_by_data_set(name: str, recipes: Mapping[str, Recipe], numbers: Sequence[Numbers]) -> list[Published]:

@@ -19,6 +19,7 @@ from nas.study.published import Published
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
 from runs.tables import PAPERS, PICTURES
+from runs.tables.rows import mean_of
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
 KNOWN = {
@@ -37,8 +38,9 @@ def test_rows_of_a_table_are_sound(table):
     rows = TABLES[table]
     names = [row.name for row in rows]
     assert len(set(names)) == len({folder_name(name) for name in names}) == len(names) > 1
-    assert all(set(row.paper) <= {"rank1", "mAP"} for row in rows)
-    assert all(0.1 < value < 1 for row in rows for value in row.paper.values())
+    printed = [numbers for row in rows for numbers in (row.paper, *row.runs)]
+    assert all(set(numbers) <= {"rank1", "rank5", "rank10", "rank20", "mAP", "parameters"} for numbers in printed)
+    assert all(0.1 < value < 1 or key == "parameters" for numbers in printed for key, value in numbers.items())
     assert all(row.recipe.teacher for row in rows if row.role == "teacher")
     assert all(row.recipe.baseline is None for row in rows), "no row is about it"
     spaces = {(space, row.recipe.images) for row in rows for space in (row.recipe.space, row.recipe.retrained)} - KNOWN
@@ -55,7 +57,10 @@ def calls(monkeypatch):
 
     def metrics(run):
         values = {role: value + 0.01 * run.recipe.seed for role, value in MEASURED.items()}
-        rows = [{"name": role, "role": role, "rank1": MEASURED[role], "mAP": values[role]} for role in values]
+        rows = [
+            {"name": role, "role": role, "rank1": MEASURED[role], "mAP": values[role], "parameters": 7}
+            for role in values
+        ]
         found = {"format": 1, "data": "synthetic", "rows": rows}
         write_json(run.folder / "metrics.json", found)
         return found
@@ -108,6 +113,38 @@ def test_networks_are_trained_once_and_results_land_one_by_one(tmp_path, calls):
     assert table.rows[0].cells[:5] == ("Row 0", "–", "25.0 (25.0 to 25.0)", "50.0", "25.5 (25.0 to 26.0)")
     written = (tmp_path / "table.md").read_text()
     assert "Teacher | 90.0 | 75.0" in written and held["notes"][0] in written
+
+
+def test_runs_stand_beside_the_papers_and_parameters_are_counted_as_it_does(tmp_path, calls):
+    runs = tuple({"rank1": share, "mAP": share, "rank5": share + 0.1, "parameters": 5e6} for share in (0.5, 0.6, 0.7))
+    row = Published(name="Arm", recipe=ALONE, paper=mean_of(runs), runs=runs, counted_ids=751)
+    [result] = reproduce([row], tmp_path, num_seeds=2)
+    student = ALONE.retrained.with_ids(751).student()
+    whole = sum(parameter.numel() for parameter in student.parameters())
+    without = whole - student.classifier.weight.numel()
+    for run in result["runs"]:
+        run["parameters"] = without
+        assert nas.stages.reproduce._as_paper(row, run) == whole
+        run["parameters_as_paper"] = whole
+    table = paper_against_measured([result])
+    assert table.columns[1:9] == (
+        *("rank-1 paper", "rank-1 measured", "rank-5 paper", "rank-5 measured", "mAP paper", "mAP measured"),
+        *("parameters paper", "as counted"),
+    )
+    assert [line.cells[0] for line in table.rows] == ["Arm", "Arm, run 1", "Arm, run 2"]
+    assert table.rows[0].cells[1:4] == ("60.0", "25.0 (25.0 to 25.0)", "70.0")
+    assert table.rows[2].cells[5:9] == ("60.0", "26.0", "5.00 M", f"{whole / 1e6:.2f} M")
+
+
+def test_table_1_of_kdas_is_counted_as_the_paper_does():
+    counted = {}
+    for row in TABLES["kdas", "table1"]:
+        if row.recipe.strategy is None and "parameters" in row.paper:
+            with torch.device("meta"):
+                student = row.recipe.retrained.with_ids(row.counted_ids).student()
+            counted[row.name] = sum(parameter.numel() for parameter in student.parameters()) / 1e6
+            assert counted[row.name] == pytest.approx(row.paper["parameters"] / 1e6, rel=0.01)
+    assert [round(value, 2) for value in counted.values()] == [11.56, 21.67, 25.05, 9.03, 13.47]
 
 
 TESTED = [replace(RECIPE, data=replace(RECIPE.data, num_test_ids=number)) for number in (4, 5)]
