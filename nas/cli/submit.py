@@ -45,8 +45,8 @@ THREADS = "--machine.threads"
 USAGE = """usage: nas submit COMMAND ... [--engine local|slurm] [--nodes N] [--workers N] [--gpus N] [--cpus N]
                   [--hours H] [--partition NAME] [--json]
 
-Starts workers of `nas search`, `nas tune`, `nas ablate`, `nas tabulate` or `nas reproduce`: each is a job that takes part
-in the same study, and goes on when this command has ended. The same command again adds as many. A job that SLURM
+Starts workers of `nas search`, `nas tune`, `nas ablate`, `nas tabulate` or `nas reproduce`: each is a job that takes
+part in the same study, and goes on when this command has ended. The same command again adds as many. A job that SLURM
 preempts, or that runs out of time, is queued again. `nas show` says how far the study is.
 
 Example: nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24

@@ -31,9 +31,9 @@ Trains architectures of the recipe's space from scratch, each under every arm an
 accuracy, loss by epoch, MACs and milliseconds. It says how far architectures differ and how far seeds do, and whether
 the arms put the architectures into the same order. `nas bench strategies --tables DIR` searches in the table.
 
-The architectures are drawn by chance, without repetition, by the recipe's seed; --architectures all takes all of a small
-space. The same command goes on where a stopped one was, and joins one that others work at; a larger N adds to the table.
-What has ended is a valid, smaller table at any time.
+The architectures are drawn by chance, without repetition, by the recipe's seed; --architectures all takes all of a
+small space. The same command goes on where a stopped one was, and joins one that others work at; a larger N adds to the
+table. What has ended is a valid, smaller table at any time.
 
 Each recipe is an arm, or --arms names a file of arms, as `nas ablate` takes it; an arm that begins with a flag is the
 RECIPE with these flags:
@@ -116,9 +116,7 @@ def _with_recipe(words: Mapping[str, Sequence[str]], names: Sequence[str]) -> di
             f"arms are recipes or a file, not both: leave out {ARMS}, or {' '.join(names[len(flags) > 0 :])}"
         )
     if flags and not names:
-        raise ValueError(
-            f"the arm {flags[0]!r} has no recipe: name one behind `nas tabulate`, or begin the arm with it"
-        )
+        raise ValueError(f"the arm {flags[0]!r} has no recipe: name one behind `nas tabulate`, or in the arm")
     return {name: [*names, *arm] if name in flags else [*arm] for name, arm in words.items()}
 
 
@@ -146,9 +144,13 @@ def _show_plan(design: TableDesign, folder: Path, as_json: bool) -> int:
 def _tabulate(tabulation: Tabulation, options: TabulateOptions, arguments: list[str]) -> int:
     folder = tabulation.place.folder
     files, threads = Files(folder), tabulation.design.arms[0].recipe.machine.threads
-    with tabulation.telling():
-        work_at_study("tabulate", tabulation.work, main, arguments, options.workers, threads, folder, tabulation.engine)
-    table = tabulation.result()
+    try:
+        with tabulation.telling(tabulation.write_now_and_then):
+            work_at_study(
+                "tabulate", tabulation.work, main, arguments, options.workers, threads, folder, tabulation.engine
+            )
+    finally:  # what has ended is worth having, whatever ends the work
+        table = tabulation.result()
     if not options.json:
         console = terminal()
         console.print(as_rich(arms_table(table["summary"])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,9 +111,6 @@ class ArmStudy(ABC):
     def name_of(self, trial: FrozenTrial) -> str:
         """What a line says that has ended."""
 
-    def ended(self) -> None:
-        """Is called when trials have ended, whoever worked at them."""
-
     def work(self) -> None:
         """Takes part until every arm has all of its seeds."""
         with reached(self.place.address):
@@ -123,8 +120,9 @@ class ArmStudy(ABC):
                 self.engine.work(self._run)
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """While inside, each trial that ends is said in a line, whoever worked at it; its result is not."""
+    def telling(self, also: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """While inside, each trial that ends is said in a line, whoever worked at it; its result is not. `also` is
+        called behind the lines."""
         told = {trial.number for trial in self.engine.ended}
 
         def say() -> None:
@@ -134,7 +132,7 @@ class ArmStudy(ABC):
                 told.add(trial.number)
                 tell(self._line(trial, ended), self.place.folder)
             if new:
-                self.ended()
+                also()
 
         with watching(say, self.place.address):
             yield

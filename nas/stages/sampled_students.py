@@ -109,6 +109,4 @@ def _all(recipe: Recipe, band: Band | None, rng: np.random.Generator) -> list[Sa
 def _check_open(recipe: Recipe) -> None:
     space = recipe.retrained.with_ids(1)
     if not space.published().decisions:
-        raise ValueError(
-            f"{space.title} leaves nothing open, so that there is no other architecture to draw: take a space that does"
-        )
+        raise ValueError(f"{space.title} leaves nothing open, so there is no choice: take another space")

@@ -113,8 +113,8 @@ class Tabulation(ArmStudy):
     def name_of(self, trial: FrozenTrial) -> str:
         return f"{trial.user_attrs['plan']['architecture']} {trial.params['arm']} seed {trial.params['seed']}"
 
-    def ended(self) -> None:
-        """Writes the table now and then: whoever is killed leaves what there is."""
+    def write_now_and_then(self) -> None:
+        """Writes the table, unless that was just done: whoever is killed leaves what there is."""
         if time.monotonic() - self._written >= WRITE_S:
             self.result()
 
@@ -176,7 +176,7 @@ class Tabulation(ArmStudy):
 
 
 def _retraining_alone(arm: Arm) -> Recipe:
-    """What of the arm's recipe decides how a student is trained. Raises ValueError for what a table leaves no room for."""
+    """What of the arm's recipe decides how a student is trained. Raises ValueError where it brings its architecture."""
     recipe = arm.recipe
     for flag, given in (("--architecture", recipe.architecture), ("--controls", recipe.controls)):
         if given:

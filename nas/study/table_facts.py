@@ -47,7 +47,7 @@ def _arm(name: str, found: Mapping[str, list[float]], macs: Mapping[str, float])
     for end, place in (("best", means.argmax()), ("worst", means.argmin())):
         facts[end] = {"architecture": list(found)[place], "mAP": float(means[place])}
     if len(found) > 1 and values.shape[1] > 1:
-        components = variance_components(values)
+        components = variance_components(list(found.values()))
         facts |= {"sd_architectures": components.between, "sd_seeds": components.within}
     if len(found) >= LEAST:
         facts["tau_seeds"] = tau_within(values)
@@ -80,10 +80,9 @@ def _too_few(table: Mapping[str, Any], whole: Mapping[str, int], pairs: list[dic
     for name, num in whole.items():
         if num < LEAST:
             said.append(f"{name}: {num} whole architectures are too few for an order, which needs {LEAST}.")
-    for pair in pairs:
-        if pair["architectures"] < LEAST <= min(whole[pair["first"]], whole[pair["second"]]):
-            said.append(
-                f"{pair['first']} and {pair['second']} have {pair['architectures']} whole architectures in common, "
-                f"too few for an order, which needs {LEAST}."
-            )
-    return said
+    return said + [
+        f"{pair['first']} and {pair['second']} have {pair['architectures']} whole architectures in common, too few for "
+        f"an order, which needs {LEAST}."
+        for pair in pairs
+        if pair["architectures"] < LEAST <= min(whole[pair["first"]], whole[pair["second"]])
+    ]
