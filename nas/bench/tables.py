@@ -1,7 +1,7 @@
 """Tables of networks that are trained already: a strategy's trial is a look into one of them.
 
-The two public tables give the accuracy on the test set at the end of training, the mean of several runs, and so does one
-of `nas tabulate`. None gives the time it took, so that the clock of a simulated search counts trials.
+All of them give the accuracy on the test set at the end of training, the mean of several runs. None gives the time it
+took, so that the clock of a simulated search counts trials.
 """
 
 from __future__ import annotations

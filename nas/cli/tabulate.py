@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -14,13 +14,13 @@ from nas.cli.arguments import OUT
 from nas.cli.arms import ARMS, parse_arm, pop_arms, read_arms, words_of
 from nas.cli.files import Files, say
 from nas.cli.workers import StudyOptions, work_at_study
-from nas.report.architecture_table import arms_table, pairs_table, remarks
+from nas.report.architecture_table import ALL, arms_table, pairs_table, remarks
 from nas.report.numbers import multiply_adds
 from nas.report.table import as_rich, terminal
 from nas.stages.sampled_students import Band
 from nas.stages.tabulate import TableDesign, Tabulation
 from nas.study.place import Place
-from search_spaces.ranges import Count, Positive, PositiveShare
+from search_spaces.ranges import Count, Name, OutOfRange, Positive, PositiveShare
 
 SEEDS = 2
 EXAMPLE = "nas tabulate evidence_falling --arms runs/studies/ranking.json --architectures 50 --data.root data"
@@ -48,8 +48,8 @@ class TabulateOptions(StudyOptions):
     """What the command takes beside the fields of its recipes."""
 
     architectures: Annotated[
-        Count | Literal["all"], tyro.conf.arg(help="how many architectures are drawn; or all of the space")
-    ] = 50
+        Name, tyro.conf.arg(help="how many architectures are drawn; or all, for those of the whole space")
+    ] = "50"
     multiply_adds: Annotated[
         Positive | None, tyro.conf.arg(help="only architectures of about so many; without it, of any number")
     ] = None
@@ -60,6 +60,16 @@ class TabulateOptions(StudyOptions):
         Count | None, tyro.conf.arg(help=f"runs of each architecture and arm; by default the file's, or {SEEDS}")
     ] = None
     plan: Annotated[bool, tyro.conf.arg(help="only say what would be trained")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.architectures != ALL and not (self.architectures.isdecimal() and int(self.architectures)):
+            raise OutOfRange("architectures", "be a whole number from 1 on, or all", self.architectures)
+
+    @property
+    def num_architectures(self) -> int | None:
+        """None: all."""
+        return None if self.architectures == ALL else int(self.architectures)
 
     @property
     def band(self) -> Band | None:
@@ -102,7 +112,7 @@ def _asked(arguments: Sequence[str]) -> tuple[TableDesign, TabulateOptions, Plac
     design = TableDesign(
         arms=arms,
         seeds=options.seeds or (file and file.seeds) or SEEDS,
-        architectures=None if options.architectures == "all" else options.architectures,
+        architectures=options.num_architectures,
         band=options.band,
     )
     return design, options, place

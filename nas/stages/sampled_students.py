@@ -15,7 +15,7 @@ from search_spaces.ranges import Positive, PositiveShare, Ranged
 
 MOST = 10_000
 """Architectures of a space that is small enough to take all of them."""
-IN_VAIN = 2_000
+IN_VAIN = 500
 """Draws in a row that bring nothing new, after which there is taken to be nothing new."""
 STREAM = 0x7AB1E
 """Keeps its draws apart from the others of the same seed."""
@@ -86,7 +86,7 @@ def _by_chance(recipe: Recipe, num: int, band: Band | None, rng: np.random.Gener
             widen = ", or widen --within" if band else ", or all"
             raise ValueError(
                 f"--architectures must be at most what {recipe.retrained.title} has: {num} were asked for, and "
-                f"{IN_VAIN:,} draws in a row brought none beyond {len(found)}{of}: ask for fewer{widen}"
+                f"{IN_VAIN} draws in a row brought none beyond {len(found)}{of}: ask for fewer{widen}"
             )
     return list(found.values())
 

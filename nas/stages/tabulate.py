@@ -13,7 +13,7 @@ from optuna import Trial
 from optuna.trial import FrozenTrial
 
 from nas.recipe import Recipe
-from nas.report.architecture_table import ALL, BY_CHANCE, FILE, FORMAT, total_loss
+from nas.report.architecture_table import ALL, BY_CHANCE, FILE, FORMAT, read_table, total_loss
 from nas.report.history import read_history
 from nas.report.metrics import read_metrics
 from nas.run import RESULTS, Run
@@ -26,7 +26,8 @@ from nas.study.engine import Outcome, Plan
 from nas.study.place import Place
 from nas.study.table_facts import summary
 from nas.system.config import portable
-from nas.system.files import write_json
+from nas.system.files import blamed_on, write_json
+from search_spaces.architecture import Architecture
 from search_spaces.ranges import Count, Ranged
 
 WRITE_S = 30.0
@@ -90,11 +91,14 @@ class Tabulation(ArmStudy):
     def __init__(self, design: TableDesign, place: Place) -> None:
         """As `ArmStudy`. The number of architectures that are drawn may grow, as more begin with the same ones."""
         self.design = design
-        self.students = {student.architecture.hash: student for student in design.students()}
+        students = _held(design, place.folder / FILE) or design.students()
+        self.students = {student.architecture.hash: student for student in students}
         self._runs: dict[Key, dict[str, Any]] = {}
         self._written = 0.0
         num_trials = len(self.students) * design.seeds * len(design.arms)
         super().__init__(design.arms, place, num_trials, {"seeds": design.seeds, "chosen": design.chosen})
+        if not (place.folder / FILE).exists():
+            self.result()
 
     def plan(self, number: int, ended: Sequence[FrozenTrial]) -> Plan:
         name, arm, seed = self._keys()[number]
@@ -173,6 +177,27 @@ class Tabulation(ArmStudy):
             **_milliseconds(runs),
             "runs": runs,
         }
+
+
+def _held(design: TableDesign, path: Path) -> list[Sampled]:
+    """The architectures of the table that an earlier process has begun, as counting costs takes its time; none where it
+    is another table, or has fewer."""
+    if not path.exists():
+        return []
+    table = read_table(path)
+    settings = portable(design.arms[0].recipe.retrained)
+    rows = table["architectures"][: design.architectures]
+    if (table["chosen"], table["settings"]) != (design.chosen, settings) or len(rows) < (design.architectures or 1):
+        return []
+    with blamed_on(path):
+        return [
+            Sampled(
+                architecture=Architecture.from_dict(row),
+                multiply_adds=row["multiply_adds"],
+                parameters=row["parameters"],
+            )
+            for row in rows
+        ]
 
 
 def _retraining_alone(arm: Arm) -> Recipe:
