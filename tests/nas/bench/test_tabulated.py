@@ -73,12 +73,7 @@ def test_every_strategy_searches_in_a_whole_space(tmp_path):
     [
         ("by chance", 10, lambda table: table, "has 10 architectures that were drawn by chance"),
         ("all", None, lambda table: table["architectures"][0]["runs"].clear() or table, "lacks 1 of 39 architectures"),
-        (
-            "all",
-            None,
-            lambda table: table["chosen"].update(multiply_adds=9.0, within=0.05) or table,
-            "about equal MACs",
-        ),
+        ("all", None, lambda table: table["chosen"].update(multiply_adds=9.0) or table, "about equal MACs"),
     ],
     ids=["drawn", "unfinished", "band"],
 )

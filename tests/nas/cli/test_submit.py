@@ -24,10 +24,7 @@ TUNE = ["tune", "toy", "--small", "--parameters", "architecture"]
 @pytest.mark.parametrize(
     "command, said",
     [
-        (
-            ["train", "toy"],
-            "no command of trials is named 'train'; there are search, tune, ablate, tabulate, reproduce",
-        ),
+        (["train", "toy"], "named 'train'; there are search, tune, ablate, tabulate, reproduce"),
         (["search", "toy"], "this search has DARTS: give --strategy random or evolution, or share its steps"),
         (["search", "toy", "--strategy", "random", "--overwrite"], "--overwrite is not for workers that share"),
         (["reproduce", "fast_reid", "table2", "--plan"], "--plan is not for workers"),

@@ -54,7 +54,7 @@ def counted(recipe, architecture):
 
 
 def value(folder):
-    name, arm_name, seed = folder.name.split("-")
+    _, arm_name, seed = folder.name.split("-")
     architecture = json.loads((folder / "architecture.json").read_text())
     return architecture["decisions"]["backbone.width"] / 100 + 0.001 * int(seed[4:]) + 0.01 * (arm_name == "hard")
 

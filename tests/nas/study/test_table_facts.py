@@ -27,7 +27,7 @@ def table(values, macs=None, missing=()):
     lacking = [{"architecture": f"cell{place}", "arm": arm, "seed": seed, "why": None} for place, arm, seed in missing]
     planned = num * seeds * len(values)
     found = {
-        "arms": dict.fromkeys(values, {}),
+        "arms": {arm: {} for arm in values},
         "seeds": list(range(seeds)),
         "chosen": {"how": "by chance", "seed": 0, "multiply_adds": 6.2e6, "within": 0.05},
         "trials": {"done": planned - len(missing), "planned": planned},
