@@ -20,9 +20,11 @@ from nas.report.table import as_rich, terminal
 from nas.stages.sampled_students import Band
 from nas.stages.tabulate import TableDesign, Tabulation
 from nas.study.place import Place
+from nas.study.storage import reached
 from search_spaces.ranges import Count, Name, OutOfRange, Positive, PositiveShare
 
 SEEDS = 2
+WITHIN = 0.05
 EXAMPLE = "nas tabulate evidence_falling --arms runs/studies/ranking.json --architectures 50 --data.root data"
 USAGE = f"""usage: nas tabulate RECIPE ... [--architectures N|all] [--multiply-adds MACS [--within SHARE]] [--seeds N]
                     [--arms FILE] [--workers N] [--plan] [--field value ...] [--out DIR] [--json]
@@ -54,8 +56,9 @@ class TabulateOptions(StudyOptions):
         Positive | None, tyro.conf.arg(help="only architectures of about so many; without it, of any number")
     ] = None
     within: Annotated[
-        PositiveShare, tyro.conf.arg(help="how far they may be from --multiply-adds, as a share of these")
-    ] = 0.05
+        PositiveShare | None,
+        tyro.conf.arg(help=f"how far they may be from --multiply-adds, as a share of these; by default {WITHIN}"),
+    ] = None
     seeds: Annotated[
         Count | None, tyro.conf.arg(help=f"runs of each architecture and arm; by default the file's, or {SEEDS}")
     ] = None
@@ -65,6 +68,8 @@ class TabulateOptions(StudyOptions):
         super().__post_init__()
         if self.architectures != ALL and not (self.architectures.isdecimal() and int(self.architectures)):
             raise OutOfRange("architectures", "be a whole number from 1 on, or all", self.architectures)
+        if self.within and not self.multiply_adds:
+            raise ValueError("--within is how far from --multiply-adds: give that, too, or leave --within out")
 
     @property
     def num_architectures(self) -> int | None:
@@ -73,7 +78,7 @@ class TabulateOptions(StudyOptions):
 
     @property
     def band(self) -> Band | None:
-        return Band(multiply_adds=self.multiply_adds, within=self.within) if self.multiply_adds else None
+        return Band(multiply_adds=self.multiply_adds, within=self.within or WITHIN) if self.multiply_adds else None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,7 +165,8 @@ def _tabulate(tabulation: Tabulation, options: TabulateOptions, arguments: list[
                 "tabulate", tabulation.work, main, arguments, options.workers, threads, folder, tabulation.engine
             )
     finally:  # what has ended is worth having, whatever ends the work
-        table = tabulation.result()
+        with reached(tabulation.place.address):
+            table = tabulation.result()
     if not options.json:
         console = terminal()
         console.print(as_rich(arms_table(table["summary"])))

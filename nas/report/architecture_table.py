@@ -118,8 +118,3 @@ def _chosen(chosen: Mapping[str, Any]) -> str:
 
 def _tau(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
-
-
-def total_loss(history: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Of each epoch of a training the mean of its whole loss."""
-    return [line["loss"]["total"] for line in history if "loss" in line]

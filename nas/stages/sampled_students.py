@@ -39,7 +39,7 @@ class Band(Ranged):
     """About equal multiply-adds."""
 
     multiply_adds: Positive
-    within: PositiveShare = 0.05
+    within: PositiveShare
     """How far they may be from `multiply_adds`, as a share of these."""
 
     def has(self, sampled: Sampled) -> bool:

@@ -13,7 +13,7 @@ from optuna import Trial
 from optuna.trial import FrozenTrial
 
 from nas.recipe import Recipe
-from nas.report.architecture_table import ALL, BY_CHANCE, FILE, FORMAT, read_table, total_loss
+from nas.report.architecture_table import ALL, BY_CHANCE, FILE, FORMAT, read_table
 from nas.report.history import read_history
 from nas.report.metrics import read_metrics
 from nas.run import RESULTS, Run
@@ -125,6 +125,10 @@ class Tabulation(ArmStudy):
     def result(self) -> dict[str, Any]:
         """What `table.json` holds: the runs that have ended, which are missing, and what they say."""
         done = {_key(trial) for trial in self.engine.ended}
+        by_name: dict[str, list[Key]] = {name: [] for name in self.students}
+        for key in self._keys():
+            if key in done:
+                by_name[key[0]].append(key)
         why = {_key(trial): trial.user_attrs["why"] for trial in self.diverged()}
         first = self.design.arms[0].recipe
         table: dict[str, Any] = {
@@ -136,10 +140,7 @@ class Tabulation(ArmStudy):
             "seeds": self.design.seed_numbers,
             "chosen": self.design.chosen,
             "trials": {"done": len(done), "planned": self.engine.num_trials},
-            "architectures": [
-                self._row(student, [key for key in self._keys() if key in done and key[0] == name])
-                for name, student in self.students.items()
-            ],
+            "architectures": [self._row(student, by_name[name]) for name, student in self.students.items()],
             "missing": [
                 {"architecture": name, "arm": arm, "seed": seed, "why": why.get((name, arm, seed))}
                 for name, arm, seed in self._keys()
@@ -181,14 +182,19 @@ class Tabulation(ArmStudy):
 
 def _held(design: TableDesign, path: Path) -> list[Sampled]:
     """The architectures of the table that an earlier process has begun, as counting costs takes its time; none where it
-    is another table, or has fewer."""
+    is another table, or has fewer. Raises ValueError where it has more: their runs would be left out."""
     if not path.exists():
         return []
     table = read_table(path)
+    rows, num = table["architectures"], design.architectures
     settings = portable(design.arms[0].recipe.retrained)
-    rows = table["architectures"][: design.architectures]
-    if (table["chosen"], table["settings"]) != (design.chosen, settings) or len(rows) < (design.architectures or 1):
+    if (table["chosen"], table["settings"]) != (design.chosen, settings) or len(rows) < (num or 1):
         return []
+    if num and len(rows) > num:
+        raise ValueError(
+            f"--architectures is {num}, and the table in {path.parent} has {len(rows)} already: give as many or more, or "
+            "--out another folder"
+        )
     with blamed_on(path):
         return [
             Sampled(
@@ -230,7 +236,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     return {
         "mAP": row["mAP"],
         "rank1": row["rank1"],
-        "loss": total_loss(history),
+        "loss": [line["loss"]["total"] for line in history],
         "mAP_by_epoch": {str(line["epoch"]): line["mAP"] for line in history if line.get("mAP") is not None},
         "ms_per_image_1": row.get("ms_per_image_1"),
         "timing": timing and {name: value for name, value in timing.items() if name != "batches"},
