@@ -192,8 +192,8 @@ def _held(design: TableDesign, path: Path) -> list[Sampled]:
         return []
     if num and len(rows) > num:
         raise ValueError(
-            f"--architectures is {num}, and the table in {path.parent} has {len(rows)} already: give as many or more, or "
-            "--out another folder"
+            f"--architectures is {num}, and the table in {path.parent} has {len(rows)} already: give as many or "
+            "more, or --out another folder"
         )
     with blamed_on(path):
         return [

@@ -184,6 +184,9 @@ def test_the_same_architectures_come_by_the_same_seed_within_a_band(made_up):
     assert distinct_students(replace(RECIPE, seed=1), 5) != distinct_students(RECIPE, 5)
 
 
+NONE = Band(multiply_adds=100, within=0.05)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "num, band, message",
@@ -191,10 +194,10 @@ class TestRefusals:
             (7, None, "7 were asked for, and 60 draws in a row brought none beyond 6: ask for fewer, or all"),
             (
                 2,
-                Band(multiply_adds=100, within=0.05),
+                NONE,
                 r"brought none beyond 0 of 100 multiply-adds, give or take 5 %: .*widen",
             ),
-            (None, Band(multiply_adds=100, within=0.05), "none of the 6 architectures has 100 multiply-adds"),
+            (None, NONE, "none of the 6 architectures has 100 multiply-adds"),
         ],
     )
     def test_architectures_that_there_are_not(self, made_up, monkeypatch, num, band, message):
