@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from itertools import product, starmap
+from itertools import starmap
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import matplotlib
 import numpy as np
@@ -51,7 +52,7 @@ def strategies(
     tables: Path,
     seeds: Count = 50,
     trials: Count = 200,
-    only: tuple[str, ...] = FAST,
+    only: tuple[str, ...] | None = None,
     processes: Processes = 2,
     out: Path = OUT,
 ) -> dict[str, Row]:
@@ -62,29 +63,56 @@ def strategies(
     `mean`, `std`: over the seeds; `regret`: the optimum less the mean; `optimal`: the share of seeds that found it;
     `p`: of random search being as good (one-sided Mann-Whitney test). `front`: the area under accuracy over
     MACs, as a share of the table's; `p_front`: the same test. `published`: the authors' figure;
-    `published_after`: trials until the mean reaches it. `only`: strategies beside random search (`gp` is slow). The
-    curves of best so far go to `out`, as pictures and data.
+    `published_after`: trials until the mean reaches it. `only`: strategies beside random search; by default all but
+    `gp`, which is slow. The curves of best so far go to `out`, as pictures and data.
 
-    Raises ValueError for counts below 1, an unknown strategy, and tables that are missing or do not fit.
+    A table that lacks architectures of its space can only be asked for its rows, which random search draws; strategies
+    that move through the space need all of it.
+
+    Raises ValueError for counts below 1, an unknown strategy, tables that are missing or do not fit, and a strategy
+    that is asked for where a table lacks architectures.
     """
-    for name in only:
+    for name in only or ():
         if name not in STRATEGIES:
             raise ValueError(
                 f"there is no strategy {name!r} here{near_misses(name, STRATEGIES)}; there are {', '.join(STRATEGIES)}"
             )
-    names = list(dict.fromkeys((BASELINE, *only)))
     known = read_tables(tables)
-    jobs = list(product([tables], range(len(known)), names, range(seeds), [trials]))
-    done = list(_worked(jobs, processes))
-    curves = np.reshape([curve for curve, _ in done], (len(known), len(names), seeds, trials))
-    fronts = np.reshape([front for _, front in done], curves.shape[:3])
+    jobs = [
+        (tables, place, name, seed, trials)
+        for place, table in enumerate(known)
+        for name in _names(table, only)
+        for seed in range(seeds)
+    ]
+    found: dict[tuple[int, str], list[tuple[list[float], float]]] = {}
+    for (_, place, name, *_), one in zip(jobs, _worked(jobs, processes), strict=True):
+        found.setdefault((place, name), []).append(one)
+    curves = {key: np.array([curve for curve, _ in searches]) for key, searches in found.items()}
+    fronts = {key: np.array([front for _, front in searches]) for key, searches in found.items()}
     rows = {
-        f"{table.name}: {name}": _row(table, name, curves[i, [0, j]], fronts[i, [0, j]])
-        for i, table in enumerate(known)
-        for j, name in enumerate(names)
+        f"{known[place].name}: {name}": _row(
+            known[place], name, *(np.stack([of[place, BASELINE], of[place, name]]) for of in (curves, fronts))
+        )
+        for place, name in curves
     }
-    _write(out, known, names, curves, rows)
+    of_tables = [{name: of for (at, name), of in curves.items() if at == place} for place in range(len(known))]
+    _write(out, known, of_tables, rows)
     return rows
+
+
+def _names(table: Table, only: Sequence[str] | None) -> list[str]:
+    """The strategies that search in the table. Raises ValueError where it lacks what one of those in `only` needs."""
+    names = dict.fromkeys((BASELINE, *(FAST if only is None else only)))
+    if not table.lacks:
+        return list(names)
+    if only is None:
+        warn(f"{table.name} {table.lacks}: only random search is measured, among these", stacklevel=2)
+    elif others := [name for name in names if name != BASELINE]:
+        raise ValueError(
+            f"{table.name} {table.lacks}, and {', '.join(others)} would ask for others: leave --only out, for random "
+            "search among these, or give a finished table of `nas tabulate --architectures all`"
+        )
+    return [BASELINE]
 
 
 def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tuple[list[float], float]:
@@ -101,12 +129,13 @@ def searched(folder: Path, place: int, name: str, seed: int, trials: int) -> tup
 def front_share(table: Table, accuracies: Sequence[float], costs: Sequence[float]) -> float:
     """The hypervolume of these networks as a share of the whole table's.
 
-    The reference point has the table's median accuracy and its largest cost.
+    The reference point has the table's median accuracy and its largest cost. It is 1 where the whole table has none, as
+    only the most expensive networks are better than the median.
     """
     whole = np.array([(accuracy, table.multiply_adds[key]) for key, accuracy in table.accuracies.items()])
     least, most = np.median(whole[:, 0]), whole[:, 1].max()
     everything = hypervolume(whole[:, 0], whole[:, 1], least, most)
-    return hypervolume(np.array(accuracies), np.array(costs), least, most) / everything
+    return hypervolume(np.array(accuracies), np.array(costs), least, most) / everything if everything else 1.0
 
 
 def hypervolume(values: np.ndarray, costs: np.ndarray, least: float, most: float) -> float:
@@ -153,21 +182,25 @@ def _row(table: Table, name: str, curves: np.ndarray, fronts: np.ndarray) -> Row
     return {key: float(value) for key, value in row.items()}
 
 
-def _write(out: Path, known: Sequence[Table], names: Sequence[str], curves: np.ndarray, rows: dict[str, Row]) -> None:
+Curves = Mapping[str, np.ndarray]
+"""Of one table the best so far by strategy, `[seeds, trials]`."""
+
+
+def _write(out: Path, known: Sequence[Table], curves: Sequence[Curves], rows: dict[str, Row]) -> None:
     means = {
-        table.name: dict(zip(names, of.mean(axis=1).tolist(), strict=True))
+        table.name: {name: curve.mean(axis=0).tolist() for name, curve in of.items()}
         for table, of in zip(known, curves, strict=True)
     }
     write_json(
         out / "strategies.json",
         {"rows": rows, "optimum": {table.name: table.optimum for table in known}, "mean_best_so_far": means},
     )
-    figure = _drawn(known, names, curves)
+    figure = _drawn(known, curves)
     write_text(out / "strategies.svg", svg(figure, transparent=False))
     write_bytes(out / "strategies.png", png(figure))
 
 
-def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> Figure:
+def _drawn(known: Sequence[Table], curves: Sequence[Curves]) -> Figure:
     """The mean of the best so far over the trials; a quarter of the seeds is above each band, a quarter below.
 
     A diamond at the right is the authors' figure.
@@ -175,15 +208,16 @@ def _drawn(known: Sequence[Table], names: Sequence[str], curves: np.ndarray) -> 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         for axes, table, of in zip(figure.subplots(1, len(known), squeeze=False)[0], known, curves, strict=True):
-            trials = np.arange(1, of.shape[2] + 1)
-            for name, curve, colour in zip(names, of, SERIES_COLOURS, strict=False):
+            trials = np.arange(1, of[BASELINE].shape[1] + 1)
+            for (name, curve), colour in zip(of.items(), SERIES_COLOURS, strict=False):
                 quarters = np.quantile(curve, (0.25, 0.75), axis=0)
                 axes.plot(trials, curve.mean(axis=0), color=colour, label=name)
                 axes.fill_between(trials, *quarters, color=colour, alpha=0.12, linewidth=0)
                 if name in table.published:
                     axes.plot(trials[-1], table.published[name], marker="D", color=colour, zorder=3)
             axes.axhline(table.optimum, color=MUTED, linestyle=":", linewidth=1, label="optimum")
-            low = of[:, :, len(trials) // 10].mean(axis=1).min()  # the first tenth of the trials climbs too steeply
+            begin = len(trials) // 10  # before it, curves climb too steeply
+            low = min(curve[:, begin].mean() for curve in of.values())
             axes.set_ylim(low, table.optimum + 0.05 * (table.optimum - low) + 1e-3)
             axes.set(xlabel="trials")
             axes.set_title(table.name, loc="left")

@@ -1,7 +1,7 @@
-"""Tables of networks that others have trained: a strategy's trial is a look into one of them.
+"""Tables of networks that are trained already: a strategy's trial is a look into one of them.
 
-Both tables give the accuracy on the test set at the end of training, the mean of several runs. Neither gives the time
-it took, so that the clock of a simulated search counts trials.
+All of them give the accuracy on the test set at the end of training, the mean of several runs. None gives the time it
+took, so that the clock of a simulated search counts trials.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from nas.report.architecture_table import ALL, FILE, read_table, scores
 from nas.strategies.base import PruneCallback, Score
-from nas.system.files import read_json
+from nas.system.files import blamed_on, read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.architecture import Architecture, V, Value
 from search_spaces.cost.counting import cost
@@ -28,6 +30,9 @@ from search_spaces.space import SearchSpace
 
 CELLS = "nats_bench_topology.csv"
 MACRO = "nas-bench-macro_cifar10.json"
+ROW = "row"
+LEAST_ROWS = 5
+"""Architectures without which a search means nothing."""
 PUBLISHED = {"random": 93.83, "reinforce": 93.94, "evolution": 94.23}
 """On the test set of CIFAR-10, by strategies that saw another score: the validation accuracy of short trainings."""
 
@@ -44,6 +49,8 @@ class Table:
     multiply_adds: Mapping[str, float]
     published: Mapping[str, float]
     """Accuracies (%) that the benchmark's authors report of strategies by our names for them."""
+    lacks: str = ""
+    """Why only random search can search it, as it lacks architectures of its space; empty: it lacks none."""
 
     @property
     def optimum(self) -> float:
@@ -64,6 +71,51 @@ class Asked(Fixed):
     def choose(self, name: str, options: Sequence[V]) -> V:
         self.options[name] = options
         return super().choose(name, options)
+
+
+@dataclass(frozen=True)
+class Rows(SearchSpace):
+    """One question: which row of a table that has not all of its space."""
+
+    rows: tuple[str, ...]
+
+    def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
+        pick.value(ROW, self.rows)
+        return nn.Identity()
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A question, and what is asked behind each of its answers; None: nothing."""
+
+    name: str
+    behind: Mapping[Value, Branches | None]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[tuple[str, Value]]], place: int = 0) -> Branches | None:
+        """Of rows of questions with their answers, from the question at `place` on. Raises ValueError when the same
+        answers lead to different questions."""
+        names = {row[place][0] if place < len(row) else "" for row in rows}
+        if names == {""}:
+            return None
+        if len(names) > 1:
+            raise ValueError(f"the same answers lead to different questions: {', '.join(sorted(names))}")
+        answers = dict.fromkeys(row[place][1] for row in rows)
+        behind = {answer: cls.of([row for row in rows if row[place][1] == answer], place + 1) for answer in answers}
+        return cls(names.pop(), behind)
+
+
+@dataclass(frozen=True)
+class Tree(SearchSpace):
+    """The questions of a table that has all of its space, also those that only some answers lead to."""
+
+    first: Branches | None
+
+    def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
+        asked = self.first
+        while asked:
+            asked = asked.behind[pick.value(asked.name, list(asked.behind))]
+        return nn.Identity()
 
 
 @dataclass(frozen=True)
@@ -88,9 +140,13 @@ class Questions(SearchSpace):
 
 @cache
 def read_tables(folder: Path) -> list[Table]:
-    """The tables in `folder`. Raises ValueError naming what is missing or does not fit its space."""
+    """The tables in `folder`: the public ones, unless it has only one of `nas tabulate`, and that one, which is a table
+    for each arm. Raises ValueError naming what is missing or does not fit its space."""
+    own = folder / FILE
+    if own.is_file() and not (folder / CELLS).exists() and not (folder / MACRO).exists():
+        return _tabulated(own)
     macro = _macro(folder / MACRO)
-    return [*_cells(folder / CELLS), macro]
+    return [*_cells(folder / CELLS), macro, *(_tabulated(own) if own.is_file() else [])]
 
 
 def _cells(path: Path) -> list[Table]:
@@ -121,6 +177,49 @@ def _macro(path: Path) -> Table:
         _numbers(path, rows, "flops", math.inf),
         {},
     )
+
+
+def _tabulated(path: Path) -> list[Table]:
+    """The arms of a table of `nas tabulate`: the accuracy is the mean mAP of all seeds, on the test set."""
+    table = read_table(path)
+    with blamed_on(path):
+        return [_of_arm(path, table, arm) for arm in table["arms"]]
+
+
+def _of_arm(path: Path, table: Mapping[str, Any], arm: str) -> Table:
+    rows = {row["hash"]: row for row in table["architectures"]}
+    accuracies = {each: 100 * sum(values) / len(values) for each, values in scores(table, arm).items()}
+    if len(accuracies) < LEAST_ROWS:
+        raise ValueError(
+            f"{path} has {len(accuracies)} architectures with all seeds of the arm {arm!r}, and a search needs "
+            f"{LEAST_ROWS}: the `nas tabulate` that began it goes on with it"
+        )
+    macs = {each: rows[each]["multiply_adds"] for each in accuracies}
+    name = f"{table['space']}, {arm}"
+    if lacks := _lacks(table, len(accuracies)):
+        return Table(name, Rows(tuple(accuracies)), _row_of, accuracies, macs, {}, lacks)
+    decisions = {each: _values(rows[each]["decisions"]) for each in accuracies}
+    by_answers = {Architecture("", answers): each for each, answers in decisions.items()}
+    tree = Branches.of([list(answers.items()) for answers in decisions.values()])
+    return Table(name, Tree(tree), by_answers.__getitem__, accuracies, macs, {})
+
+
+def _lacks(table: Mapping[str, Any], num_rows: int) -> str:
+    num_planned, chosen = len(table["architectures"]), table["chosen"]
+    if chosen["how"] != ALL:
+        return f"has {num_rows} architectures that were drawn by chance"
+    if chosen["multiply_adds"] is not None:
+        return f"has only the {num_rows} architectures of about equal MACs"
+    return f"lacks {num_planned - num_rows} of {num_planned} architectures" if num_rows < num_planned else ""
+
+
+def _values(decisions: Mapping[str, Any]) -> dict[str, Value]:
+    """A node with several inputs is one question, whose answer is a text."""
+    return {name: "+".join(answer) if isinstance(answer, list) else answer for name, answer in decisions.items()}
+
+
+def _row_of(architecture: Architecture) -> str:
+    return str(architecture.decisions[ROW])
 
 
 def _check_keys(path: Path, keys: Mapping[str, object], read: Callable[[str], Architecture], count: int) -> None:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from nas.cli.arguments import OUT, parse_recipe_args
+from nas.cli.arguments import OUT
+from nas.cli.arms import ARMS, parse_arm, pop_arms, read_arms, words_of
 from nas.cli.files import Files, say
-from nas.cli.find_recipe import recipe_named
 from nas.cli.flags import pop_options
 from nas.cli.workers import StudyOptions, work_at_study
-from nas.recipe import Recipe
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
 from nas.report.table import as_rich, terminal
-from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
+from nas.stages.ablate import Ablation, Design, contrasts_with_first
 from nas.study.place import Place
-from nas.system.files import blamed_on, check_format, read_object
 from search_spaces.ranges import Count
 
-FORMAT = 1
-ARMS = "--arms"
 SEEDS = 5
 EXAMPLE = "nas ablate small_baseline small_constant small_kdas --seeds 20 --data.root data"
 USAGE = f"""usage: nas ablate RECIPE RECIPE ... [--seeds N] [--workers N] [--controls random-cell] [--field value ...]
@@ -54,8 +50,8 @@ class AblateOptions(StudyOptions):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs `nas ablate ARGUMENTS`; the exit status. Raises ValueError for what cannot be compared."""
-    asked, rest = pop_options((ARMS,), arguments)
-    if not _leading(rest) and not asked:
+    names, file, common = pop_arms(arguments)
+    if not names and not file:
         print(USAGE)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     design, options, words, place = _asked(arguments)
@@ -63,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.work_only:
         ablation.work()
         return 0
-    return _ablate(ablation, options, list(arguments), words, rest[len(_leading(rest)) :])
+    return _ablate(ablation, options, list(arguments), words, common)
 
 
 def folder_of(arguments: Sequence[str]) -> Path:
@@ -73,21 +69,19 @@ def folder_of(arguments: Sequence[str]) -> Path:
 
 def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str, Sequence[str]], Place]:
     """The arms with their seeds and contrasts, the options, the words of each arm, and where the study is."""
-    asked, rest = pop_options((ARMS,), arguments)
-    names = _leading(rest)
-    rest = rest[len(names) :]
-    if names and asked:
+    names, path, common = pop_arms(arguments)
+    if names and path:
         raise ValueError(f"arms are recipes or a file, not both: leave out {ARMS}, or {' '.join(names)}")
-    file = read_arms(Path(asked[ARMS])) if asked else None
-    words = file["arms"] if file else {Path(name).name.rpartition(":")[2]: [name] for name in names}
+    file = read_arms(path) if path else None
+    words = file.words if file else words_of(names)
     if len(words) < 2:
         raise ValueError(f"there must be two arms or more to compare, got {', '.join(words)}: name another recipe")
-    parsed = {name: _arm(name, arm, rest) for name, arm in words.items()}
-    options = next(iter(parsed.values()))[1]
-    arms = tuple(arm for arm, _ in parsed.values())
-    seeds = options.seeds or (file["seeds"] if file else SEEDS)
-    contrasts = (file or {}).get("contrasts") or contrasts_with_first(arms)
-    label = Path(asked.get(ARMS, "")).stem or "-".join(arm.name for arm in arms)
+    about = f"run arms with the same seeds, and compare them pair by pair\n\nExample: {EXAMPLE}"
+    parsed = [parse_arm(name, arm, common, "ablate", about, AblateOptions) for name, arm in words.items()]
+    options, arms = parsed[0][1], tuple(arm for arm, _ in parsed)
+    seeds = options.seeds or (file and file.seeds) or SEEDS
+    contrasts = (file.contrasts if file else ()) or contrasts_with_first(arms)
+    label = path.stem if path else "-".join(arm.name for arm in arms)
     place = options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
     return Design(arms=arms, seeds=seeds, contrasts=contrasts), options, words, place
 
@@ -100,55 +94,6 @@ def command_of_best(found: Mapping[str, Any], words: Mapping[str, Sequence[str]]
     _, flags = pop_options(("--seeds", "--workers", "--storage", "--study", "--grace", "--out"), common)
     kept = [word for word in flags if word not in ("--peek", "--json", "--work-only")]
     return shlex.join(["nas", "run", *words[best], *kept])
-
-
-def read_arms(path: Path) -> dict[str, Any]:
-    """A file of arms: `arms` as lists of words by name, `contrasts`, `seeds`. Raises ValueError naming the file for
-    anything else."""
-    written = read_object(path)
-    check_format(written, FORMAT, path)
-    with blamed_on(path):
-        if unknown := written.keys() - {"format", "about", "arms", "contrasts", "seeds"}:
-            raise ValueError(f"a file of arms has arms, contrasts and seeds, not {', '.join(sorted(unknown))}")
-        arms = written.get("arms")
-        if not isinstance(arms, Mapping) or not all(
-            isinstance(words, str) and words.split() for words in arms.values()
-        ):
-            raise ValueError('arms must be an object of texts, such as {"plain": "small_baseline --seed 0"}')
-        contrasts = written.get("contrasts", [])
-        pairs = isinstance(contrasts, list) and all(
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, str) for side in pair)
-            for pair in contrasts
-        )
-        if not pairs:
-            raise ValueError(f"contrasts must be a list of pairs of networks, not {contrasts!r}")
-        seeds = written.get("seeds", SEEDS)
-        if type(seeds) is not int or seeds < 1:
-            raise ValueError(f"seeds must be a whole number from 1 on, not {seeds!r}")
-    return {
-        "arms": {name: shlex.split(words) for name, words in arms.items()},
-        "contrasts": tuple(Contrast(first=first, second=second) for first, second in contrasts),
-        "seeds": seeds,
-    }
-
-
-def _leading(arguments: Sequence[str]) -> list[str]:
-    """The words before the first flag."""
-    places = [place for place, word in enumerate(arguments) if word.startswith("-")]
-    return list(arguments[: places[0] if places else len(arguments)])
-
-
-def _arm(name: str, words: Sequence[str], common: Sequence[str]) -> tuple[Arm, AblateOptions]:
-    subject, *own = words
-    recipe_name, recipe = recipe_named(subject)
-    about = f"run arms with the same seeds, and compare them pair by pair\n\nExample: {EXAMPLE}"
-    recipe, options = parse_recipe_args(recipe, [*own, *common], f"nas ablate {subject}", about, AblateOptions)
-    return Arm(name=name, recipe_name=recipe_name, recipe=_bare(recipe)), options
-
-
-def _bare(recipe: Recipe) -> Recipe:
-    """Without pictures, which nobody looks at one by one."""
-    return replace(recipe, evaluation=replace(recipe.evaluation, num_strips=0, num_thumbnails=0))
 
 
 def _ablate(

@@ -64,13 +64,18 @@ COMMANDS = {
     ),
     "submit": Command(
         "COMMAND",
-        "start workers of a search, tune, ablate or reproduce, here or on SLURM",
+        "start workers of a search, tune, ablate, tabulate or reproduce, here or on SLURM",
         "nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24",
     ),
     "ablate": Command(
         "RECIPE RECIPE",
         "run arms with the same seeds, and compare them pair by pair",
         "nas ablate small_baseline small_constant small_kdas --seeds 20 --data.root data",
+    ),
+    "tabulate": Command(
+        "RECIPE",
+        "train many architectures of a space under each arm, as a table",
+        "nas tabulate evidence_falling --arms runs/studies/ranking.json --architectures 50 --data.root data",
     ),
     "cost": Command(
         "STUDENT",

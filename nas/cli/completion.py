@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nas.bench import BENCHES
-from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, submit, verify
+from nas.cli import compare, cost, data, features, find, match, reproduce, runs, serve, show, submit, tabulate, verify
 from nas.cli.ablate import AblateOptions
 from nas.cli.arguments import SHORT, Options
 from nas.cli.bench import parameters
@@ -53,6 +53,7 @@ OPTIONS: dict[str, type] = {
     "export": ExportOptions,
     "tune": TuneOptions,
     "ablate": AblateOptions,
+    "tabulate": tabulate.TabulateOptions,
     "reproduce": reproduce.Options,
     "submit": submit.Submission,
     "data": data.Options,
@@ -101,7 +102,7 @@ def flags(word: str) -> list[str]:
         own = [flag(field.name) for bench in BENCHES.values() for field in dataclasses.fields(parameters(bench))]
     if word == "tune":
         own += [*map(flag, (field.name for field in dataclasses.fields(Dashboard))), *SHORT_OF_TUNE]
-    if COMMANDS[word].sets_fields or word in ("tune", "ablate", "reproduce"):
+    if COMMANDS[word].sets_fields or word in ("tune", "ablate", "tabulate", "reproduce"):
         own += [*SHORT, *OF_RECIPES]
     if word in ("recipes", "completion"):
         own = ["--json"] * (word == "recipes")

@@ -35,7 +35,8 @@ class Arguments(Ranged):
     """What `nas show` takes."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The folder of a run whose search has ended, or is on its way, or of `nas tune`, `ablate` or `reproduce`."""
+    """The folder of a run whose search has ended, or is on its way, or of `nas tune`, `ablate`, `tabulate` or
+    `reproduce`."""
     top: Count = SHOWN
     """Entries of the ranked list that are shown, from the best on."""
     json: Annotated[bool, tyro.conf.arg(help="print only JSON on standard output")] = False

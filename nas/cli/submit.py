@@ -34,7 +34,7 @@ from search_spaces.ranges import Count, Name, Processes, Range, Ranged
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
-WORDS = {word: f"nas.cli.{word}" for word in ("search", "tune", "ablate", "reproduce")}
+WORDS = {word: f"nas.cli.{word}" for word in ("search", "tune", "ablate", "tabulate", "reproduce")}
 """The commands whose trials several workers can share, by the module of each, which has `folder_of`."""
 NOT_SHARED = ("--overwrite", "--plan", "--dashboard", "--work-only")
 FLAGS = ("--engine", "--nodes", "--workers", "--gpus", "--cpus", "--hours", "--partition")
@@ -45,9 +45,9 @@ THREADS = "--machine.threads"
 USAGE = """usage: nas submit COMMAND ... [--engine local|slurm] [--nodes N] [--workers N] [--gpus N] [--cpus N]
                   [--hours H] [--partition NAME] [--json]
 
-Starts workers of `nas search`, `nas tune`, `nas ablate` or `nas reproduce`: each is a job that takes part in the same
-study, and goes on when this command has ended. The same command again adds as many. A job that SLURM preempts, or that
-runs out of time, is queued again. `nas show` says how far the study is.
+Starts workers of `nas search`, `nas tune`, `nas ablate`, `nas tabulate` or `nas reproduce`: each is a job that takes
+part in the same study, and goes on when this command has ended. The same command again adds as many. A job that SLURM
+preempts, or that runs out of time, is queued again. `nas show` says how far the study is.
 
 Example: nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24
 """

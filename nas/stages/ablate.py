@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna import Trial
-from optuna.pruners import NopPruner
-from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.errors import near_misses
-from nas.recipe import Recipe
-from nas.run import RESULTS, Run, decided
+from nas.run import Run
+from nas.stages.arms import STUDENT, Arm, ArmStudy, check_arms, student_value
 from nas.stages.evaluate import evaluate
 from nas.stages.retrain import retrain
-from nas.stages.search import check_search, search
-from nas.stages.teach import teach_once
+from nas.stages.search import search
 from nas.study.contrasts import arm_facts, contrast, read_measured, with_holm
-from nas.study.engine import Engine, Outcome, Plan
+from nas.study.engine import Outcome, Plan
 from nas.study.place import Place
-from nas.study.progress import watching
-from nas.study.storage import join_study, open_storage, reached, retry
-from nas.study.watch import note_study
-from nas.system.config import portable, training_key
 from nas.system.files import write_json
-from nas.system.progress import clock, tell
 from search_spaces.ranges import Count, Name, Ranged
 
 FORMAT = 1
 RESULT = "ablation.json"
-STUDENT = "student"
-MOST_SEEDS = 2**31 - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm(Ranged):
-    """One way to do it: a recipe under a name of its own."""
-
-    name: Name
-    """What contrasts call it."""
-    recipe_name: Name
-    """What `nas recipes` calls its recipe."""
-    recipe: Recipe
-
-    @property
-    def roles(self) -> list[str]:
-        """The networks that a run of it ends with, beside a teacher."""
-        baseline = ["baseline"] * (self.recipe.baseline is not None)
-        return [STUDENT, *baseline, *self.recipe.controls]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +48,7 @@ class Design(Ranged):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = [arm.name for arm in self.arms]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"two arms are called {twice[0]!r}: give each a name of its own")
-        by_recipe: dict[str, str] = {}
-        for arm in self.arms:
-            key = training_key(replace(arm.recipe, machine=self.arms[0].recipe.machine))
-            same = by_recipe.setdefault(key, arm.name)
-            if same != arm.name:
-                raise ValueError(f"the arms {same!r} and {arm.name!r} do not differ: take one out, or change one")
-        for name in ("seed", "data", "images", "evaluation"):
-            values = {str(portable(getattr(arm.recipe, name))): arm.name for arm in self.arms}
-            if len(values) > 1:
-                raise ValueError(
-                    f"arms are paired by seed, on the same images and queries, and {' and '.join(values.values())} "
-                    f"differ in {name}: give all arms the same"
-                )
+        check_arms(self.arms)
         for asked in self.contrasts:
             for side in (asked.first, asked.second):
                 if side not in self.networks:
@@ -121,36 +78,31 @@ def contrasts_with_first(arms: Sequence[Arm]) -> tuple[Contrast, ...]:
     return tuple(Contrast(first=arm.name, second=arms[0].name) for arm in arms[1:])
 
 
-class Ablation:
-    """A study of arms and seeds: what its workers share, and the work of one of them."""
+class Ablation(ArmStudy):
+    """A study of arms and seeds, and what their paired differences say."""
+
+    word = "ablate"
 
     def __init__(self, design: Design, place: Place) -> None:
-        """Joins the study, or begins it. Raises ValueError before anything is written for what cannot be run."""
-        self.design, self.place = design, place
-        for arm in design.arms:
-            _check(arm)
-        self.storage = open_storage(place.address)
-        with reached(self.place.address):
-            self.study = join_study(
-                self.storage,
-                place.address,
-                place.name,
-                _facts(design),
-                ["maximize"],
-                RandomSampler(seed=0),
-                NopPruner(),
-            )
-            num_trials = design.seeds * len(design.arms)
-            self.engine = Engine(self.study, self.storage, self._plan, num_trials, place.grace_s)
-        note_study(place, "ablate", num_trials)
+        """As `ArmStudy`. The number of seeds may grow."""
+        self.design = design
+        facts = {"contrasts": [asdict(each) for each in design.contrasts]}
+        super().__init__(design.arms, place, design.seeds * len(design.arms), facts)
 
-    def work(self) -> None:
-        """Takes part until every arm has all of its seeds."""
-        with reached(self.place.address):
-            if not self.engine.is_over:
-                for arm in self.design.arms:
-                    self._teach(arm)
-                self.engine.work(self._run)
+    def plan(self, number: int, ended: Sequence[FrozenTrial]) -> Plan:
+        """Seed by seed, so that pairs come together."""
+        seed, place = divmod(number, len(self.design.arms))
+        return Plan(params={"arm": self.design.arms[place].name, "seed": self.design.first_seed + seed})
+
+    def run(self, trial: Trial, arm: Arm, seed: int) -> Outcome:
+        run = Run(self.folder(arm, seed), arm.recipe_name, self.recipe(arm, seed))
+        if run.does("search"):
+            search(run)
+        retrain(run)
+        return Outcome(values=[student_value(evaluate(run))])
+
+    def name_of(self, trial: FrozenTrial) -> str:
+        return f"{trial.params['arm']} seed {trial.params['seed']}"
 
     def result(self, peek: bool = False) -> dict[str, Any]:
         """What `ablation.json` holds. Before all pairs are in it says how many there are and nothing of the arms,
@@ -171,53 +123,8 @@ class Ablation:
         write_json(self.place.folder / RESULT, found)
         return found
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """While inside, each trial that ends is said in a line, whoever worked at it; its result is not."""
-        told = {trial.number for trial in self.engine.ended}
-
-        def say() -> None:
-            ended = self.engine.ended
-            for trial in ended:
-                if trial.number not in told:
-                    told.add(trial.number)
-                    tell(self._line(trial, ended), self.place.folder)
-
-        with watching(say, self.place.address):
-            yield
-
     def folder(self, arm: Arm, seed: int) -> Path:
         return self.place.folder / f"{arm.name}-seed{seed}"
-
-    def _plan(self, number: int, ended: Sequence[FrozenTrial]) -> Plan:
-        """Seed by seed, so that pairs come together."""
-        seed, place = divmod(number, len(self.design.arms))
-        return Plan(params={"arm": self.design.arms[place].name, "seed": self.design.first_seed + seed})
-
-    def _run(self, trial: Trial) -> Outcome:
-        name = retry(lambda: trial.suggest_categorical("arm", [arm.name for arm in self.design.arms]))
-        seed = retry(lambda: trial.suggest_int("seed", 0, MOST_SEEDS))
-        arm = next(arm for arm in self.design.arms if arm.name == name)
-        run = Run(self.folder(arm, seed), arm.recipe_name, self._recipe(arm, seed))
-        if run.does("search"):
-            search(run)
-        retrain(run)
-        metrics = evaluate(run)
-        return Outcome(values=[next(row["mAP"] for row in metrics["rows"] if row["role"] == STUDENT)])
-
-    def _recipe(self, arm: Arm, seed: int) -> Recipe:
-        teacher = arm.recipe.teacher
-        if teacher is not None and teacher.weights is None:
-            teacher = replace(teacher, weights=self._teacher_folder(arm) / RESULTS["teach"])
-        return replace(arm.recipe, seed=seed, teacher=teacher)
-
-    def _teach(self, arm: Arm) -> None:
-        """One teacher, of the first seed, for all seeds and all arms that have the same."""
-        if arm.recipe.teacher is not None and arm.recipe.teacher.weights is None:
-            teach_once(Run(self._teacher_folder(arm), arm.recipe_name, arm.recipe))
-
-    def _teacher_folder(self, arm: Arm) -> Path:
-        return self.place.folder / f"teacher-{decided(arm.recipe, 'teach')[:8]}"
 
     def _done(self) -> set[tuple[str, int]]:
         """The arm and the seed of each trial that is complete."""
@@ -225,8 +132,7 @@ class Ablation:
 
     def _failed(self) -> list[dict[str, Any]]:
         """The runs whose training diverged, which have no pair."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        return [dict(trial.params) | {"why": trial.user_attrs["why"]} for trial in trials if "why" in trial.user_attrs]
+        return [dict(trial.params) | {"why": trial.user_attrs["why"]} for trial in self.diverged()]
 
     def _compared(self, done: set[tuple[str, int]]) -> dict[str, Any]:
         measured = {
@@ -246,40 +152,3 @@ class Ablation:
                 for place, (each, found) in enumerate(zip(asked, with_holm(facts), strict=True))
             ],
         }
-
-    def _line(self, trial: FrozenTrial, ended: Sequence[FrozenTrial]) -> str:
-        took = [
-            (each.datetime_complete - each.datetime_start).total_seconds()
-            for each in ended
-            if each.datetime_complete and each.datetime_start
-        ]
-        working = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        left = (self.engine.num_trials - len(ended)) * sum(took) / len(took) / max(1, len(working))
-        return "  ".join(
-            [
-                f"ablate {len(ended)}/{self.engine.num_trials}",
-                f"{trial.params['arm']} seed {trial.params['seed']}",
-                f"{took[ended.index(trial)] / 60:.1f} min",
-                f"eta {clock(left)}",
-            ]
-        )
-
-
-def _check(arm: Arm) -> None:
-    """Raises ValueError naming the arm for what its run would end with after hours."""
-    recipe = arm.recipe
-    try:
-        recipe.machine.check_alone()
-        if recipe.strategy is not None and recipe.architecture is None:
-            check_search(recipe)
-        recipe.load()
-    except ValueError as error:
-        raise ValueError(f"the arm {arm.name!r}: {error}") from error
-
-
-def _facts(design: Design) -> dict[str, Any]:
-    """What the study is about. The number of seeds may grow."""
-    return {
-        "arms": {arm.name: portable(replace(arm.recipe, machine=design.arms[0].recipe.machine)) for arm in design.arms},
-        "contrasts": [asdict(each) for each in design.contrasts],
-    }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
-import torch
 
 from nas.run import Run
+from nas.stages.sampled_students import Sampled, sampled_students
 from nas.system.files import blamed_on, read_object, write_json
-from nas.tasks.base import image_size
 from search_spaces.architecture import Architecture
-from search_spaces.cost.counting import cost
 
 FILE = "random-cell.json"
 TOLERANCE = 0.05
@@ -26,28 +26,19 @@ def random_cell(run: Run, found: Architecture) -> Architecture:
 
     Raises ValueError where the space leaves nothing open.
     """
-    recipe = run.recipe
-    space, size = recipe.retrained.with_ids(1), image_size(recipe.task, recipe)
-
-    def multiply_adds(architecture: Architecture) -> int:
-        with torch.device("meta"):
-            return cost(recipe.task.deployed(space.student(architecture).inference()), *size).multiply_adds
-
     path = run.folder / FILE
     if path.exists() and (written := read_object(path)).get("like") == found.hash:
         with blamed_on(path):
             return Architecture.from_dict(written)
-    if not space.published().decisions:
-        raise ValueError(f"{space.title} leaves nothing open, so there is no random cell: leave --controls out")
-    wanted, rng = multiply_adds(found), np.random.default_rng([STREAM, recipe.seed])
-    nearest, distance = found, float("inf")
-    for _ in range(MOST):
-        sampled = space.sample(rng)
-        away = abs(multiply_adds(sampled) / wanted - 1) if sampled != found else float("inf")
+    nearest, distance = Sampled.of(run.recipe, found), float("inf")
+    wanted, rng = nearest.multiply_adds, np.random.default_rng([STREAM, run.recipe.seed])
+    for sampled in islice(sampled_students(run.recipe, rng), MOST):
+        away = abs(sampled.multiply_adds / wanted - 1) if sampled.architecture != found else float("inf")
         if away < distance:
             nearest, distance = sampled, away
         if distance <= TOLERANCE:
             break
-    facts = {"hash": nearest.hash, "like": found.hash, "multiply_adds": multiply_adds(nearest), "wanted": wanted}
-    write_json(path, {**nearest.to_dict(), **facts})
-    return nearest
+    cell = nearest.architecture
+    facts = {"hash": cell.hash, "like": found.hash, "multiply_adds": nearest.multiply_adds, "wanted": wanted}
+    write_json(path, {**cell.to_dict(), **facts})
+    return cell

@@ -53,6 +53,9 @@ COMMANDS = {
     ),
     "tune": Command(["tune", "FILE:tiny", "--parameters", "fast_reid", "--sampler", "grid", "--epochs", "6"], 12),
     "ablate": Command(["ablate", "FILE:tiny", "FILE:harder", "--seeds", "3", "--retrain.epochs", "20"], 6),
+    "tabulate": Command(
+        ["tabulate", "FILE:tiny", "FILE:harder", "--architectures", "2", "--seeds", "2", "--retrain.epochs", "20"], 8
+    ),
     "reproduce": Command(
         ["reproduce", "fast_reid", "table2", "--small", "--rows", "T = 5,", "--seeds", "2", "--retrain.epochs", "6"], 6
     ),
@@ -178,7 +181,7 @@ def test_a_killed_command_goes_on(word, recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", ["search", "ablate", "reproduce"])
+@pytest.mark.parametrize("word", ["search", "ablate", "tabulate", "reproduce"])
 def test_workers_wait_for_a_database_that_is_restarted(word, recipe, tmp_path, database):
     """Those that are between two trials as well: nothing is lost, and each says so once for what it asks."""
     command, folder = COMMANDS[word], tmp_path / "out"

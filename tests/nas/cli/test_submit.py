@@ -24,13 +24,15 @@ TUNE = ["tune", "toy", "--small", "--parameters", "architecture"]
 @pytest.mark.parametrize(
     "command, said",
     [
-        (["train", "toy"], "no command of trials is named 'train'; there are search, tune, ablate, reproduce"),
+        (["train", "toy"], "named 'train'; there are search, tune, ablate, tabulate, reproduce"),
         (["search", "toy"], "this search has DARTS: give --strategy random or evolution, or share its steps"),
         (["search", "toy", "--strategy", "random", "--overwrite"], "--overwrite is not for workers that share"),
         (["reproduce", "fast_reid", "table2", "--plan"], "--plan is not for workers"),
         (["tune"], "`nas tune` needs to know what to work at"),
         (["reproduce", "fast_reid"], "takes a paper and a table, got fast_reid"),
         (["ablate", "toy"], "two arms or more"),
+        (["tabulate", "toy", "--plan"], "--plan is not for workers"),
+        (["tabulate", "toy", "--architectures", "0"], "--architectures must be a whole number from 1 on, or all, not"),
         ([*TUNE, "--trails", "3"], "Unrecognized options: --trails"),
         ([*TUNE, "--nodes", "3"], "--engine local is this machine alone"),
         ([*TUNE, "--partition", "gpu"], "--engine local is this machine alone"),

@@ -72,8 +72,10 @@ def at_toys_size(arguments: list[str]) -> list[str]:
     text = text.replace("ablate-temperature", "ablate-temperature-small")
     text = RUN.sub(lambda match: f"{match[0]}-small" if match[2] in recipes() else match[0], text)
     word, subject, *rest = text.split()
-    if word == "ablate":
-        arms = text.replace("runs/studies", str(ROOT / "runs/studies"))
+    if word in ("ablate", "tabulate"):
+        arms = text.replace("runs/studies", str(ROOT / "runs/studies")).replace(
+            "--architectures 50", "--architectures 2"
+        )
         return [*arms.split(), "--small", "--seeds", "2"]
     if word == "reproduce":
         return [word, subject, *rest, "--plan"]

@@ -9,8 +9,9 @@ import pytest
 from nas.errors import NonFiniteLoss
 from nas.losses.labels import LabelLoss
 from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
-from nas.stages import ablate
-from nas.stages.ablate import Ablation, Arm, Contrast, Design, contrasts_with_first
+from nas.stages import ablate, arms
+from nas.stages.ablate import Ablation, Contrast, Design, contrasts_with_first
+from nas.stages.arms import Arm
 from nas.study.contrasts import Measured
 from nas.study.place import Place
 from runs.recipes.demo import toy
@@ -59,8 +60,8 @@ def made_up(monkeypatch):
             by_query={"mAP": by_query, "rank1": by_query},
         )
 
-    for name in ("search", "retrain", "teach_once"):
-        monkeypatch.setattr(ablate, name, lambda run: None)
+    for module, name in ((ablate, "search"), (ablate, "retrain"), (arms, "teach_once")):
+        monkeypatch.setattr(module, name, lambda run: None)
     monkeypatch.setattr(ablate, "evaluate", evaluated)
     monkeypatch.setattr(ablate, "read_measured", measured)
     return runs
