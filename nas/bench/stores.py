@@ -8,7 +8,7 @@ import socket
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -58,11 +58,11 @@ def stores(
     The workers' trials take no time: a clock of the simulation says when each of them ends a trial, claims the next one
     or shows a sign of life. What it then asks of the store is done by the engine of every study, and timed; what comes
     while the store is taken waits. `claim_ms`, `tell_ms` (of a trial with eight parameters), `beat_ms`: medians with
-    that wait. `taken_ms`: for how long a trial and its signs of life take the store: a journal while a line is written,
-    a SQLite file always, others while the worker waits for them, as if they did one thing at a time. `taken`: the share
-    of the time. `processor_ms`: of the worker's processor, for a claim and for telling. `reading`: the share of a core
-    that a worker needs to read what the others write to a journal. `most_workers`: with the costs in this row; where it
-    is less than the row's workers, the store does not carry them.
+    that wait. `taken_ms`: for how long a trial and its signs of life take the store, by the median of each call: a
+    journal while a line is written, a SQLite file always, others while the worker waits for them, as if they did one
+    thing at a time. `taken`: the share of the time. `processor_ms`: of the worker's processor, for a claim and for
+    telling. `reading`: the share of a core that a worker needs to read what the others write to a journal.
+    `most_workers`: with the costs in this row; where it is less than the row's workers, the store does not carry them.
 
     `grpc` is Optuna's proxy before a SQLite file. Raises ValueError for a store that cannot be reached.
     """
@@ -71,10 +71,12 @@ def stores(
     names: list[str] = [*only, *(DATABASES if storage else ())]
     for name in names:
         for num_workers in workers:
-            with TemporaryDirectory(dir=folder) as at, _opened(name, Path(at), storage) as store:
-                crew = Crew(store, num_workers, ended)
+            with (
+                TemporaryDirectory(dir=folder) as at,
+                _opened(name, Path(at), storage) as store,
+                closing(Crew(store, num_workers, ended)) as crew,
+            ):
                 rows[f"{name}, {num_workers:,} workers"] = _measured(crew, minutes, heartbeat, turns)
-                crew.close()
     return rows
 
 
@@ -194,16 +196,36 @@ def _told(trial: Trial) -> Outcome:
 
 
 def _measured(crew: Crew, minutes: float, heartbeat: float, num_turns: int) -> Row:
-    """The row of these workers: each begins anywhere in its trial, and between its signs of life."""
-    chance = random.Random(0)
+    """The row of these workers."""
+    lines = crew.store.writing.num_lines if crew.store.writing else 0
+    costs, waited = _simulated(crew, minutes, heartbeat, num_turns)
+    taken = {what: statistics.median(cost.taken for cost in each) for what, each in costs.items()}
+    taken_s = taken["tell"] + taken["claim"] + 60 * minutes / heartbeat * taken["beat"]
+    processor_s = sum(statistics.median(cost.processor for cost in costs[what]) for what in ("claim", "tell"))
+    row = {f"{what}_ms": 1e3 * statistics.median(waited[what]) for what in ("claim", "tell", "beat")}
+    row |= {"taken_ms": 1e3 * taken_s, "taken": crew.num_workers * taken_s / (60 * minutes)}
+    row["processor_ms"] = 1e3 * processor_s
+    if crew.store.writing:
+        lines_per_beat = (crew.store.writing.num_lines - lines) / len(costs["beat"])
+        row["reading"] = crew.num_workers / heartbeat * lines_per_beat * crew.reading_s()
+    row["most_workers"] = float(int(60 * minutes / taken_s))
+    return row
+
+
+def _simulated(
+    crew: Crew, minutes: float, heartbeat: float, num_turns: int
+) -> tuple[dict[str, list[Cost]], dict[str, list[float]]]:
+    """What each kind of call cost until so many trials were claimed, and how many seconds after it was due it was done.
+    Each worker begins anywhere in its trial, and between its signs of life."""
+    chance, free = random.Random(0), 0.0
     calls = {"beat": crew.beat, "tell": crew.tell, "claim": crew.claim}
+    follows = {"beat": ("beat", heartbeat), "tell": ("claim", 0.0), "claim": ("tell", 60 * minutes)}
     costs: dict[str, list[Cost]] = {what: [] for what in calls}
     waited: dict[str, list[float]] = {what: [] for what in calls}
     due: list[tuple[float, int, str]] = []
     for worker in range(crew.num_workers):
         due += [(chance.uniform(0, heartbeat), worker, "beat"), (chance.uniform(0, 60 * minutes), worker, "tell")]
     heapq.heapify(due)
-    free, lines = 0.0, crew.store.writing.num_lines if crew.store.writing else 0
     while len(costs["claim"]) < num_turns:
         now, worker, what = heapq.heappop(due)
         cost = crew.store.cost(partial(calls[what], worker))
@@ -211,22 +233,9 @@ def _measured(crew: Crew, minutes: float, heartbeat: float, num_turns: int) -> R
         free, over = begins + cost.taken, begins + cost.wall
         costs[what].append(cost)
         waited[what].append(over - now)
-        after = {"beat": ("beat", heartbeat), "tell": ("claim", 0.0), "claim": ("tell", 60 * minutes)}
-        follows, pause = after[what]
-        heapq.heappush(due, (over + pause, worker, follows))
-    taken = {what: statistics.median(cost.taken for cost in each) for what, each in costs.items()}
-    taken_s = taken["tell"] + taken["claim"] + 60 * minutes / heartbeat * taken["beat"]
-    row = {f"{what}_ms": 1e3 * statistics.median(waited[what]) for what in ("claim", "tell", "beat")}
-    row["taken_ms"] = 1e3 * taken_s
-    row["taken"] = crew.num_workers * taken_s / (60 * minutes)
-    row["processor_ms"] = 1e3 * sum(
-        statistics.median(cost.processor for cost in costs[what]) for what in ("claim", "tell")
-    )
-    if crew.store.writing:
-        per_second = crew.num_workers / heartbeat * (crew.store.writing.num_lines - lines) / len(costs["beat"])
-        row["reading"] = per_second * crew.reading_s()
-    row["most_workers"] = float(int(60 * minutes / taken_s))
-    return row
+        after, pause = follows[what]
+        heapq.heappush(due, (over + pause, worker, after))
+    return costs, waited
 
 
 @contextmanager
