@@ -19,7 +19,7 @@ FLAGS = ("--engine", "--nodes", "--workers", "--gpus", "--cpus", "--hours", "--p
 STARTS = {"local": "nas.cli.submit.on_submitit:start", "slurm": "nas.cli.submit.on_submitit:start"}
 STARTS |= {"ray": "nas.cli.submit.on_ray:start"}
 """What starts the workers of each engine."""
-STOPS = {"local": "`kill -INT ID`", "slurm": "`scancel ID`", "ray": "`kill` of its process, which is named there,"}
+STOPS = {"local": "`kill -INT ID`", "slurm": "`scancel ID`", "ray": "`kill PID` on its node"}
 PROG = "nas submit COMMAND ..."
 USAGE = """usage: nas submit COMMAND ... [--engine local|slurm|ray] [--nodes N] [--workers N] [--gpus N] [--cpus N]
                   [--hours H] [--partition NAME] [--address auto|HOST:PORT] [--json]

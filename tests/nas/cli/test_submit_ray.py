@@ -160,6 +160,36 @@ def pids_of(run: Path) -> list[int]:
     return [pid for pid in ours if os.getsid(pid) == pid]
 
 
+@pytest.mark.medium
+def test_the_process_outlives_who_waits_for_it_until_there_is_a_head(tmp_path):
+    """Ray kills the children of an actor that it ends."""
+    head, said = free_port(), tmp_path / "err"
+    command = [
+        "-m",
+        "nas.cli.submit.ray_worker",
+        f"127.0.0.1:{head}",
+        "serve",
+        str(tmp_path),
+        "--port",
+        str(free_port()),
+    ]
+    with said.open("wb") as err:
+        waits = subprocess.Popen(
+            [sys.executable, "-P", *command],
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+        )
+    wait_until(lambda: pids_of(tmp_path), 120)
+    waits.kill()
+    waits.communicate()
+    wait_until(lambda: "is lost; this worker goes on" in said.read_text(), 120)
+    assert len(pids_of(tmp_path)) == 1
+    with socket.create_server(("127.0.0.1", head)):
+        wait_until(lambda: not pids_of(tmp_path), 120)
+
+
 @pytest.mark.slow
 def test_of_three_workers_one_is_killed_then_the_head(tmp_path, cluster):
     """Ray starts the killed one again, and all go on without it: none of the trials is lost, none is done twice. No
