@@ -22,11 +22,21 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def started(words: list[str], environment: dict[str, str]) -> subprocess.Popen:
+class Node(NamedTuple):
+    """Where processes are started: behind these words, with these variables."""
+
+    within: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+
+
+HERE = Node()
+
+
+def started(words: list[str], environment: dict[str, str], node: Node = HERE) -> subprocess.Popen:
     """A process of Python, which finds the toolkit and the tests."""
     return subprocess.Popen(
-        [sys.executable, "-P", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        [*node.within, sys.executable, "-P", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **node.environment, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,8 +52,18 @@ def ended(processes: list[subprocess.Popen], seconds: float = 300) -> list[Ended
     return [Ended(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
-def ranks(words: list[str], num: int = 2) -> list[subprocess.Popen]:
-    """`num` processes on one node, as torchrun starts them."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num)}
-    of_node = {"LOCAL_WORLD_SIZE": str(num), "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1"}
-    return [started(words, {**shared, **of_node, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(num)]
+def ranks(
+    words: list[str], num: int = 2, nodes: tuple[Node, ...] = (HERE,), address: str = "127.0.0.1"
+) -> list[subprocess.Popen]:
+    """`num` processes on each node, as torchrun starts them; `address` is the first node's."""
+    shared = {"MASTER_ADDR": address, "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num * len(nodes))}
+    shared |= {"LOCAL_WORLD_SIZE": str(num), "GROUP_WORLD_SIZE": str(len(nodes))}
+    return [
+        started(
+            words,
+            {**shared, "GROUP_RANK": str(group), "RANK": str(num * group + rank), "LOCAL_RANK": str(rank)},
+            node,
+        )
+        for group, node in enumerate(nodes)
+        for rank in range(num)
+    ]

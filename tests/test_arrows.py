@@ -30,7 +30,9 @@ ALLOWED = {
     "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base"),
     "nas/strategies": (*GROUND, "nas.metrics", "nas.training", "nas.losses.base", "search_spaces"),
     "nas/tasks": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, *NETWORKS),
-    "nas/bench": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, "nas.strategies", *NETWORKS),
+    "nas/bench": (
+        *(*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, "nas.strategies", "nas.study", *NETWORKS),
+    ),
     "nas/recipe.py": (*GROUND, "nas.data", *LEARNING, "nas.strategies", "nas.tasks", *NETWORKS),
     "nas/run.py": (*GROUND, "nas.recipe", "nas.training", "search_spaces"),
     "nas/study": (

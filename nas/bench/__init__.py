@@ -8,6 +8,7 @@ from nas.bench.gpu import gpu
 from nas.bench.loader import loader
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
+from nas.bench.stores import stores
 from nas.bench.strategies import strategies
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -18,6 +19,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "rerank": rerank,
     "strategies": strategies,
     "deploy": deploy,
+    "stores": stores,
 }
 TAKES = {
     "channels": "Channels of the first cell.",
@@ -38,8 +40,15 @@ TAKES = {
     "tables": "The folder with the tables of networks.",
     "seeds": "Searches of each strategy on each table.",
     "trials": "Networks that a search may try.",
-    "only": "The strategies beside random search.",
+    "only": "Which ones of those that there are.",
     "processes": "Processes that search at a time.",
+    "workers": "How many workers a study has; several numbers are measured one after the other.",
+    "minutes": "Minutes that a trial takes.",
+    "heartbeat": "Seconds between a worker's signs of life.",
+    "ended": "Trials that have ended before.",
+    "turns": "Trials that end while the clock runs, each followed by another one.",
+    "storage": "The address of a database, which is measured as it is, and behind gRPC.",
+    "folder": "Where the files of the stores are; by default where the system has temporary ones.",
     "run": "The folder of a run.",
     "runtimes": "The runtimes; none given: all that are here.",
     "out": "The folder of the results.",

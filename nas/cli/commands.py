@@ -64,7 +64,7 @@ COMMANDS = {
     ),
     "submit": Command(
         "COMMAND",
-        "start workers of a search, tune, ablate, tabulate or reproduce, here or on SLURM",
+        "start workers of a search, tune, ablate, tabulate or reproduce: here, on SLURM or on Ray",
         "nas submit tune fast_reid --data.root data --engine slurm --nodes 4 --gpus 1 --hours 24",
     ),
     "ablate": Command(

@@ -87,7 +87,7 @@ class Engine:
         while True:
             trial = retry(self.claim)
             if trial is not None:
-                self._try(trial, do)
+                self.attempt(trial, do)
             is_over = trial is None and retry(lambda: self.is_over)
             retry(look)
             if is_over:
@@ -150,7 +150,8 @@ class Engine:
         with in_background(beat):
             yield
 
-    def _try(self, trial: Trial, do: Callable[[Trial], Outcome]) -> None:
+    def attempt(self, trial: Trial, do: Callable[[Trial], Outcome]) -> None:
+        """Works at a trial that was claimed, and tells what it came to."""
         try:
             with self.heartbeat(trial):
                 outcome = do(trial)

@@ -83,7 +83,7 @@ def end_with(line: Connection, patience_s: float = 0.0) -> None:
     """Has this process stop, as by SIGTERM, when its parent is dead or cuts the line; when it has not after so many
     seconds, it ends at once. The way of every system: Linux alone could have the kernel send the signal."""
 
-    _stop_after(lambda: wait([line]), patience_s)
+    stop_after(lambda: wait([line]), patience_s)
 
 
 def end_with_launcher() -> None:
@@ -96,10 +96,13 @@ def end_with_launcher() -> None:
             time.sleep(LOOK_S)
 
     if launcher != os.getpid():
-        _stop_after(wait_for_its_end, STOP_S)
+        stop_after(wait_for_its_end, STOP_S)
 
 
-def _stop_after(wait_for_end: Callable[[], object], patience_s: float) -> None:
+def stop_after(wait_for_end: Callable[[], object], patience_s: float = STOP_S) -> None:
+    """Has this process stop, as by SIGTERM, when `wait_for_end` returns, and at once when it has not after so many
+    seconds."""
+
     def watch() -> None:
         wait_for_end()
         if callable(signal.getsignal(signal.SIGTERM)):  # else another signal came before

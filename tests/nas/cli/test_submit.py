@@ -13,8 +13,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.cli import submit
-from nas.cli.submit import Submission, Worker
+from nas.cli.submit import on_submitit
+from nas.cli.submit.on_submitit import Worker
+from nas.cli.submit.submission import Submission
 from nas.study.storage import open_storage
 from tests.nas.cli.program import nas
 
@@ -39,6 +40,9 @@ TUNE = ["tune", "toy", "--small", "--parameters", "architecture"]
         ([*TUNE, "--gpus", "2", "--workers", "3"], "a worker has one GPU, and --gpus is 2: leave --workers out"),
         ([*TUNE, "--hours", "0"], "--hours must be at least 0.1"),
         ([*TUNE, "--engine", "slurmy"], "--engine"),
+        ([*TUNE, "--address", "auto"], "--address is that of a cluster of Ray: give --engine ray, not local"),
+        ([*TUNE, "--engine", "ray", "--hours", "3"], "Ray has no partitions and no limit of time"),
+        ([*TUNE, "--engine", "ray", "--partition", "gpu"], "Ray has no partitions and no limit of time"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -103,16 +107,16 @@ def test_a_job_of_slurm_that_is_refused(tmp_path, monkeypatch, capfd):
     programs(tmp_path / "bin", sbatch="echo too long >&2; exit 1", srun="exit 1", sinfo="echo short")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.warns(UserWarning, match="if not every node sees it there, give --out a shared folder"):
-        submit._check_slurm(Submission(engine="slurm"), TUNE, tmp_path)
+        on_submitit._check_slurm(Submission(engine="slurm"), TUNE, tmp_path)
     with pytest.raises(ValueError, match="SLURM refuses the jobs, ask for others: .*too long"):
-        submit._submit(Submission(engine="slurm"), [*TUNE, "--storage", "postgresql://host/x"], tmp_path / "study")
+        on_submitit.start(Submission(engine="slurm"), [*TUNE, "--storage", "postgresql://host/x"], tmp_path / "study")
 
 
 def test_handlers_of_logs_stay_open():
     needs_submitit()
     code = (
         "import logging, os, tempfile; log = logging.FileHandler(tempfile.mkstemp()[1]); "
-        "from nas.cli.submit import _submitit; _submitit(); assert log.stream and not log.stream.closed; "
+        "from nas.cli.submit.on_submitit import _submitit; _submitit(); assert log.stream and not log.stream.closed; "
         "assert 'SUBMITIT_LOG_LEVEL' not in os.environ"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -132,11 +136,12 @@ def test_a_worker_that_fails_has_the_commands_status(monkeypatch, capfd):
     assert end.value.code == 2 and "there is no recipe" in capfd.readouterr().err
 
 
-def submitted(*words: object) -> dict:
-    """What `nas submit --engine local` says, which ends while its workers go on."""
+def submitted(folder: Path, *words: object) -> dict:
+    """What `nas submit --engine local` says in that folder, which ends while its workers go on."""
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "nas", "submit", *map(str, words), "--json"],
+        [sys.executable, "-P", "-m", "nas", "submit", *map(str, words), "--json"],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -160,10 +165,11 @@ SEARCH += ["--strategy.trials", "12", "--strategy.epochs", "30"]
 
 @pytest.mark.slow
 def test_of_three_workers_one_is_killed_and_a_later_one_joins(tmp_path):
-    """None of the trials is lost, and none is done twice."""
+    """None of the trials is lost, none is done twice, and no worker sees the modules of the working folder."""
     needs_submitit()
+    (tmp_path / "psutil.py").write_text("raise SystemExit(1)")
     journal, command = tmp_path / "run" / "search.journal", [*SEARCH, "--out", tmp_path / "run", "--grace", 7200]
-    pids = [int(job) for job in submitted(*command, "--workers", 3)["jobs"]]
+    pids = [int(job) for job in submitted(tmp_path, *command, "--workers", 3)["jobs"]]
     assert len(pids) == 3
     while not journal.exists() or not optuna.get_all_study_names(open_storage(str(journal))):
         time.sleep(0.2)
@@ -172,7 +178,7 @@ def test_of_three_workers_one_is_killed_and_a_later_one_joins(tmp_path):
         time.sleep(0.1)
     lost = running[0]
     os.kill(int(lost.user_attrs["worker"].rpartition(":")[2]), signal.SIGKILL)
-    pids += map(int, submitted(*command)["jobs"])
+    pids += map(int, submitted(tmp_path, *command)["jobs"])
     end = time.monotonic() + 900
     while any(map(lives, pids)) and time.monotonic() < end:
         time.sleep(0.5)
