@@ -7,6 +7,7 @@ from nas.strategies.gdas import GDAS
 from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.proxy_search import ProxySearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
 from nas.strategies.single_path import SinglePath
@@ -18,6 +19,7 @@ STRATEGIES: dict[str, Strategy] = {
     "random": RandomSearch(),
     "evolution": Evolution(),
     "reinforce": Reinforce(),
+    "proxy": ProxySearch(),
     "single_path": SinglePath(),
     "tpe": OptunaSearch(sampler="tpe"),
     "gp": OptunaSearch(sampler="gp"),

@@ -1,0 +1,50 @@
+"""Search by a zero-cost proxy: nothing is trained, and many architectures are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+
+from nas.strategies.base import Score, Scores
+from nas.strategies.discrete import DiscreteSearch
+from nas.strategies.proxies import ProxyName
+from nas.strategies.trials import Proposal, Trial
+from nas.training.train import PruneCallback
+from search_spaces.architecture import Architecture
+from search_spaces.ranges import Count, Range
+from search_spaces.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySearch(DiscreteSearch):
+    """Draws architectures by chance and takes the one of whose untrained network a zero-cost proxy says most."""
+
+    trains: ClassVar[bool] = False
+    epochs: Annotated[int, Range(least=0, most=0)] = 0
+    """Epochs that each trial trains: none."""
+    trials: Count = 500
+    """Most architectures to look at."""
+    pruning: Literal["none"] = "none"
+    """How trials stop early: they do not, as none trains."""
+    proxy: ProxyName = "naswot"
+    """What judges untrained networks: SynFlow, the covariance of the Jacobian, NASWOT or ZiCo."""
+
+    @property
+    def measure(self) -> str:
+        return self.proxy
+
+    @property
+    def asks_proxy(self) -> bool:
+        return True
+
+    def propose(self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator) -> Proposal:
+        return Proposal(space.sample(rng))
+
+    def score(self, objective: Scores, architecture: Architecture, report: PruneCallback | None = None) -> Score:
+        return objective.estimate(architecture, self.proxy)
+
+    def small(self) -> Self:
+        return replace(self, trials=3)
