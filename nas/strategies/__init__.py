@@ -2,7 +2,9 @@
 
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
+from nas.strategies.drnas import DrNAS
 from nas.strategies.evolution import Evolution
+from nas.strategies.fair_darts import FairDARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.nni.strategies import NNIMultiTrial, NNIOneShot
 from nas.strategies.optuna_search import OptunaSearch
@@ -11,11 +13,15 @@ from nas.strategies.proxy_search import ProxySearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Reinforce
 from nas.strategies.single_path import SinglePath
+from nas.strategies.smooth_darts import SmoothDARTS
 
 STRATEGIES: dict[str, Strategy] = {
     "darts": DARTS(),
     "pc_darts": PCDARTS(),
     "gdas": GDAS(),
+    "fair_darts": FairDARTS(),
+    "drnas": DrNAS(),
+    "smooth_darts": SmoothDARTS(),
     "random": RandomSearch(),
     "evolution": Evolution(),
     "reinforce": Reinforce(),

@@ -55,7 +55,7 @@ def estimate(
 
 def synflow(net: nn.Module, images: Tensor) -> float:
     """`log(1 + sum_w (dR / dw) w)`, where `R` is the sum of what the network, with `|w|` for each weight, makes of ones
-    in the shape of `images` (Tanaka et al., Eq. 2 and Algorithm 1; the sum is Abdelfattah et al.'s).
+    in the shape of `images` (Tanaka et al., Algorithm 1; the sum over all weights is Abdelfattah et al.'s).
 
     In float64 and in the logarithm, which ranks alike: the sum grows with every layer. Without its BatchNorms, as in
     Abdelfattah et al.'s code: they would take back what the weights before them do.
@@ -74,7 +74,8 @@ def synflow(net: nn.Module, images: Tensor) -> float:
 
 def jacob_cov(net: nn.Module, images: Tensor) -> float:
     """`-sum_i log(v_i + k) + 1 / (v_i + k)` over the eigenvalues `v_i` of the correlations between images, of the
-    gradients of the summed output with respect to each (Mellor et al. 2020, first version, Eq. 3; Abdelfattah et al.).
+    gradients of the summed output with respect to each (Abdelfattah et al., after the first version of
+    Mellor et al.).
 
     An image to whose pixels the output does not answer counts as one that is like all others.
     """
@@ -87,7 +88,7 @@ def jacob_cov(net: nn.Module, images: Tensor) -> float:
 
 def naswot(net: nn.Module, images: Tensor) -> float:
     """`log |det K|`, where `K_ij` is the number of rectified units that are both on or both off for images `i` and `j`
-    (Mellor et al. 2021, Eq. 2 and 3)."""
+    (Mellor et al. 2021)."""
     with torch.no_grad(), Rectified(len(images)) as rectified:
         net(images)
     return float(torch.linalg.slogdet(rectified.agreements).logabsdet)
@@ -122,7 +123,7 @@ class Rectified(TorchDispatchMode):
 
 def zico(weights: Sequence[Tensor], losses: Iterable[Tensor]) -> float:
     """`sum_l log(sum_w E|g_w| / std(|g_w|))` over the weights `w` of each layer `l`, mean and deviation of the gradient
-    being over the batches (Li et al., Eq. 15).
+    being over the batches (Li et al. 2023).
 
     Weights whose gradient does not differ, and layers that have no other, are left out, as in the authors' code, which
     takes the deviation of `g` itself.
