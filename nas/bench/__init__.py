@@ -6,6 +6,7 @@ from typing import Any
 from nas.bench.deploy import deploy
 from nas.bench.gpu import gpu
 from nas.bench.loader import loader
+from nas.bench.proxies import proxies
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
 from nas.bench.strategies import strategies
@@ -17,6 +18,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": evaluate,
     "rerank": rerank,
     "strategies": strategies,
+    "proxies": proxies,
     "deploy": deploy,
 }
 TAKES = {
@@ -38,6 +40,7 @@ TAKES = {
     "tables": "The folder with the tables of networks.",
     "seeds": "Searches of each strategy on each table.",
     "trials": "Networks that a search may try.",
+    "sample": "Networks of a table that are looked at.",
     "only": "The strategies beside random search.",
     "processes": "Processes that search at a time.",
     "run": "The folder of a run.",

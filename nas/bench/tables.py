@@ -12,11 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from nas.data.batches import Batch
+from nas.models.network import FeatureNet
 from nas.strategies.base import PruneCallback, Score
+from nas.strategies.proxies import NUM_BATCHES, ProxyName, estimate
 from nas.system.files import read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.architecture import Architecture, V, Value
@@ -25,11 +30,14 @@ from search_spaces.nas_bench_201 import EDGES, TABLE_NAMES, NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
 from search_spaces.pick import Fixed, Pick
 from search_spaces.space import SearchSpace
+from students.reid import ReID
 
 CELLS = "nats_bench_topology.csv"
 MACRO = "nas-bench-macro_cifar10.json"
 PUBLISHED = {"random": 93.83, "reinforce": 93.94, "evolution": 94.23}
 """On the test set of CIFAR-10, by strategies that saw another score: the validation accuracy of short trainings."""
+NUM_IMAGES = 16
+"""Images of a batch that a proxy looks at."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Table:
     name: str
     space: SearchSpace
     """Asks what the table's space asks and builds nothing: hundreds of times faster."""
+    thin: SearchSpace
+    """The table's space with few channels and layers, whose untrained networks proxies look at."""
     key: Callable[[Architecture], str]
     accuracies: Mapping[str, float]
     multiply_adds: Mapping[str, float]
@@ -52,6 +62,21 @@ class Table:
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         key = self.key(architecture)
         return Score(self.accuracies[key], self.multiply_adds[key], 0.0)
+
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        """What `proxy` says of the thin network, always of the same noise in the shape of CIFAR-10's images, with
+        classes by chance."""
+        since = monotonic()
+        torch.manual_seed(0)
+        batches = [Batch(torch.randn(NUM_IMAGES, 3, 32, 32), torch.randint(10, (NUM_IMAGES,))) for _ in range(2)]
+        own = {f"backbone.{name}": answer for name, answer in architecture.decisions.items()}
+        net = ReID(backbone=self.thin, num_ids=10, embedding_dim=None).student(Architecture("ReID", own))
+
+        def loss(batch: Batch) -> Tensor:
+            return cross_entropy(net(batch.images).logits, batch.labels)
+
+        value = estimate(proxy, net, FeatureNet(net), batches[: NUM_BATCHES[proxy]], loss)
+        return Score(value, self.multiply_adds[self.key(architecture)], monotonic() - since)
 
 
 class Asked(Fixed):
@@ -100,7 +125,7 @@ def _cells(path: Path) -> list[Table]:
         rows = {row.get("architecture", ""): row for row in csv.DictReader(file)}
     _check_keys(path, rows, nas_bench_201.from_table_key, 5**6)
     cifar10, cifar100 = (_numbers(path, rows, column, 100) for column in ("cifar10_test", "cifar100_test"))
-    of_space = Questions.of(NASBench201()), nas_bench_201.table_key
+    of_space = Questions.of(NASBench201()), NASBench201(channels=4, cells=1), nas_bench_201.table_key
     multiply_adds = _cell_multiply_adds(rows)
     return [
         Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED),
@@ -116,6 +141,7 @@ def _macro(path: Path) -> Table:
     return Table(
         "NAS-Bench-Macro, CIFAR-10",
         Questions.of(NASBenchMacro()),
+        NASBenchMacro(channels=4, last_channels=32),
         nas_bench_macro.table_key,
         _numbers(path, rows, "mean_acc", 100),
         _numbers(path, rows, "flops", math.inf),

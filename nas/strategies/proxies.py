@@ -57,10 +57,11 @@ def synflow(net: nn.Module, images: Tensor) -> float:
     """`log(1 + sum_w (dR / dw) w)`, where `R` is the sum of what the network, with `|w|` for each weight, makes of ones
     in the shape of `images` (Tanaka et al., Algorithm 1; the sum over all weights is Abdelfattah et al.'s).
 
-    In float64 and in the logarithm, which ranks alike: the sum grows with every layer. Without its BatchNorms, as in
-    Abdelfattah et al.'s code: they would take back what the weights before them do.
+    In float64 and in the logarithm, which ranks alike: the sum grows with every layer. Without BatchNorms, as in
+    Abdelfattah et al.'s code, which would take back what the weights before them do, and without the upper bounds of
+    ReLU6s, behind which nothing flows.
     """
-    net = without_norms(copy.deepcopy(net)).double()
+    net = unbounded(copy.deepcopy(net)).double()
     weights = list(net.parameters())
     with torch.no_grad():
         for weight in weights:
@@ -151,10 +152,12 @@ def layer_weights(net: nn.Module) -> list[Tensor]:
     return [module.weight for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def without_norms(net: nn.Module) -> nn.Module:
-    """The network itself, whose BatchNorms let their input through from now on."""
+def unbounded(net: nn.Module) -> nn.Module:
+    """The network itself, whose BatchNorms let their input through from now on, and whose ReLU6s are ReLUs."""
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.modules.batchnorm._BatchNorm):
                 setattr(module, name, nn.Identity())
+            elif isinstance(child, nn.ReLU6):
+                setattr(module, name, nn.ReLU())
     return net

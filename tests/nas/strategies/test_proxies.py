@@ -83,6 +83,13 @@ class TestSynFlow:
             net.first.weight.neg_()
         assert synflow(net, images) == found
 
+    def test_a_relu6_bounds_nothing(self):
+        first, last = linear(4, 50, 3)
+        bounded, free = (nn.Sequential(first, curve, last) for curve in (nn.ReLU6(), nn.ReLU()))
+        with torch.no_grad():
+            first.weight.fill_(5.0)
+        assert synflow(bounded, torch.zeros(1, 4)) == synflow(free, torch.zeros(1, 4)) > 1
+
     def test_a_hundred_layers_are_still_finite(self):
         assert math.isfinite(synflow(linear(*[64] * 100), torch.zeros(1, 64)))
 
