@@ -143,7 +143,7 @@ class DARTS(OneShotSearch):
         return Supernet.of(space, folded=self.folded)
 
     def small(self) -> Self:
-        return replace(self, epochs=2, warmup_epochs=0)
+        return replace(self, epochs=2, warmup_epochs=0, tuning_epochs=1)
 
     def check(self, space: SearchSpace) -> None:
         with torch.device("meta"):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self
 
-import numpy as np
-
 from nas.strategies.base import Score, Scores
-from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.proxies import ProxyName
-from nas.strategies.trials import Proposal, Trial
+from nas.strategies.random_search import RandomSearch
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
 from search_spaces.ranges import Count, Range
-from search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxySearch(DiscreteSearch):
+class ProxySearch(RandomSearch):
     """Draws architectures by chance and takes the one of whose untrained network a zero-cost proxy says most."""
 
     trains: ClassVar[bool] = False
@@ -39,9 +34,6 @@ class ProxySearch(DiscreteSearch):
     @property
     def asks_proxy(self) -> bool:
         return True
-
-    def propose(self, space: SearchSpace, number: int, told: Sequence[Trial], rng: np.random.Generator) -> Proposal:
-        return Proposal(space.sample(rng))
 
     def score(self, objective: Scores, architecture: Architecture, report: PruneCallback | None = None) -> Score:
         return objective.estimate(architecture, self.proxy)
