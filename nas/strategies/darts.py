@@ -219,7 +219,7 @@ class DARTS(OneShotSearch):
                 loop.add(bilevel.alpha_step(train, validation, epoch), "alpha")
         if learns and self.eigenvalue_every and (epoch + 1) % self.eigenvalue_every == 0:
             record["eigenvalue"] = bilevel.eigenvalue(epoch)
-        return record | objective.record(epoch)
+        return {**record, **objective.record(epoch)}
 
     def _price(self, space: SearchSpace, objective: Objective, stage: Stage) -> CostPenalty | None:
         if not self.cost_weight:
