@@ -357,6 +357,10 @@ class Supernet(nn.Module):
         """In DARTS the softmax of each row."""
         return torch.softmax(self.alpha.masked_fill(self.absent, -torch.inf), dim=1)
 
+    def log_weights(self) -> Tensor:
+        """The logarithm of the same; that of padding means nothing."""
+        return torch.log_softmax(self.alpha.masked_fill(self.absent, -torch.inf), dim=1)
+
     def alpha_of_weights(self, weights: Tensor) -> Tensor:
         """An alpha whose weights are these, up to a rounding."""
         return weights.log()

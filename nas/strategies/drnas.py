@@ -16,7 +16,7 @@ from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 
 LEAST = 1e-6
-"""The least concentration to draw with: at 0 there is no such distribution."""
+"""The least concentration to draw with and to take the logarithm of: at 0 there is neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +61,7 @@ class DirichletSupernet(Supernet):
         """The mean of the distribution."""
         concentrations = self.concentrations()
         return concentrations / concentrations.sum(dim=1, keepdim=True)
+
+    def log_weights(self) -> Tensor:
+        log = self.concentrations().clamp(min=LEAST).log()
+        return log - log.logsumexp(dim=1, keepdim=True)

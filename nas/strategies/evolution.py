@@ -64,7 +64,7 @@ class Evolution(DiscreteSearch):
 
 @dataclass(frozen=True)
 class WarmStarted:
-    """Evolution whose first population is chosen by a zero-cost proxy (Abdelfattah et al. 2021, section 4.2).
+    """Evolution whose first population is chosen by a zero-cost proxy (Abdelfattah et al. 2021).
 
     Each member is the best of draws of its own, so that workers need not wait for one another. Deviation: there the
     population is the best of all draws together.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nas.losses.base import Losses
 from nas.strategies.darts import DARTS
@@ -49,6 +50,9 @@ class FairSupernet(Supernet):
 
     def weights_of_alpha(self) -> Tensor:
         return torch.sigmoid(self.alpha).masked_fill(self.absent, 0.0)
+
+    def log_weights(self) -> Tensor:
+        return F.logsigmoid(self.alpha)
 
     def alpha_of_weights(self, weights: Tensor) -> Tensor:
         return torch.logit(weights)
