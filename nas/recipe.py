@@ -173,7 +173,8 @@ class Recipe(Ranged):
             training = self.teacher.training
             yield "the teacher", self.teacher.net, self.teacher.loss, training, training.epochs
         if self.strategy:
-            yield "the search", self.space, self.loss, self.search, self.strategy.epochs
+            epochs = self.strategy.epochs if self.strategy.trains else self.retrain.epochs
+            yield "the search", self.space, self.loss, self.search, epochs
         yield "the student", self.retrained, self.student_loss, self.retrain, self.retrain.epochs
         if self.baseline:
             yield "the baseline", self.baseline, self.student_loss, self.baseline_training, self.retrain.epochs

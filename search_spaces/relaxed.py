@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from typing import Self, cast
@@ -21,6 +22,9 @@ from search_spaces.space import SearchSpace
 
 NONE = "none"
 """DARTS's zero operation: an extra logit of a relaxed edge, never a module."""
+
+FAR = 1e4
+"""An alpha in the place of an infinite one: so far from the others a softmax or a sigmoid is exactly 0 or 1."""
 
 
 class Mixture:
@@ -309,6 +313,7 @@ class Supernet(nn.Module):
         absent = padding(self.options)
         self.alpha = nn.Parameter(1e-3 * torch.randn(absent.shape))
         self.register_buffer("absent", absent, persistent=False)
+        self._given: Tensor | None = None
 
     @classmethod
     def of(
@@ -345,19 +350,42 @@ class Supernet(nn.Module):
         return [row.unbind() for row in self._mixture.table.unbind()]
 
     def weights(self) -> Tensor:
-        """The softmax of each row of alpha `[num_decisions, num_options]`; padding is 0."""
+        """What the options of each decision are weighted with `[num_decisions, num_options]`; padding is 0."""
+        return self.weights_of_alpha() if self._given is None else self._given
+
+    def weights_of_alpha(self) -> Tensor:
+        """In DARTS the softmax of each row."""
         return torch.softmax(self.alpha.masked_fill(self.absent, -torch.inf), dim=1)
 
+    def log_weights(self) -> Tensor:
+        """The logarithm of the same; that of padding means nothing."""
+        return torch.log_softmax(self.alpha.masked_fill(self.absent, -torch.inf), dim=1)
+
+    def alpha_of_weights(self, weights: Tensor) -> Tensor:
+        """An alpha whose weights are these, up to a rounding."""
+        return weights.log()
+
+    @contextmanager
+    def weighted_with(self, weights: Tensor) -> Iterator[None]:
+        """Weights the candidates with these for a while, whatever alpha is."""
+        self._given = weights
+        try:
+            yield
+        finally:
+            self._given = None
+
     def alphas(self) -> dict[str, dict[str, float]]:
-        """The softmax weight of every option of every decision."""
+        """The weight of every option of every decision."""
         return by_option(self.weights(), self.options)
 
     def set_alphas(self, alphas: Mapping[str, Mapping[str, float]]) -> None:
-        """Takes alphas whose softmax weights are `alphas`, as the method of that name gave them."""
+        """Takes alphas whose weights are `alphas`, of some decisions or all, as the method of that name gave them."""
         with torch.no_grad():
-            for row, (name, options) in zip(self.alpha, self.options.items(), strict=True):
-                row[: len(options)] = torch.tensor([alphas[name][option] for option in options]).log()
+            for name, of_options in alphas.items():
+                weights = torch.tensor([of_options[option] for option in self.options[name]])
+                row = self.alpha[self._mixture.rows[name]]
+                row[: len(weights)] = self.alpha_of_weights(weights).clamp(-FAR, FAR)
 
     def strengths(self) -> dict[str, dict[str, float]]:
-        """What an architecture is derived by: in DARTS the softmax weights."""
+        """What an architecture is derived by: in DARTS the weights."""
         return self.alphas()

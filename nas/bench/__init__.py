@@ -6,6 +6,7 @@ from typing import Any
 from nas.bench.deploy import deploy
 from nas.bench.gpu import gpu
 from nas.bench.loader import loader
+from nas.bench.proxies import proxies
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
 from nas.bench.stores import stores
@@ -18,6 +19,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": evaluate,
     "rerank": rerank,
     "strategies": strategies,
+    "proxies": proxies,
     "deploy": deploy,
     "stores": stores,
 }
@@ -40,6 +42,7 @@ TAKES = {
     "tables": "The folder with the tables of networks.",
     "seeds": "Searches of each strategy on each table.",
     "trials": "Networks that a search may try.",
+    "sample": "Networks of a table that are looked at.",
     "only": "Which ones of those that there are.",
     "processes": "Processes that search at a time.",
     "workers": "How many workers a study has; several numbers are measured one after the other.",

@@ -33,7 +33,8 @@ from nas.system.processes import SPAWN, end_with, lifeline, safe_path
 from search_spaces.ranges import Count, Positive, checked
 
 Row = dict[str, float]
-FILES = ("journal", "sqlite", "grpc")
+FileStore = Literal["journal", "sqlite", "grpc"]
+FILES: tuple[FileStore, ...] = ("journal", "sqlite", "grpc")
 DATABASES = ("storage", "grpc-storage")
 CLIENTS = 4
 """Processes' views of the store, which the workers share: each of a thousand would hold all trials."""
@@ -49,7 +50,7 @@ def stores(
     heartbeat: Positive = GRACE_S / BEATS,
     ended: Count = 1000,
     turns: Count = 20,
-    only: tuple[Literal["journal", "sqlite", "grpc"], ...] = FILES,
+    only: tuple[FileStore, ...] = FILES,
     storage: str = "",
     folder: Path | None = None,
 ) -> dict[str, Row]:

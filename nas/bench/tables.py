@@ -12,13 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from nas.data.batches import Batch
+from nas.models.network import FeatureNet
 from nas.report.architecture_table import ALL, FILE, read_table, scores
 from nas.strategies.base import PruneCallback, Score
+from nas.strategies.proxies import NUM_BATCHES, ProxyName, estimate
 from nas.system.files import blamed_on, read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.architecture import Architecture, V, Value
@@ -27,6 +32,7 @@ from search_spaces.nas_bench_201 import EDGES, TABLE_NAMES, NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
 from search_spaces.pick import Fixed, Pick
 from search_spaces.space import SearchSpace
+from students.reid import ReID
 
 CELLS = "nats_bench_topology.csv"
 MACRO = "nas-bench-macro_cifar10.json"
@@ -35,6 +41,8 @@ LEAST_ROWS = 5
 """Architectures without which a search means nothing."""
 PUBLISHED = {"random": 93.83, "reinforce": 93.94, "evolution": 94.23}
 """On the test set of CIFAR-10, by strategies that saw another score: the validation accuracy of short trainings."""
+NUM_IMAGES = 16
+"""Images of a batch that a proxy looks at."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Table:
     multiply_adds: Mapping[str, float]
     published: Mapping[str, float]
     """Accuracies (%) that the benchmark's authors report of strategies by our names for them."""
+    thin: SearchSpace | None = None
+    """The table's space with few channels and layers, whose untrained networks proxies look at, where it is known."""
     lacks: str = ""
     """Why only random search can search it, as it lacks architectures of its space; empty: it lacks none."""
 
@@ -59,6 +69,23 @@ class Table:
     def score(self, architecture: Architecture, epochs: int, report: PruneCallback | None = None) -> Score:
         key = self.key(architecture)
         return Score(self.accuracies[key], self.multiply_adds[key], 0.0)
+
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        """What `proxy` says of the thin network, always of the same noise in the shape of CIFAR-10's images, with
+        classes by chance. Raises ValueError where that network is not known."""
+        if self.thin is None:
+            raise ValueError(f"the networks of {self.name} are not built here, and a proxy looks at networks")
+        since = monotonic()
+        torch.manual_seed(0)
+        batches = [Batch(torch.randn(NUM_IMAGES, 3, 32, 32), torch.randint(10, (NUM_IMAGES,))) for _ in range(2)]
+        own = {f"backbone.{name}": answer for name, answer in architecture.decisions.items()}
+        net = ReID(backbone=self.thin, num_ids=10, embedding_dim=None).student(Architecture("ReID", own))
+
+        def loss(batch: Batch) -> Tensor:
+            return cross_entropy(net(batch.images).logits, batch.labels)
+
+        value = estimate(proxy, net, FeatureNet(net), batches[: NUM_BATCHES[proxy]], loss)
+        return Score(value, self.multiply_adds[self.key(architecture)], monotonic() - since)
 
 
 class Asked(Fixed):
@@ -156,11 +183,11 @@ def _cells(path: Path) -> list[Table]:
         rows = {row.get("architecture", ""): row for row in csv.DictReader(file)}
     _check_keys(path, rows, nas_bench_201.from_table_key, 5**6)
     cifar10, cifar100 = (_numbers(path, rows, column, 100) for column in ("cifar10_test", "cifar100_test"))
-    of_space = Questions.of(NASBench201()), nas_bench_201.table_key
+    of_space, thin = (Questions.of(NASBench201()), nas_bench_201.table_key), NASBench201(channels=4, cells=1)
     multiply_adds = _cell_multiply_adds(rows)
     return [
-        Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED),
-        Table("NAS-Bench-201, CIFAR-100", *of_space, cifar100, multiply_adds, {}),
+        Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED, thin),
+        Table("NAS-Bench-201, CIFAR-100", *of_space, cifar100, multiply_adds, {}, thin),
     ]
 
 
@@ -176,6 +203,7 @@ def _macro(path: Path) -> Table:
         _numbers(path, rows, "mean_acc", 100),
         _numbers(path, rows, "flops", math.inf),
         {},
+        NASBenchMacro(channels=4, last_channels=32),
     )
 
 
@@ -197,7 +225,7 @@ def _of_arm(path: Path, table: Mapping[str, Any], arm: str) -> Table:
     macs = {each: rows[each]["multiply_adds"] for each in accuracies}
     name = f"{table['space']}, {arm}"
     if lacks := _lacks(table, len(accuracies)):
-        return Table(name, Rows(tuple(accuracies)), _row_of, accuracies, macs, {}, lacks)
+        return Table(name, Rows(tuple(accuracies)), _row_of, accuracies, macs, {}, lacks=lacks)
     decisions = {each: _values(rows[each]["decisions"]) for each in accuracies}
     by_answers = {Architecture("", answers): each for each, answers in decisions.items()}
     tree = Branches.of([list(answers.items()) for answers in decisions.values()])

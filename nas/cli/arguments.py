@@ -121,7 +121,7 @@ def _tell_of_budget(name: str, strategy: Strategy, replaced: Strategy | None) ->
     why = (
         f"{replaced.budget} of {type(replaced).__name__} count otherwise" if replaced else "the recipe has no strategy"
     )
-    flags = ["epochs", *["trials"] * strategy.by_trials, "minutes"]
+    flags = [*["epochs"] * strategy.trains, *["trials"] * strategy.by_trials, "minutes"]
     print(
         f"nas: {name} searches for {strategy.budget}, its own budget, as {why}: "
         f"{', '.join(f'--strategy.{flag}' for flag in flags)} set it",

@@ -124,7 +124,8 @@ def _best_by_chance(trials: Sequence[Mapping[str, Any]], strategy: Mapping[str, 
     """What the best of 1, 2, ... architectures drawn by chance would have reached, as far as those of this search tell
     that were: of draws with replacement the median and the tenths at both ends. None where fewer than `FEWEST` were.
     """
-    first = {"RandomSearch": len(trials), "Evolution": strategy.get("population", 0)}.get(str(strategy.get("kind")), 0)
+    population = 0 if strategy.get("warm_start") else strategy.get("population", 0)
+    first = {"RandomSearch": len(trials), "Evolution": population}.get(str(strategy.get("kind")), 0)
     scores = np.sort([line["score"] for line in trials[:first] if not line.get("pruned")])
     if len(scores) < FEWEST:
         return None

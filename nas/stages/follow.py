@@ -107,7 +107,8 @@ def _num_lines(path: Path) -> int:
 
 def _curves(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     histories = {stage: read_history(folder / f"{stage}.history.jsonl") for stage in STAGES}
-    measured_in = {"value": "mAP", "cost": str((config.get("search") or {}).get("cost", "multiply_adds"))}
+    value = (config.get("strategy") or {}).get("proxy", "mAP")
+    measured_in = {"value": value, "cost": str((config.get("search") or {}).get("cost", "multiply_adds"))}
     with blamed_on(folder / "search.history.jsonl"):
         searched = search_data.of_search(histories["search"], measured_in, config.get("strategy"))
     for stage, title in STAGES.items():

@@ -27,7 +27,7 @@ from nas.study.place import GRACE_S, store_of
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
-from nas.tasks.base import image_size
+from nas.tasks.base import Retrieves, image_size
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -111,6 +111,11 @@ def check_search(recipe: Recipe) -> None:
         raise ValueError(
             "this strategy is not known to search rightly with several processes: leave --machine.devices and "
             "--machine.num-nodes out, or take another one, such as darts"
+        )
+    if strategy.asks_proxy and not isinstance(recipe.task, Retrieves):
+        raise ValueError(
+            "a zero-cost proxy judges networks that give one feature for each image, and those for "
+            "this data set do not: take another strategy, or leave --strategy.warm-start out"
         )
     student = recipe.retrained
     space.check_candidates()

@@ -86,7 +86,7 @@ def entries_so_far(run: Run, history: Sequence[Mapping]) -> Entries:
                 for place, (score, architecture) in enumerate(ranked(tried), start=1)
             ],
             front=[entry(f"front:{place}", *point) for place, point in enumerate(front(tried), start=1)],
-            value="mAP",
+            value=run.recipe.strategy.measure if run.recipe.strategy else "mAP",
             cost=run.recipe.search.cost,
             finished=False,
         )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.losses.base import Losses
+from nas.strategies.proxies import ProxyName
 from nas.training.graphs import Graphs
 from nas.training.train import PruneCallback
 from search_spaces.architecture import Architecture
@@ -59,6 +60,9 @@ class Scores(Protocol):
         """Trains the architecture's network from scratch for `epochs` epochs and measures it; with a report after each
         epoch, too.
         """
+
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        """What `proxy` says of the architecture's network before any training."""
 
 
 class Objective(Scores, Protocol):
@@ -170,6 +174,8 @@ class Strategy(Ranged, ABC):
     minutes: float | None
     by_trials: ClassVar[bool] = False
     """Whether `epochs` are those of each of its `trials`, not of the whole search."""
+    trains: ClassVar[bool] = True
+    """Whether it trains the networks that it tries."""
 
     @property
     def shares_steps(self) -> bool:
@@ -177,14 +183,24 @@ class Strategy(Ranged, ABC):
         return not self.by_trials
 
     @property
+    def measure(self) -> str:
+        """What the scores of its trials are."""
+        return "mAP"
+
+    @property
+    def asks_proxy(self) -> bool:
+        """Whether it asks a zero-cost proxy, which judges networks that give one feature for each image."""
+        return False
+
+    @property
     def budget(self) -> str:
         """In words."""
-        epochs = f"{self.epochs} epochs"
+        epochs = f"{self.epochs} epochs" if self.trains else "no training"
         return f"{getattr(self, 'trials', 0)} trials of {epochs}" if self.by_trials else epochs
 
     def counts_like(self, other: Strategy) -> bool:
         """Whether epochs mean the same to both."""
-        return self.by_trials == other.by_trials
+        return (self.by_trials, self.trains) == (other.by_trials, other.trains)
 
     def with_budget_of(self, other: Strategy) -> Self:
         """The same in the place of `other`: with its minutes and, where they mean the same, its epochs and trials."""

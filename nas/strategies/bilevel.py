@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, Protocol, cast
 
 import torch
@@ -32,6 +34,9 @@ class BilevelSettings(Protocol):
 
     @property
     def clip(self) -> float | None: ...
+
+    def penalties(self, supernet: Supernet, epoch: int) -> Losses:
+        """What is added to the alphas' loss, by name."""
 
 
 class Loss(nn.Module):
@@ -75,12 +80,10 @@ class Bilevel:
             place_numbers(optimiser, graphs.on)
 
     def alpha_loss(self, net: Supernet, batch: Batch, epoch: int) -> Losses:
-        """The objective's loss for the alphas, and the price of the expected cost."""
+        """The objective's loss for the alphas, the price of the expected cost, and the strategy's penalties."""
         losses = self.objective.alpha_loss(net, batch, epoch)
-        if self.price is None:
-            return losses
-        price = self.price(net)
-        return {**losses, "price": price, "total": losses["total"] + price}
+        added = {**({"price": self.price(net)} if self.price else {}), **self.strategy.penalties(net, epoch)}
+        return {**losses, **added, "total": reduce(add, added.values(), losses["total"])}
 
     def weight_step(self, batch: Batch, epoch: int) -> Losses:
         """One step of the weights on a training batch."""
@@ -107,6 +110,15 @@ class Bilevel:
                 losses, gradients = self.hypergradient(train, validation, epoch, current_rate(self.weight_optimiser))
         step(self.alpha_optimiser, gradients)
         return losses
+
+    def mean_alpha_loss(self, epoch: int) -> float:
+        """The alphas' loss over all of the alphas' batches of `epoch`. Nothing changes."""
+        with torch.no_grad(), running_statistics_kept(self.modules), self.stage.autocast():
+            totals = [
+                self.objective.alpha_loss(self.supernet, batch, epoch)["total"]
+                for batch in self.objective.alpha_batches(epoch)
+            ]
+        return self.stage.mean([torch.stack(totals).float().mean()])[0].item()
 
     def _taken(self, whose: str, step: Callable[[Any, int], Losses], batch: Any, epoch: int) -> Losses:
         """A step, replayed where it can be."""

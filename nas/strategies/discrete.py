@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
-from nas.strategies.base import Scores, Strategy
-from nas.strategies.trials import Proposal, Trial, known
+from nas.strategies.base import Score, Scores, Strategy
+from nas.strategies.trials import Proposal, Proposer, Trial, known
+from nas.training.train import PruneCallback
+from search_spaces.architecture import Architecture
 from search_spaces.ranges import Count, Positive, TwoOrMore
 from search_spaces.space import SearchSpace
 
@@ -56,6 +58,14 @@ class DiscreteSearch(Strategy):
     ) -> Proposal | None:
         """What trial `number` tries (`nas.strategies.trials.Proposer`)."""
 
+    def proposer(self, objective: Scores) -> Proposer:
+        """What says what to try: the strategy itself, unless it asks the objective for that."""
+        return self
+
+    def score(self, objective: Scores, architecture: Architecture, report: PruneCallback | None = None) -> Score:
+        """What a trial is worth; `report` may stop it early."""
+        return objective.score(architecture, self.epochs, report)
+
     def pruner(self) -> BasePruner:
         """What says whether a trial stops, of the values that all have reported at their epochs, counted from 1."""
         from optuna.pruners import HyperbandPruner, NopPruner, SuccessiveHalvingPruner
@@ -84,9 +94,10 @@ def search_alone(strategy: DiscreteSearch, space: SearchSpace, objective: Scores
     logging.set_verbosity(logging.WARNING)
     strategy.check(space)
     told: list[Trial] = []
+    proposer = strategy.proposer(objective)
     study = create_study(study_name="search", direction="maximize", pruner=strategy.pruner())
     for number in range(strategy.trials):
-        proposal = strategy.propose(space, number, told, np.random.default_rng([seed, number]))
+        proposal = proposer.propose(space, number, told, np.random.default_rng([seed, number]))
         if proposal is None:
             break
         trial = study.ask()
@@ -96,7 +107,7 @@ def search_alone(strategy: DiscreteSearch, space: SearchSpace, objective: Scores
             return epoch < strategy.epochs and trial.should_prune()
 
         report = None if strategy.pruning == "none" else stops
-        score = known(proposal.architecture, told) or objective.score(proposal.architecture, strategy.epochs, report)
+        score = known(proposal.architecture, told) or strategy.score(objective, proposal.architecture, report)
         told.append(Trial(number, proposal.architecture, score, proposal.notes))
         value, state = (None, TrialState.PRUNED) if score.pruned else (score.value, TrialState.COMPLETE)
         study.tell(trial, value, state)

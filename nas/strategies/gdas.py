@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,19 +23,12 @@ class GDAS(DARTS):
     The alphas' Adam and the temperatures are the paper's (section 4.1); the weights' SGD is DARTS's here.
     """
 
+    draws: ClassVar[bool] = True
     alphas: Optimiser = field(default_factory=lambda: Adam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3))
     first_tau: Positive = 10.0
     """Temperature of the Gumbel-softmax in the first epoch, from which it falls linearly."""
     last_tau: Positive = 0.1
     """Temperature of the Gumbel-softmax in the last epoch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.order != 1 or self.eigenvalue_every:
-            raise ValueError(
-                "GDAS draws another network in each forward pass, so second derivatives mean nothing: use "
-                "order=1 and eigenvalue_every=0, or DARTS"
-            )
 
     @property
     def no_graphs(self) -> str:
@@ -62,6 +56,8 @@ class DrawnSupernet(Supernet):
         for a constant). Deviation: the authors' code also adds the others' weights, which are 0, to the map: their
         gradients say nothing of the others. Processes that search together draw the same.
         """
+        if self._given is not None:
+            return super().mixing()
         noise = -torch.empty(self.alpha.shape).exponential_().log()  # by the CPU's generator: checkpoints keep it
         logits = (self.alpha + noise.to(self.alpha)).masked_fill(self.absent, -torch.inf)
         soft = torch.softmax(logits / self.tau, dim=1)

@@ -18,6 +18,7 @@ from nas.losses.base import Loss, Losses
 from nas.models.network import Network
 from nas.recipe import Recipe
 from nas.strategies.base import Score
+from nas.strategies.proxies import NUM_BATCHES, ProxyName, estimate
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides, fingerprint
 from nas.tasks.base import Part, image_size
@@ -97,6 +98,10 @@ class SearchObjective:
         assert self.trials is not None
         return self.trials.score(architecture, epochs, report)
 
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        assert self.trials is not None
+        return self.trials.estimate(architecture, proxy)
+
     def _loss(self, function: Loss, net: nn.Module, batch: Any, epoch: int) -> Losses:
         temperature = function.temperature_at(epoch, self.num_epochs) or 0.0
         told: Any = self.temperatures.get(function, temperature) if temperature else temperature
@@ -148,6 +153,8 @@ class Trials:
     teacher: BatchTeacher | None
     batches: Batches
     part: Part
+    first_batches: list[Any] = field(default_factory=list)
+    """Those that zero-cost proxies look at, with what the teacher says of them, once one has."""
 
     def value(self, net: nn.Module) -> float:
         """The mAP of a network as it stands. Raises ValueError when nothing can be measured."""
@@ -200,6 +207,27 @@ class Trials:
             if recipe.search.cost == "multiply_adds":
                 return score
         return replace(score, cost=self.cost(architecture))
+
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        """What `proxy` says of the network before its training, on the first batches of the search."""
+        since = time.monotonic()
+        own, overrides = split_decisions(architecture, self.recipe)
+        recipe = apply_overrides(self.recipe, overrides)
+        num_epochs = recipe.retrain.epochs
+        loss = recipe.loss.at(0, num_epochs)
+        temperature = recipe.loss.temperature_at(0, num_epochs) if self.teacher else None
+        network = build_network(self._space, own, self.data.identities, recipe.retrain, recipe.seed)
+        net = self.stage.prepare(network.net)
+        features = self.stage.prepare(recipe.task.deployed(net.inference()))
+        if not self.first_batches:
+            self.first_batches.extend(with_teacher(islice(self.batches(0), max(NUM_BATCHES.values())), self.teacher))
+        batches = self.first_batches[: NUM_BATCHES[proxy]]
+        value = estimate(
+            proxy, net, features, batches, lambda batch: loss(net(batch.images), batch, temperature or 0.0)["total"]
+        )
+        counted = cost(features, *image_size(recipe.task, recipe))
+        score = Score(value, counted.multiply_adds, time.monotonic() - since, parameters=counted.parameters)
+        return score if recipe.search.cost == "multiply_adds" else replace(score, cost=self.cost(architecture))
 
     def _check(self) -> None:
         if self.part.problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
@@ -36,6 +36,7 @@ def search_by_trials(
     """
     strategy.check(space)
     seed = torch.initial_seed()
+    proposer = strategy.proposer(objective)
     storage = open_storage(store.address)
     facts, chance = {"stage": stage.fingerprint}, RandomSampler(seed=0)
     study = join_study(storage, store.address, store.study, facts, ["maximize"], chance, strategy.pruner())
@@ -44,7 +45,7 @@ def search_by_trials(
         told = trials_of(ended)
         if strategy.minutes is not None and sum(trial.score.seconds for trial in told) >= 60 * strategy.minutes:
             return None
-        proposal = strategy.propose(space, number, told, np.random.default_rng([seed, number]))
+        proposal = proposer.propose(space, number, told, np.random.default_rng([seed, number]))
         if proposal is None:
             return None
         noted = {"architecture": proposal.architecture.to_dict(), "notes": dict(proposal.notes)}
@@ -61,14 +62,15 @@ def search_by_trials(
         architecture = Architecture.from_dict(trial.user_attrs["plan"]["architecture"])
         report = None if strategy.pruning == "none" else stops
         told = retry(lambda: trials_of(engine.ended))
-        score = known(architecture, told) or objective.score(architecture, strategy.epochs, report)
+        score = known(architecture, told) or strategy.score(objective, architecture, report)
         retry(lambda: trial.set_user_attr("score", asdict(score)))
         return Outcome(values=[score.value], pruned=score.pruned)
 
     for _ in history.loop.epochs():
         engine.work(do, look=history.publish)
         break
-    return found(trials_of(retry(lambda: engine.ended)), history.loop.history, strategy.num_ranked)
+    tried = trials_of(retry(lambda: engine.ended))
+    return replace(found(tried, history.loop.history, strategy.num_ranked), score=strategy.measure)
 
 
 def trials_of(ended: Sequence[FrozenTrial]) -> list[Trial]:
@@ -111,4 +113,6 @@ class History:
                 if self.strategy.minutes is not None and seconds >= 60 * self.strategy.minutes:
                     self.loop.stop(f"the trials took {self.strategy.minutes:g} minutes")
                 reached = {"epochs": max(steps)} if (steps := reported[trial.number]) else {}
-                self.loop.end_epoch(trial=trial.number, **trial.to_dict(), **reached, best=ranked(so_far)[0][0])
+                measure = {"measure": self.strategy.measure} if self.strategy.measure != "mAP" else {}
+                line = {**trial.to_dict(), **reached, **measure}
+                self.loop.end_epoch(trial=trial.number, **line, best=ranked(so_far)[0][0])

@@ -183,9 +183,10 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     parts = {name: value for name, value in losses.get(main, {}).items() if name != "total"}
     for name, value in parts.items() if len(parts) > 1 else ():
         yield False, f"{name} {_short(value)}"
-    for name, key in (("mAP", "mAP"), ("mAP", "score"), ("mAP", "retrained"), ("best", "best")):
+    measure = record.get("measure", "mAP")
+    for name, key in (("mAP", "mAP"), (measure, "score"), ("mAP", "retrained"), ("best", "best")):
         if key in record:
-            yield True, f"{name} {100 * record[key]:.1f}"
+            yield True, f"{name} {_short(record[key]) if measure != 'mAP' else f'{100 * record[key]:.1f}'}"
     if record.get("pruned"):
         yield True, "pruned"
     if record.get("temperature") is not None:

@@ -16,9 +16,12 @@ from nas.data.sets.pedestrians import Pedestrians
 from nas.losses.kdas import KDASLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.darts import DARTS
+from nas.strategies.drnas import DrNAS
+from nas.strategies.fair_darts import FairDARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.settings import Search
+from nas.strategies.smooth_darts import SmoothDARTS
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam, CosineLR
 from nas.training.settings import Training
@@ -74,3 +77,28 @@ def collapse_pc_darts() -> Recipe:
 def collapse_gdas() -> Recipe:
     """GDAS on the same cell, data and epochs: one candidate of each edge is drawn; no eigenvalue to measure."""
     return replace(collapse_darts(), strategy=GDAS(**BUDGET))
+
+
+def collapse_fair() -> Recipe:
+    """FairDARTS on the same cell, data and epochs: candidates do not compete."""
+    return replace(collapse_darts(), strategy=FairDARTS(**BUDGET, eigenvalue_every=2))
+
+
+def collapse_drnas() -> Recipe:
+    """DrNAS on the same cell, data and epochs: weights are drawn from a Dirichlet distribution."""
+    return replace(collapse_darts(), strategy=DrNAS(**BUDGET))
+
+
+def collapse_smooth() -> Recipe:
+    """SmoothDARTS on the same cell, data and epochs, perturbed by chance."""
+    return replace(collapse_darts(), strategy=SmoothDARTS(**BUDGET, eigenvalue_every=2))
+
+
+def collapse_beta() -> Recipe:
+    """The same as collapse_darts with beta-decay, whose weight rises to 50."""
+    return replace(collapse_darts(), strategy=DARTS(**BUDGET, eigenvalue_every=2, beta_decay=50.0))
+
+
+def collapse_perturbed() -> Recipe:
+    """The same as collapse_darts, decided by perturbation (DARTS-PT) with an epoch of tuning between two decisions."""
+    return replace(collapse_darts(), strategy=DARTS(**BUDGET, selection="perturbation", tuning_epochs=1))

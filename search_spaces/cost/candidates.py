@@ -57,10 +57,10 @@ class CandidateCosts(ABC):
     def expected(self, supernet: Supernet) -> Tensor:
         """The mean over all architectures, each as likely as the product of its strengths, which they are ranked by.
 
-        Strengths are softmax weights, in PC-DARTS those of the edges too. So each node counts the inputs that it will
-        keep, not all that the supernet computes.
+        Strengths are the supernet's weights, in PC-DARTS those of the edges too. So each node counts the inputs that it
+        will keep, not all that the supernet computes.
         """
-        log = torch.log_softmax(supernet.alpha.masked_fill(supernet.absent, -torch.inf), dim=1)
+        log = supernet.log_weights()
         on_edges = rows_of_edges(self.nodes)
         never = supernet.absent.clone()  # chosen by no architecture: padding, and `none` on the edges of nodes
         for row, (name, options) in enumerate(supernet.options.items()):

@@ -186,9 +186,9 @@ def test_what_exists_as_a_folder_is_a_run(tmp_path, monkeypatch):
 def test_a_strategy_takes_over_the_budget_as_far_as_it_means_the_same(before):
     """In whatever order strategies replace each other."""
     old = STRATEGIES[before]
-    budget = {"epochs": 3, "minutes": 7.0} | ({"trials": 5} if hasattr(old, "trials") else {})
+    budget = {"epochs": 3 * old.trains, "minutes": 7.0} | ({"trials": 5} if hasattr(old, "trials") else {})
     for name, new in STRATEGIES.items():
-        alike = isinstance(old, DiscreteSearch) == isinstance(new, DiscreteSearch)
+        alike = isinstance(old, DiscreteSearch) == isinstance(new, DiscreteSearch) and old.trains == new.trains
         taken = {
             field: value for field, value in budget.items() if hasattr(new, field) and (alike or field == "minutes")
         }

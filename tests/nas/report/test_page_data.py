@@ -92,6 +92,7 @@ def test_the_best_by_chance_is_that_of_many_searches_by_chance():
     assert tried(lines, {}, {"kind": "RandomSearch"})["byChance"]["num"] == 12
     assert tried(lines, {}, {"kind": "Evolution", "population": 4})["byChance"] is None
     assert tried(lines, {}, {"kind": "DARTS"})["byChance"] is None
+    assert tried(lines, {}, {"kind": "Evolution", "population": 7, "warm_start": "naswot"})["byChance"] is None
 
 
 def test_matching_rates_are_those_of_a_loop_up_to_the_gallery():

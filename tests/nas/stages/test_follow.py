@@ -56,6 +56,12 @@ def test_a_search_by_trials_counts_trials(tmp_path):
     assert len(data["trials"]["trials"]) == 3 and data["trials"]["cost"]["name"] == "MACs"
 
 
+def test_the_scores_of_a_proxy_are_called_by_its_name(tmp_path):
+    folder = made(tmp_path / "run", STRATEGIES["proxy"], teacher=None)
+    write_lines(folder / "search.history.jsonl", [TRIAL | {"epoch": 0, "score": 812.5}])
+    assert page_data(folder)["trials"]["value"] == {"name": "naswot", "percent": False}
+
+
 @pytest.mark.parametrize("file", ["config.json", "search.history.jsonl"])
 def test_a_damaged_file_is_said_and_the_log_is_there(tmp_path, file):
     folder = made(tmp_path / "run")

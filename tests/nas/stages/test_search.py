@@ -28,6 +28,8 @@ from nas.stages.search_entry import entry_run
 from nas.strategies.evolution import Evolution
 from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.proxies import NUM_BATCHES
+from nas.strategies.proxy_search import ProxySearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.single_path import SinglePath
 from nas.study.joint import JointSpace, searched_space, split_decisions
@@ -38,6 +40,7 @@ from nas.system.config import apply_overrides
 from nas.tasks.reid.task import choose_queries
 from nas.training.machine import Machine
 from runs.recipes.demo import toy
+from runs.recipes.person_search import toy_street
 from search_spaces.architecture import Architecture
 from search_spaces.cost.latency import Timing
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -126,6 +129,14 @@ class TestTrials:
             score = trials.score(sampled, 1)
         assert score.value == 0 and score.cost > 0 and not score.pruned
 
+    @pytest.mark.parametrize("proxy", NUM_BATCHES)
+    def test_an_estimate_is_a_function_of_the_architecture(self, trials, sampled, proxy, monkeypatch):
+        monkeypatch.delattr("nas.study.objective.train")
+        other = trials.recipe.space.with_ids(6).sample(np.random.default_rng(1))
+        one, another, again = (trials.estimate(each, proxy) for each in (sampled, other, sampled))
+        assert (one.value, one.cost, one.parameters) == (again.value, again.cost, again.parameters)
+        assert one.value != another.value and one.parameters > 1000 and one.cost == trials.cost(sampled)
+
     def test_milliseconds_instead_of_multiply_adds(self, tmp_path, sampled, monkeypatch):
         recipe = replace(RECIPE, search=replace(RECIPE.search, cost="latency_ms"))
         asked = []
@@ -160,6 +171,8 @@ STRATEGIES = {
     "random": RandomSearch(epochs=1, trials=2),
     "evolution with halving": Evolution(epochs=2, trials=3, population=2, sample=1, pruning="halving", factor=2),
     "tpe": OptunaSearch(sampler="tpe", epochs=1, trials=2),
+    "proxy": ProxySearch(proxy="zico", trials=3),
+    "evolution from a proxy": Evolution(epochs=1, trials=2, population=2, sample=1, warm_start="naswot", warm_draws=2),
     "single path": SinglePath(
         epochs=1, trials=2, population=2, sample=1, recalibration=1, num_retrained=2, retrained_epochs=1
     ),
@@ -175,7 +188,7 @@ def test_a_recipe_is_searched_and_its_best_retrained(strategy, tmp_path):
     best = json.loads((tmp_path / "architecture.json").read_text())
     assert all(line["student"]["multiply_adds"] > 1000 for line in (*found["ranked"], *found["front"]))
     assert found["ranked"][0]["architecture"] == best and found["cost"] == "multiply_adds" and found["front"]
-    assert found["ranked"][0]["cost"] > 1000 and found["value"].startswith("mAP")
+    assert found["ranked"][0]["cost"] > 1000 and found["value"].startswith(strategy.measure)
     assert ("kendall_tau" in found["notes"]) == isinstance(strategy, SinglePath)
     retrain(run)
     assert (tmp_path / "student.safetensors").exists()
@@ -223,6 +236,11 @@ class TestRefusals:
     def test_several_devices_for_one_trial(self):
         with pytest.raises(ValueError, match="once for each device"):
             check_search(replace(RECIPE, machine=Machine(devices=2)))
+
+    @pytest.mark.parametrize("strategy", [ProxySearch(), Evolution(warm_start="synflow")])
+    def test_a_proxy_of_networks_that_find_persons(self, strategy):
+        with pytest.raises(ValueError, match="judges networks that give one feature for each image"):
+            check_search(replace(toy_street(), strategy=strategy))
 
     def test_before_a_teacher_is_taught(self, tmp_path, capsys):
         assert main(["run", "toy", "--search.parameters", "distillation", "--out", str(tmp_path / "run")]) == 2

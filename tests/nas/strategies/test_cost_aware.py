@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from nas.strategies.darts import DARTS
+from nas.strategies.drnas import DrNAS
+from nas.strategies.fair_darts import FairDARTS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.smooth_darts import SmoothDARTS
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam
 from nas.training.stage import Stage
@@ -21,7 +24,14 @@ from tests.search_spaces.cost.test_candidate_latency import TORCH, clock  # noqa
 from tests.search_spaces.cost.test_candidates import CELLS
 from tests.search_spaces.test_relaxed import TwoNodes
 
-STRATEGIES = {"darts": DARTS(), "pc_darts": PCDARTS(), "gdas": GDAS()}
+STRATEGIES = {
+    "darts": DARTS(),
+    "pc_darts": PCDARTS(),
+    "gdas": GDAS(),
+    "fair_darts": FairDARTS(),
+    "drnas": DrNAS(),
+    "smooth_darts": SmoothDARTS(),
+}
 
 
 @pytest.mark.medium

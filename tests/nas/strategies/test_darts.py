@@ -9,6 +9,7 @@ from nas.cli.arguments import parse_recipe_args
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Objective, SearchResult
 from nas.strategies.darts import DARTS, skips_by_cell
+from nas.strategies.smooth_darts import SmoothDARTS
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage
@@ -41,6 +42,8 @@ GRADIENT = {name: strategy for name, strategy in STRATEGIES.items() if isinstanc
 BY_GRADIENT = {
     **{name: replace(strategy, epochs=3, alphas=Adam(lr=0.5)) for name, strategy in GRADIENT.items()},
     "second order": DARTS(epochs=3, order=2),
+    "beta-decay": DARTS(epochs=3, alphas=Adam(lr=0.5), beta_decay=1.0),
+    "adversarial": SmoothDARTS(epochs=3, alphas=Adam(lr=0.5), perturbed="adversarial", num_ascents=2),
 }
 ONE_CELL = ReID(backbone=Cells(channels=4, cells=1, reductions=()), num_ids=4, embedding_dim=6)
 EACH_STEP = Machine(device="cpu", checkpoint_minutes=0.0)

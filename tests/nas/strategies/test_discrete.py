@@ -16,6 +16,8 @@ from nas.strategies.discrete import DiscreteSearch, search_alone
 from nas.strategies.evolution import Evolution, mutated
 from nas.strategies.nni.strategies import NNIMultiTrial
 from nas.strategies.optuna_search import OptunaSearch
+from nas.strategies.proxies import ProxyName
+from nas.strategies.proxy_search import ProxySearch
 from nas.strategies.random_search import RandomSearch
 from nas.strategies.reinforce import Policy, Reinforce, softmax
 from nas.strategies.trials import Trial, found, front, ranked
@@ -39,6 +41,7 @@ STRATEGIES = {
     for name, strategy in nas.strategies.STRATEGIES.items()
     if isinstance(strategy, DiscreteSearch) and not isinstance(strategy, NNIMultiTrial)
 }
+TRAINING = {name: strategy for name, strategy in STRATEGIES.items() if strategy.trains}
 SPACES = {
     "cells": Cells(channels=3, cells=2, reductions=(2,)),
     "mobilenet_v2": MobileNetV2(width=0.1),
@@ -62,6 +65,10 @@ class Agrees:
         self.asked.append((architecture, epochs))
         same = [answer == self.target.get(name) for name, answer in architecture.decisions.items()]
         return Score(float(np.mean(same)), int(architecture.hash[:4], 16), 30.0)
+
+    def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+        """As good as the score, and asked for in place of it: with no epochs."""
+        return self.score(architecture, 0)
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -100,8 +107,9 @@ def once(tried) -> list[Architecture]:
 def test_every_space_is_served(strategy, space):
     space = SPACES[space]
     objective = Agrees(space)
-    tried = search(replace(strategy, trials=3, epochs=7), space, objective)
-    assert [trial.number for trial in tried] == [0, 1, 2] and {epochs for _, epochs in objective.asked} == {7}
+    epochs = 7 if strategy.trains else 0
+    tried = search(replace(strategy, trials=3, epochs=epochs), space, objective)
+    assert [trial.number for trial in tried] == [0, 1, 2] and {asked for _, asked in objective.asked} == {epochs}
     for architecture, _ in objective.asked:
         space.check(architecture)
     assert len(objective.asked) > 1
@@ -149,7 +157,9 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(strategy, stage, tmp_path
     assert (resumed.history, resumed.ranked, resumed.front) == (whole.history, whole.ranked, whole.front)
     assert [architecture for architecture, _ in rest.asked] == once(tried)[6:]
     files = [(tmp_path / name / "search.history.jsonl").read_text() for name in ("whole", "killed")]
-    assert files[0] == files[1] and len(json.loads(files[0].splitlines()[0])) == 7
+    line = json.loads(files[0].splitlines()[0])
+    assert files[0] == files[1] and len(line) == 7 + ("measure" in line)
+    assert line.get("measure", "mAP") == whole.score == strategy.measure
 
 
 def test_minutes_are_a_budget(strategy):
@@ -176,11 +186,17 @@ def test_what_comes_up_again_is_not_trained_again():
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"trials": 0}, "at least 1"), ({"epochs": 0}, "at least 1"), ({"minutes": 0.0}, "minutes must be above 0")],
+    [({"trials": 0}, "at least 1"), ({"minutes": 0.0}, "minutes must be above 0")],
 )
 def test_a_budget_of_zero_is_refused(strategy, wrong, named):
     with pytest.raises(ValueError, match=named):
         replace(strategy, **wrong)
+
+
+@pytest.mark.parametrize("strategy", TRAINING.values(), ids=TRAINING)
+def test_a_trial_that_trains_has_an_epoch(strategy):
+    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
+        replace(strategy, epochs=0)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +242,50 @@ def test_evolution_is_its_naive_loop():
         parents = [trial.architecture.decisions for trial in tried[place - 4 : place] if trial.score.value >= second]
         child = tried[place].architecture.decisions
         assert 1 in [sum(parent[name] != child[name] for name in child) for parent in parents]
+
+
+class TestWarmStart:
+    evolution = Evolution(trials=TRIALS, population=4, sample=2, warm_start="synflow", warm_draws=5)
+
+    class Asked(Agrees):
+        """Remembers what a proxy was asked about, apart from what is trained."""
+
+        def __init__(self, space: SearchSpace, dies_after: int = 1000) -> None:
+            super().__init__(space, dies_after)
+            self.estimated: list[Architecture] = []
+
+        def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
+            assert proxy == "synflow"
+            self.estimated.append(architecture)
+            return Agrees(SMALL).score(architecture, 0)
+
+    def test_each_of_the_first_population_is_the_best_of_draws_of_its_own(self):
+        objective = self.Asked(SMALL)
+        tried = search(self.evolution, objective=objective)
+        for number, trial in enumerate(tried[:4]):
+            rng = np.random.default_rng([0, number])
+            drawn = [SMALL.sample(rng) for _ in range(5)]
+            assert objective.estimated[5 * number :][:5] == drawn
+            assert trial.architecture == max(drawn, key=lambda each: Agrees(SMALL).score(each, 0).value)
+        assert len(objective.estimated) == 20 and len(tried) == TRIALS
+
+    def test_children_are_those_of_the_population_that_it_began(self):
+        tried = search(self.evolution, objective=self.Asked(SMALL))
+        plain = replace(self.evolution, warm_start=None)
+        assert all(propose(plain, place, tried[:place]).architecture == tried[place].architecture for place in (4, 9))
+
+    def test_a_killed_one_goes_on(self, stage):
+        whole = search_in(stage("whole"), self.evolution, self.Asked(SMALL))
+        for dies_after in (2, 5):
+            with pytest.raises(KeyboardInterrupt):
+                search_in(stage("killed"), self.evolution, self.Asked(SMALL, dies_after))
+        assert search_in(stage("killed"), self.evolution, self.Asked(SMALL)).history == whole.history
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 1}, {"pruning": "halving"}, {"proxy": "params"}])
+def test_a_search_by_proxy_trains_nothing(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        ProxySearch(**wrong)
 
 
 def test_the_front_is_that_of_all_pairs():
@@ -315,6 +375,7 @@ def test_a_history_without_its_store_is_refused(stage, tmp_path):
         search_in(stage(), strategy, store=tmp_path / "another.journal")
 
 
+@pytest.mark.parametrize("strategy", TRAINING.values(), ids=TRAINING)
 def test_poor_trials_stop_early_and_rank_last(strategy, stage):
     """Of nine epochs the objective reports each; what it says at a stop is not compared with what others reached."""
 

@@ -16,6 +16,7 @@ from nas.strategies.base import OneShotSearch, Score
 from nas.strategies.darts import DARTS
 from nas.strategies.nni.strategies import NNIOneShot
 from nas.strategies.single_path import SinglePath
+from nas.strategies.smooth_darts import SmoothDARTS
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam
 from nas.training.stage import Stage
@@ -41,6 +42,8 @@ ONE_SHOT = {
     **{name: brief(each) for name, each in STRATEGIES.items() if isinstance(each, OneShotSearch)},
     "single_path, fair": brief(SinglePath(fair=True)),
     "second order": DARTS(epochs=2, order=2, eigenvalue_every=1),
+    "beta-decay, by perturbation": brief(DARTS(beta_decay=1.0, selection="perturbation", tuning_epochs=1)),
+    "adversarial": brief(SmoothDARTS(perturbed="adversarial", num_ascents=1)),
 }
 NAMES = [
     name
