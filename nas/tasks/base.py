@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -14,7 +14,7 @@ from nas.data.source import Source
 from nas.models.network import Network
 from nas.training.stage import Stage
 from nas.training.train import Batches
-from students.space import StudentModule
+from students.space import StudentModule, StudentSpace
 
 R = TypeVar("R", bound="TaskRecipe")
 
@@ -55,6 +55,11 @@ class TaskRecipe(Protocol):
 
     @property
     def seed(self) -> int: ...
+
+    def trained(self) -> Iterable[tuple[str, StudentSpace, Any, Any, int]]:
+        """The networks of all stages, what each is trained for, on which batches (a `Feeding`), and for how many
+        epochs."""
+        ...
 
 
 class Feeding(Protocol):

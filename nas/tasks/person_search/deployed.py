@@ -35,7 +35,13 @@ class Deployed(nn.Module):
         return self.net.eval()(images)
 
     def finder(self, least_score: float | None = None) -> Finder:
-        """What an ONNX file holds of it, in eval mode. least_score: instead of the network's own."""
+        """What an ONNX file holds of it, in eval mode. least_score: instead of the network's own. Raises ValueError for
+        a query-guided network."""
+        if self.net.space.needs_query:
+            raise ValueError(
+                "a file takes one image, and a query-guided network compares two: export a network that needs no "
+                "query, such as a student that learns this one's identity table (--loss kd_reid)"
+            )
         return Finder(self.net, least_score).eval()
 
 
