@@ -133,7 +133,7 @@ class PersonSearchNet(SearchTeacher):
     def forward(self, scenes: Scenes | Tensor) -> SearchOutput | SceneAnswer | CountedAnswer | CountedPair:
         if isinstance(scenes, Tensor):
             return self._counted(scenes)
-        seen = self._see(scenes.tensors, scenes.query)
+        seen = self.see(scenes.tensors, scenes.query)
         return self._trained(scenes, seen) if self.training else self._answer(scenes, seen)
 
     @property
@@ -146,7 +146,7 @@ class PersonSearchNet(SearchTeacher):
 
     def say(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays:
         """What it says of scenes as a teacher, with its `maps` of these names. Raises ValueError when it lacks one."""
-        seen = self._see(scenes.tensors)
+        seen = self.see(scenes.tensors)
         check_names("teacher", maps, seen.maps)
         told = {name: seen.maps[name] for name in maps}
         return DetectorSays(seen.objectness, seen.deltas, seen.anchors, told, seen.base, self.head)
@@ -177,14 +177,19 @@ class PersonSearchNet(SearchTeacher):
         person, box, embedding = map(at_least_float32, (self.person(x), self.box(x), embedding))
         return Regions(person, box, F.normalize(embedding, dim=1))
 
-    def _see(self, images: Tensor, query: QueryFrames | None = None) -> Seen:
+    def see(self, images: Tensor, query: QueryFrames | None = None) -> Seen:
+        """What it makes of images, each beside its query, before it looks at regions."""
         maps = self.maps(images)
         base = maps[self.where.base[-1]]
         objectness, deltas, anchors = self.rpn(base)
         return Seen(maps, base, objectness, deltas, anchors, scores=objectness)
 
+    def see_alone(self, images: Tensor) -> Seen:
+        """What it makes of images where nothing else is given: what is counted and timed."""
+        return self.see(images)
+
     def _counted(self, images: Tensor) -> CountedAnswer | CountedPair:
-        seen = self._see(images)
+        seen = self.see_alone(images)
         return CountedAnswer(seen.objectness, seen.deltas, self._whole(images, seen.base), seen.maps)
 
     def _whole(self, images: Tensor, base: Tensor) -> Regions:

@@ -117,7 +117,8 @@ class QueryGuidedNet(PersonSearchNet):
             "its identity table alone"
         )
 
-    def _see(self, images: Tensor, query: QueryFrames | None = None) -> Seen:
+    def see(self, images: Tensor, query: QueryFrames | None = None) -> Seen:
+        """As `PersonSearchNet.see`. Raises ValueError where there is no query."""
         if query is None:
             raise ValueError(
                 "a query-guided network looks for somebody: it needs the query's frame and box beside each frame "
@@ -144,22 +145,29 @@ class QueryGuidedNet(PersonSearchNet):
         return said, Guided(seen.asked.objectness, labels, sampled, similarity, same)
 
     def _answer(self, scenes: Scenes, seen: Seen) -> SceneAnswer:
-        assert seen.asked is not None
         answer = super()._answer(scenes, seen)
         num_found = [len(each.scores) for each in answer.detections]
         found = torch.cat([each.features for each in answer.detections])
-        logits = self.similarity(for_each(self._regions(seen.asked.regions).embedding, num_found), found)
+        logits = self.similarity(for_each(self.features_of(seen), num_found), found)
         return answer._replace(similarities=logits.softmax(dim=1)[:, 1].split(num_found))
 
-    def _counted(self, images: Tensor) -> CountedPair:
-        """Of each image and the query in its left half: had it all of it, no difference would be left to weigh."""
+    def features_of(self, seen: Seen) -> Tensor:
+        """Those of the queries, `[B, D]`, each of length 1."""
+        assert seen.asked is not None
+        return self._regions(seen.asked.regions).embedding
+
+    def see_alone(self, images: Tensor) -> Seen:
+        """Each image is its own query, with its left half as the box: the regions that are counted are the whole image,
+        and no difference from them would be left."""
         height, width = images.shape[2:]
         half = images.new_tensor([0.0, 0.0, width / 2, height]).expand(len(images), 4)
-        seen = self._see(images, QueryFrames(images, half, images.new_empty(len(images), dtype=torch.int64)))
-        assert seen.asked is not None
+        return self.see(images, QueryFrames(images, half, images.new_empty(len(images), dtype=torch.int64)))
+
+    def _counted(self, images: Tensor) -> CountedPair:
+        seen = self.see_alone(images)
         said = self._whole(images, seen.base)
         num_regions = [self.space.proposals.num_kept_at_test] * len(images)
-        similarity = self.similarity(for_each(self._regions(seen.asked.regions).embedding, num_regions), said.embedding)
+        similarity = self.similarity(for_each(self.features_of(seen), num_regions), said.embedding)
         return CountedPair(seen.scores, seen.deltas, said, similarity, seen.maps)
 
 

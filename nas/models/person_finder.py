@@ -57,8 +57,8 @@ class PersonFinder:
             raise ValueError(f"{path} ({network.title}) only detects persons, it cannot tell them apart")
         if network.space.needs_query:
             raise ValueError(
-                f"{path} ({network.title}) needs a query beside each frame: `nas evaluate` measures it, and a student "
-                "that learns its identity table (--loss kd_reid) needs none"
+                f"{path} ({network.title}) needs a query beside each frame: take a network that needs none, such as "
+                "one that learns this one's identity table (--loss kd_reid)"
             )
         images = read_config(path.parent)["config"]["images"]
         with blamed_on(path.parent / "config.json"):

@@ -102,6 +102,11 @@ class FindsPersons(Protocol):
     out_channels: int
     """Length of a person's feature; 0 of a detector alone."""
 
+    @property
+    def needs_query(self) -> bool:
+        """Whether it compares the image with a query, which no file of one image can be given."""
+        ...
+
     def finder(self, least_score: float | None = None) -> nn.Module:
         """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which
         the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own."""
