@@ -85,6 +85,12 @@ def qeeps() -> Recipe:
     )
 
 
+def qeeps_kd_reid() -> Recipe:
+    """Person search guided by the query on synthetic streets, with the identity table of an OIM teacher (KD_reid)."""
+    taught = street_demo()
+    return replace(qeeps(), teacher=taught.teacher, loss=QueryGuidedLoss(each=taught.loss))
+
+
 def small_network(kind: type[S]) -> S:
     """The network of the streets."""
     return kind(

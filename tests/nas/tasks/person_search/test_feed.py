@@ -75,7 +75,11 @@ class TestPairs:
         for batch in own(0):
             scenes, query = batch.images, batch.images.query
             for image, who in enumerate(query.labels.tolist()):
-                (frame,) = [i for i in range(len(cache)) if np.array_equal(cache.boxes(i).astype(np.float32), scenes.boxes[image])]
+                (frame,) = [
+                    i
+                    for i in range(len(cache))
+                    if np.array_equal(cache.boxes(i).astype(np.float32), scenes.boxes[image])
+                ]
                 (asked,) = [
                     i
                     for i in range(len(cache))
