@@ -70,7 +70,7 @@ KILLS = {
     "evaluate": [(FRAMES, 14), (DRAWN, 1), (PLACED, 12)],
 }
 """For each stage the calls at which one process after the other is killed; each counts from where it goes on."""
-TIMES = ("ms_per_image_1", "seconds")
+TIMES = ("ms_per_image_1", "seconds", "timing")
 
 
 def killed_at(target: str, times: int) -> None:
