@@ -130,7 +130,7 @@ class Recipe(Ranged):
         """The data set, fit for every stage. Raises ValueError saying what one of them would lack; of memory only where
         something is `to_train`."""
         self._check_controls()
-        for _, space, loss, *_ in self._trained():
+        for _, space, loss, *_ in self.trained():
             check_task(f"the network {space.title}", space.task, self.data.task)
             check_task(f"the loss {type(loss).__name__}", loss.task, self.data.task)
         data = self.data.load()
@@ -141,7 +141,7 @@ class Recipe(Ranged):
         for training in trainings:
             check_there(training.pretrained)
         self._check_batches()
-        for what, space, loss, how, num_epochs in self._trained():
+        for what, space, loss, how, num_epochs in self.trained():
             known = space.with_ids(len(data.identities))
             with torch.device("meta"):
                 net = (known.starting_from(how.pretrained) if isinstance(how, Training) else known).student()
@@ -167,7 +167,7 @@ class Recipe(Ranged):
             )
         )
 
-    def _trained(self) -> Iterator[tuple[str, StudentSpace, Loss, Training | Search, int]]:
+    def trained(self) -> Iterator[tuple[str, StudentSpace, Loss, Training | Search, int]]:
         """The networks of all stages, what each is trained for, on which batches, and for how many epochs."""
         if self.teacher and self.teacher.weights is None:
             training = self.teacher.training

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -23,10 +24,15 @@ class Cut(NamedTuple):
 
     base: tuple[str, ...]
     head: tuple[str, ...]
-    channels: int
-    """Of the last map of `base`."""
+    widths: tuple[int, ...]
+    """Channels of each map of `base`."""
     stride: int
-    """Pixels of the image for a pixel of that map."""
+    """Pixels of the image for a pixel of the last map of `base`."""
+
+    @property
+    def channels(self) -> int:
+        """Of the last map of `base`."""
+        return self.widths[-1]
 
 
 def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str | None, region: tuple[int, int]) -> Cut:
@@ -50,7 +56,7 @@ def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str |
                 f"the map that regions are cut from must have a stride of at most {stride}, and that of "
                 f"{space.title} has {strides['map']}: take fewer reductions, or a larger stride"
             )
-        return Cut(("map",), (), shapes["map"][1], strides["map"])
+        return Cut(("map",), (), (shapes["map"][1],), strides["map"])
     if head_from is None:
         place = next((at for at, name in enumerate(names) if strides[name] > stride), len(names) - 1)
     else:
@@ -63,7 +69,8 @@ def cut(space: SearchSpace, pick: Pick, c_in: int, stride: int, head_from: str |
         )
     before, stages = names[place - 1], backbone.stages()
     _check_region({name: stages[name] for name in names[place:]}, shapes[before][1], region)
-    return Cut(tuple(names[:place]), tuple(names[place:]), shapes[before][1], strides[before])
+    widths = tuple(shapes[name][1] for name in names[:place])
+    return Cut(tuple(names[:place]), tuple(names[place:]), widths, strides[before])
 
 
 def _check_region(stages: Mapping[str, Iterable[nn.Module]], channels: int, region: tuple[int, int]) -> None:
@@ -81,12 +88,20 @@ def _check_region(stages: Mapping[str, Iterable[nn.Module]], channels: int, regi
 
 def maps_of(backbone: nn.Module, x: Tensor, names: Iterable[str] = ()) -> dict[str, Tensor]:
     """A backbone's maps by name, in their order: of its first stages, `names`, or of all; without stages `map`."""
-    if not isinstance(backbone, Staged):
-        return {"map": backbone(x)["map"]}
-    stages, maps = backbone.stages(), {}
-    for name in names or stages:
-        maps[name] = x = passed(stages[name], x)
+    maps = {}
+    for name, make in makers_of(backbone, names):
+        maps[name] = x = make(x)
     return maps
+
+
+def makers_of(backbone: nn.Module, names: Iterable[str] = ()) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """By name and in their order what makes each map of `maps_of` from the one before, the first from the images."""
+    if not isinstance(backbone, Staged):
+        yield "map", lambda x: backbone(x)["map"]
+        return
+    stages = backbone.stages()
+    for name in names or stages:
+        yield name, partial(passed, stages[name])
 
 
 def passed(stage: Iterable[nn.Module], x: Tensor) -> Tensor:

@@ -102,6 +102,10 @@ class Hinted(StudentSpace):
     def has_branches(self) -> bool:
         return self.main.has_branches
 
+    @property
+    def needs_query(self) -> bool:
+        return self.main.needs_query
+
     def with_ids(self, num_ids: int) -> Hinted:
         return replace(self, main=self.main.with_ids(num_ids))
 

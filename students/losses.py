@@ -59,6 +59,15 @@ def box_regression(deltas: Tensor, targets: Tensor, labels: Tensor, sampled: Ten
     return mean_over(each, sampled & (labels == 1), sampled)
 
 
+def similarity(logits: Tensor, same: Tensor) -> Tensor:
+    """Whether regions are the query's person: cross-entropy of `logits [R, 2]` against `same [R]`, 1 and 0.
+
+    The mean is over the persons: `same` is -1 for regions of nobody (Munjal et al. 2019, QSimNet).
+    """
+    each = F.cross_entropy(at_least_float32(logits), same.clamp_min(0), reduction="none")
+    return mean_over(each, same >= 0)
+
+
 def triplet(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     """Batch-hard triplet loss of `embedding [B, D]`, `labels [B]` with Euclidean distances (kdas Eq. 8).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,20 @@ from students.identity_table import IdentityTable, Matching
 from students.losses import at_least_float32
 from students.reid import check_names
 from students.rpn import RPN, Anchors, Proposals
-from students.scenes import BACKGROUND, CountedAnswer, Detections, Regions, SceneAnswer, Scenes, SearchOutput
+from students.scenes import (
+    BACKGROUND,
+    CountedAnswer,
+    CountedPair,
+    Detections,
+    Guided,
+    QueryFrames,
+    Regions,
+    SceneAnswer,
+    Scenes,
+    SearchOutput,
+)
 from students.space import StudentSpace, check_num_ids
-from students.teaching import DetectorSays, SearchTeacher
+from students.teaching import Detector, DetectorSays, SearchTeacher
 
 Cells = Annotated[int, Range(least=1, most=64)]
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -64,6 +75,30 @@ class Found(Ranged):
     """Most persons that are found in an image."""
 
 
+class Asked(NamedTuple):
+    """What a query-guided network makes of queries."""
+
+    regions: Tensor
+    """`[B, C, *rois.size]`: the maps of their boxes."""
+    objectness: Tensor
+    """`[B, A]` logits of "there is the person who is looked for"."""
+
+
+class Seen(NamedTuple):
+    """What a network makes of scenes before it looks at their regions."""
+
+    maps: dict[str, Tensor]
+    base: Tensor
+    """The last map: the one that regions are cut from."""
+    objectness: Tensor
+    """`[B, A]` logits of the proposal network."""
+    deltas: Tensor
+    anchors: Tensor
+    scores: Tensor
+    """`[B, A]`: by which proposals are chosen."""
+    asked: Asked | None = None
+
+
 class PersonSearchNet(SearchTeacher):
     """Backbone's map -> proposals -> their regions of the map -> the backbone's last stages -> person, box, feature.
 
@@ -95,17 +130,14 @@ class PersonSearchNet(SearchTeacher):
                 norm.eval()
         return self
 
-    def forward(self, scenes: Scenes | Tensor) -> SearchOutput | SceneAnswer | CountedAnswer:
+    def forward(self, scenes: Scenes | Tensor) -> SearchOutput | SceneAnswer | CountedAnswer | CountedPair:
         if isinstance(scenes, Tensor):
             return self._counted(scenes)
-        if self.training:
-            return self._trained(scenes)
-        maps = self.maps(scenes.tensors)
-        base = maps[self.where.base[-1]]
-        return SceneAnswer(tuple(self._detect(base, scenes)), self._describe(base, scenes), maps)
+        seen = self.see(scenes.tensors, scenes.query)
+        return self._trained(scenes, seen) if self.training else self._answer(scenes, seen)
 
     @property
-    def detector(self) -> PersonSearchNet:
+    def detector(self) -> Detector | None:
         return self
 
     @property
@@ -114,11 +146,10 @@ class PersonSearchNet(SearchTeacher):
 
     def say(self, scenes: Scenes, maps: Sequence[str]) -> DetectorSays:
         """What it says of scenes as a teacher, with its `maps` of these names. Raises ValueError when it lacks one."""
-        found = self.maps(scenes.tensors)
-        check_names("teacher", maps, found)
-        base = found[self.where.base[-1]]
-        objectness, deltas, anchors = self.rpn(base)
-        return DetectorSays(objectness, deltas, anchors, {name: found[name] for name in maps}, base, self.head)
+        seen = self.see(scenes.tensors)
+        check_names("teacher", maps, seen.maps)
+        told = {name: seen.maps[name] for name in maps}
+        return DetectorSays(seen.objectness, seen.deltas, seen.anchors, told, seen.base, self.head)
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps by name, in their order, up to the one that regions are cut from."""
@@ -126,8 +157,15 @@ class PersonSearchNet(SearchTeacher):
 
     def head(self, base: Tensor, boxes: Sequence[Tensor]) -> Regions:
         """What it says of each image's `boxes` on the map `base`, whatever boxes they are."""
+        return self._regions(self._pooled(base, boxes))
+
+    def _pooled(self, base: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+        """The maps of each image's `boxes`, `[R, C, *rois.size]`."""
         how = self.space.rois
-        x = regions.roi_align(base, boxes, how.size, self.where.stride, how.samples)
+        return regions.roi_align(base, boxes, how.size, self.where.stride, how.samples)
+
+    def _regions(self, x: Tensor) -> Regions:
+        """What the head says of regions whose maps are `x [R, C, *rois.size]`."""
         if self.conv_head is not None:
             x = self.conv_head(x)
         else:
@@ -139,13 +177,29 @@ class PersonSearchNet(SearchTeacher):
         person, box, embedding = map(at_least_float32, (self.person(x), self.box(x), embedding))
         return Regions(person, box, F.normalize(embedding, dim=1))
 
-    def _counted(self, images: Tensor) -> CountedAnswer:
+    def see(self, images: Tensor, query: QueryFrames | None = None) -> Seen:
+        """What it makes of images, each beside its query, before it looks at regions."""
         maps = self.maps(images)
         base = maps[self.where.base[-1]]
-        objectness, deltas, _ = self.rpn(base)
+        objectness, deltas, anchors = self.rpn(base)
+        return Seen(maps, base, objectness, deltas, anchors, scores=objectness)
+
+    def see_alone(self, images: Tensor) -> Seen:
+        """What it makes of images where nothing else is given: what is counted and timed."""
+        return self.see(images)
+
+    def _counted(self, images: Tensor) -> CountedAnswer | CountedPair:
+        seen = self.see_alone(images)
+        return CountedAnswer(seen.objectness, seen.deltas, self._whole(images, seen.base), seen.maps)
+
+    def _whole(self, images: Tensor, base: Tensor) -> Regions:
+        """What the head says of as many regions of each image as are kept at test time, all of them the whole image."""
         height, width = images.shape[2:]
         whole = images.new_tensor([0.0, 0.0, width, height]).expand(self.space.proposals.num_kept_at_test, 4)
-        return CountedAnswer(objectness, deltas, self.head(base, [whole] * len(images)), maps)
+        return self.head(base, [whole] * len(images))
+
+    def _answer(self, scenes: Scenes, seen: Seen) -> SceneAnswer:
+        return SceneAnswer(tuple(self._detect(seen, scenes)), self._describe(seen.base, scenes), seen.maps)
 
     def _describe(self, base: Tensor, scenes: Scenes) -> tuple[Tensor, ...]:
         numbers = [len(boxes) for boxes in scenes.boxes]
@@ -153,10 +207,9 @@ class PersonSearchNet(SearchTeacher):
             return tuple(base.new_empty(0, self.out_channels) for _ in numbers)
         return self.head(base, scenes.boxes).embedding.split(numbers)
 
-    def _detect(self, base: Tensor, scenes: Scenes) -> list[Detections]:
-        objectness, deltas, anchors = self.rpn(base)
-        proposals = self.rpn.propose(objectness, deltas, anchors, scenes.sizes)
-        said = self.head(base, proposals)
+    def _detect(self, seen: Seen, scenes: Scenes) -> list[Detections]:
+        proposals = self.rpn.propose(seen.scores, seen.deltas, seen.anchors, scenes.sizes)
+        said = self.head(seen.base, proposals)
         numbers = [len(boxes) for boxes in proposals]
         by_image = zip(proposals, scenes.sizes, *(part.split(numbers) for part in said), strict=True)
         return [self._find(rois, size, Regions(*said)) for rois, size, *said in by_image]
@@ -170,23 +223,20 @@ class PersonSearchNet(SearchTeacher):
         rows = rows[regions.choose(boxes[rows], scores[rows], how.overlap, how.most)]
         return Detections(boxes[rows], scores[rows], said.embedding[rows])
 
-    def _trained(self, scenes: Scenes) -> SearchOutput:
-        maps = self.maps(scenes.tensors)
-        base = maps[self.where.base[-1]]
-        objectness, deltas, anchors = self.rpn(base)
-        scenes = scenes._replace(boxes=tuple(boxes.to(deltas.dtype) for boxes in scenes.boxes))
+    def _trained(self, scenes: Scenes, seen: Seen) -> SearchOutput:
+        scenes = scenes._replace(boxes=tuple(boxes.to(seen.deltas.dtype) for boxes in scenes.boxes))
         generator = torch.Generator().manual_seed(scenes.seed)
-        right = self.rpn.targets(anchors, scenes.boxes, generator)
-        proposals = self.rpn.propose(objectness, deltas, anchors, scenes.sizes)
+        right = self.rpn.targets(seen.anchors, scenes.boxes, generator)
+        proposals = self.rpn.propose(seen.scores, seen.deltas, seen.anchors, scenes.sizes)
         rois, labels, targets, ids = self._regions_to_train(proposals, scenes, generator)
-        said = self.head(base, rois)
+        said, guided = self._look(scenes, seen, rois, ids)
         if scenes.table is not None and self.identities is not None:
             self.identities.fix(scenes.table)
         id_logits = said.embedding if self.identities is None else self.identities(said.embedding, ids)
         return SearchOutput(
-            objectness=objectness,
-            deltas=deltas,
-            anchors=anchors,
+            objectness=seen.objectness,
+            deltas=seen.deltas,
+            anchors=seen.anchors,
             anchor_labels=right.labels,
             anchor_targets=right.deltas,
             sampled=right.sampled,
@@ -198,8 +248,13 @@ class PersonSearchNet(SearchTeacher):
             embedding=said.embedding,
             roi_ids=ids,
             id_logits=id_logits,
-            maps=maps,
+            maps=seen.maps,
+            guided=guided,
         )
+
+    def _look(self, scenes: Scenes, seen: Seen, rois: Sequence[Tensor], ids: Tensor) -> tuple[Regions, Guided | None]:
+        """What the head says of each image's `rois`, whose identities are `ids [R]`, and what guidance adds."""
+        return self.head(seen.base, rois), None
 
     @torch.no_grad()
     def _regions_to_train(
@@ -237,6 +292,7 @@ class PersonSearch(StudentSpace):
     """
 
     task = "person_search"
+    network: ClassVar[type[PersonSearchNet]] = PersonSearchNet
 
     backbone: SearchSpace
     num_ids: Count | None = None
@@ -286,7 +342,7 @@ class PersonSearch(StudentSpace):
                 "leave norms out, so that the student that is found has them"
             )
         where = cut(self.backbone, pick, c_in, self.stride, self.head_from, self.rois.size)
-        net = PersonSearchNet(self.backbone.build(pick.within("backbone"), c_in), where, self)
+        net = self.network(self.backbone.build(pick.within("backbone"), c_in), where, self)
         if self.norms == "all":
             for norm in norms_of(net.backbone):
                 make_constant(norm)

@@ -19,6 +19,17 @@ BACKGROUND = -2
 """The label of a region without a person."""
 
 
+class QueryFrames(NamedTuple):
+    """For each scene of a batch the frame of a person who is looked for there."""
+
+    tensors: Tensor
+    """`[B, 3, H, W]`, as `Scenes.tensors`, of a size of their own."""
+    boxes: Tensor
+    """`[B, 4]` float32: the person's box, in pixels of `tensors`."""
+    labels: Tensor
+    """`[B]` int64: the person's number among the training identities; `UNKNOWN` at test time."""
+
+
 class Scenes(NamedTuple):
     """A batch of whole images with boxes around their persons. Boxes are `(x1, y1, x2, y2)`, in pixels of `tensors`."""
 
@@ -35,6 +46,8 @@ class Scenes(NamedTuple):
     """What the choice of anchors and regions to train on depends on, by a generator of the CPU."""
     table: Tensor | None = None
     """`[P, D]`: the identity table of a teacher, which the network takes for good (KD_reid)."""
+    query: QueryFrames | None = None
+    """Whom a query-guided network looks for; other networks leave it aside."""
 
     @property
     def shape(self) -> torch.Size:
@@ -62,6 +75,21 @@ class Regions(NamedTuple):
     """`[R, 4]` from the region to the person's box."""
     embedding: Tensor
     """`[R, D]`, each of length 1; D is 0 for a detector without identities."""
+
+
+class Guided(NamedTuple):
+    """What a query-guided network says besides, of the same anchors and regions as in a `SearchOutput`."""
+
+    objectness: Tensor
+    """`[B, A]` logits of "there is the person who is looked for"."""
+    anchor_labels: Tensor
+    """`[B, A]` int64: 1 that person, 0 anything else, -1 neither."""
+    sampled: Tensor
+    """`[B, A]` bool: the anchors to train on."""
+    similarity: Tensor
+    """`[R, 2]` logits: somebody else, the person who is looked for."""
+    same: Tensor
+    """`[R]` int64: 1 that person, 0 somebody else, -1 nobody."""
 
 
 class SearchOutput(NamedTuple):
@@ -100,6 +128,8 @@ class SearchOutput(NamedTuple):
     """`[R, P + Q]` against the identities and the queue; -inf where there is nobody yet."""
     maps: Mapping[str, Tensor] = MappingProxyType({})
     """`[B, C, H, W]` by name: the backbone's, up to the one that the regions are cut from."""
+    guided: Guided | None = None
+    """What a query-guided network says of whom it looks for."""
 
 
 class SceneAnswer(NamedTuple):
@@ -110,6 +140,8 @@ class SceneAnswer(NamedTuple):
     described: tuple[Tensor, ...]
     """For each image `[N_i, D]`: the features, each of length 1, of the boxes that came with it."""
     maps: Mapping[str, Tensor] = MappingProxyType({})
+    similarities: tuple[Tensor, ...] = ()
+    """Of a query-guided network: for each image `[N_i]`, how likely each detection is the person looked for there."""
 
 
 class CountedAnswer(NamedTuple):
@@ -119,4 +151,15 @@ class CountedAnswer(NamedTuple):
     objectness: Tensor
     deltas: Tensor
     regions: Regions
+    maps: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class CountedPair(NamedTuple):
+    """The same of a query-guided network: of each image and a query, whose frame is the image itself."""
+
+    objectness: Tensor
+    deltas: Tensor
+    regions: Regions
+    similarity: Tensor
+    """`[R, 2]`."""
     maps: Mapping[str, Tensor] = MappingProxyType({})

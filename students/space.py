@@ -52,6 +52,11 @@ class StudentSpace(SearchSpace):
         """Whether its networks have branches that a loss must train."""
         return False
 
+    @property
+    def needs_query(self) -> bool:
+        """Whether its networks are shown whom they look for beside each frame, which a loss must train."""
+        return False
+
     def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         """The space of a network's `inference()`, and what `architecture` decides of it: by default the same."""
         return self, architecture

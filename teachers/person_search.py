@@ -107,7 +107,8 @@ class SearchTeachers(Joined):
         net = SearchTeachersNet(nets)
         if net.detector is None:
             raise ValueError(
-                f"the first of the teacher's members must be a detector, which the others may follow, and it is an "
-                f"{self.members[0].title} alone: give the detector first, or the table as the teacher's weights"
+                "the first of the teacher's members must be a detector, which the others may follow, and it gives an "
+                f"identity table alone ({self.members[0].title}): give the detector first, or the table as the "
+                "teacher's weights"
             )
         return net

@@ -1,6 +1,6 @@
 """Which images make up the batches of an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -63,7 +63,7 @@ def shuffled(labels: np.ndarray, batch_size: int, rng: np.random.Generator) -> n
 
 def bucketed(shapes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
     """Indices of images in random order, int64 [N // batch_size, batch_size], so that those of a batch have the same of
-    the `shapes` [N, 2] as far as possible: only what is left of each shape is mixed, with the shapes next to it.
+    the `shapes` [N, ...] as far as possible: only what is left of each shape is mixed, with the shapes next to it.
 
     Raises ValueError when there are fewer images than `batch_size`.
     """
@@ -77,6 +77,37 @@ def bucketed(shapes: np.ndarray, batch_size: int, rng: np.random.Generator) -> n
         left.append(members[full:])
     batches.append(np.concatenate(left).reshape(-1, batch_size))
     return rng.permutation(np.concatenate(batches))
+
+
+def query_pairs(labels: Sequence[np.ndarray], pairs_per_id: int, rng: np.random.Generator) -> np.ndarray:
+    """Pairs of two different frames with the same identity, from the `labels` [N] of each frame's boxes: int64 [M, 3],
+    the query's frame, the place of its box there, and the frame to look for it in.
+
+    Of an identity in n frames there are n (n - 1) ordered pairs, of which `pairs_per_id` are drawn, or all where there
+    are fewer. Of an identity that is twice in the query's frame one box is drawn.
+    """
+    pairs = []
+    for identity, frames in frames_of(labels).items():
+        others = len(frames) - 1
+        numbers = rng.choice(len(frames) * others, min(pairs_per_id, len(frames) * others), replace=False)
+        for query, place in zip(*np.divmod(numbers, others), strict=True):
+            boxes = np.flatnonzero(labels[frames[query]] == identity)
+            pairs.append((frames[query], rng.choice(boxes), frames[place + (place >= query)]))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 3)
+
+
+def num_query_pairs(labels: Sequence[np.ndarray], pairs_per_id: int) -> int:
+    """How many pairs `query_pairs` gives."""
+    return sum(min(pairs_per_id, len(frames) * (len(frames) - 1)) for frames in frames_of(labels).values())
+
+
+def frames_of(labels: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """The frames int64 [n] of each identity, 0 or more, that is in two frames or more; both ascending."""
+    pairs = [(label, frame) for frame, of_frame in enumerate(labels) for label in np.unique(of_frame) if label >= 0]
+    found, frames = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2).T
+    identities, starts = np.unique(found, return_index=True)
+    split = np.split(frames, starts[1:])
+    return {int(one): each for one, each in zip(identities, split, strict=False) if len(each) > 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,4 +185,23 @@ class Switched(Ranged):
         return kind.plan(labels, rng, epoch)[: min(filled, self.then.num_batches or filled)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueryPairs(Ranged):
+    """Batches of pairs of frames with the same person, for networks that a query guides (QEEPS): see `query_pairs`.
+
+    PRW has 1,075,514 such pairs, so that each epoch draws others.
+    """
+
+    batch_size: Count = 4
+    """Pairs in a batch."""
+    pairs_per_id: Count = 2
+    """Pairs of each identity in an epoch; an identity with fewer has all of them."""
+    num_ids: ClassVar[int] = 0
+    """A batch needs no number of identities."""
+
+    def small(self) -> "QueryPairs":
+        return QueryPairs(batch_size=4, pairs_per_id=self.pairs_per_id)
+
+
 Sampling = ClassBalanced | Shuffled | Switched
+"""Of batches of single images."""

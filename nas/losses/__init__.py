@@ -8,6 +8,7 @@ from nas.losses.kdas import KDASLoss
 from nas.losses.ksl import KSLLoss
 from nas.losses.labels import LabelLoss
 from nas.losses.oim import DetectorKD, OIMLoss
+from nas.losses.query_guided import QueryGuidedLoss
 from nas.losses.relations import PKTLoss, RKDLoss, SimilarityLoss
 from nas.losses.vrkd import BranchesLoss, VRKDLoss
 
@@ -26,4 +27,5 @@ LOSSES: dict[str, Loss] = {
     "oim": OIMLoss(),
     "kd_reid": OIMLoss(weight=0.1, fixed_table=True),
     "kd_det": OIMLoss(detector=DetectorKD()),
+    "qeeps": QueryGuidedLoss(),
 }

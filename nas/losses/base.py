@@ -25,6 +25,8 @@ class Loss(Ranged, ABC):
     temperature: Temperature | None = None
     trains_branches: ClassVar[bool] = False
     """Whether it reaches the branches of a network that has some."""
+    trains_query: ClassVar[bool] = False
+    """Whether it trains what a query-guided network has for the query."""
     takes_tensors: ClassVar[bool] = False
     """Whether it may be given a temperature above 0 as a tensor, too, whose value no branch depends on."""
 
@@ -73,7 +75,12 @@ class Loss(Ranged, ABC):
         return self
 
     def check(self, space: StudentSpace, num_epochs: int) -> None:
-        """Raises ValueError when it leaves the network's branches out, or is not complete by the last epoch."""
+        """Raises ValueError when it leaves a part of the network out, or is not complete by the last epoch."""
+        if space.needs_query and not self.trains_query:
+            raise ValueError(
+                f"{space.title} needs a loss that trains what guides it: --loss qeeps, or QueryGuidedLoss(each=...) "
+                f"around an OIMLoss, not {type(self).__name__} alone"
+            )
         if space.has_branches and not self.trains_branches:
             name = type(self).__name__
             raise ValueError(

@@ -1,6 +1,6 @@
 """Person search: the boxes that a query's person has in whole frames, found and ranked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,19 +78,76 @@ def evaluate_person_search(
     Raises ValueError for what does not fit together, for NaN, infinite or zero features, and when no query has a match.
     """
     check_counts(max_rank=max_rank, block=block)
+    assert queries.features is not None and detected.features is not None
+    check_boxes("queries", queries.frames, queries.boxes, queries.features)
+    check_boxes("detections", detected.frames, detected.boxes, detected.features)
+    if len(detected):
+        check_features(queries.features, detected.features, "cosine")
+    ranked = ((detected, far) for far in _distances(queries.features, detected.features, block))
+    num_frames = _num_frames(queries, [detected], true, galleries)
+    return _evaluate(queries, ranked, true, galleries, cameras, num_frames, max_rank, num_best)
+
+
+def evaluate_each_query(
+    queries: Boxes,
+    detected: Sequence[Boxes],
+    similarities: Sequence[np.ndarray],
+    true: Boxes,
+    galleries: Sequence[np.ndarray] | None = None,
+    cameras: np.ndarray | None = None,
+    *,
+    max_rank: int = 50,
+    num_best: int = 10,
+) -> PersonSearch:
+    """`evaluate_person_search` where each query has detections of its own, as those of a query-guided network, and a
+    number `[N]` for each of them that is the larger the likelier it is the query's person.
+
+    `best` are places among the query's own detections. Raises ValueError as `evaluate_person_search` does.
+    """
+    check_counts(max_rank=max_rank)
+    if not len(queries) == len(detected) == len(similarities):
+        raise ValueError(
+            f"each of {len(queries)} queries needs detections and similarities of its own, got {len(detected)} and "
+            f"{len(similarities)}"
+        )
+    for query, (boxes, similar) in enumerate(zip(detected, similarities, strict=True)):
+        check_boxes(f"detections of query {query}", boxes.frames, boxes.boxes, similar)
+        if not np.isfinite(similar).all():
+            raise ValueError(f"similarities must be finite numbers, and those of query {query} are not")
+    ranked = zip(detected, (-similar for similar in similarities), strict=True)
+    num_frames = _num_frames(queries, detected, true, galleries)
+    return _evaluate(queries, ranked, true, galleries, cameras, num_frames, max_rank, num_best)
+
+
+def _num_frames(queries: Boxes, detected: Sequence[Boxes], true: Boxes, galleries: Sequence[np.ndarray] | None) -> int:
+    named = [
+        queries.frames,
+        true.frames,
+        *(each.frames for each in detected),
+        *(galleries if galleries is not None else ()),
+    ]
+    return 1 + max(int(np.max(frames, initial=-1)) for frames in named)
+
+
+def _evaluate(
+    queries: Boxes,
+    ranked: Iterable[tuple[Boxes, np.ndarray]],
+    true: Boxes,
+    galleries: Sequence[np.ndarray] | None,
+    cameras: np.ndarray | None,
+    num_frames: int,
+    max_rank: int,
+    num_best: int,
+) -> PersonSearch:
+    """`ranked`: for each query what is detected, and how far each of it is from the query, `[N]`."""
     if num_best < 0:
         raise ValueError(f"num_best must be 0 or more, got {num_best}")
-    assert queries.features is not None and queries.ids is not None
-    assert detected.features is not None and true.ids is not None
-    num_frames = 1 + max(
-        int(np.max(frames, initial=-1))
-        for frames in (queries.frames, detected.frames, true.frames, *(galleries if galleries is not None else ()))
-    )
-    _check(queries, detected, true, galleries, cameras, num_frames)
+    assert queries.ids is not None and true.ids is not None
+    _check(queries, true, galleries, cameras, num_frames)
     average_precision, first = np.full(len(queries), np.nan), np.zeros(len(queries), dtype=np.int64)
     best = np.full((len(queries), num_best), -1)
     found = np.zeros((len(queries), num_best), dtype=bool)
-    for query, far in _distances(queries.features, detected.features, block):
+    for query, (detected, far) in enumerate(ranked):
         searched = _gallery(query, queries, num_frames, galleries, cameras)
         person = np.flatnonzero((true.ids == queries.ids[query]) & searched[true.frames])
         far = np.where(searched[detected.frames], far, np.inf)
@@ -120,35 +177,30 @@ def evaluate_person_search(
 
 def _check(
     queries: Boxes,
-    detected: Boxes,
     true: Boxes,
     galleries: Sequence[np.ndarray] | None,
     cameras: np.ndarray | None,
     num_frames: int,
 ) -> None:
-    """Raises ValueError for what does not fit together, and for features that have no direction."""
-    assert queries.ids is not None and queries.features is not None
-    assert detected.features is not None and true.ids is not None
-    check_boxes("queries", queries.frames, queries.boxes, queries.ids, queries.features)
-    check_boxes("detections", detected.frames, detected.boxes, detected.features)
+    """Raises ValueError for what does not fit together."""
+    assert queries.ids is not None and true.ids is not None
+    check_boxes("queries", queries.frames, queries.boxes, queries.ids)
     check_boxes("true boxes", true.frames, true.boxes, true.ids)
     if not (true.boxes[:, 2:] > true.boxes[:, :2]).all():
         raise ValueError("true boxes must have a width and a height above 0: leave those without out")
     if galleries is not None and len(galleries) != len(queries):
         raise ValueError(f"each of {len(queries)} queries needs a gallery, got {len(galleries)}")
-    if len(detected):
-        check_features(queries.features, detected.features, "cosine")
     if cameras is not None and len(cameras) < num_frames:
         raise ValueError(f"each of {num_frames} frames needs a camera, got {len(cameras)}")
 
 
-def _distances(queries: Tensor, detected: Tensor, block: int) -> Iterator[tuple[int, np.ndarray]]:
-    """For each query, its number and minus the cosine similarity to each detection, `[N]`."""
+def _distances(queries: Tensor, detected: Tensor, block: int) -> Iterator[np.ndarray]:
+    """For each query minus its cosine similarity to each detection, `[N]`."""
     if not len(detected):
-        yield from ((query, np.empty(0, dtype=np.float32)) for query in range(len(queries)))
+        yield from (np.empty(0, dtype=np.float32) for _ in range(len(queries)))
         return
-    for rows, far in distances(queries, detected, "cosine", block):
-        yield from zip(range(rows.start, rows.stop), far.cpu().numpy(), strict=True)
+    for _, far in distances(queries, detected, "cosine", block):
+        yield from far.cpu().numpy()
 
 
 def _gallery(

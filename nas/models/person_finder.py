@@ -49,12 +49,17 @@ class PersonFinder:
     def open(cls, path: Path, device: str = "cpu") -> PersonFinder:
         """The network of a run of person search, from its file; device: `auto`, `cpu` or `cuda`.
 
-        Raises ValueError for one that gives no features of persons, and where no `config.json` beside it says the size
-        of its frames.
+        Raises ValueError for one that gives no features of persons or needs a query, and where no `config.json` beside
+        it says the size of its frames.
         """
         network = load_network(path)
         if not getattr(network.net, "out_channels", 0):
             raise ValueError(f"{path} ({network.title}) only detects persons, it cannot tell them apart")
+        if network.space.needs_query:
+            raise ValueError(
+                f"{path} ({network.title}) needs a query beside each frame: take a network that needs none, such as "
+                "one that learns this one's identity table (--loss kd_reid)"
+            )
         images = read_config(path.parent)["config"]["images"]
         with blamed_on(path.parent / "config.json"):
             size = SceneSize(short_side=images["short_side"], long_side=images["long_side"])

@@ -30,8 +30,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures the run's networks, as far as they are trained, on the test split; see `Task.measure`.
 
-    The results go into the run's folder, or into `out`, when all of them are there. trained_in: another run, whose
-    networks are measured instead. Raises ValueError as `check_results` does.
+    The results go into the run's folder, or into `out`, when all of them are there. What takes long is kept there in
+    `evaluate.ckpt`, from which a killed evaluation goes on. trained_in: another run, whose networks are measured
+    instead. Raises ValueError as `check_results` does.
     """
     measured_run, recipe = trained_in or run, run.recipe
     networks = trained(measured_run)
@@ -42,11 +43,14 @@ def evaluate(
     run.note_recipe()
 
     def measured(side: Path) -> dict[str, Any]:
-        stage = Stage(side, "evaluate", "", recipe.machine.alone())
+        stage = Stage(side, "evaluate", "", recipe.machine.alone(), checkpoint=kept)
         with stage.working():
             return recipe.task.measure(networks, data, recipe.images, recipe.evaluation, stage, **further)
 
-    return _in_place(folder, measured)
+    kept = folder / "evaluate.ckpt"
+    metrics = _in_place(folder, measured)
+    kept.unlink(missing_ok=True)
+    return metrics
 
 
 def check_rules(run: Run, overwrite: bool = False, out: Path | None = None) -> dict[str, Any]:

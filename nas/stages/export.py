@@ -160,6 +160,11 @@ def _hand_over(written: Written, path: Path, said: Mapping[str, Any]) -> None:
 
 def _export_finder(path: Path, deployed: FindsPersons, form: Form, card: Card) -> dict[str, Any]:
     """A network for person search, compared with itself on random images."""
+    if deployed.needs_query:
+        raise ValueError(
+            f"a file takes one image, and the {form.network} compares it with a query: export a network that needs no "
+            "query, such as one that learns this one's identity table (--loss kd_reid)"
+        )
     if form != Form(network=form.network, tolerance=form.tolerance, no_measure=form.no_measure):
         raise ValueError(
             "a network for person search is exported with --format onnx and --precision fp32, at the run's size and "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nas.data.augment import Augment, SceneAugment
-from nas.data.sampling import ClassBalanced, Sampling
+from nas.data.sampling import ClassBalanced, QueryPairs, Sampling
 from nas.losses.base import Loss
 from search_spaces.ranges import Name, Ranged, RuntimeName, TwoOrMore
 
@@ -15,7 +15,7 @@ from search_spaces.ranges import Name, Ranged, RuntimeName, TwoOrMore
 class Search(Ranged):
     """How a search splits the data and measures. The defaults are KDAS-ReID's (section 4.2.1)."""
 
-    sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
+    sampling: Sampling | QueryPairs = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=2))
     augment: Augment | SceneAugment = field(default_factory=Augment)
     split: Literal["image", "identity"] = "image"
     """Halve each identity's images (the paper), or keep 2/5 of the identities for the alphas alone (MSINet)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -14,7 +14,7 @@ from nas.data.source import Source
 from nas.models.network import Network
 from nas.training.stage import Stage
 from nas.training.train import Batches
-from students.space import StudentModule
+from students.space import StudentModule, StudentSpace
 
 R = TypeVar("R", bound="TaskRecipe")
 
@@ -56,6 +56,11 @@ class TaskRecipe(Protocol):
     @property
     def seed(self) -> int: ...
 
+    def trained(self) -> Iterable[tuple[str, StudentSpace, Any, Any, int]]:
+        """The networks of all stages, what each is trained for, on which batches (a `Feeding`), and for how many
+        epochs."""
+        ...
+
 
 class Feeding(Protocol):
     """How batches are made up: the part of a `Training`, or of a `Search`, that a task reads."""
@@ -96,6 +101,11 @@ class FindsPersons(Protocol):
 
     out_channels: int
     """Length of a person's feature; 0 of a detector alone."""
+
+    @property
+    def needs_query(self) -> bool:
+        """Whether it compares the image with a query, which no file of one image can be given."""
+        ...
 
     def finder(self, least_score: float | None = None) -> nn.Module:
         """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment, SceneAugment
-from nas.data.sampling import ClassBalanced, Sampling
+from nas.data.sampling import ClassBalanced, QueryPairs, Sampling
 from nas.system.config import ADDED
 from nas.training.optimisers import Adam, CosineLR, Optimiser
 from search_spaces.ranges import Count, CountOrZero, Positive, Ranged
@@ -21,7 +21,7 @@ class Training(Ranged):
     epochs: Count = 200
     """Epochs of the training."""
     optimiser: Optimiser = field(default_factory=lambda: Adam(lr=3.5e-4, rate=CosineLR(final=0.01)))
-    sampling: Sampling = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
+    sampling: Sampling | QueryPairs = field(default_factory=lambda: ClassBalanced(num_ids=8, images_per_id=4))
     augment: Augment | SceneAugment = field(default_factory=Augment)
     clip: Positive | None = None
     """Largest norm of the gradient; None: it is not clipped."""

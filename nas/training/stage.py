@@ -40,7 +40,7 @@ class Stage:
     Its checkpoint carries `fingerprint`, which stands for all that decides its result; a checkpoint with another
     one is refused. `quiet`: it shows nothing, as it is part of a stage that does. `tells`: it says a line for each
     epoch, unless it is quiet. `restart`: the flags that start it again, for messages. `at_work` keeps other processes
-    out as long as the stage is there, or until `release`.
+    out as long as the stage is there, or until `release`. `checkpoint`: its file, if that is not in the folder.
     """
 
     def __init__(
@@ -54,10 +54,11 @@ class Stage:
         tells: bool = True,
         restart: str = "--overwrite",
         at_work: AtWork | None = None,
+        checkpoint: Path | None = None,
     ):
         self.folder = folder
         self.name = name
-        self.checkpoint = folder / f"{name}.ckpt"
+        self.checkpoint = checkpoint or folder / f"{name}.ckpt"
         self.fingerprint = fingerprint
         self.machine = machine
         self.quiet = quiet

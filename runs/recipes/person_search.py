@@ -1,16 +1,18 @@
-"""Person search (kd_person_search): OIM, and students that learn a teacher's identity table (KD_reid), hear a detector
-(KD_det), or both."""
+"""Person search (kd_person_search): OIM, students that learn a teacher's identity table (KD_reid), hear a detector
+(KD_det), or both, and networks that the query guides (QEEPS)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from nas.data.augment import SceneAugment
-from nas.data.sampling import Shuffled
+from nas.data.sampling import QueryPairs, Shuffled
 from nas.data.scene_cache import SceneSize
 from nas.data.sets.street import Street
 from nas.losses.hints import HintLoss
 from nas.losses.oim import DetectorKD, OIMLoss
+from nas.losses.query_guided import QueryGuidedLoss
 from nas.recipe import Recipe, TeacherRecipe
 from nas.strategies.settings import Search
 from nas.tasks.person_search.settings import SearchEvaluation
@@ -21,20 +23,15 @@ from search_spaces.resnet import ResNet
 from students.hinted import Hint, Hinted
 from students.identity_table import Matching
 from students.person_search import PersonSearch, RoIs
+from students.query_guided import QueryGuided
 from students.rpn import Anchors, Proposals
+
+S = TypeVar("S", bound=PersonSearch)
 
 
 def street_demo() -> Recipe:
     """Person search on synthetic streets: OIM teaches its table to a small detector (KD_reid), in minutes."""
-    net = PersonSearch(
-        backbone=ResNet(depth=18, width=0.25),
-        embedding_dim=128,
-        stride=8,
-        anchors=Anchors(sizes=(24.0, 48.0, 96.0), ratios=(2.0, 3.0)),
-        proposals=Proposals(num_sampled=64, num_scored=600, num_kept=200, num_scored_at_test=300, num_kept_at_test=50),
-        rois=RoIs(size=(8, 4), num_sampled=32),
-        matching=Matching(queue=64),
-    )
+    net = small_network(PersonSearch)
     training = Training(
         epochs=13,
         sampling=Shuffled(batch_size=8),
@@ -73,6 +70,38 @@ def street_kd_det() -> Recipe:
 def street_both() -> Recipe:
     """Person search on synthetic streets: one teacher is heard as a detector and gives its table (KD_det + KD_reid)."""
     return replace(street_demo(), loss=OIMLoss(weight=0.1, fixed_table=True, detector=DetectorKD()))
+
+
+def qeeps() -> Recipe:
+    """Person search guided by the query on synthetic streets (QEEPS), beside OIM on the same frames."""
+    recipe = street_demo()
+    return replace(
+        recipe,
+        data=Street(num_test_scenes=32, num_test_ids=16),
+        space=replace(small_network(QueryGuided), reduction=4),
+        teacher=None,
+        loss=QueryGuidedLoss(each=OIMLoss(weight=1.0)),
+        retrain=replace(recipe.retrain, sampling=QueryPairs(batch_size=8, pairs_per_id=5)),
+    )
+
+
+def qeeps_kd_reid() -> Recipe:
+    """Person search guided by the query on synthetic streets, with the identity table of an OIM teacher (KD_reid)."""
+    taught = street_demo()
+    return replace(qeeps(), teacher=taught.teacher, loss=QueryGuidedLoss(each=taught.loss))
+
+
+def small_network(kind: type[S]) -> S:
+    """The network of the streets."""
+    return kind(
+        backbone=ResNet(depth=18, width=0.25),
+        embedding_dim=128,
+        stride=8,
+        anchors=Anchors(sizes=(24.0, 48.0, 96.0), ratios=(2.0, 3.0)),
+        proposals=Proposals(num_sampled=64, num_scored=600, num_kept=200, num_scored_at_test=300, num_kept_at_test=50),
+        rois=RoIs(size=(8, 4), num_sampled=32),
+        matching=Matching(queue=64),
+    )
 
 
 def toy_street() -> Recipe:

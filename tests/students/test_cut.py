@@ -43,8 +43,10 @@ def test_a_supernet_is_cut_as_its_students():
 
 
 def test_stride_and_stage_can_be_given():
-    assert cut(ResNet(), Fixed(), 3, 8, None, (14, 14)) == Cut(("layer1", "layer2"), ("layer3", "layer4"), 128, 8)
-    assert cut(OSNet(), Fixed(), 3, 16, "conv4", (14, 14)) == Cut(("conv2", "conv3"), ("conv4", "conv5"), 384, 16)
+    assert cut(ResNet(), Fixed(), 3, 8, None, (14, 14)) == Cut(("layer1", "layer2"), ("layer3", "layer4"), (64, 128), 8)
+    assert cut(OSNet(), Fixed(), 3, 16, "conv4", (14, 14)) == Cut(
+        ("conv2", "conv3"), ("conv4", "conv5"), (256, 384), 16
+    )
 
 
 def test_the_last_stage_is_the_heads_even_where_the_stride_never_exceeds():
@@ -53,7 +55,7 @@ def test_the_last_stage_is_the_heads_even_where_the_stride_never_exceeds():
 
 
 def test_a_backbone_without_stages_makes_the_map():
-    assert cut(Cells(reductions=(3, 5)), Fixed(), 3, 16, None, (14, 14)) == Cut(("map",), (), 512, 16)
+    assert cut(Cells(reductions=(3, 5)), Fixed(), 3, 16, None, (14, 14)) == Cut(("map",), (), (512,), 16)
 
 
 def test_it_follows_what_a_pick_decides():

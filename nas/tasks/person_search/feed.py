@@ -12,12 +12,12 @@ from torch import Tensor
 
 from nas.data.augment import SceneAugment, mirrored, normalise
 from nas.data.batches import prefetched, seed_of, this_device
-from nas.data.sampling import bucketed
+from nas.data.sampling import bucketed, query_pairs
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneSplit, labels_of
 from nas.system.launch import num_on_node
 from nas.tasks.decoding import decoding
-from students.scenes import TABLE, Scenes
+from students.scenes import TABLE, QueryFrames, Scenes
 
 Sides = TypeVar("Sides", int, np.ndarray, Tensor)
 
@@ -60,6 +60,13 @@ def padded_to(sides: Sides) -> Sides:
     return -(-sides // MULTIPLE) * MULTIPLE
 
 
+def usual_size(cache: SceneCache) -> tuple[int, int]:
+    """Height and width of the most usual frame, padded."""
+    shapes, counts = np.unique(cache.scaled, axis=0, return_counts=True)
+    width, height = padded_to(shapes[counts.argmax()]).tolist()
+    return height, width
+
+
 class SceneBatches:
     """The batches of an epoch. Each is a pure function of (seed, epoch, step), so a run can go on at any step.
 
@@ -68,6 +75,8 @@ class SceneBatches:
     batch_size: frames of a batch; they have the same shape as far as possible (see `bucketed`). The rest of an epoch
         that fills no batch is left out, another one each time.
     num_prefetch: how many batches a thread prepares ahead; 0 prepares each when it is asked for.
+    pairs_per_id: of each identity so many pairs of frames that it is in are drawn, instead of all frames: a batch has
+        `batch_size` pairs, and beside each frame the other one as its query. None: there are no queries.
     rank, world_size: of several processes, each takes every `world_size`-th batch, and all take equally many.
     """
 
@@ -82,6 +91,7 @@ class SceneBatches:
         num_prefetch: int = 2,
         *,
         indices: np.ndarray | None = None,
+        pairs_per_id: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -89,7 +99,7 @@ class SceneBatches:
         self.labels = labels_of(cache.split.ids, identities)
         self.seed, self.num_prefetch, self.device = seed, num_prefetch, this_device(device)
         self.indices = np.arange(len(cache)) if indices is None else np.asarray(indices)
-        self.rank, self.world_size = rank, world_size
+        self.pairs_per_id, self.rank, self.world_size = pairs_per_id, rank, world_size
         self._length = len(self._plan(0)) // world_size
         if self._length == 0:
             raise ValueError(f"{world_size} processes need a batch each, but an epoch has fewer; use smaller batches")
@@ -106,20 +116,37 @@ class SceneBatches:
         return prefetched(lambda step: self._batch(epoch, step, plan[step]), steps, self.num_prefetch)
 
     def _plan(self, epoch: int) -> np.ndarray:
-        """The frames of all ranks' batches in `epoch`, int64 [num_batches, B]."""
-        shapes = padded_to(self.cache.scaled[self.indices])
-        return self.indices[bucketed(shapes, self.batch_size, np.random.default_rng([self.seed, epoch]))]
+        """What all ranks' batches in `epoch` are made of: frames, int64 [num_batches, B], or pairs of them as
+        `query_pairs` gives them, [num_batches, B, 3]."""
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.pairs_per_id is None:
+            return self.indices[bucketed(padded_to(self.cache.scaled[self.indices]), self.batch_size, rng)]
+        pairs = query_pairs([self.labels[i] for i in self.indices], self.pairs_per_id, rng)
+        pairs[:, [0, 2]] = self.indices[pairs[:, [0, 2]]]
+        return pairs[bucketed(padded_to(self.cache.scaled[pairs[:, [0, 2]]]), self.batch_size, rng)]
 
     def _batch(self, epoch: int, step: int, chosen: np.ndarray) -> SceneBatch:
-        seed = seed_of(self.seed, epoch, step)
-        flips = torch.rand(len(chosen), generator=torch.Generator().manual_seed(seed)) < self.augment.flip
+        seed, frames = seed_of(self.seed, epoch, step), chosen if self.pairs_per_id is None else chosen[:, 2]
+        generator = torch.Generator().manual_seed(seed)
+        scenes = self._scenes(frames, generator)._replace(seed=seed)
+        if self.pairs_per_id is not None:
+            asked, places = self._scenes(chosen[:, 0], generator), chosen[:, 1].tolist()
+            boxes, labels = (
+                torch.stack([of_frame[place] for of_frame, place in zip(each, places, strict=True)])
+                for each in (asked.boxes, asked.labels)
+            )
+            scenes = scenes._replace(query=QueryFrames(asked.tensors, boxes, labels))
+        return SceneBatch(images=scenes, labels=torch.cat(scenes.labels))
+
+    def _scenes(self, chosen: np.ndarray, generator: torch.Generator) -> Scenes:
+        """Some frames, mirrored by chance."""
+        flips = torch.rand(len(chosen), generator=generator) < self.augment.flip
         frames, boxes = [], []
         for i, flip in zip(chosen.tolist(), flips.tolist(), strict=True):
             frame, of_frame = self.cache.get(i), self.cache.boxes(i)
             frames.append(frame.flip(2) if flip else frame)
             boxes.append(mirrored(of_frame, frame.shape[2]) if flip else of_frame)
-        scenes = scenes_of(frames, boxes, [self.labels[i] for i in chosen], seed, self.device)
-        return SceneBatch(images=scenes, labels=torch.cat(scenes.labels))
+        return scenes_of(frames, boxes, [self.labels[i] for i in chosen], device=self.device)
 
 
 def scenes_of(

@@ -48,9 +48,11 @@ class Found:
 
     def search(
         self, cache: SceneCache, queries: SearchQueries, how: SearchEvaluation, num_best: int = 0
-    ) -> PersonSearch:
+    ) -> PersonSearch | None:
         """How well the queries are found, and of `num_best` frames the nearest box, as a place among all that is here;
-        see `evaluate_person_search` for what raises ValueError."""
+        see `evaluate_person_search` for what raises ValueError. None: the network tells nobody apart."""
+        if not self.features.shape[1]:
+            return None
         true, counted = cache.split.all_boxes, np.flatnonzero(self.scores >= how.min_score)
         result = evaluate_person_search(
             Boxes(frames=queries.frames, boxes=queries.boxes, ids=queries.ids, features=self.queries),
@@ -65,6 +67,11 @@ class Found:
             num_best=num_best,
         )
         return replace(result, best=np.append(counted, -1)[result.best])
+
+    def similarities(self, query: int, places: np.ndarray) -> list[float]:
+        """Those of the boxes at `places` to a query."""
+        similar: list[float] = (self.features[torch.from_numpy(places)] @ self.queries[query]).tolist()
+        return similar
 
     def detection(self, cache: SceneCache, how: SearchEvaluation) -> Detection:
         """How well the persons are detected, with or without identity."""
@@ -86,7 +93,7 @@ def find(
     """What `net`, on the stage's device, finds in every frame, and its features of the queries. `title`: of a bar that
     is shown on a terminal."""
     asked = {frame: np.flatnonzero(queries.frames == frame) for frame in np.unique(queries.frames).tolist()}
-    groups = list(_same_shape(cache, how.batch_size))
+    groups = list(same_shape(cache, np.arange(len(cache)), how.batch_size))
     found: dict[int, Detections] = {}
     described: dict[int, Tensor] = {}
     training = net.training
@@ -114,10 +121,10 @@ def find(
     )
 
 
-def _same_shape(cache: SceneCache, most: int) -> Iterator[list[int]]:
-    """The frames, those of one scaled size together, at most so many: nothing that a network sees is padding which
+def same_shape(cache: SceneCache, frames: np.ndarray, most: int) -> Iterator[list[int]]:
+    """The `frames`, those of one scaled size together, at most so many: nothing that a network sees is padding which
     its frame alone would not have."""
-    sizes, kinds = np.unique(cache.scaled, axis=0, return_inverse=True)
+    sizes, kinds = np.unique(cache.scaled[frames], axis=0, return_inverse=True)
     for kind in range(len(sizes)):
-        frames = np.flatnonzero(kinds.ravel() == kind).tolist()
-        yield from (frames[start : start + most] for start in range(0, len(frames), most))
+        alike = frames[kinds.ravel() == kind].tolist()
+        yield from (alike[start : start + most] for start in range(0, len(alike), most))

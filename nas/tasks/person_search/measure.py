@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scenes import SceneData
@@ -18,8 +16,9 @@ from nas.report.query_results import FoundBox, Queries
 from nas.system.files import write_json
 from nas.tasks.base import EvaluatedNetwork
 from nas.tasks.person_search.deployed import Deployed
-from nas.tasks.person_search.feed import cached, padded_to
-from nas.tasks.person_search.found import Found, find
+from nas.tasks.person_search.feed import cached, usual_size
+from nas.tasks.person_search.found import Found
+from nas.tasks.person_search.guided import FoundByQuery, find_by
 from nas.tasks.person_search.pictures import draw_sheets, draw_strips, draw_thumbnails
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.timing import timed
@@ -46,17 +45,19 @@ def measure(
 
     Writes `metrics.json` into the stage's folder; for each network `features/` and what each query found, `queries/`;
     for the last one `strips/` of queries and `sheets/` of detections, each from the worst to the best. The page's
-    `thumbnails/` are of all networks.
+    `thumbnails/` are of all networks. What a query-guided network detects is another for each query, so it has no
+    detection to measure.
     """
     cache, runtime = cached(data.test, size), stage.machine.runtime(how.runtime)
     rows, curves, results = [], {}, []
     for network in networks:
         stage.prepare(network.net)
-        found = find(network.net, cache, data.queries, stage, how, f"{network.role}: frames")
+        found = find_by(network.net, cache, data.queries, stage, how, network.role)
         found.save(stage.folder / "features" / f"{network.role}.safetensors")
         detection = found.detection(cache, how)
-        row: dict[str, Any] = {"name": network.name, "role": network.role, **detected(detection)}
-        searched = found.search(cache, data.queries, how, NUM_BEST) if found.features.shape[1] else None
+        row: dict[str, Any] = {"name": network.name, "role": network.role}
+        row |= detected(detection) if detection else {}
+        searched = found.search(cache, data.queries, how, NUM_BEST)
         if searched is not None:
             row |= {"queries": f"queries/{network.role}.csv", **accuracy(searched)}
             curves[network.name] = searched.cmc.tolist()
@@ -66,7 +67,8 @@ def measure(
     if searched is not None:
         draw_strips(stage.folder / "strips", cache, data, found, searched, how.num_strips)
     draw_thumbnails(stage.folder, cache, data, results, how.num_thumbnails)
-    draw_sheets(stage.folder / "sheets", cache, found, detection, how)
+    if detection is not None:
+        draw_sheets(stage.folder / "sheets", cache, found, detection, how)
     protocol = {
         "same_camera": how.same_camera,
         "min_score": how.min_score,
@@ -93,7 +95,7 @@ def detected(result: Detection) -> dict[str, float]:
     return {"detection_AP": result.ap, "detection_recall": result.recall}
 
 
-def queries_of(result: PersonSearch, found: Found, cache: SceneCache, data: SceneData) -> Queries:
+def queries_of(result: PersonSearch, found: Found | FoundByQuery, cache: SceneCache, data: SceneData) -> Queries:
     """What each query found: the nearest box of each of the nearest frames."""
     queries, cameras = data.queries, cache.split.cameras
     return Queries(
@@ -105,15 +107,15 @@ def queries_of(result: PersonSearch, found: Found, cache: SceneCache, data: Scen
         first_match_rank=result.first_match_rank,
         found=tuple(
             tuple(_found_boxes(query, best[best >= 0], right, found, cache))
-            for query, best, right in zip(found.queries, result.best, result.right, strict=True)
+            for query, (best, right) in enumerate(zip(result.best, result.right, strict=True))
         ),
     )
 
 
 def _found_boxes(
-    query: Tensor, places: np.ndarray, right: np.ndarray, found: Found, cache: SceneCache
+    query: int, places: np.ndarray, right: np.ndarray, found: Found | FoundByQuery, cache: SceneCache
 ) -> Iterator[FoundBox]:
-    similar = (found.features[torch.from_numpy(places)] @ query).tolist()
+    similar = found.similarities(query, places)
     for place, is_right, similarity in zip(places.tolist(), right.tolist(), similar, strict=False):
         frame = int(found.frames[place])
         yield FoundBox(
@@ -126,9 +128,9 @@ def _found_boxes(
 
 
 def price(network: EvaluatedNetwork, cache: SceneCache, runtime: Runtime) -> dict[str, Any]:
-    """Parameters, multiply-adds and milliseconds of a frame of the most usual size, with a fixed number of regions."""
-    shapes, numbers = np.unique(cache.scaled, axis=0, return_counts=True)
-    width, height = padded_to(shapes[numbers.argmax()]).tolist()
+    """Parameters, multiply-adds and milliseconds of a frame of the most usual size, with a fixed number of regions; of
+    a query-guided network those of a pair."""
+    height, width = usual_size(cache)
     net = Deployed(network.net)
     counted = cost(net, height, width)
     spent = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}

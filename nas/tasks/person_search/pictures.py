@@ -17,6 +17,7 @@ from nas.report.scene_strips import MISSED, Framed, found_frames, frame_sheet
 from nas.report.strips import QUERY, RIGHT, WRONG, spread, write_picture
 from nas.report.thumbnails import ends_and_middle, write_thumbnails
 from nas.tasks.person_search.found import Found
+from nas.tasks.person_search.guided import FoundByQuery
 from nas.tasks.person_search.settings import SearchEvaluation
 
 FRAMES_OF_A_SHEET = 5
@@ -25,7 +26,7 @@ FRAME_AREA = 240 * 160
 
 
 def draw_strips(
-    folder: Path, cache: SceneCache, data: SceneData, found: Found, result: PersonSearch, num_strips: int
+    folder: Path, cache: SceneCache, data: SceneData, found: Found | FoundByQuery, result: PersonSearch, num_strips: int
 ) -> None:
     """Pictures of queries, evenly spread from the worst to the best: the query's frame and box, and the nearest box of
     each of the frames that were found first."""
@@ -44,7 +45,11 @@ def draw_strips(
 
 
 def draw_thumbnails(
-    folder: Path, cache: SceneCache, data: SceneData, results: Sequence[tuple[Found, PersonSearch]], most: int
+    folder: Path,
+    cache: SceneCache,
+    data: SceneData,
+    results: Sequence[tuple[Found | FoundByQuery, PersonSearch]],
+    most: int,
 ) -> None:
     """Small frames of the last result's worst, median and best queries, and of those that any result found for them."""
     if not most or not results:
@@ -58,7 +63,7 @@ def draw_thumbnails(
     write_thumbnails(folder, images, {"query": data.queries.frames[queries], "gallery": frames}, FRAME_AREA)
 
 
-def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found) -> Framed:
+def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found | FoundByQuery) -> Framed:
     frame, colour = int(found.frames[place]), RIGHT if right else WRONG
     camera = "" if cache.split.cameras is None else f", camera {cache.split.cameras[frame]}"
     return Framed(
@@ -69,7 +74,9 @@ def _answer(rank: int, place: int, right: bool, cache: SceneCache, found: Found)
     )
 
 
-def draw_sheets(folder: Path, cache: SceneCache, found: Found, detection: Detection, how: SearchEvaluation) -> None:
+def draw_sheets(
+    folder: Path, cache: SceneCache, found: Found | FoundByQuery, detection: Detection, how: SearchEvaluation
+) -> None:
     """Pictures of frames, evenly spread from the worst to the best, with what was detected, rightly or wrongly, and
     what was missed."""
     frames = [_InFrame.of(frame, cache, found, detection, how) for frame in range(len(cache))]
@@ -95,7 +102,9 @@ class _InFrame:
     missed: np.ndarray
 
     @classmethod
-    def of(cls, frame: int, cache: SceneCache, found: Found, detection: Detection, how: SearchEvaluation) -> _InFrame:
+    def of(
+        cls, frame: int, cache: SceneCache, found: Found | FoundByQuery, detection: Detection, how: SearchEvaluation
+    ) -> _InFrame:
         shown, true = found.frames == frame, cache.split.boxes[frame]
         right = found.boxes[shown & detection.right]
         taken = box_iou(right, true).argmax(axis=1) if len(right) else []

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nas.data.augment import SceneAugment
-from nas.data.sampling import Shuffled
+from nas.data.sampling import QueryPairs, Shuffled, num_query_pairs
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scene_splits import HeldOutScenes, by_frame, findable, queries_among
 from nas.data.scenes import SceneData, SceneSource, SearchQueries
@@ -20,11 +20,11 @@ from nas.models.network import Network
 from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
 from nas.tasks.person_search.deployed import Deployed
 from nas.tasks.person_search.feed import SceneBatch, SceneBatches, cached, padded_to
-from nas.tasks.person_search.found import find
+from nas.tasks.person_search.guided import find_by
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.person_search.teacher import check_has_teacher, check_teacher
 from nas.training.stage import Stage
-from students.scenes import Scenes
+from students.scenes import QueryFrames, Scenes
 from students.space import StudentModule
 
 
@@ -58,17 +58,26 @@ class PersonSearchTask:
         self.check_evaluation(data, recipe.evaluation)
         check_has_teacher(recipe)
         for how in [*trainings, *([recipe.search] if recipe.strategy else [])]:
-            if not isinstance(how.sampling, Shuffled) or not isinstance(how.augment, SceneAugment):
+            if not isinstance(how.sampling, Shuffled | QueryPairs) or not isinstance(how.augment, SceneAugment):
                 raise ValueError(
                     "frames are drawn in random order and mirrored: a training for person search needs "
-                    f"sampling=Shuffled(...) and augment=SceneAugment(...), not {type(how.sampling).__name__} and "
-                    f"{type(how.augment).__name__}"
+                    "sampling=Shuffled(...), or QueryPairs(...) for a query-guided network, and "
+                    f"augment=SceneAugment(...), not {type(how.sampling).__name__} and {type(how.augment).__name__}"
                 )
-            if len(data.train) < how.sampling.batch_size:
+            if isinstance(how.sampling, QueryPairs):
+                check_pairs(data, how.sampling)
+            elif len(data.train) < how.sampling.batch_size:
                 raise ValueError(
                     f"a batch has {how.sampling.batch_size} frames, but {data.name} has only {len(data.train)} to "
                     "train on: lower --teacher.training.sampling.batch-size, --search.sampling.batch-size and "
                     "--retrain.sampling.batch-size, or use more frames"
+                )
+
+        for what, space, _, how, _ in recipe.trained():
+            if space.needs_query and not isinstance(how.sampling, QueryPairs):
+                raise ValueError(
+                    f"{what} ({space.title}) is trained on pairs of frames with the same person: it needs "
+                    f"sampling=QueryPairs(...), not {type(how.sampling).__name__}"
                 )
 
     def check_evaluation(self, data: SceneData, evaluation: SearchEvaluation) -> None:
@@ -115,16 +124,20 @@ class PersonSearchTask:
             how.augment,
             seed,
             stage.fabric.device,
+            pairs_per_id=how.sampling.pairs_per_id if isinstance(how.sampling, QueryPairs) else None,
             rank=stage.fabric.global_rank,
             world_size=stage.fabric.world_size,
         )
 
     def value(self, net: nn.Module, part: Frames, recipe: TaskRecipe, stage: Stage) -> float:
         assert part.queries is not None
-        found = find(net, part.cache, part.queries, stage, recipe.evaluation)
-        if not found.features.shape[1]:  # a detector alone
-            return found.detection(part.cache, recipe.evaluation).ap
-        return found.search(part.cache, part.queries, recipe.evaluation).mAP
+        found = find_by(net, part.cache, part.queries, stage, recipe.evaluation)
+        result = found.search(part.cache, part.queries, recipe.evaluation)
+        if result is not None:
+            return result.mAP
+        detection = found.detection(part.cache, recipe.evaluation)
+        assert detection is not None
+        return detection.ap
 
     def measure(
         self,
@@ -140,11 +153,13 @@ class PersonSearchTask:
         return measure(networks, data, images, evaluation, stage, **further)
 
     def example(self, recipe: TaskRecipe, num_ids: int) -> SceneBatch:
-        """Of a frame as wide as it may be, with a person in each."""
+        """Of a frame as wide as it may be, with a person in each, who is also the other one's query."""
         short, long = map(padded_to, (recipe.images.short_side, recipe.images.long_side))
         box, label = torch.tensor([[0.0, 0.0, short / 4, short / 2]]), torch.zeros(1, dtype=torch.int64)
         sizes = torch.tensor([[short, long]] * 2)
-        scenes = Scenes(torch.empty(2, 3, short, long), sizes, (box,) * 2, (label,) * 2)
+        frames = torch.empty(2, 3, short, long)
+        query = QueryFrames(frames, box.expand(2, 4), label.expand(2))
+        scenes = Scenes(frames, sizes, (box,) * 2, (label,) * 2, query=query)
         return SceneBatch(images=scenes, labels=torch.cat(scenes.labels))
 
     def deployed(self, net: nn.Module) -> nn.Module:
@@ -155,3 +170,14 @@ class PersonSearchTask:
 
     def small(self, recipe: R) -> R:
         return replace(recipe, data=Street.small(), images=SceneSize(short_side=96, long_side=144))
+
+
+def check_pairs(data: SceneData, how: QueryPairs) -> None:
+    """Raises ValueError when an epoch has fewer pairs of frames than a batch."""
+    num_pairs = num_query_pairs(data.train.ids, how.pairs_per_id)
+    if num_pairs < how.batch_size:
+        raise ValueError(
+            f"a batch has {how.batch_size} pairs of frames with the same person, but an epoch of {data.name} has only "
+            f"{num_pairs}, {how.pairs_per_id} of each identity that is in two training frames: lower batch_size or "
+            "raise pairs_per_id of the sampling, or use more frames"
+        )

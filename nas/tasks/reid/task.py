@@ -15,6 +15,7 @@ from nas.data.base import ReIDData, Split
 from nas.data.batches import Batch, Batches
 from nas.data.cache import Cache, CachePart, ImageCache
 from nas.data.images import Images
+from nas.data.sampling import QueryPairs
 from nas.data.sets.held_out import HeldOut, findable, queries_of
 from nas.data.sets.pedestrians import Pedestrians
 from nas.data.sets.vehicles import Vehicles
@@ -49,7 +50,12 @@ class ReIDTask:
 
     def check(self, recipe: TaskRecipe, data: ReIDData, trainings: Sequence[Feeding]) -> None:
         self.check_evaluation(data, recipe.evaluation)
-        needed = max(how.sampling.num_ids for how in [*trainings, *([recipe.search] if recipe.strategy else [])])
+        feedings = [*trainings, *([recipe.search] if recipe.strategy else [])]
+        if any(isinstance(how.sampling, QueryPairs) for how in feedings):
+            raise ValueError(
+                f"QueryPairs pairs frames of person search, and {data.name} has crops: take ClassBalanced or Shuffled"
+            )
+        needed = max(how.sampling.num_ids for how in feedings)
         if len(data.identities) < needed:
             raise ValueError(
                 f"a batch has {needed} identities, but {data.name} has only {len(data.identities)} to train on: lower "

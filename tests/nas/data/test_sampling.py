@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.data.sampling import ClassBalanced, Shuffled, Switched, class_balanced, shuffled
+from nas.data.sampling import (
+    ClassBalanced,
+    Shuffled,
+    Switched,
+    class_balanced,
+    num_query_pairs,
+    query_pairs,
+    shuffled,
+)
 
 LABELS = np.repeat(np.arange(7), [1, 2, 3, 4, 5, 6, 9])
 
@@ -80,3 +88,31 @@ class TestSwitched:
     def test_batches_of_two_sizes_are_an_error(self):
         with pytest.raises(ValueError, match="equally many images, not 64 and 3 x 2 = 6"):
             Switched(first=Shuffled(batch_size=64), then=self.balanced)
+
+
+class TestQueryPairs:
+    FRAMES = [np.array(of_frame, dtype=np.int64) for of_frame in ([0, 1], [2, -1], [], [1, 0, 1], [0, 3], [3, -1, -1])]
+
+    def test_all_ordered_pairs_of_an_identitys_frames_where_there_are_no_more(self):
+        pairs = query_pairs(self.FRAMES, 99, rng()).tolist()
+        seen = {(self.FRAMES[query][place], query, frame) for query, place, frame in pairs}
+        everybody = {0: [0, 3, 4], 1: [0, 3], 3: [4, 5]}  # 2 is in one frame, and nobody knows -1
+        assert seen == {(who, q, g) for who, frames in everybody.items() for q in frames for g in frames if q != g}
+        assert len(pairs) == len(seen) == num_query_pairs(self.FRAMES, 99) == 10
+
+    def test_each_identity_has_as_many_as_are_asked_for_and_none_twice(self):
+        pairs = query_pairs(self.FRAMES, 3, rng())
+        names = [self.FRAMES[query][place] for query, place, _ in pairs]
+        assert Counter(map(int, names)) == {0: 3, 1: 2, 3: 2} and num_query_pairs(self.FRAMES, 3) == 7
+        assert len({(query, frame, who) for (query, _, frame), who in zip(pairs.tolist(), names, strict=True)}) == 7
+
+    def test_chance_chooses_pairs_evenly_and_repeats_with_its_seed(self):
+        drawn = [query_pairs(self.FRAMES, 1, rng(seed)) for seed in range(600)]
+        of_first = Counter(tuple(map(int, pairs[0])) for pairs in drawn)
+        assert len(of_first) == 6 and min(of_first.values()) > 60
+        of_twice = Counter(int(pairs[1][1]) for pairs in drawn if pairs[1][0] == 3)
+        assert of_twice.keys() == {0, 2} and min(of_twice.values()) > 100, "either box of a person who is there twice"
+        assert np.array_equal(query_pairs(self.FRAMES, 2, rng(7)), query_pairs(self.FRAMES, 2, rng(7)))
+
+    def test_nobody_in_two_frames_makes_no_pair(self):
+        assert query_pairs(self.FRAMES[1:3], 5, rng()).shape == (0, 3) and num_query_pairs(self.FRAMES[1:3], 5) == 0

@@ -18,8 +18,9 @@ from nas.tasks import TASKS
 from search_spaces.resnet import ResNet
 from students.hinted import answering
 from students.ksl import KSL
+from students.query_guided import QueryGuided
 from students.reid import ReID, ReIDOutput, TeacherOutput
-from students.scenes import BACKGROUND, Regions, SearchOutput
+from students.scenes import BACKGROUND, Guided, Regions, SearchOutput
 
 UNNAMED = {
     "hints": HintLoss(hints=("map",)),
@@ -29,6 +30,7 @@ UNNAMED = {
 CONTRACT = {**LOSSES, **UNNAMED}
 NUM_IDS, DIM = 5, 3
 PLAIN = ReID(backbone=ResNet(width=1 / 16), num_ids=NUM_IDS)
+GUIDED = QueryGuided(backbone=ResNet(width=1 / 16), num_ids=NUM_IDS)
 BRANCHED = KSL(main=PLAIN, branches=("layer4",))
 
 
@@ -80,6 +82,13 @@ class Answers:
             roi_ids=ids,
             id_logits=self.own(num + 1, NUM_IDS),
             maps={answering("map"): self.maps([0])},
+            guided=Guided(
+                objectness=self.own(1, num + 1),
+                anchor_labels=torch.tensor([[1] * min(num, 1) + [0] * (num + 1 - min(num, 1))]),
+                sampled=torch.ones(1, num + 1, dtype=torch.bool),
+                similarity=self.own(num + 1, 2),
+                same=torch.tensor([int(label == labels[0]) for label in labels] + [-1]),
+            ),
         )
         regions = Regions(self.told(num + 1, 2), self.told(num + 1, 4), self.told(num + 1, 0))
         told = SimpleNamespace(
@@ -166,6 +175,14 @@ def test_a_network_with_branches_is_refused_unless_it_trains_them(loss):
     else:
         with pytest.raises(ValueError, match="need a loss that trains them"):
             loss.check(BRANCHED, 200)
+
+
+def test_a_query_guided_network_is_refused_unless_it_trains_what_guides_it(loss):
+    if loss.trains_query:
+        loss.check(GUIDED, 2)
+    else:
+        with pytest.raises(ValueError, match="query-guided .* needs a loss that trains what guides it: --loss qeeps"):
+            getattr(loss, "each", loss).check(GUIDED, 200)
 
 
 def test_a_file_gives_it_back(loss):

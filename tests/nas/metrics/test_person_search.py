@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from nas.metrics.detection import box_iou, evaluate_detection
-from nas.metrics.person_search import Boxes, evaluate_person_search
+from nas.metrics.person_search import Boxes, evaluate_each_query, evaluate_person_search
 
 SIZE = 60
 
@@ -110,6 +110,55 @@ def test_search_is_the_public_loop(seed, twins):
     assert result.mAP == pytest.approx(np.mean([ap for ap, _ in kept]))
     for k in (1, 5):
         assert result.rank(k) == pytest.approx(np.mean([0 < first <= k for _, first in kept]))
+
+
+def only(boxes: Boxes, places: np.ndarray) -> Boxes:
+    parts = {name: part[places] for name, part in vars(boxes).items() if part is not None}
+    return Boxes(**parts)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_detections_of_each_query_are_ranked_as_if_it_were_alone(seed):
+    truth, detected, _ = scene(seed)
+    rng = np.random.default_rng([seed, 2])
+    queries, cameras = asked(truth, rng), rng.integers(0, 3, 12)
+    own = [rng.permutation(len(detected))[: rng.integers(0, len(detected) + 1)] for _ in range(len(queries))]
+    cosines = torch.cosine_similarity(queries.features[:, None], detected.features, dim=2).numpy()
+    similarities = [cosines[query, places] for query, places in enumerate(own)]
+    found = [Boxes(frames=detected.frames[places], boxes=detected.boxes[places]) for places in own]
+    together = evaluate_each_query(queries, found, similarities, truth, cameras=cameras, num_best=3)
+    skipped = []
+    for query, places in enumerate(own):
+        try:
+            alone = evaluate_person_search(
+                only(queries, np.array([query])), only(detected, places), truth, cameras=cameras, num_best=3
+            )
+        except ValueError:
+            skipped.append(query)
+            continue
+        assert together.average_precision[query] == pytest.approx(alone.average_precision[0], abs=1e-12)
+        assert together.first_match_rank[query] == alone.first_match_rank[0]
+        assert (together.best[query] == alone.best[0]).all() and (together.right[query] == alone.right[0]).all()
+    assert np.flatnonzero(np.isnan(together.average_precision)).tolist() == skipped
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda found, similar: (found[:-1], similar),
+            "each of 2 queries needs detections and similarities of its own",
+        ),
+        (lambda found, similar: (found, [similar[0], similar[1][:-1]]), "detections of query 1 need a frame"),
+        (lambda found, similar: (found, [similar[0], similar[1] * np.nan]), "those of query 1 are not"),
+    ],
+)
+def test_detections_of_queries_that_do_not_fit_are_refused(change, message):
+    truth, detected, _ = scene(0)
+    queries = only(asked(truth, np.random.default_rng(0)), np.arange(2))
+    found = [Boxes(frames=detected.frames, boxes=detected.boxes)] * 2
+    with pytest.raises(ValueError, match=message):
+        evaluate_each_query(queries, *change(found, [np.zeros(len(detected))] * 2), truth)
 
 
 def test_every_frame_but_its_own_where_there_are_no_galleries():

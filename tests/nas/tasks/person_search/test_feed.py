@@ -68,6 +68,54 @@ def test_ranks_take_the_batches_in_turn(cache: SceneCache):
         batches(cache, world_size=4)
 
 
+class TestPairs:
+    def test_beside_each_frame_is_another_one_with_the_same_person(self, cache: SceneCache):
+        own = batches(cache, flip=0.0, pairs_per_id=2)
+        labels = labels_of(DATA.train.ids, DATA.identities)
+        for batch in own(0):
+            scenes, query = batch.images, batch.images.query
+            for image, who in enumerate(query.labels.tolist()):
+                (frame,) = [
+                    i
+                    for i in range(len(cache))
+                    if np.array_equal(cache.boxes(i).astype(np.float32), scenes.boxes[image])
+                ]
+                (asked,) = [
+                    i
+                    for i in range(len(cache))
+                    for box in cache.boxes(i)[labels[i] == who]
+                    if np.allclose(box, query.boxes[image])
+                ]
+                assert who in labels[frame] and asked != frame
+                height, width = cache.get(asked).shape[1:]
+                pixels = query.tensors[image, :, :height, :width]
+                assert torch.equal(pixels, normalise(cache.get(asked)[None])[0])
+        assert query.boxes.dtype == torch.float32 and query.labels.dtype == torch.int64
+
+    def test_mirroring_takes_the_querys_box_along(self, cache: SceneCache):
+        plain, flipped = (next(batches(cache, flip=flip, pairs_per_id=2)(1)).images.query for flip in (0.0, 1.0))
+        width = 60
+        assert torch.equal(plain.tensors[:, :, :, :width], flipped.tensors[:, :, :, :width].flip(3))
+        assert torch.allclose(flipped.boxes[:, [0, 2]], width - plain.boxes[:, [2, 0]])
+
+    def test_a_batch_is_the_same_wherever_the_epoch_begins_and_other_epochs_have_other_pairs(self, cache: SceneCache):
+        own = batches(cache, pairs_per_id=2)
+        whole, later = list(own(4)), list(batches(cache, num_prefetch=0, pairs_per_id=2)(4, start=2))
+        assert len(whole) == len(own) == 4 * 2 // 2
+        for one, other in zip(later, whole[2:], strict=True):
+            assert same(one, other) and all(map(torch.equal, one.images.query, other.images.query))
+        assert not torch.equal(next(own(5)).images.query.tensors, whole[0].images.query.tensors)
+        ranks = [next(batches(cache, pairs_per_id=2, rank=rank, world_size=2)(4)) for rank in (0, 1)]
+        assert all(map(same, ranks, whole))
+
+    def test_some_frames_are_paired_among_themselves(self, cache: SceneCache):
+        chosen = np.array([1, 3, 4, 6])
+        own = batches(cache, flip=0.0, indices=chosen, pairs_per_id=9)
+        shown = {tuple(boxes.ravel().tolist()) for batch in own(0) for boxes in batch.images.boxes}
+        assert shown <= {tuple(cache.boxes(i).astype(np.float32).ravel().tolist()) for i in chosen}
+        assert len(shown) > 1
+
+
 def test_too_large_a_batch_says_how_large_it_may_be(cache: SceneCache):
     with pytest.raises(ValueError, match="set batch_size to at most 7"):
         SceneBatches(cache, DATA.identities, 8, SceneAugment(), seed=0)

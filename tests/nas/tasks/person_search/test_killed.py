@@ -13,15 +13,19 @@ import torch
 from safetensors.torch import load_file
 
 from nas.cli.main import main
+from nas.system.weights import load_state
 
 OWN = """
 from dataclasses import replace
+from nas.data.sampling import QueryPairs
 from nas.losses.oim import OIMLoss
+from nas.losses.query_guided import QueryGuidedLoss
 from nas.recipe import Recipe
 from nas.strategies.darts import DARTS
 from nas.strategies.random_search import RandomSearch
 from runs.recipes.person_search import toy_street
 from search_spaces.cell import Cells
+from students.query_guided import QueryGuided
 
 def fixed() -> Recipe:
     '''A searched backbone with the teacher's table.'''
@@ -38,11 +42,26 @@ def own() -> Recipe:
 def trials() -> Recipe:
     '''Backbones that are tried one by one.'''
     return replace(fixed(), strategy=RandomSearch(trials=2, epochs=2), baseline=None)
+
+def guided() -> Recipe:
+    '''A query-guided network that nobody teaches, whom much is a person to.'''
+    recipe = toy_street()
+    space = QueryGuided(**{**vars(recipe.space), "found": replace(recipe.space.found, score=0.1)}, reduction=2)
+    return replace(
+        recipe,
+        space=space,
+        baseline=None,
+        teacher=None,
+        loss=QueryGuidedLoss(),
+        retrain=replace(recipe.retrain, sampling=QueryPairs(batch_size=4, pairs_per_id=2), validate_every=0),
+        evaluation=replace(recipe.evaluation, min_score=0.1, num_strips=1),
+    )
 """
 STEP, SAVED, ENDED = "nas.training.stage:Loop.add", "nas.training.stage:Loop.save", "nas.training.stage:Loop.end_epoch"
 LEARNT, QUEUED = ("students.identity_table:IdentityTable." + name for name in ("update", "enqueue"))
 PLACED = "pathlib:Path.replace"
 FRAMES, DRAWN = "nas.tasks.person_search.found:scenes_of", "nas.tasks.person_search.measure:draw_sheets"
+COMPARED, KEPT = "nas.tasks.person_search.guided:_columns", "nas.tasks.person_search.guided:_Kept.save"
 """What is counted: the process is killed when it is called."""
 KILLS = {
     "teach": [(STEP, 1), (LEARNT, 3), (SAVED, 3), (QUEUED, 2), (FRAMES, 1)],
@@ -51,7 +70,7 @@ KILLS = {
     "evaluate": [(FRAMES, 14), (DRAWN, 1), (PLACED, 12)],
 }
 """For each stage the calls at which one process after the other is killed; each counts from where it goes on."""
-TIMES = ("ms_per_image_1", "seconds")
+TIMES = ("ms_per_image_1", "seconds", "timing")
 
 
 def killed_at(target: str, times: int) -> None:
@@ -141,6 +160,21 @@ def test_a_teacher_that_is_killed_at_some_steps_is_that_of_nobody_killed(tmp_pat
     assert main([*words, str(tmp_path / "killed")]) == 0
     whole, killed = (tensors(tmp_path / name / "teacher.safetensors") for name in ("whole", "killed"))
     assert whole == killed and whole.keys() >= {"identities.table", "identities.queue", "identities.pointer"}
+
+
+@pytest.mark.medium
+def test_a_query_guided_run_that_is_killed_at_some_steps_is_that_of_nobody_killed(tmp_path):
+    (tmp_path / "recipes.py").write_text(OWN)
+    words = ["run", f"{tmp_path / 'recipes.py'}:guided", "--machine.checkpoint-minutes", "0", "--machine.device", "cpu"]
+    words += ["--json", "--out"]
+    assert main([*words, str(tmp_path / "whole")]) == 0
+    for kill in ((LEARNT, 2), (SAVED, 1), (COMPARED, 14), (KEPT, 30), (DRAWN.replace("sheets", "strips"), 1)):
+        assert ended([*words, str(tmp_path / "killed")], kill) == -signal.SIGKILL
+    assert load_state(tmp_path / "killed" / "evaluate.ckpt")["parts"]["student"]["num_steps"] == 18 * 5
+    assert main([*words, str(tmp_path / "killed")]) == 0
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    found = load_file(tmp_path / "killed" / "features" / "student.safetensors")
+    assert len(found["similar"]) > 100 and not (tmp_path / "killed" / "evaluate.ckpt").exists()
 
 
 @pytest.mark.slow
