@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -105,14 +105,14 @@ class Rows(SearchSpace):
     """One question: which row of a table that has not all of its space."""
 
     rows: tuple[str, ...]
+    """Their keys."""
 
     def build(self, pick: Pick, c_in: int = 3) -> nn.Module:
         pick.value(ROW, self.rows)
         return nn.Identity()
 
 
-@dataclass(frozen=True)
-class Branches:
+class Branches(NamedTuple):
     """A question, and what is asked behind each of its answers; None: nothing."""
 
     name: str

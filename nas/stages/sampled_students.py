@@ -39,6 +39,7 @@ class Band(Ranged):
     """About equal multiply-adds."""
 
     multiply_adds: Positive
+    """How many an architecture has, give or take a share."""
     within: PositiveShare
     """How far they may be from `multiply_adds`, as a share of these."""
 
