@@ -24,6 +24,8 @@ MOST_RESTARTS = 10
 FINAL = (0, 2, 128 + SIGINT, 128 + SIGTERM)
 """Ends of the command after which it is not started again: the study is over, the command is wrong, or a user ended
 it."""
+KILLED_S = 30.0
+"""How long Ray may take to end an actor that asked for it."""
 LOOK_S = 5.0
 """Between looks at whether there is a head again."""
 REACHED_S = 5.0
@@ -58,6 +60,7 @@ class Worker:
 
         if self.process.wait() in FINAL:
             ray.kill(ray.get_runtime_context().current_actor)
+            time.sleep(KILLED_S)
         os._exit(1)
 
 
