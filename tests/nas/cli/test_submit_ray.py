@@ -71,7 +71,8 @@ def test_more_than_the_cluster_has():
         on_ray._check_cluster(Submission(engine="ray", workers=5), 30, NODES)
 
 
-def test_a_workers_threads_are_its_cores_unless_they_are_given():
+def test_a_workers_threads_are_its_cores_unless_they_are_given(monkeypatch):
+    monkeypatch.setattr("nas.system.plugins.loaded", list)
     assert arguments_of(["tune", "toy"], 3) == ("tune", "toy", "--machine.threads", "3")
     assert arguments_of(["tune", "toy", "--machine.threads=2"], 3) == ("tune", "toy", "--machine.threads=2")
     assert arguments_of(["tune", "toy"]) == ("tune", "toy")
