@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from nas.strategies import STRATEGIES
 from nas.strategies.base import OneShotSearch, Score
 from nas.strategies.darts import DARTS
+from nas.strategies.drnas import DrNAS
 from nas.strategies.nni.strategies import NNIOneShot
 from nas.strategies.single_path import SinglePath
 from nas.strategies.smooth_darts import SmoothDARTS
@@ -126,7 +127,9 @@ def test_two_processes_with_batches_of_their_own_come_to_the_same(both, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_other_process_sees_counts(both, name, tmp_path):
     alone = search(name, tmp_path, Machine(device="cpu"))
-    assert alone["weights"] != both[name][0]["weights"] and alone["draws"] == both[name][0]["draws"]
+    assert alone["weights"] != both[name][0]["weights"]
+    if not isinstance(ONE_SHOT[name], DrNAS):  # whose Gamma variates take as many draws as their concentrations have it
+        assert alone["draws"] == both[name][0]["draws"]
 
 
 if __name__ == "__main__":
