@@ -13,7 +13,7 @@ ROW = {"claim_ms", "tell_ms", "beat_ms", "taken_ms", "taken", "processor_ms", "m
 def row(num_workers: int) -> dict[str, float]:
     """Of a store that each call takes for 100 ms."""
     store = SimpleNamespace(writing=None, cost=lambda call: Cost(wall=0.1, taken=0.1, processor=0.01))
-    crew = SimpleNamespace(store=store, num_workers=num_workers, beat=int, tell=int, claim=int)
+    crew = SimpleNamespace(store=store, num_workers=num_workers, beat=print, tell=print, claim=print)
     return _measured(crew, minutes=1.0, heartbeat=10.0, num_turns=20)
 
 
