@@ -101,9 +101,14 @@ def find_by_query(
     """The same of a query-guided network: a forward pass for each query and frame of its gallery.
 
     How many these are is said before. Every few minutes (`Machine.checkpoint_minutes`) the stage's checkpoint is
-    written, from which the same search goes on.
+    written, from which the same search goes on. Raises ValueError where no query has a frame in its gallery.
     """
     steps = list(_steps(cache, queries, how))
+    if not steps:
+        raise ValueError(
+            "no query has a frame to be looked for in: check the galleries, or keep frames of the query's own camera "
+            "(--evaluation.same-camera keep)"
+        )
     kept = _Kept(stage, role, _key_of(net, cache, queries, stage, how)) if role else None
     found, start = (kept.found, kept.num_steps) if kept else ([], 0)
     progress = _Progress(net, cache, steps, start, stage, role)
@@ -226,12 +231,12 @@ class _Progress:
     ) -> None:
         self.steps, self.start, self.stage, self.role = steps, start, stage, role
         self._pairs = np.cumsum([0, *(len(frames) for _, frames in steps)])
-        self._since = time.monotonic()
         if role:
             macs = cost(Deployed(net), *usual_size(cache)).multiply_adds
             begun = f", {self._pairs[start]:,} of them done" if start else ""
             pairs = f"{self._pairs[-1]:,} pairs of a query and a frame{begun}"
             tell(f"{role}: {pairs}, {numbers.multiply_adds(macs)} MACs each", stage.folder)
+        self._since = time.monotonic()
 
     def shown(self) -> Iterator[tuple[int, tuple[int, list[int]]]]:
         """The steps that are left, with their numbers, behind a bar on a terminal."""

@@ -163,6 +163,11 @@ class TestFinding:
         assert len(found.frames) and (cameras[found.frames] != cameras[some(2).frames[found.queries]]).all()
         assert not (tmp_path / "evaluate.ckpt").exists(), "a search that plays no part is not kept"
 
+    def test_queries_with_nothing_to_look_in_are_refused(self, net, cache, tmp_path):
+        nowhere = replace(some(2), galleries=(np.arange(0),) * 2)
+        with pytest.raises(ValueError, match="no query has a frame to be looked for in: check the galleries"):
+            find_by(net, cache, nowhere, stage_in(tmp_path), SearchEvaluation(), "student")
+
     @pytest.mark.parametrize("times", [1, 2, 7, 11])
     def test_a_search_that_is_killed_goes_on_to_the_bit(self, times, net, cache, tmp_path, kill_at):
         queries, how = some(2), SearchEvaluation(min_score=0.01)
