@@ -68,7 +68,8 @@ def reading(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr("nas.cli.ablate.Ablation", begin)
     monkeypatch.setattr("nas.cli.tabulate.Tabulation", begin)
     monkeypatch.setattr("nas.cli.tabulate._show_plan", begin)
-    monkeypatch.setattr("nas.cli.submit._submit", begin)
+    for engine in ("on_submitit", "on_ray"):
+        monkeypatch.setattr(f"nas.cli.submit.{engine}.start", begin)
     monkeypatch.setattr("nas.cli.completion.script", begin)
     for name in ("features.check_new", "find.check_new", "match.check_new", "verify.check_images"):
         monkeypatch.setattr(f"nas.cli.{name}", begin)
