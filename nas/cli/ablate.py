@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from nas.cli.arguments import OUT
-from nas.cli.arms import ARMS, parse_arm, pop_arms, read_arms, words_of
+from nas.cli.arms import ARMS, parse_arms, place_of, pop_arms, read_arms, words_of
 from nas.cli.files import Files, say
 from nas.cli.flags import pop_options
 from nas.cli.workers import StudyOptions, work_at_study
@@ -77,13 +76,11 @@ def _asked(arguments: Sequence[str]) -> tuple[Design, AblateOptions, Mapping[str
     if len(words) < 2:
         raise ValueError(f"there must be two arms or more to compare, got {', '.join(words)}: name another recipe")
     about = f"run arms with the same seeds, and compare them pair by pair\n\nExample: {EXAMPLE}"
-    parsed = [parse_arm(name, arm, common, "ablate", about, AblateOptions) for name, arm in words.items()]
-    options, arms = parsed[0][1], tuple(arm for arm, _ in parsed)
+    arms, options = parse_arms(words, common, "ablate", about, AblateOptions)
     seeds = options.seeds or (file and file.seeds) or SEEDS
     contrasts = (file.contrasts if file else ()) or contrasts_with_first(arms)
-    label = path.stem if path else "-".join(arm.name for arm in arms)
-    place = options.place(OUT / f"ablate-{label[:80]}{'-small' * options.small}")
-    return Design(arms=arms, seeds=seeds, contrasts=contrasts), options, words, place
+    design = Design(arms=arms, seeds=seeds, contrasts=contrasts)
+    return design, options, words, place_of("ablate", path, arms, options)
 
 
 def command_of_best(found: Mapping[str, Any], words: Mapping[str, Sequence[str]], common: Sequence[str]) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nas.cli.arguments import parse_recipe_args
+from nas.cli.arguments import OUT, parse_recipe_args
 from nas.cli.find_recipe import recipe_named
 from nas.cli.flags import pop_options
 from nas.cli.workers import StudyOptions
 from nas.recipe import Recipe
 from nas.stages.ablate import Contrast
 from nas.stages.arms import Arm
+from nas.study.place import Place
 from nas.system.files import blamed_on, check_format, read_object
 
 FORMAT = 1
@@ -73,14 +74,24 @@ def read_arms(path: Path) -> ArmsFile:
     )
 
 
-def parse_arm(
-    name: str, words: Sequence[str], common: Sequence[str], word: str, about: str, kind: type[Given]
-) -> tuple[Arm, Given]:
-    """The arm whose recipe and flags `words` are, and the options of `nas WORD` among the flags that are `common`."""
-    subject, *own = words
-    recipe_name, recipe = recipe_named(subject)
-    recipe, options = parse_recipe_args(recipe, [*own, *common], f"nas {word} {subject}", about, kind)
-    return Arm(name=name, recipe_name=recipe_name, recipe=_without_pictures(recipe)), options
+def parse_arms(
+    words: Mapping[str, Sequence[str]], common: Sequence[str], word: str, about: str, kind: type[Given]
+) -> tuple[tuple[Arm, ...], Given]:
+    """The arms whose recipes and flags are their `words`, and the options of `nas WORD` among the flags that are
+    `common`."""
+    arms, options = [], []
+    for name, (subject, *own) in words.items():
+        recipe_name, recipe = recipe_named(subject)
+        recipe, given = parse_recipe_args(recipe, [*own, *common], f"nas {word} {subject}", about, kind)
+        arms.append(Arm(name=name, recipe_name=recipe_name, recipe=_without_pictures(recipe)))
+        options.append(given)
+    return tuple(arms), options[0]
+
+
+def place_of(word: str, path: Path | None, arms: Sequence[Arm], options: StudyOptions) -> Place:
+    """Where `nas WORD` has its study, by default in a folder that is named after the file of arms, or after these."""
+    label = path.stem if path else "-".join(arm.name for arm in arms)
+    return options.place(OUT / f"{word}-{label[:80]}{'-small' * options.small}")
 
 
 def _without_pictures(recipe: Recipe) -> Recipe:

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from nas.cli.arguments import OUT
-from nas.cli.arms import ARMS, parse_arm, pop_arms, read_arms, words_of
+from nas.cli.arms import ARMS, parse_arms, place_of, pop_arms, read_arms, words_of
 from nas.cli.files import Files, say
 from nas.cli.workers import StudyOptions, work_at_study
 from nas.report.architecture_table import ALL, arms_table, pairs_table, remarks
@@ -110,17 +109,14 @@ def _asked(arguments: Sequence[str]) -> tuple[TableDesign, TabulateOptions, Plac
     if file and file.contrasts:
         raise ValueError(f"{path}: a table compares every two arms: leave the contrasts out")
     about = f"train many architectures of one space under each arm, as a table\n\nExample: {EXAMPLE}"
-    parsed = [parse_arm(name, arm, common, "tabulate", about, TabulateOptions) for name, arm in words.items()]
-    options, arms = parsed[0][1], tuple(arm for arm, _ in parsed)
-    label = path.stem if path else "-".join(arm.name for arm in arms)
-    place = options.place(OUT / f"tabulate-{label[:80]}{'-small' * options.small}")
+    arms, options = parse_arms(words, common, "tabulate", about, TabulateOptions)
     design = TableDesign(
         arms=arms,
         seeds=options.seeds or (file and file.seeds) or SEEDS,
         architectures=options.num_architectures,
         band=options.band,
     )
-    return design, options, place
+    return design, options, place_of("tabulate", path, arms, options)
 
 
 def _with_recipe(words: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, list[str]]:

@@ -154,9 +154,13 @@ class TaughtLoss(WrappedLoss):
         losses = self.each(out, batch, temperature)
         if batch.teacher is None:
             return losses
-        parts = self.parts(out, batch.teacher)
-        total = losses["total"] + sum(self.weights[name] * part for name, part in parts.items())
-        return {**losses, **parts, "total": total}
+        return with_parts(losses, self.parts(out, batch.teacher), self.weights)
+
+
+def with_parts(losses: Losses, parts: Losses, weights: Mapping[str, float]) -> Losses:
+    """The losses with further parts, each of which counts in `total` by its weight."""
+    total = losses["total"] + sum(weights[name] * part for name, part in parts.items())
+    return {**losses, **parts, "total": total}
 
 
 def check_stays_above_zero(temperature: Temperature) -> None:

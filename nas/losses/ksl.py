@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from nas.data.batches import Batch
-from nas.losses.base import Losses, WrappedLoss
+from nas.losses.base import Losses, WrappedLoss, with_parts
 from nas.losses.dist import DISTLoss
 from nas.losses.dkd import DKDLoss
 from nas.losses.kd import KDLoss
@@ -75,12 +75,11 @@ class KSLLoss(WrappedLoss):
         own = self.each(out, batch, temperature)
         if not out.branches:
             return own
-        parts = {
+        parts: dict[str, Any] = {
             "aux": sum(self.each(branch, batch, temperature)["total"] for branch in out.branches),
             **{name: part() for name, part in self._agreements(out, batch).items() if getattr(self, name)},
         }
-        total = own["total"] + sum(getattr(self, name) * part for name, part in parts.items())
-        return {**own, **parts, "total": total}
+        return with_parts(own, parts, {name: getattr(self, name) for name in parts})
 
     def _agreements(self, out: ReIDOutput, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         branches = (out, *out.branches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.losses.base import Loss, Losses, WrappedLoss
+from nas.losses.base import Loss, Losses, WrappedLoss, with_parts
 from nas.losses.oim import OIMLoss
 from search_spaces.ranges import NonNegative
 from students.losses import objectness, similarity
@@ -35,5 +35,4 @@ class QueryGuidedLoss(WrappedLoss):
             "query_rpn": objectness(out.guided.objectness, out.guided.anchor_labels, out.guided.sampled),
             "similarity": similarity(out.guided.similarity, out.guided.same),
         }
-        added = self.rpn_weight * parts["query_rpn"] + self.similarity_weight * parts["similarity"]
-        return {**losses, **parts, "total": losses["total"] + added}
+        return with_parts(losses, parts, {"query_rpn": self.rpn_weight, "similarity": self.similarity_weight})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
 from nas.training.machine import Machine
+from students.space import StudentSpace
 
 FORMAT = 1
 
@@ -224,9 +226,15 @@ def _as_paper(row: Published, measured: Mapping[str, Any]) -> int:
     if not row.counted_ids:
         return without
     space = recipe.teacher.net if row.role == "teacher" and recipe.teacher else recipe.retrained
+    return without + _classifier_size(space.with_ids(row.counted_ids))
+
+
+@cache
+def _classifier_size(space: StudentSpace) -> int:
+    """Its parameters, which no decision of the space changes."""
     with torch.device("meta"):
-        net: Any = space.with_ids(row.counted_ids).student().inference()
-    return without + sum(parameter.numel() for parameter in net.classifier.parameters())
+        net: Any = space.student().inference()
+    return sum(parameter.numel() for parameter in net.classifier.parameters())
 
 
 def _absent(sources: Iterable[Source]) -> dict[Source, str]:

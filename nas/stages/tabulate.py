@@ -93,15 +93,17 @@ class Tabulation(ArmStudy):
         self.design = design
         students = _held(design, place.folder / FILE) or design.students()
         self.students = {student.architecture.hash: student for student in students}
+        self._keys: list[Key] = [
+            (name, arm.name, seed) for name in self.students for seed in design.seed_numbers for arm in design.arms
+        ]
         self._runs: dict[Key, dict[str, Any]] = {}
         self._written = 0.0
-        num_trials = len(self.students) * design.seeds * len(design.arms)
-        super().__init__(design.arms, place, num_trials, {"seeds": design.seeds, "chosen": design.chosen})
+        super().__init__(design.arms, place, len(self._keys), {"seeds": design.seeds, "chosen": design.chosen})
         if not (place.folder / FILE).exists():
             self.result()
 
     def plan(self, number: int, ended: Sequence[FrozenTrial]) -> Plan:
-        name, arm, seed = self._keys()[number]
+        name, arm, seed = self._keys[number]
         return Plan(params={"arm": arm, "seed": seed}, notes={"architecture": name})
 
     def run(self, trial: Trial, arm: Arm, seed: int) -> Outcome:
@@ -126,7 +128,7 @@ class Tabulation(ArmStudy):
         """What `table.json` holds: the runs that have ended, which are missing, and what they say."""
         done = {_key(trial) for trial in self.engine.ended}
         by_name: dict[str, list[Key]] = {name: [] for name in self.students}
-        for key in self._keys():
+        for key in self._keys:
             if key in done:
                 by_name[key[0]].append(key)
         why = {_key(trial): trial.user_attrs["why"] for trial in self.diverged()}
@@ -143,7 +145,7 @@ class Tabulation(ArmStudy):
             "architectures": [self._row(student, by_name[name]) for name, student in self.students.items()],
             "missing": [
                 {"architecture": name, "arm": arm, "seed": seed, "why": why.get((name, arm, seed))}
-                for name, arm, seed in self._keys()
+                for name, arm, seed in self._keys
                 if (name, arm, seed) not in done
             ],
         }
@@ -155,15 +157,6 @@ class Tabulation(ArmStudy):
     def folder(self, key: Key) -> Path:
         name, arm, seed = key
         return self.place.folder / f"{name}-{arm}-seed{seed}"
-
-    def _keys(self) -> list[Key]:
-        """Of all trials, in their order."""
-        return [
-            (name, arm.name, seed)
-            for name in self.students
-            for seed in self.design.seed_numbers
-            for arm in self.design.arms
-        ]
 
     def _row(self, student: Sampled, done: Sequence[Key]) -> dict[str, Any]:
         for key in done:
