@@ -111,14 +111,12 @@ def kill_a_worker(process: subprocess.Popen, address: str) -> int:
             if (study := study_in(storage)) is None:
                 continue
             running, ended = (study.get_trials(states=(s,)) for s in (TrialState.RUNNING, TrialState.COMPLETE))
-            for trial in running:
-                if "worker" in trial.user_attrs and ended:
-                    pid = int(trial.user_attrs["worker"].rpartition(":")[2])
-                    os.kill(pid, signal.SIGSTOP)
-                    still = study.get_trials()[trial.number].state == TrialState.RUNNING
-                    os.kill(pid, signal.SIGKILL if still and pid != process.pid else signal.SIGCONT)
-                    if still and pid != process.pid:
-                        return trial.number
+            workers = {trial.user_attrs["worker"] for trial in running if "worker" in trial.user_attrs}
+            for worker in workers if ended else ():
+                if (pid := int(worker.rpartition(":")[2])) != process.pid:
+                    os.kill(pid, signal.SIGKILL)
+                    his = [trial for trial in study.get_trials() if trial.user_attrs.get("worker") == worker]
+                    return next(trial.number for trial in his if trial.state != TrialState.COMPLETE)
     raise AssertionError(process.communicate())
 
 
