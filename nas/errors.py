@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from reprlib import Repr
 from typing import TypeVar
@@ -165,14 +166,16 @@ def exit_status(work: Callable[[], int | None]) -> int:
     """Does `work` as a process of the program: its status, or what the error that ended it stands for.
 
     An error that a user can mend is one line on standard error, and status 2; so is what the surroundings refuse (a
-    file that cannot be read, a full disk). Warnings are lines there, too. A signal ends it with 128 and its number.
+    file that cannot be read, a full disk). Warnings are lines there, too, each said once. A signal ends it with 128 and
+    its number.
     What goes wrong in a file of the user's own, as a recipe's, is that file's: a line names it, behind the part of the
     traceback that is in it. Any other error is the toolkit's own: a whole traceback, and status 1.
     """
     open_streams()
     try:
         with warnings.catch_warnings(), heed_signals():
-            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+            say_once = cache(_say)
+            warnings.showwarning = lambda message, *_: say_once(f"warning: {message}")
             status = work() or 0
             sys.stdout.flush()
             return status

@@ -199,7 +199,7 @@ def retry(call: Callable[[], T], seconds: float = PATIENCE_S) -> T:
                 silent = True
                 warnings.warn(
                     f"the study's storage is away, and asked again for up to {seconds / 60:.0f} minutes: "
-                    f"{_reason(error)}",
+                    f"{_reason(error)} ({time.strftime('%H:%M:%S')})",
                     stacklevel=2,
                 )
         time.sleep(pause)

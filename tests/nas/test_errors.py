@@ -34,6 +34,14 @@ def test_signals_end_it_with_a_line_and_their_status(capfd, name, status):
     assert capfd.readouterr().err == GOES_ON
 
 
+def test_a_warning_that_comes_again_is_said_once():
+    again = "with warnings.catch_warnings(): warnings.simplefilter('ignore')"  # after it Python forgets what was said
+    ended = program(
+        f"import warnings\n  for word in ('this', 'that', 'this'):\n    {again}\n    warnings.warn(f'of {{word}}')"
+    )
+    assert ended.stderr == "nas: warning: of this\nnas: warning: of that\n"
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -129,7 +129,7 @@ def test_of_a_proxys_error_its_details_are_said(monkeypatch):
         if error := answers.pop(0):
             raise error
 
-    with pytest.warns(UserWarning, match="10 minutes: failed to connect to all addresses$"):
+    with pytest.warns(UserWarning, match=r"10 minutes: failed to connect to all addresses \(\d\d:\d\d:\d\d\)$"):
         retry(ask)
 
 
