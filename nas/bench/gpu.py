@@ -34,6 +34,7 @@ from nas.losses.kdas import KDASLoss
 from nas.losses.labels import LabelLoss
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
+from nas.training.gradients import gradients_of
 from nas.training.graphs import WARM_UPS
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam, place_numbers
@@ -89,7 +90,7 @@ def gpu(
 
 def counted(space: ReID, batch: int, height: int, width: int) -> dict[str, Row]:
     """The rows of a machine without a GPU: of whole steps under a teacher."""
-    stage: Any = SimpleNamespace(autocast=nullcontext, mean=lambda gradients: gradients)
+    stage: Any = SimpleNamespace(autocast=nullcontext, gradients=gradients_of)
     with META:
         given = Batch(torch.empty(batch, 3, height, width), torch.empty(batch, dtype=torch.int64))
         teacher = Teacher(ReID(backbone=ResNet(depth=50), num_ids=space.num_ids).student(), nullcontext)

@@ -85,8 +85,7 @@ def training_step(
     batch, temperature = given
     with stage.autocast():
         losses = loss(net(batch.images), batch, temperature)
-    gradients = torch.autograd.grad(losses["total"], learning(net), materialize_grads=True)
-    step(optimiser, stage.mean(list(gradients)), clip)
+    step(optimiser, stage.gradients(losses["total"], learning(net)), clip)
     return losses
 
 
