@@ -17,6 +17,7 @@ from nas.system.at_work import AtWork
 from nas.system.peers import working_together
 from nas.system.progress import tell, timed
 from nas.system.weights import load_state, save_state
+from nas.training.compiling import compile_network
 from nas.training.gradients import gradients_of, mean_gradients
 from nas.training.graphs import Graphs
 from nas.training.machine import Machine
@@ -125,6 +126,11 @@ class Stage:
         if self.machine.graphs and why_not:
             tell(f"{self.name}: no CUDA graphs, as {why_not}", self.folder)
         return Graphs(self.machine.graphs and not why_not, lambda line: tell(f"{self.name}: {line}", self.folder))
+
+    def compile(self, net: nn.Module) -> None:
+        """Lets a network compute in compiled code in training mode, where that is asked for."""
+        if self.machine.compile:
+            compile_network(net, lambda line: tell(f"{self.name}: {line}", self.folder))
 
     def gradients(self, total: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
         """Those of a loss by each of `of`, averaged over the processes while the backward pass goes on."""

@@ -50,6 +50,7 @@ def train(
     net = stage.prepare(net)
     optimiser = training.optimiser.build(learning(net))
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
+    stage.compile(net)
     graphs = stage.graphs()
     place_numbers(optimiser, graphs.on)
     for epoch in loop.epochs():
