@@ -41,8 +41,8 @@ def compile_network(net: nn.Module, say: Callable[[str], None]) -> None:
     os.environ.setdefault(CACHE, str(Path.home() / ".cache" / "nas-reid" / "compiled"))
     parts: list[nn.Module] = [part for part in net.modules() if isinstance(part, Cell)] or [net]
     compiling = Compiling(len(parts), say)
-    for part in parts:
-        part._compiled_call_impl = Compiled(part, compiling)
+    for number, part in enumerate(parts):
+        part._compiled_call_impl = Compiled(part, f"part{number}", compiling)
 
 
 class Compiling:
@@ -68,9 +68,15 @@ class Compiling:
 class Compiled:
     """What a module is called by: its own forward pass, compiled as one graph, in training mode."""
 
-    def __init__(self, part: nn.Module, compiling: Compiling) -> None:
+    def __init__(self, part: nn.Module, name: str, compiling: Compiling) -> None:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return part._call_impl(*args, **kwargs)
+
+        call.__code__ = call.__code__.replace(
+            co_name=name
+        )  # its own: torch compiles one code object eight times at most
         self.part, self.compiling = part, compiling
-        self.call = torch.compile(part._call_impl, fullgraph=True, dynamic=False)
+        self.call = torch.compile(call, fullgraph=True, dynamic=False)
         self.is_new = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

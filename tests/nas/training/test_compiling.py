@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.training import compiling
 from nas.training.compiling import CACHE, Compiled, check_compiler, compile_network
 from nas.training.machine import Machine
 from nas.training.stage import Stage
@@ -47,6 +48,18 @@ def test_steps_are_those_of_eager_code_and_resume_to_the_bit(stage, capsys):
     torch.testing.assert_close(dict(whole.state_dict()), dict(plain.state_dict()), rtol=1e-12, atol=1e-12)
     assert all(map(torch.equal, resumed.state_dict().values(), whole.state_dict().values()))
     assert capsys.readouterr().err.count("retrain: compiled in ") == 2
+
+
+@pytest.mark.medium
+def test_more_than_eight_cells_are_compiled(monkeypatch):
+    """As often torch compiles one function before it gives up."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(compiling, "Cell", nn.ReLU)
+    net, said = nn.Sequential(*(nn.ReLU() for _ in range(10))), []
+    compile_network(net, said.append)
+    for part in net:
+        part(torch.ones(2, requires_grad=True))
+    assert len(said) == 1 and said[0].startswith("compiled in ")
 
 
 @pytest.mark.medium
