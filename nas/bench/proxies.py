@@ -26,19 +26,21 @@ def proxies(
 ) -> dict[str, Row]:
     """How well zero-cost proxies agree with the accuracies (%, on the test set) in every table in the folder `tables`.
 
-    A sample of each table's networks is looked at, untrained, thin (few channels and layers) and on noise; beside the
-    proxies `multiply_adds` is one, too. `spearman`, `kendall`: the rank correlations over the sample. `mean`, `std`: of
-    the accuracy, over the seeds, of the best by proxy of so many `trials` out of the sample; `chance`: the mean of all,
-    `best`: that of the best by accuracy of as many. `seconds`: of one look. The values go to `out`.
+    A sample of each table's networks is looked at, untrained and on noise: those of the public tables thin (few
+    channels and layers), those of `nas tabulate` as they were trained. Beside the proxies `multiply_adds` is one, too.
+    `spearman`, `kendall`: the rank correlations over the sample. `mean`, `std`: of the accuracy, over the seeds, of the
+    best by proxy of so many `trials` out of the sample; `chance`: the mean of all, `best`: that of the best by accuracy
+    of as many. `seconds`: of one look. The values go to `out`.
 
-    Raises ValueError for counts that are too small, and public tables that are missing or do not fit.
+    Raises ValueError for counts that are too small, and tables that are missing or do not fit.
     """
     if trials > sample:
         raise ValueError(f"trials must be at most sample, {sample}, not {trials}: give --sample or --trials")
-    known = [table for table in read_tables(tables) if table.thin]
+    known = [table for table in read_tables(tables) if table.untrained]
     if not known:
         raise ValueError(
-            f"{tables} has no table whose networks are built here: a proxy looks at those of the public ones"
+            f"{tables} has no table whose networks can be built: a proxy looks at those of the public tables and at "
+            "networks for crops"
         )
     looked: dict[int, dict[str, np.ndarray]] = {}
     rows: dict[str, Row] = {}

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas.data.batches import Batch
-from nas.models.network import FeatureNet
+from nas.models.network import FeatureNet, import_spaces
 from nas.report.architecture_table import ALL, FILE, read_table, scores
 from nas.strategies.base import PruneCallback, Score
 from nas.strategies.proxies import NUM_BATCHES, ProxyName, estimate
+from nas.system.config import decode
 from nas.system.files import blamed_on, read_json
 from search_spaces import nas_bench_201, nas_bench_macro
 from search_spaces.architecture import Architecture, V, Value
@@ -32,7 +33,8 @@ from search_spaces.nas_bench_201 import EDGES, TABLE_NAMES, NASBench201
 from search_spaces.nas_bench_macro import NASBenchMacro
 from search_spaces.pick import Fixed, Pick
 from search_spaces.space import SearchSpace
-from students.reid import ReID
+from students.reid import ReID, ReIDSpace
+from students.space import StudentSpace
 
 CELLS = "nats_bench_topology.csv"
 MACRO = "nas-bench-macro_cifar10.json"
@@ -41,8 +43,8 @@ LEAST_ROWS = 5
 """Architectures without which a search means nothing."""
 PUBLISHED = {"random": 93.83, "reinforce": 93.94, "evolution": 94.23}
 """On the test set of CIFAR-10, by strategies that saw another score: the validation accuracy of short trainings."""
-NUM_IMAGES = 16
-"""Images of a batch that a proxy looks at."""
+NUM_IMAGES, NUM_CLASSES = 16, 10
+"""Images of a batch that a proxy looks at, and of the network before it."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,11 @@ class Table:
     multiply_adds: Mapping[str, float]
     published: Mapping[str, float]
     """Accuracies (%) that the benchmark's authors report of strategies by our names for them."""
-    thin: SearchSpace | None = None
-    """The table's space with few channels and layers, whose untrained networks proxies look at, where it is known."""
+    untrained: Callable[[Architecture], nn.Module] | None = None
+    """Builds the network with ten classes that proxies look at, where it is known: of the public tables one with few
+    channels and layers."""
+    image_size: tuple[int, int] = (32, 32)
+    """Height and width of that network's images, in pixels."""
     lacks: str = ""
     """Why only random search can search it, as it lacks architectures of its space; empty: it lacks none."""
 
@@ -71,15 +76,15 @@ class Table:
         return Score(self.accuracies[key], self.multiply_adds[key], 0.0)
 
     def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
-        """What `proxy` says of the thin network, always of the same noise in the shape of CIFAR-10's images, with
-        classes by chance. Raises ValueError where that network is not known."""
-        if self.thin is None:
+        """What `proxy` says of the untrained network, always of the same noise, with classes by chance. Raises
+        ValueError where that network is not known."""
+        if self.untrained is None:
             raise ValueError(f"the networks of {self.name} are not built here, and a proxy looks at networks")
         since = monotonic()
         torch.manual_seed(0)
-        batches = [Batch(torch.randn(NUM_IMAGES, 3, 32, 32), torch.randint(10, (NUM_IMAGES,))) for _ in range(2)]
-        own = {f"backbone.{name}": answer for name, answer in architecture.decisions.items()}
-        net = ReID(backbone=self.thin, num_ids=10, embedding_dim=None).student(Architecture("ReID", own))
+        shape = (NUM_IMAGES, 3, *self.image_size)
+        batches = [Batch(torch.randn(shape), torch.randint(NUM_CLASSES, (NUM_IMAGES,))) for _ in range(2)]
+        net = self.untrained(architecture)
 
         def loss(batch: Batch) -> Tensor:
             return cross_entropy(net(batch.images).logits, batch.labels)
@@ -183,7 +188,7 @@ def _cells(path: Path) -> list[Table]:
         rows = {row.get("architecture", ""): row for row in csv.DictReader(file)}
     _check_keys(path, rows, nas_bench_201.from_table_key, 5**6)
     cifar10, cifar100 = (_numbers(path, rows, column, 100) for column in ("cifar10_test", "cifar100_test"))
-    of_space, thin = (Questions.of(NASBench201()), nas_bench_201.table_key), NASBench201(channels=4, cells=1)
+    of_space, thin = (Questions.of(NASBench201()), nas_bench_201.table_key), _thin(NASBench201(channels=4, cells=1))
     multiply_adds = _cell_multiply_adds(rows)
     return [
         Table("NAS-Bench-201, CIFAR-10", *of_space, cifar10, multiply_adds, PUBLISHED, thin),
@@ -203,8 +208,18 @@ def _macro(path: Path) -> Table:
         _numbers(path, rows, "mean_acc", 100),
         _numbers(path, rows, "flops", math.inf),
         {},
-        NASBenchMacro(channels=4, last_channels=32),
+        _thin(NASBenchMacro(channels=4, last_channels=32)),
     )
+
+
+def _thin(backbone: SearchSpace) -> Callable[[Architecture], nn.Module]:
+    """Builds the networks of a public table with that backbone."""
+
+    def build(architecture: Architecture) -> nn.Module:
+        own = {f"backbone.{name}": answer for name, answer in architecture.decisions.items()}
+        return ReID(backbone=backbone, num_ids=NUM_CLASSES, embedding_dim=None).student(Architecture("ReID", own))
+
+    return build
 
 
 def _tabulated(path: Path) -> list[Table]:
@@ -223,13 +238,27 @@ def _of_arm(path: Path, table: Mapping[str, Any], arm: str) -> Table:
             f"{LEAST_ROWS}: the `nas tabulate` that began it goes on with it"
         )
     macs = {each: rows[each]["multiply_adds"] for each in accuracies}
-    name = f"{table['space']}, {arm}"
+    name, images = f"{table['space']}, {arm}", table["arms"][arm]["config"]["images"]
+    size = (images["height"], images["width"])
     if lacks := _lacks(table, len(accuracies)):
-        return Table(name, Rows(tuple(accuracies)), _row_of, accuracies, macs, {}, lacks=lacks)
+        built = _tabulated_networks(table, rows, _row_of)
+        return Table(name, Rows(tuple(accuracies)), _row_of, accuracies, macs, {}, built, size, lacks)
     decisions = {each: _values(rows[each]["decisions"]) for each in accuracies}
     by_answers = {Architecture("", answers): each for each, answers in decisions.items()}
-    tree = Branches.of([list(answers.items()) for answers in decisions.values()])
-    return Table(name, Tree(tree), by_answers.__getitem__, accuracies, macs, {})
+    tree, key = Branches.of([list(answers.items()) for answers in decisions.values()]), by_answers.__getitem__
+    return Table(name, Tree(tree), key, accuracies, macs, {}, _tabulated_networks(table, rows, key), size)
+
+
+def _tabulated_networks(
+    table: Mapping[str, Any], rows: Mapping[str, Any], key: Callable[[Architecture], str]
+) -> Callable[[Architecture], nn.Module] | None:
+    """Builds the networks of a table's `rows`, as they were trained; None for those that are not for crops."""
+    import_spaces()
+    space = decode(table["settings"], StudentSpace, "settings")
+    if not isinstance(space, ReIDSpace):
+        return None
+    known = space.with_ids(NUM_CLASSES)
+    return lambda architecture: known.student(Architecture.from_dict(rows[key(architecture)]))
 
 
 def _lacks(table: Mapping[str, Any], num_rows: int) -> str:

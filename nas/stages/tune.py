@@ -123,7 +123,10 @@ class Tuner:
                 f"network: take --parameters {self.space.name}+architecture, or --sampler tpe"
             )
         if self.recipe.retrain_loss is not None:
-            raise ValueError("the space changes fields of --loss, which trains the trials: leave --retrain-loss out")
+            raise ValueError(
+                "trials are trained with --loss, and the recipe has another one for its retraining: give "
+                "--retrain-loss None, and as --loss NAME what the trials are to learn from"
+            )
         self.recipe.machine.check_alone()
 
     def _measured(self, trial: Trial, measures: Measures) -> Outcome:

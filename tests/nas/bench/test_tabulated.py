@@ -6,14 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from nas.bench.proxies import proxies
 from nas.bench.strategies import front_share, strategies
 from nas.bench.tables import Branches, Tree, read_tables
 from nas.cli.main import main
+from nas.data.images import Images
+from nas.models.network import FeatureNet
 from nas.strategies.evolution import mutated
+from nas.strategies.proxies import synflow
+from nas.system.config import encode
 from search_spaces.architecture import Architecture, all_edges
+from search_spaces.shallow_cnn import ShallowCNN
+from students.reid import ReID
 
 WIDTHS, KERNELS = (8, 16, 32), ("k1", "k3")
+SPACE, IMAGES = ReID(backbone=ShallowCNN(widths=(0.05, 0.1)), embedding_dim=8), Images(height=64, width=32)
 NODES = all_edges({0: ["conv", "skip"], 1: ["conv", "skip"], 2: ["conv", "skip"]}, 2)
 
 
@@ -39,7 +48,8 @@ def write_table(folder, num=None, how="all", change=lambda table: table):
     table = {
         "format": 1,
         "space": "cells",
-        "arms": {"labels": {}, "taught": {}},
+        "settings": encode(SPACE),
+        "arms": {arm: {"config": {"images": encode(IMAGES)}} for arm in ("labels", "taught")},
         "seeds": [0, 1],
         "chosen": {"how": how, "seed": 0, "multiply_adds": None, "within": None},
         "architectures": rows[:num],
@@ -124,6 +134,32 @@ def test_wrong_tables_are_named(tmp_path, change, named):
 def test_the_program_says_what_is_wrong(tmp_path, capsys):
     assert main(["bench", "strategies", "--tables", str(write_table(tmp_path, 4))]) == 2
     assert "table.json has 4 architectures with all seeds of the arm 'labels'" in capsys.readouterr().err
+
+
+def of_the_space(table):
+    """The first rows become architectures of the space that the table names."""
+    rng = np.random.default_rng(0)
+    for row in table["architectures"]:
+        sampled = SPACE.with_ids(10).sample(rng)
+        row.update(decisions=sampled.to_dict()["decisions"], hash=sampled.hash)
+    return table | {"chosen": table["chosen"] | {"how": "by chance"}}
+
+
+@pytest.mark.medium
+def test_a_proxy_looks_at_the_networks_that_were_trained(tmp_path):
+    table = read_tables(write_table(tmp_path, 6, change=of_the_space))[0]
+    hashes = list(table.accuracies)
+    rows = {row["hash"]: row for row in json.loads((tmp_path / "table.json").read_text())["architectures"]}
+    said = [table.estimate(Architecture("", {"row": each}), "synflow").value for each in hashes]
+    for each, value in zip(hashes, said, strict=True):
+        torch.manual_seed(0)
+        images = torch.randn(16, 3, IMAGES.height, IMAGES.width)
+        torch.randint(10, (16,)), torch.randn(16, 3, IMAGES.height, IMAGES.width), torch.randint(10, (16,))
+        net = SPACE.with_ids(10).student(Architecture.from_dict(rows[each]))
+        assert value == synflow(FeatureNet(net), images[:1])
+    assert len(set(said)) == 6
+    looked = proxies(tmp_path, sample=6, seeds=2, trials=2, out=tmp_path / "out")
+    assert {name.partition(":")[0] for name in looked} == {"cells, labels", "cells, taught"}
 
 
 def test_a_tree_without_questions_asks_nothing():

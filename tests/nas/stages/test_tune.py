@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from nas.errors import NonFiniteLoss
+from nas.losses.labels import LabelLoss
 from nas.run import Run
 from nas.stages.tune import Tuner, Tuning, on_held_out
 from nas.strategies.base import Score
@@ -206,6 +207,7 @@ class TestRefusals:
             (replace(GRID, held_out=0.75), RECIPE, "a batch has 4 identities, .* has only 2 to train on"),
             (GRID, replace(RECIPE, machine=replace(RECIPE.machine, devices=2)), "a trial trains on one device"),
             (GRID, replace(RECIPE, teacher=None), "the recipe has no teacher"),
+            (GRID, replace(RECIPE, retrain_loss=LabelLoss()), "the recipe has another one for its retraining: give"),
         ],
     )
     def test_what_cannot_be_tuned_leaves_nothing(self, tmp_path, tuning, recipe, message):
