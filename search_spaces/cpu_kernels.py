@@ -94,7 +94,9 @@ def shrunk(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, list[int
 
 def side_by_side(maps: Sequence[Tensor]) -> Tensor:
     """Maps `[B, C, H, W]` joined in their channels, as `torch.cat` does it."""
-    return SideBySide.apply(*maps) if torch.is_grad_enabled() else torch.cat([*maps], dim=1)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return SideBySide.apply(*maps)
+    return torch.cat([*maps], dim=1)
 
 
 class SideBySide(torch.autograd.Function):

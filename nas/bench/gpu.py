@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nas.bench.kernels import Kernels, as_on_a_gpu
@@ -34,6 +34,9 @@ from nas.losses.kdas import KDASLoss
 from nas.losses.labels import LabelLoss
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
+from nas.system.progress import tell
+from nas.training.compiling import compile_network
+from nas.training.gradients import gradients_of
 from nas.training.graphs import WARM_UPS
 from nas.training.machine import Machine
 from nas.training.optimisers import Adam, place_numbers
@@ -89,7 +92,7 @@ def gpu(
 
 def counted(space: ReID, batch: int, height: int, width: int) -> dict[str, Row]:
     """The rows of a machine without a GPU: of whole steps under a teacher."""
-    stage: Any = SimpleNamespace(autocast=nullcontext, mean=lambda gradients: gradients)
+    stage: Any = SimpleNamespace(autocast=nullcontext, gradients=gradients_of)
     with META:
         given = Batch(torch.empty(batch, 3, height, width), torch.empty(batch, dtype=torch.int64))
         teacher = Teacher(ReID(backbone=ResNet(depth=50), num_ids=space.num_ids).student(), nullcontext)
@@ -185,7 +188,7 @@ def training_forms(space: ReID, stage: Stage, batch: int, height: int, width: in
     drawn = _endless(Batches(cache, labels, Shuffled(batch_size=batch), Augment(erase=0.5), 0, device))
     plain = _endless(PlainBatches(cache.get(np.arange(num_images)), batch, device))
     launched, replayed = (_step_of(space, stage, on_device) for on_device in (False, graphs.on))
-    compiled, same = _step_of(space, stage, change=torch.compile), (next(drawn), 0.0)
+    compiled, same = _step_of(space, stage, compiles=True), (next(drawn), 0.0)
     return {
         "training step, one batch": lambda: launched(same),
         "training step, replayed": lambda: graphs.run("network", replayed, same),
@@ -196,13 +199,15 @@ def training_forms(space: ReID, stage: Stage, batch: int, height: int, width: in
 
 
 def _step_of(
-    space: ReID, stage: Stage, on_device: bool = False, change: Callable[[nn.Module], Any] = lambda net: net
+    space: ReID, stage: Stage, on_device: bool = False, compiles: bool = False
 ) -> Callable[[tuple[Batch, float]], Losses]:
     torch.manual_seed(0)
     net = stage.prepare(space.student())
     optimiser = Adam(lr=1e-4).build(net.parameters())
     place_numbers(optimiser, on_device)
-    return partial(training_step, change(net), optimiser, LabelLoss(), None, stage)
+    if compiles:
+        compile_network(net, tell)
+    return partial(training_step, net, optimiser, LabelLoss(), None, stage)
 
 
 class PlainBatches:

@@ -27,6 +27,7 @@ from nas.study.place import GRACE_S, store_of
 from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
+from nas.system.progress import tell
 from nas.tasks.base import Retrieves, image_size
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
@@ -77,6 +78,8 @@ def _search(run: Run, num_workers: int, storage: str, grace_s: float) -> None:
                 found = search_by_trials(recipe.strategy, space, what_for, stage, store)
         else:
             assert isinstance(recipe.strategy, OneShotSearch)
+            if recipe.machine.compile:
+                tell("search: the supernet is not compiled, as tracing its cells takes too long", run.folder)
             found = recipe.strategy.search(space, what_for, stage)
         if stage.fabric.is_global_zero:
             write_found(run, found, what_for.cost)

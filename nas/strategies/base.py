@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
@@ -131,6 +131,9 @@ class Stage(Protocol):
         """The network on the stage's device, in its memory format."""
 
     def autocast(self) -> AbstractContextManager: ...
+
+    def gradients(self, total: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
+        """Those of a loss, averaged over the processes that search together."""
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients averaged over the processes that search together."""

@@ -169,7 +169,7 @@ class Bilevel:
                 Loss(self.supernet, self.alpha_loss), dict(zip(names, weights, strict=True)), (batch, epoch)
             )
         of = [self.supernet.alpha, *weights]
-        return losses, self.stage.mean(list(torch.autograd.grad(losses["total"], of, materialize_grads=True)))
+        return losses, self.stage.gradients(losses["total"], of)
 
     def _direction(self, gradients: list[Tensor]) -> list[Tensor]:
         """SGD's step for `gradients`, before the learning rate."""
@@ -186,7 +186,4 @@ class Bilevel:
         with require_grad_only(of, self.parameters):
             with self.stage.autocast():
                 losses = loss(self.supernet, batch, epoch)
-            if not losses["total"].requires_grad:  # GDAS drew `none` wherever it mattered
-                return losses, self.stage.mean([torch.zeros_like(each) for each in of])
-            gradients = torch.autograd.grad(losses["total"], of, materialize_grads=True)
-        return losses, self.stage.mean(list(gradients))
+            return losses, self.stage.gradients(losses["total"], of)

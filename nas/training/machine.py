@@ -17,6 +17,7 @@ import torch
 from nas.system.launch import ON_NODE, check_launch, is_first, launch
 from nas.system.peers import end_with_children, end_with_others
 from nas.system.processes import end_with_launcher
+from nas.training.compiling import check_compiler
 from search_spaces.ranges import NonNegative, Positive, Processes, ProcessesOrZero, Ranged, RuntimeName
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Machine(Ranged):
     """CPU threads; 0: torch's choice. On a CPU, the same number gives the same results."""
     graphs: bool = False
     """Replay the steps of searches and trainings as CUDA graphs, one launch each. Not yet tried on a GPU."""
+    compile: bool = False
+    """Train networks in code that torch.compile makes; supernets are not compiled."""
     checkpoint_minutes: NonNegative = 5.0
     """Minutes between checkpoints within an epoch, from which a stopped run resumes; each epoch ends with one, too.
     0: after every step."""
@@ -90,6 +93,8 @@ class Machine(Ranged):
             )
         if self.num_processes > 1:
             check_launch(self.devices, self.num_nodes)
+        if self.compile:
+            check_compiler()
         if self._on_cuda and self.devices > torch.cuda.device_count():
             raise ValueError(
                 f"--machine.devices {self.devices} needs as many GPUs on each node, and torch sees "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,6 +17,8 @@ from nas.system.at_work import AtWork
 from nas.system.peers import working_together
 from nas.system.progress import tell, timed
 from nas.system.weights import load_state, save_state
+from nas.training.compiling import compile_network
+from nas.training.gradients import gradients_of, mean_gradients
 from nas.training.graphs import Graphs
 from nas.training.machine import Machine
 from nas.training.monitor import Monitor
@@ -124,6 +126,15 @@ class Stage:
         if self.machine.graphs and why_not:
             tell(f"{self.name}: no CUDA graphs, as {why_not}", self.folder)
         return Graphs(self.machine.graphs and not why_not, lambda line: tell(f"{self.name}: {line}", self.folder))
+
+    def compile(self, net: nn.Module) -> None:
+        """Lets a network compute in compiled code in training mode, where that is asked for."""
+        if self.machine.compile:
+            compile_network(net, lambda line: tell(f"{self.name}: {line}", self.folder))
+
+    def gradients(self, total: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
+        """Those of a loss by each of `of`, averaged over the processes while the backward pass goes on."""
+        return gradients_of(total, of) if self.fabric.world_size == 1 else mean_gradients(total, of)
 
     def mean(self, gradients: list[Tensor]) -> list[Tensor]:
         """The gradients averaged over the processes, in one collective."""

@@ -50,6 +50,7 @@ def train(
     net = stage.prepare(net)
     optimiser = training.optimiser.build(learning(net))
     loop = stage.loop(training.epochs, len(batches), {"net": net, "optimiser": optimiser})
+    stage.compile(net)
     graphs = stage.graphs()
     place_numbers(optimiser, graphs.on)
     for epoch in loop.epochs():
@@ -85,8 +86,7 @@ def training_step(
     batch, temperature = given
     with stage.autocast():
         losses = loss(net(batch.images), batch, temperature)
-    gradients = torch.autograd.grad(losses["total"], learning(net), materialize_grads=True)
-    step(optimiser, stage.mean(list(gradients)), clip)
+    step(optimiser, stage.gradients(losses["total"], learning(net)), clip)
     return losses
 
 

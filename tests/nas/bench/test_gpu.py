@@ -47,7 +47,7 @@ def test_forms_of_a_search_step_are_timed_in_turn(stage):
 
 @pytest.mark.medium
 def test_forms_of_a_training_step_train(stage, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda net: net)  # a compiler need not be there
+    monkeypatch.setattr(torch, "compile", lambda call, **how: call)  # a compiler need not be there
     space = ReID(backbone=ResNet(width=1 / 16), num_ids=5)
     forms = training_forms(space, stage, 4, 32, 16, 16)
     losses = {name: [form()["total"].item() for _ in range(2)] for name, form in forms.items()}

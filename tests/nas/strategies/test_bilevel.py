@@ -11,6 +11,7 @@ from torch import Tensor
 from nas.strategies.base import Objective
 from nas.strategies.bilevel import Bilevel
 from nas.strategies.darts import DARTS
+from nas.training.gradients import gradients_of
 from nas.training.optimisers import SGD, Adam
 from nas.training.stage import Stage
 from search_spaces.relaxed import Supernet
@@ -163,6 +164,7 @@ class Ranks:
 
         stage = copy.copy(stage)
         stage.mean = mean
+        stage.gradients = lambda total, of: mean(gradients_of(total, of))
         return stage
 
 

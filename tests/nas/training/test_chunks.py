@@ -13,6 +13,7 @@ from torch.func import functional_call
 from nas.data.batches import Batch
 from nas.losses.labels import LabelLoss
 from nas.strategies.darts import DARTS
+from nas.training import gradients
 from nas.training.machine import Machine
 from nas.training.optimisers import SGD, Adam
 from nas.training.settings import Training
@@ -187,6 +188,7 @@ def test_processes_train_as_one_that_takes_their_batches_as_chunks(of_ranks, kin
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    gradients.BUCKET_BYTES = 2**10
     machine = Machine(device="cpu", devices=RANKS)
     rank = machine.fabric().global_rank
     for kind in IN_CHUNKS:
