@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from nas.study.storage import open_storage
 
-WORKERS = ["--workers", "2", "--grace", "7200", "--machine.device", "cpu"]
+WORKERS = ["--workers", "3", "--grace", "7200", "--machine.device", "cpu"]
 PATIENCE_S = 3600
 """A minute or two where nothing else runs."""
 
@@ -103,8 +103,12 @@ def wait_for_store(process: subprocess.Popen, address: str) -> None:
 
 
 def kill_a_worker(process: subprocess.Popen, address: str) -> int:
-    """Kills one in the middle of a trial, when another trial has ended; the number of its trial."""
+    """Kills one in the middle of a trial, when another trial has ended; the number of its trial.
+
+    One that has just ended its trial loses nothing: then another one is killed.
+    """
     wait_for_store(process, address)
+    killed: set[str] = set()
     with storage_at(address) as storage:
         while process.poll() is None:
             time.sleep(0.2)
@@ -112,11 +116,14 @@ def kill_a_worker(process: subprocess.Popen, address: str) -> int:
                 continue
             running, ended = (study.get_trials(states=(s,)) for s in (TrialState.RUNNING, TrialState.COMPLETE))
             workers = {trial.user_attrs["worker"] for trial in running if "worker" in trial.user_attrs}
-            for worker in workers if ended else ():
+            for worker in workers - killed if ended and len(killed) < 2 else ():
                 if (pid := int(worker.rpartition(":")[2])) != process.pid:
                     os.kill(pid, signal.SIGKILL)
+                    killed.add(worker)
                     his = [trial for trial in study.get_trials() if trial.user_attrs.get("worker") == worker]
-                    return next(trial.number for trial in his if trial.state != TrialState.COMPLETE)
+                    if lost := [trial.number for trial in his if trial.state != TrialState.COMPLETE]:
+                        return lost[0]
+                    break
     raise AssertionError(process.communicate())
 
 
