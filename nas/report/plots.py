@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.metrics.front import front
 from nas.report.cell_graphs import operation_name
+from nas.report.numbers import MEASURED
 from nas.report.style import (
     LABEL_WIDTH,
     MUTED,
@@ -95,7 +96,8 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
     """Architectures that were tried one after the other: the best score so far, and all scores against cost.
 
     `value` and `cost` say what the scores and costs are. Hollow markers are trials that were stopped early; the line
-    through the others is their front.
+    through the others is their front. What else a search weighed has a panel of its own, and the front, of all of them,
+    is ringed.
     """
     tried = [line for line in history if math.isfinite(_number(line.get("score")))]
     if not tried:
@@ -108,9 +110,11 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
     whole = np.array([not line.get("pruned") for line in tried])
     number = np.arange(1, len(tried) + 1)
     known = np.isfinite(price)
+    further = _further(tried)
+    num_panels = 2 + len(further) if known.any() else 1
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH if known.any() else SMALL[0], SMALL[1]), layout="constrained")
-        panels = figure.subplots(1, 2 if known.any() else 1, squeeze=False)[0]
+        panels = figure.subplots(1, num_panels, squeeze=False)[0]
         _scatter(panels[0], number, score, whole)
         panels[0].plot(number, best, drawstyle="steps-post", color=SERIES_COLOURS[1], label="best so far")
         panels[0].set(xlabel="trial", ylabel=value_title)
@@ -118,9 +122,25 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
         panels[0].legend(fontsize=8, loc="best")
         if known.any():
             _scatter(panels[1], price[known], score[known], whole[known])
-            _plot_front(panels[1], price[known & whole], score[known & whole])
             panels[1].set(xlabel=cost_title, ylabel=value_title)
+            if not further:
+                _plot_front(panels[1], price[known & whole], score[known & whole])
+        if known.any() and further:
+            counted = known & whole & np.all([np.isfinite(each) for each in further.values()], axis=0)
+            best = front(price[counted], score[counted], *(each[counted] for each in further.values()))
+            for axes, values in zip(panels[1:], (score, *(100 * each for each in further.values())), strict=True):
+                _ring(axes, price[counted][best], values[counted][best])
+            for axes, (name, each) in zip(panels[2:], further.items(), strict=True):
+                _scatter(axes, price[known], 100 * each[known], whole[known])
+                axes.set(xlabel=cost_title, ylabel=f"{MEASURED[name][0] if name in MEASURED else name} (%)")
         return svg(figure)
+
+
+def _further(lines: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What else a search weighed, by its name: shares."""
+    said = [line.get("further") or {} for line in lines]
+    names = dict.fromkeys(name for each in said for name in each)
+    return {name: np.array([_number(each.get(name)) for each in said]) for name in names}
 
 
 def training(history: Sequence[dict]) -> str:
@@ -153,6 +173,10 @@ def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None, acro
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:
     for chosen, face in ((filled, SERIES_COLOURS[0]), (~filled, "none")):
         axes.plot(x[chosen], y[chosen], "o", markersize=4, markerfacecolor=face, markeredgecolor=SERIES_COLOURS[0])
+
+
+def _ring(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=SERIES_COLOURS[1], markeredgewidth=1.4)
 
 
 def _plot_front(axes: Axes, costs: np.ndarray, scores: np.ndarray) -> None:

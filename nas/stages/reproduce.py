@@ -230,6 +230,7 @@ def rows_side_by_side(results: Sequence[Mapping[str, Any]]) -> Table | None:
     if not chosen:
         return None
     labels = list(dict.fromkeys(label for result in chosen for label in result["beside"]))
+    several = [label for label in labels if any(len(result["beside"].get(label, ())) > 1 for result in chosen)]
     values = {
         "paper": {result["name"]: result["paper"] for result in results},
         "measured": {result["name"]: _means(result["runs"]) for result in results},
@@ -243,11 +244,12 @@ def rows_side_by_side(results: Sequence[Mapping[str, Any]]) -> Table | None:
                 for key in ("mAP", "detection_AP")
                 for name in (result["name"], *others)
             ]
-            rows.append(Row((result["name"], whose, *cells, *(name or MISSING for name in others))))
+            names_of = [name or MISSING for name, label in zip(others, labels, strict=True) if label in several]
+            rows.append(Row((result["name"], whose, *cells, *names_of)))
     heads = [
         f"{head}{which}" for head in ("mAP", "detection AP") for which in ("", *(f", {label}" for label in labels))
     ]
-    names = tuple(f"which is {label}" for label in labels)
+    names = tuple(f"{label} is" for label in several)
     return Table(("network", "whose", *heads, *names), tuple(rows), text=("whose", *names))
 
 

@@ -41,6 +41,8 @@ class Frames:
 class PersonSearchTask:
     """See `nas.tasks.base.Task`."""
 
+    further = ("detection_AP",)
+
     def check(self, recipe: TaskRecipe, data: SceneData, trainings: Sequence[Feeding]) -> None:
         for what, value, kind in (
             ("images", recipe.images, SceneSize),
@@ -138,6 +140,17 @@ class PersonSearchTask:
         detection = found.detection(part.cache, recipe.evaluation)
         assert detection is not None
         return detection.ap
+
+    def values(self, net: nn.Module, part: Frames, recipe: TaskRecipe, stage: Stage) -> dict[str, float]:
+        """See `nas.tasks.base.WeighsFurther`; not of a query-guided network, which detects for each query anew."""
+        assert part.queries is not None
+        found = find_by(net, part.cache, part.queries, stage, recipe.evaluation)
+        result, detection = (
+            found.search(part.cache, part.queries, recipe.evaluation),
+            found.detection(part.cache, recipe.evaluation),
+        )
+        assert result is not None and detection is not None
+        return {"mAP": result.mAP, "detection_AP": detection.ap}
 
     def measure(
         self,

@@ -21,7 +21,10 @@ from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
 from nas.system.files import read_json
+from nas.tasks.person_search.found import find
 from nas.tasks.person_search.task import PersonSearchTask
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.cost.counting import cost
@@ -117,6 +120,19 @@ def test_the_price_of_candidates_is_that_at_their_own_input_in_the_head_too(arch
         chosen = replace(chosen, decisions={**chosen.decisions, "backbone.layer4.0": "bottleneck5"})
     student = PersonSearchTask().deployed(space.student(chosen))
     assert prices.predicted(chosen) == prices.real(chosen) == cost(student, 64, 96).multiply_adds
+
+
+def test_what_is_further_is_of_the_same_look_as_the_map(tmp_path):
+    recipe, task = toy_street(), PersonSearchTask()
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, min_score=0.0))
+    stage, data = Stage(tmp_path, "search", "", Machine(device="cpu")), recipe.data.load()
+    torch.manual_seed(0)
+    space = replace(recipe.space, found=replace(recipe.space.found, score=0.0))
+    net, part = space.with_ids(len(data.identities)).student().eval(), task.test_part(data, recipe)
+    values = task.values(net, part, recipe, stage)
+    detection = find(net, part.cache, part.queries, stage, recipe.evaluation).detection(part.cache, recipe.evaluation)
+    assert values == {"mAP": task.value(net, part, recipe, stage), "detection_AP": detection.ap}
+    assert list(values) == ["mAP", *task.further] and detection.ap > 0
 
 
 class TestExport:
