@@ -99,7 +99,11 @@ def _of_file(path: Path, students: str) -> Entries:
                     overrides=line["architecture"].get("changes", {}),
                     score=number(line, "score"),
                     cost=number(line, "cost"),
-                    further={name: number(line["further"], name) for name in line.get("further", {})},
+                    further={
+                        name: share
+                        for name in line.get("further", {})
+                        if (share := number(line["further"], name)) is not None
+                    },
                     student=line.get("student") if data.get("student_key") == students else None,
                 )
                 for place, line in enumerate(data.get(key, []), start=1)

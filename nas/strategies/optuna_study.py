@@ -33,7 +33,8 @@ def suggest(sampler: Sampler, population: int, space: SearchSpace, told: Sequenc
     second, and what else is to be large comes behind it."""
     directions: list[Literal["maximize", "minimize"]] = ["maximize"]
     if sampler == "nsga2":
-        directions += ["minimize", *(["maximize"] * len(told[0].score.further) if told else [])]
+        directions.append("minimize")
+        directions.extend("maximize" for _ in (told[0].score.further if told else ()))
     study = optuna.create_study(directions=directions, sampler=build_sampler(sampler, population, seed))
     study.add_trials(ended(trial, len(directions)) for trial in told)
     places = Places(study.ask())

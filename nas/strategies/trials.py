@@ -98,7 +98,7 @@ def front(tried: Iterable[Trial]) -> list[tuple[float, float, Architecture]]:
     none was stopped early."""
     whole = [trial for trial in tried if not trial.score.pruned]
     points = [(trial.score.cost, trial.score.value, *trial.score.further.values()) for trial in whole]
-    best = pareto.front(*zip(*points, strict=True)) if points else []
+    best = pareto.front(*np.array(points).T) if points else np.array([], dtype=bool)
     first: dict[tuple[float, ...], Trial] = {}
     for trial, point, is_best in zip(whole, points, best, strict=True):
         if is_best:

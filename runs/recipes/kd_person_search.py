@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from nas.data.augment import SceneAugment
 from nas.data.sampling import QueryPairs, Shuffled
@@ -37,6 +37,7 @@ from nas.losses.hints import HintLoss
 from nas.losses.oim import DetectorKD, OIMLoss
 from nas.losses.query_guided import QueryGuidedLoss
 from nas.recipe import Recipe, TeacherRecipe
+from nas.strategies.settings import Search
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.training.optimisers import SGD, MultiStepLR
 from nas.training.settings import Training
@@ -49,6 +50,7 @@ from students.rpn import Anchors, Proposals
 from students.space import StudentSpace
 
 S = TypeVar("S", bound=PersonSearch)
+Depth = Literal[18, 50]
 
 TRAINED = Path("runs/out")
 """Where `nas run` leaves the networks that `oim_r50_both` and `oim_r18_both` are taught by."""
@@ -181,16 +183,17 @@ def _hearing_both(student: Recipe) -> Recipe:
     return replace(_hearing(student), teacher=replace(as_teacher(oim_r50()), members=members))
 
 
-def _guided(depth: int) -> Recipe:
-    recipe = _recipe(_network(QueryGuided, depth))
+def _guided(depth: Depth) -> Recipe:
+    recipe, pairs = _recipe(_network(QueryGuided, depth)), QueryPairs(batch_size=1)
     return replace(
         recipe,
         loss=QueryGuidedLoss(each=recipe.loss),
-        retrain=replace(recipe.retrain, sampling=QueryPairs(batch_size=1)),
+        search=replace(recipe.search, sampling=pairs),
+        retrain=replace(recipe.retrain, sampling=pairs),
     )
 
 
-def _network(kind: type[S], depth: int, **changed: Any) -> S:
+def _network(kind: type[S], depth: Depth, **changed: Any) -> S:
     fields: dict[str, Any] = {
         "backbone": ResNet(depth=depth),
         "anchors": Anchors(sizes=(128.0, 256.0, 512.0), ratios=(0.5, 1.0, 2.0)),
@@ -203,6 +206,13 @@ def _network(kind: type[S], depth: int, **changed: Any) -> S:
 
 def _recipe(net: StudentSpace) -> Recipe:
     """The network from ImageNet weights, without a teacher and a search."""
+    training = Training(
+        epochs=5,
+        sampling=Shuffled(batch_size=1),
+        augment=SceneAugment(),
+        optimiser=SGD(lr=1e-3, rate=MultiStepLR(milestones=(4,))),
+        pretrained="imagenet",
+    )
     return Recipe(
         data=CUHKSYSU(root=Path("data")),
         images=SceneSize(),
@@ -211,12 +221,7 @@ def _recipe(net: StudentSpace) -> Recipe:
         teacher=None,
         loss=OIMLoss(),
         strategy=None,
-        retrain=Training(
-            epochs=5,
-            sampling=Shuffled(batch_size=1),
-            augment=SceneAugment(),
-            optimiser=SGD(lr=1e-3, rate=MultiStepLR(milestones=(4,))),
-            pretrained="imagenet",
-        ),
+        search=Search(sampling=training.sampling, augment=training.augment),
+        retrain=training,
         evaluation=SearchEvaluation(),
     )
