@@ -11,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label
+from nas.report.style import INK, SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label
 
 NUM_BINS = 81
 PANELS_IN_A_ROW = 4
@@ -78,22 +78,22 @@ def panels_of_curves(
 ) -> Figure:
     """The same lines in a panel for each name, with one legend; what is at no place (None) is a level, dashed."""
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    colours = dict(zip(names, cycle(SERIES_COLOURS), strict=False))
+    placed_names = [name for name in names if any(set(lines.get(name, {})) - {None} for lines in panels.values())]
+    colours = dict(zip(placed_names, cycle(SERIES_COLOURS), strict=False))
+    shown: dict[str, Any] = {}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, SMALL[1] + 0.3 * len(names)), layout="constrained")
-        shown: dict[str, Any] = {}
+        figure = Figure(figsize=(WIDTH, SMALL[1] + 0.15 * len(names)), layout="constrained")
         for axes, (title, lines) in zip(
             figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
         ):
             for name, points in lines.items():
-                placed = {place: values for place, values in points.items() if place is not None}
-                if placed:
+                if placed := {place: values for place, values in points.items() if place is not None}:
                     shown[name] = _draw_curve(axes, name, placed, colours[name])
                 if None in points:
-                    level = float(np.mean(points[None]))
-                    shown[name] = axes.axhline(level, color=colours[name], linestyle="--", label=legend_label(name))
+                    shown[name] = axes.axhline(float(np.mean(points[None])), color=INK, linestyle="--", linewidth=1.2)
             axes.set_title(title, loc="left")
-            axes.set(xlabel=across, ylabel=upwards)
+            axes.set(xlabel=across)
+        figure.axes[0].set(ylabel=upwards)
         handles = [shown[name] for name in names]
         figure.legend(handles, list(map(legend_label, names)), loc="outside lower center", ncols=2, fontsize=8)
     return figure
