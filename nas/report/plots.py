@@ -121,26 +121,25 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
         whole_ticks(panels[0])
         panels[0].legend(fontsize=8, loc="best")
         if known.any():
-            _scatter(panels[1], price[known], score[known], whole[known])
-            panels[1].set(xlabel=cost_title, ylabel=value_title)
-            if not further:
+            for axes, (title, values) in zip(panels[1:], {value_title: score, **further}.items(), strict=True):
+                _scatter(axes, price[known], values[known], whole[known])
+                axes.set(xlabel=cost_title, ylabel=title)
+            if further:
+                _ring_front(panels[1:], price, [score, *further.values()], known & whole)
+            else:
                 _plot_front(panels[1], price[known & whole], score[known & whole])
-        if known.any() and further:
-            counted = known & whole & np.all([np.isfinite(each) for each in further.values()], axis=0)
-            best = front(price[counted], score[counted], *(each[counted] for each in further.values()))
-            for axes, values in zip(panels[1:], (score, *(100 * each for each in further.values())), strict=True):
-                _ring(axes, price[counted][best], values[counted][best])
-            for axes, (name, each) in zip(panels[2:], further.items(), strict=True):
-                _scatter(axes, price[known], 100 * each[known], whole[known])
-                axes.set(xlabel=cost_title, ylabel=f"{MEASURED[name][0] if name in MEASURED else name} (%)")
         return svg(figure)
 
 
 def _further(lines: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """What else a search weighed, by its name: shares."""
+    """What else a search weighed, by its title: percent."""
     said = [line.get("further") or {} for line in lines]
-    names = dict.fromkeys(name for each in said for name in each)
-    return {name: np.array([_number(each.get(name)) for each in said]) for name in names}
+    return {
+        f"{MEASURED[name][0] if name in MEASURED else name} (%)": np.array(
+            [100 * _number(each.get(name)) for each in said]
+        )
+        for name in dict.fromkeys(name for each in said for name in each)
+    }
 
 
 def training(history: Sequence[dict]) -> str:
@@ -175,8 +174,13 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> No
         axes.plot(x[chosen], y[chosen], "o", markersize=4, markerfacecolor=face, markeredgecolor=SERIES_COLOURS[0])
 
 
-def _ring(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=SERIES_COLOURS[1], markeredgewidth=1.4)
+def _ring_front(panels: Iterable[Axes], costs: np.ndarray, measures: Sequence[np.ndarray], counted: np.ndarray) -> None:
+    """Around the points of the front of the costs and all `measures`, each of which has a panel."""
+    counted = counted & np.isfinite(measures).all(axis=0)
+    best = np.flatnonzero(counted)[front(costs[counted], *(each[counted] for each in measures))]
+    look: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": SERIES_COLOURS[1]}
+    for axes, values in zip(panels, measures, strict=True):
+        axes.plot(costs[best], values[best], "o", markeredgewidth=1.4, **look)
 
 
 def _plot_front(axes: Axes, costs: np.ndarray, scores: np.ndarray) -> None:

@@ -39,7 +39,7 @@ class Step:
     student: Training | None
     """None: the row is about its teacher."""
     teachers: tuple[Training, ...]
-    """Several are joined. None: it has no teacher, or one that was trained elsewhere."""
+    """Several are joined. Empty: it has none, or one that was trained elsewhere."""
 
 
 def plan(rows: Sequence[Published], folder: Path, num_seeds: int = 1) -> list[Step]:
