@@ -265,7 +265,7 @@ def test_what_differs_in_the_test_images_alone_is_trained_once(tmp_path, calls):
 @pytest.mark.parametrize("changed", [{"seed": 7}, {"num_train_ids": 9}, {"label_noise": 0.1}, {"images_per_id": 7}])
 def test_what_touches_the_training_images_is_trained_anew(tmp_path, changed):
     steps = plan(rows_of(RECIPE, replace(RECIPE, data=replace(RECIPE.data, **changed))), tmp_path)
-    assert len({step.student.folder for step in steps}) == len({step.teacher.folder for step in steps}) == 2
+    assert len({step.student.folder for step in steps}) == len({step.teachers[0].folder for step in steps}) == 2
 
 
 @pytest.mark.parametrize(("table", "trainings", "teachers"), [("table1", 18, 6), ("table2", 6, 0), ("table3", 20, 4)])
@@ -307,11 +307,15 @@ def test_runs_that_are_there_go_on_as_they_are(tmp_path):
     steps = plan(rows, tmp_path, len(seeds))
     assert [step.student.folder for step in steps] == [step.folder for step in steps]
     assert [Run.open(tmp_path / step.folder).recipe.teacher.weights.parent.name for step in steps] == [
-        step.teacher.folder for step in steps
+        step.teachers[0].folder for step in steps
     ]
-    assert len({step.teacher.folder for step in steps}) == 4
+    assert len({step.teachers[0].folder for step in steps}) == 4
     alone = plan(rows, tmp_path / "other")
-    begun(tmp_path / "other" / "row-1-seed0", TESTED[1], tmp_path / "other" / alone[0].teacher.folder / "t.safetensors")
+    begun(
+        tmp_path / "other" / "row-1-seed0",
+        TESTED[1],
+        tmp_path / "other" / alone[0].teachers[0].folder / "t.safetensors",
+    )
     assert {step.student.folder for step in plan(rows, tmp_path / "other")} == {"row-1-seed0"}
 
 
