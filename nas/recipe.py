@@ -62,7 +62,8 @@ class TeacherRecipe(Ranged):
             )
 
     def small(self) -> TeacherRecipe:
-        return replace(self, loss=self.loss.small(), training=self.training.small())
+        """The same with a network of its own, as members know other data."""
+        return replace(self, net=self.net.small(), members=(), loss=self.loss.small(), training=self.training.small())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +154,14 @@ class Recipe(Ranged):
         return data
 
     def small(self) -> Recipe:
-        """The recipe on synthetic data, with small images and batches and two epochs of each stage, its networks as
-        they are. It shows that everything runs; its result means nothing."""
+        """The recipe on synthetic data, with small images and batches and two epochs of each stage, the layers of its
+        networks as they are. It shows that everything runs; its result means nothing."""
         return self.task.small(
             replace(
                 self,
+                space=self.space.small(),
+                student=self.student and self.student.small(),
+                baseline=self.baseline and self.baseline.small(),
                 strategy=self.strategy and self.strategy.small(),
                 loss=self.loss.small(),
                 retrain_loss=self.retrain_loss and self.retrain_loss.small(),

@@ -112,6 +112,9 @@ class Hinted(StudentSpace):
     def starting_from(self, pretrained: str) -> Hinted:
         return replace(self, main=self.main.starting_from(pretrained))
 
+    def small(self) -> Hinted:
+        return replace(self, main=self.main.small())
+
     def inference(self, architecture: Architecture | None = None) -> tuple[StudentSpace, Architecture | None]:
         return self.main.inference(architecture)
 

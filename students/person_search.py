@@ -62,6 +62,10 @@ class RoIs(Ranged):
         if self.ignored >= self.positive:
             raise self.out_of_range("ignored", f"be below positive ({self.positive})")
 
+    def small(self) -> RoIs:
+        height, width = self.size
+        return replace(self, size=(min(height, 4), min(width, 2)), num_sampled=min(self.num_sampled, 8))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found(Ranged):
@@ -332,6 +336,10 @@ class PersonSearch(StudentSpace):
                 "`pretrained` weights, or leave norms out"
             )
         return replace(self, norms=self.norms or ("statistics" if pretrained else "batch"))
+
+    def small(self) -> PersonSearch:
+        """With few and small regions."""
+        return replace(self, proposals=self.proposals.small(), rois=self.rois.small())
 
     def build(self, pick: Pick, c_in: int = 3) -> PersonSearchNet:
         if not self.num_ids:

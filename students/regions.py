@@ -37,7 +37,7 @@ def roi_align(
             rows = _interpolation(at[:, 1], at[:, 3], size[0], height, samples)
             columns = _interpolation(at[:, 0], at[:, 2], size[1], width, samples)
             strips = rows.flatten(0, 1) @ image  # [C, R * size[0], W]: all regions in one product
-            strips = strips.unflatten(1, rows.shape[:2]).transpose(0, 1).flatten(1, 2)
+            strips = strips.unflatten(1, (-1, size[0])).transpose(0, 1).flatten(1, 2)
             pooled.append((strips @ columns.transpose(1, 2)).unflatten(1, (-1, size[0])))
     return torch.cat(pooled)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, cast
 
 import torch
@@ -61,6 +61,10 @@ class Proposals(Ranged):
         super().__post_init__()
         if self.negative > self.positive:
             raise self.out_of_range("negative", f"be at most positive ({self.positive})")
+
+    def small(self) -> Proposals:
+        few = {"num_sampled": 16, "num_scored": 60, "num_kept": 20, "num_scored_at_test": 30, "num_kept_at_test": 10}
+        return replace(self, **{name: min(getattr(self, name), number) for name, number in few.items()})
 
 
 class AnchorTargets(NamedTuple):

@@ -37,6 +37,11 @@ class StudentSpace(SearchSpace):
         leaves open depends on it, by default nothing. Raises ValueError where it needs such weights and has none."""
         return self
 
+    def small(self) -> Self:
+        """The same with less work for each image, where that is no matter of its layers: by default it stays as it
+        is."""
+        return self
+
     @property
     def task(self) -> str:
         """What its networks are for: the name of a task, as data sets have it. Empty: it does not say."""

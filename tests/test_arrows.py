@@ -27,7 +27,7 @@ ALLOWED = {
     "nas/models": (*GROUND, "nas.data", *NETWORKS),
     "nas/losses": (*GROUND, "nas.data", "students", "teachers"),
     "nas/training": (*GROUND, "nas.data", "nas.losses", "nas.models", *NETWORKS),
-    "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base"),
+    "nas/strategies/settings.py": ("search_spaces.ranges", "nas.data", "nas.losses.base", "nas.system.config"),
     "nas/strategies": (*GROUND, "nas.metrics", "nas.training", "nas.losses.base", "search_spaces"),
     "nas/tasks": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, *NETWORKS),
     "nas/bench": (

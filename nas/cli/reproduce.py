@@ -22,7 +22,7 @@ from nas.report.numbers import MISSING
 from nas.report.style import svg
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import Reproduction, paper_against_measured, plan_facts, why_not_run, work_line
+from nas.stages.reproduce import Reproduction, plan_facts, result_tables, why_not_run, work_line
 from nas.stages.table_plan import plan
 from nas.study.place import GRACE_S, Place
 from nas.study.published import Published
@@ -99,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
     drawn = draw(results, folder) if draw else {}
     pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
     if not options.json:
-        terminal().print(as_rich(paper_against_measured(results)))
+        for shown in result_tables(results):
+            terminal().print(as_rich(shown))
         print("".join(f"{note}\n" for note in notes), end="")
     said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
     say(said, files.written(pictures), options.json)
@@ -162,13 +163,16 @@ def _asked(
             f"no row's name has {' or '.join(map(repr, ours.rows))} in it; the rows are "
             f"{'; '.join(row.name for row in rows)}"
         )
-    if ours.data is not None:
-        wanted = [
-            replace(row, recipe=replace(row.recipe, data=replace(row.recipe.data, root=ours.data))) for row in wanted
-        ]
-    given: list[tuple[Recipe, CommonOptions]] = [parse_recipe_args(row.recipe, arguments, prog, "") for row in wanted]
-    asked = [replace(row, recipe=recipe) for row, (recipe, _) in zip(wanted, given, strict=True)]
-    return _without_twins(wanted, asked), given[0][1]
+
+    def given(recipe: Recipe) -> tuple[Recipe, CommonOptions]:
+        data = recipe.data if ours.data is None else replace(recipe.data, root=ours.data)
+        return parse_recipe_args(replace(recipe, data=data), arguments, prog, "")
+
+    read = [(given(row.recipe), tuple(given(member)[0] for member in row.members)) for row in wanted]
+    asked = [
+        replace(row, recipe=recipe, members=members) for row, ((recipe, _), members) in zip(wanted, read, strict=True)
+    ]
+    return _without_twins(wanted, asked), read[0][0][1]
 
 
 def _without_twins(before: Sequence[Published], asked: Sequence[Published]) -> list[Published]:
@@ -178,7 +182,7 @@ def _without_twins(before: Sequence[Published], asked: Sequence[Published]) -> l
         twins = (
             other.name
             for other, its in zip(before, marked, strict=False)
-            if not its.same_as and (its.role, its.recipe) == (own.role, own.recipe) and other.recipe != row.recipe
+            if not its.same_as and its.is_same_run(own) and not other.is_same_run(row)
         )
         marked.append(replace(own, same_as=next(twins, "")))
     return marked

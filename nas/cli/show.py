@@ -18,7 +18,7 @@ import tyro
 
 from nas.cli.parse import parse
 from nas.report.history import read_history
-from nas.report.numbers import MISSING, general, millions, milliseconds, multiply_adds, percent
+from nas.report.numbers import MEASURED, MISSING, general, millions, milliseconds, multiply_adds, percent
 from nas.report.table import Fitted, Row, Table, as_rich, terminal
 from nas.stages.search_result import FOUND, SHOWN, Entries, Entry, has_ended, number, read_entries
 from nas.study.place import NOTE, STORAGE
@@ -193,6 +193,7 @@ def _described(entry: Entry, student: Mapping[str, int]) -> dict[str, Any]:
         "entry": entry.name,
         "score": entry.score,
         "cost": entry.cost,
+        **({"further": dict(entry.further)} if entry.further else {}),
         "parameters": student["parameters"],
         "multiply_adds": student["multiply_adds"],
         "architecture": {**entry.architecture.to_dict(), "hash": entry.architecture.hash},
@@ -244,6 +245,9 @@ def _table(rows: Sequence[Mapping[str, Any]], value: str, cost: str) -> Fitted:
     columns = {"entry": [row["entry"] for row in rows]}
     if any(row["score"] is not None for row in rows):
         columns[value] = (percent if value.startswith("mAP") else general).column([row["score"] for row in rows])
+    for name in dict.fromkeys(name for row in rows for name in row.get("further", {})):
+        head, text = MEASURED.get(name, (name, general))
+        columns[head] = text.column([row.get("further", {}).get(name) for row in rows])
     if any(row["cost"] not in (None, row["multiply_adds"]) for row in rows):
         name, text = {"latency_ms": ("ms", milliseconds)}.get(cost, ("MACs", multiply_adds))
         columns[f"{name}, searched"] = text.column([row["cost"] for row in rows])

@@ -331,6 +331,10 @@ def _ranked(architectures: dict) -> list[dict]:
     return [
         {
             "score": numbers.general(entry.get("score")),
+            "further": {
+                numbers.MEASURED[name][0] if name in numbers.MEASURED else name: numbers.general(share)
+                for name, share in (entry.get("further") or {}).items()
+            },
             "hash": entry["architecture"].get("hash", numbers.MISSING),
             "listing": cell_graphs.as_text(entry["architecture"]),
         }

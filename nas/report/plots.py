@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.metrics.front import front
 from nas.report.cell_graphs import operation_name
+from nas.report.numbers import MEASURED
 from nas.report.style import (
     LABEL_WIDTH,
     MUTED,
@@ -95,7 +96,8 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
     """Architectures that were tried one after the other: the best score so far, and all scores against cost.
 
     `value` and `cost` say what the scores and costs are. Hollow markers are trials that were stopped early; the line
-    through the others is their front.
+    through the others is their front. What else a search weighed has a panel of its own, and the front, of all of them,
+    is ringed.
     """
     tried = [line for line in history if math.isfinite(_number(line.get("score")))]
     if not tried:
@@ -108,19 +110,36 @@ def trials(history: Sequence[dict], value: str = "score", cost: str = "cost") ->
     whole = np.array([not line.get("pruned") for line in tried])
     number = np.arange(1, len(tried) + 1)
     known = np.isfinite(price)
+    further = _further(tried)
+    num_panels = 2 + len(further) if known.any() else 1
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH if known.any() else SMALL[0], SMALL[1]), layout="constrained")
-        panels = figure.subplots(1, 2 if known.any() else 1, squeeze=False)[0]
+        panels = figure.subplots(1, num_panels, squeeze=False)[0]
         _scatter(panels[0], number, score, whole)
         panels[0].plot(number, best, drawstyle="steps-post", color=SERIES_COLOURS[1], label="best so far")
         panels[0].set(xlabel="trial", ylabel=value_title)
         whole_ticks(panels[0])
         panels[0].legend(fontsize=8, loc="best")
         if known.any():
-            _scatter(panels[1], price[known], score[known], whole[known])
-            _plot_front(panels[1], price[known & whole], score[known & whole])
-            panels[1].set(xlabel=cost_title, ylabel=value_title)
+            for axes, (title, values) in zip(panels[1:], {value_title: score, **further}.items(), strict=True):
+                _scatter(axes, price[known], values[known], whole[known])
+                axes.set(xlabel=cost_title, ylabel=title)
+            if further:
+                _ring_front(panels[1:], price, [score, *further.values()], known & whole)
+            else:
+                _plot_front(panels[1], price[known & whole], score[known & whole])
         return svg(figure)
+
+
+def _further(lines: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What else a search weighed, by its title: percent."""
+    said = [line.get("further") or {} for line in lines]
+    return {
+        f"{MEASURED[name][0] if name in MEASURED else name} (%)": np.array(
+            [100 * _number(each.get(name)) for each in said]
+        )
+        for name in dict.fromkeys(name for each in said for name in each)
+    }
 
 
 def training(history: Sequence[dict]) -> str:
@@ -153,6 +172,15 @@ def cmc(curves: dict[str, Sequence[float]], num_gallery: int | None = None, acro
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray) -> None:
     for chosen, face in ((filled, SERIES_COLOURS[0]), (~filled, "none")):
         axes.plot(x[chosen], y[chosen], "o", markersize=4, markerfacecolor=face, markeredgecolor=SERIES_COLOURS[0])
+
+
+def _ring_front(panels: Iterable[Axes], costs: np.ndarray, measures: Sequence[np.ndarray], counted: np.ndarray) -> None:
+    """Around the points of the front of the costs and all `measures`, each of which has a panel."""
+    counted = counted & np.isfinite(measures).all(axis=0)
+    best = np.flatnonzero(counted)[front(costs[counted], *(each[counted] for each in measures))]
+    look: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": SERIES_COLOURS[1]}
+    for axes, values in zip(panels, measures, strict=True):
+        axes.plot(costs[best], values[best], "o", markeredgewidth=1.4, **look)
 
 
 def _plot_front(axes: Axes, costs: np.ndarray, scores: np.ndarray) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nas.report.style import SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label
+from nas.report.style import INK, SERIES_COLOURS, SMALL, STYLE, WIDTH, legend_label
 
 NUM_BINS = 81
 PANELS_IN_A_ROW = 4
@@ -64,19 +67,49 @@ def curves(lines: Mapping[str, Mapping[float, Sequence[float]]], across: str, up
         figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()
         for colour, (name, points) in zip(cycle(SERIES_COLOURS), lines.items(), strict=False):
-            places = sorted(points)
-            means = np.array([np.mean(points[place]) for place in places])
-            ends = np.array([[min(points[place]), max(points[place])] for place in places]).T
-            axes.errorbar(
-                places,
-                means,
-                yerr=np.abs(ends - means),
-                color=colour,
-                marker="o",
-                markersize=3.5,
-                capsize=2.5,
-                label=legend_label(name),
-            )
+            _draw_curve(axes, name, points, colour)
         axes.set(xlabel=across, ylabel=upwards)
         axes.legend(fontsize=8)
     return figure
+
+
+def panels_of_curves(
+    panels: Mapping[str, Mapping[str, Mapping[float | None, Sequence[float]]]], across: str, upwards: str
+) -> Figure:
+    """The same lines in a panel for each name, with one legend; what is at no place (None) is a level, dashed."""
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    placed_names = [name for name in names if any(set(lines.get(name, {})) - {None} for lines in panels.values())]
+    colours = dict(zip(placed_names, cycle(SERIES_COLOURS), strict=False))
+    shown: dict[str, Any] = {}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, SMALL[1] + 0.15 * len(names)), layout="constrained")
+        for axes, (title, lines) in zip(
+            figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
+        ):
+            for name, points in lines.items():
+                if placed := {place: values for place, values in points.items() if place is not None}:
+                    shown[name] = _draw_curve(axes, name, placed, colours[name])
+                if None in points:
+                    shown[name] = axes.axhline(float(np.mean(points[None])), color=INK, linestyle="--", linewidth=1.2)
+            axes.set_title(title, loc="left")
+            axes.set(xlabel=across)
+        figure.axes[0].set(ylabel=upwards)
+        handles = [shown[name] for name in names]
+        figure.legend(handles, list(map(legend_label, names)), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _draw_curve(axes: Axes, name: str, points: Mapping[float, Sequence[float]], colour: str) -> ErrorbarContainer:
+    places = sorted(points)
+    means = np.array([np.mean(points[place]) for place in places])
+    ends = np.array([[min(points[place]), max(points[place])] for place in places]).T
+    return axes.errorbar(
+        places,
+        means,
+        yerr=np.abs(ends - means),
+        color=colour,
+        marker="o",
+        markersize=3.5,
+        capsize=2.5,
+        label=legend_label(name),
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.report.cell_graphs import operation_name
+from nas.report.numbers import MEASURED
 from nas.report.plots import COSTS, OTHER, Panel, health_panels, measure_panels
 from nas.report.scripts import shortened
 from nas.report.style import OPERATION_COLOURS
@@ -107,10 +108,11 @@ def tried(
     trials = [line for line in history if shortened(line.get("score")) is not None]
     if not trials:
         return None
-    return _measures(found) | {
+    return _measures(found, trials) | {
         "trials": [
             {
                 **{key: shortened(line.get(key), 6) for key in ("score", "cost", "best", "epochs")},
+                "further": _further(line),
                 "pruned": bool(line.get("pruned")),
                 "decisions": (line.get("architecture") or {}).get("decisions") or {},
             }
@@ -143,10 +145,11 @@ def listed(found: Mapping[str, Any]) -> dict[str, Any] | None:
     entries = found.get("ranked", [])[:MOST_RANKED]
     if not entries:
         return None
-    return _measures(found) | {
+    return _measures(found, entries) | {
         "entries": [
             {
                 "score": shortened(entry.get("score"), 6),
+                "further": _further(entry),
                 "cost": shortened(student.get(found.get("cost"), entry.get("cost")), 6),
                 "parameters": shortened(student.get("parameters"), 6),
                 "hash": str(entry["architecture"].get("hash", "")),
@@ -158,14 +161,23 @@ def listed(found: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _measures(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What scores and costs are called, and in what they are plotted."""
+def _further(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What else the search weighed, by its name."""
+    return {name: shortened(share, 6) for name, share in (line.get("further") or {}).items()}
+
+
+def _measures(found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What scores and costs are called, and in what they are plotted; and what else `lines` have, which is shares."""
     value, cost = str(found.get("value", "score")), str(found.get("cost", "cost"))
     title, per_unit = COSTS.get(cost, (cost, 1.0))
     names = {"multiply_adds": "MACs", "latency_ms": "ms"}
     return {
         "value": {"name": value, "percent": value.startswith("mAP")},
         "cost": {"name": names.get(cost, cost), "axis": title, "size": 1 / per_unit},
+        "further": [
+            {"key": name, "name": MEASURED[name][0] if name in MEASURED else name}
+            for name in dict.fromkeys(name for line in lines for name in line.get("further") or {})
+        ],
     }
 
 

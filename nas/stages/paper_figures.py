@@ -15,7 +15,7 @@ from nas.data.cache import ImageCache
 from nas.errors import near_misses
 from nas.models.network import Network
 from nas.report.retrieval_plots import tsne
-from nas.report.run_plots import curves, weight_histograms
+from nas.report.run_plots import curves, panels_of_curves, weight_histograms
 from nas.run import RESULTS, Run
 from nas.tasks.base import image_size
 from search_spaces.space import Staged
@@ -70,6 +70,20 @@ def label_noise(results: Results, folder: Path) -> dict[str, Figure]:
     return {"label-noise": curves(lines, "share of wrong labels", "rank-1 error (%)")}
 
 
+def trade_off(results: Results, folder: Path) -> dict[str, Figure]:
+    """Search mAP and detection AP against the weight of OIM's loss (kd_person_search, Figure 1): rows are named
+    `PANEL: LINE, LAMBDA`, and a network that has no such weight, which is a level, `PANEL: LINE`."""
+    panels: dict[str, dict[str, dict[float | None, list[float]]]] = {}
+    for result in results:
+        panel, _, line = result["name"].partition(": ")
+        network, _, weight = line.partition(", ")
+        for key, measured in (("mAP", "search mAP"), ("detection_AP", "detection AP")):
+            if values := [100 * run[key] for run in result["runs"] if key in run]:
+                points = panels.setdefault(panel, {}).setdefault(f"{network}, {measured}", {})
+                points[float(weight) if weight else None] = values
+    return {"trade-off": panels_of_curves(panels, "lambda", "%")} if panels else {}
+
+
 def augmented_tsne(results: Results, folder: Path) -> dict[str, Figure]:
     """Each student's features of 20 test identities' images, mirrored, shifted and erased at random (KSL, Figure 7).
 
@@ -97,5 +111,10 @@ def _first_runs(results: Results, folder: Path) -> list[tuple[Mapping[str, Any],
     return [(result, folder / result["runs"][0]["trained_in"]) for result in results if result["runs"]]
 
 
-FIGURES: Mapping[str, Draw] = {"weights": weights, "label_noise": label_noise, "augmented_tsne": augmented_tsne}
+FIGURES: Mapping[str, Draw] = {
+    "weights": weights,
+    "label_noise": label_noise,
+    "augmented_tsne": augmented_tsne,
+    "trade_off": trade_off,
+}
 """What `runs.tables.PICTURES` may ask for."""

@@ -39,6 +39,7 @@ FORMAT = 1
 
 METRICS = {"rank1": "rank-1", "mAP": "mAP"}
 FURTHER = {"rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
+DETECTION = {"detection_AP": "detection AP", "detection_recall": "recall"}
 """Columns of a table whose paper has them."""
 
 COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
@@ -87,6 +88,7 @@ class Reproduction:
                 "data": type(row.recipe.data).__name__,
                 "not_run": self.not_run.get(row.name),
                 "same_as": row.same_as or None,
+                "beside": {label: list(names) for label, names in row.beside.items()},
                 "runs": [],
             }
             for row in self.rows
@@ -119,7 +121,8 @@ class Reproduction:
         else:
             is_trained = _facts(step)["trained_in"] in [_facts(each)["trained_in"] for each in earlier]
             metrics = _measured(step, self.folder, self.overwrite and not is_trained)
-        return Outcome(values=[next(row["mAP"] for row in metrics["rows"] if row["role"] == step.row.role)])
+        measured = next(row for row in metrics["rows"] if row["role"] == step.row.role)
+        return Outcome(values=[measured["mAP"] if "mAP" in measured else measured["detection_AP"]])
 
 
 def reproduce(
@@ -150,7 +153,7 @@ def why_not_run(rows: Sequence[Published]) -> dict[str, str]:
 def work_line(steps: Sequence[Step], folder: Path) -> str:
     """How much there is to train and to measure, and what of it is finished, in one line."""
     students = {step.student.folder: RESULTS["retrain"] for step in steps if step.student}
-    teachers = {step.teacher.folder: RESULTS["teach"] for step in steps if step.teacher}
+    teachers = {teacher.folder: RESULTS["teach"] for step in steps for teacher in step.teachers}
     finished = [sum((folder / name / file).exists() for name, file in each.items()) for each in (students, teachers)]
     done = f" ({finished[0]} and {finished[1]} are finished)" if any(finished) else ""
     trainings, taught = _counted(len(students), "training"), _counted(len(teachers), "teacher")
@@ -165,7 +168,7 @@ def plan_facts(steps: Sequence[Step]) -> dict[str, Any]:
     """The plan as plain data."""
     return {
         "trainings": len({step.student.folder for step in steps if step.student}),
-        "teachers": len({step.teacher.folder for step in steps if step.teacher}),
+        "teachers": len({teacher.folder for step in steps for teacher in step.teachers}),
         "steps": [{"name": step.row.name} | _facts(step) for step in steps],
     }
 
@@ -173,22 +176,33 @@ def plan_facts(steps: Sequence[Step]) -> dict[str, Any]:
 def notes(steps: Sequence[Step]) -> list[str]:
     """What a reader of the table should know of how its networks were trained."""
     said = []
-    taught = [step for step in steps if step.student and step.teacher]
-    if any(step.teacher and step.teacher.recipe.seed != step.recipe.seed for step in taught):
+    taught = [(step, teacher) for step in steps if step.student for teacher in step.teachers]
+    if any(teacher.recipe.seed != step.recipe.seed for step, teacher in taught):
         said.append(
             "The teacher is the same for all seeds of a student, trained with the first of them; rows about a teacher "
             "have one for each seed."
         )
     if any(step.student and step.student.folder != step.folder for step in steps):
         said.append("Rows that differ in the test images alone measure one network.")
+    if any(len(names) > 1 for step in steps for names in step.row.beside.values()):
+        said.append("The best of several networks beside a row is chosen by the test images, which flatters it.")
     return said
+
+
+def result_tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """The rows as they are shown: paper against measured, and those that have others beside them."""
+    beside = rows_side_by_side(results)
+    return [paper_against_measured(results), *([beside] if beside else [])]
 
 
 def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     """Percent; of several seeds the mean and the lowest and highest, and below each run beside one of the paper's where
     that has them. Parameters beside the paper's are counted as the paper does."""
-    further = {key: label for key, label in FURTHER.items() if any(key in result["paper"] for result in results)}
-    metrics = {"rank1": METRICS["rank1"], **further, "mAP": METRICS["mAP"]}
+    further, detection = (
+        {key: label for key, label in labels.items() if any(key in result["paper"] for result in results)}
+        for labels in (FURTHER, DETECTION)
+    )
+    metrics = {"rank1": METRICS["rank1"], **further, "mAP": METRICS["mAP"], **detection}
     columns = [f"{label} {whose}" for label in metrics.values() for whose in ("paper", "measured")]
     sizes = ("parameters paper", "as counted") if any("parameters" in result["paper"] for result in results) else ()
     costs = [
@@ -207,6 +221,48 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
                 )
             ]
     return Table(("network", *columns, *sizes, "parameters", "MACs"), tuple(rows))
+
+
+def rows_side_by_side(results: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Rows with others beside them: mAP and, where it is known, detection AP in percent, once as the paper prints them
+    and once as they were measured, the mean over seeds. None where no row has another one beside it."""
+    chosen = [result for result in results if result["beside"]]
+    if not chosen:
+        return None
+    labels = list(dict.fromkeys(label for result in chosen for label in result["beside"]))
+    several = [label for label in labels if any(len(result["beside"].get(label, ())) > 1 for result in chosen)]
+    values = {
+        "paper": {result["name"]: result["paper"] for result in results},
+        "measured": {result["name"]: _means(result["runs"]) for result in results},
+    }
+    rows = []
+    for result in chosen:
+        for whose, known in values.items():
+            others = [_best(names, known) for names in (result["beside"].get(label, ()) for label in labels)]
+            cells = [
+                percent(known.get(name, {}).get(key))
+                for key in ("mAP", "detection_AP")
+                for name in (result["name"], *others)
+            ]
+            names_of = [name or MISSING for name, label in zip(others, labels, strict=True) if label in several]
+            rows.append(Row((result["name"], whose, *cells, *names_of)))
+    heads = [
+        f"{head}{which}" for head in ("mAP", "detection AP") for which in ("", *(f", {label}" for label in labels))
+    ]
+    names = tuple(f"{label} is" for label in several)
+    return Table(("network", "whose", *heads, *names), tuple(rows), text=("whose", *names))
+
+
+def _best(names: Sequence[str], known: Mapping[str, Mapping[str, float]]) -> str:
+    """Of the rows that have an mAP that with the highest; empty where none has."""
+    found = [name for name in names if "mAP" in known.get(name, {})]
+    return max(found, key=lambda name: known[name]["mAP"], default="")
+
+
+def _means(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Over the runs, of what `rows_side_by_side` shows."""
+    keys = [key for key in ("mAP", "detection_AP") if any(key in run for run in runs)]
+    return {key: float(np.mean([run[key] for run in runs if key in run])) for key in keys}
 
 
 def _beside(
@@ -263,10 +319,17 @@ def _measured(step: Step, folder: Path, overwrite: bool) -> dict[str, Any]:
 
 
 def _teacher_weights(step: Step, folder: Path) -> Path | None:
-    """Those of the step's teacher, once it is trained."""
-    if step.teacher is None:
-        return None
-    run = Run(folder / step.teacher.folder, step.teacher.name, step.teacher.recipe)
+    """Those of the step's teacher, once it is trained; of several, once they are joined."""
+    weights = [_taught(Run(folder / teacher.folder, teacher.name, teacher.recipe)) for teacher in step.teachers]
+    if len(weights) < 2:
+        return next(iter(weights), None)
+    recipe = step.row.recipe
+    assert recipe.teacher
+    joined = replace(recipe, teacher=replace(recipe.teacher, members=tuple(weights)))
+    return _taught(Run(folder / f"{step.name}-teachers", "teachers", joined))
+
+
+def _taught(run: Run) -> Path:
     teach_once(run)
     return run.folder / RESULTS["teach"]
 
@@ -275,7 +338,7 @@ def _run(training: Training, weights: Path | None, folder: Path) -> Run:
     """The run of `training`, under the teacher of the step's own if there is one."""
     recipe = training.recipe
     if weights is not None and recipe.teacher is not None:
-        recipe = replace(recipe, teacher=replace(recipe.teacher, weights=weights))
+        recipe = replace(recipe, teacher=replace(recipe.teacher, weights=weights, members=()))
     return Run(folder / training.folder, training.name, recipe)
 
 
@@ -283,15 +346,15 @@ def _facts(step: Step) -> dict[str, Any]:
     return {
         "folder": step.folder,
         "trained_in": step.student.folder if step.student else step.folder,
-        "teacher": step.teacher and step.teacher.folder,
+        "teacher": " and ".join(teacher.folder for teacher in step.teachers) or None,
         "seed": step.recipe.seed,
     }
 
 
 def _write(results: Sequence[Mapping[str, Any]], notes: Sequence[str], folder: Path) -> None:
     write_json(folder / "table.json", {"format": FORMAT, "rows": results, "notes": notes})
-    table = as_markdown(paper_against_measured(results))
-    write_text(folder / "table.md", "\n\n".join([table.rstrip("\n"), *notes]) + "\n")
+    tables = [as_markdown(table).rstrip("\n") for table in result_tables(results)]
+    write_text(folder / "table.md", "\n\n".join([*tables, *notes]) + "\n")
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]], metric: str) -> str:

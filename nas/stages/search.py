@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nas.errors import near_misses
 from nas.recipe import Recipe
 from nas.report.timing import in_words
 from nas.run import RESULTS, Run
@@ -28,7 +29,7 @@ from nas.system.config import encode
 from nas.system.files import digest, write_json
 from nas.system.processes import threads_of, worker_processes
 from nas.system.progress import tell
-from nas.tasks.base import Retrieves, image_size
+from nas.tasks.base import Retrieves, WeighsFurther, image_size
 from nas.training.stage import Stage
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -120,6 +121,7 @@ def check_search(recipe: Recipe) -> None:
             "a zero-cost proxy judges networks that give one feature for each image, and those for "
             "this data set do not: take another strategy, or leave --strategy.warm-start out"
         )
+    check_further(recipe)
     student = recipe.retrained
     space.check_candidates()
     try:
@@ -134,6 +136,29 @@ def check_search(recipe: Recipe) -> None:
     except ValueError as error:
         able = [name for name, other in STRATEGIES.items() if ":" not in name and _serves(other, space)]
         raise ValueError(f"{error}. Of the strategies, {', '.join(able) or 'none'} can search this space") from None
+
+
+def check_further(recipe: Recipe) -> None:
+    """Raises ValueError when the search should weigh what its task or its strategy does not measure."""
+    strategy, further = recipe.strategy, recipe.search.further
+    if not further:
+        return
+    known = recipe.task.further if isinstance(recipe.task, WeighsFurther) else ()
+    if unknown := [name for name in further if name not in known]:
+        raise ValueError(
+            f"--search.further must be of {', '.join(known) or 'nothing'} for this data set, not "
+            f"{', '.join(unknown)}{near_misses(unknown[0], known)}"
+        )
+    if not (isinstance(strategy, DiscreteSearch) and strategy.trains):
+        raise ValueError(
+            f"--search.further {' '.join(further)} is measured of networks that are trained one by one: take a "
+            "strategy that does so, such as nsga2, or leave it out"
+        )
+    if recipe.space.needs_query:
+        raise ValueError(
+            f"--search.further {' '.join(further)}: a query-guided network ({recipe.space.title}) detects other "
+            "persons for each query; leave it out"
+        )
 
 
 def _serves(strategy: Strategy, space: SearchSpace) -> bool:
@@ -179,7 +204,8 @@ def write_found(run: Run, found: SearchResult, cost_of: Callable[[Architecture],
     def entry(score: float, cost: float, architecture: Architecture) -> dict:
         count = students.cost(architecture) if architecture in shown else {}
         beside = {"student": count} if count else {}
-        return {"score": score, "cost": cost, **beside, "architecture": described(architecture)}
+        further = {"further": dict(found.further[architecture])} if architecture in found.further else {}
+        return {"score": score, "cost": cost, **further, **beside, "architecture": described(architecture)}
 
     costs = dict(found.costs)
     for _, architecture in found.ranked:

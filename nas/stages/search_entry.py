@@ -11,7 +11,7 @@ import torch
 from nas.recipe import Recipe
 from nas.run import RESULTS, Run, read_architecture
 from nas.stages.search_result import Entries, Entry, read_entries
-from nas.strategies.trials import Trial, front, ranked
+from nas.strategies.trials import Trial, front, further_of, ranked
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides
 from nas.system.files import write_json
@@ -77,9 +77,10 @@ def entries_so_far(run: Run, history: Sequence[Mapping]) -> Entries:
 
         def entry(name: str, score: float, cost: float, architecture: Architecture) -> Entry:
             own, overrides = split_decisions(architecture, run.recipe)
-            return Entry(name=name, architecture=own, overrides=overrides, score=score, cost=cost)
+            beside = further.get(architecture, {})
+            return Entry(name=name, architecture=own, overrides=overrides, score=score, cost=cost, further=beside)
 
-        costs = {trial.architecture: trial.score.cost for trial in tried}
+        costs, further = {trial.architecture: trial.score.cost for trial in tried}, further_of(tried)
         return Entries(
             ranked=[
                 entry(str(place), score, costs[architecture], architecture)

@@ -34,6 +34,8 @@ class Entry:
     """What a joint search decided beside it: encoded values of the recipe's fields."""
     score: float | None = None
     cost: float | None = None
+    further: Mapping[str, float] = field(default_factory=dict)
+    """What else the search weighed, by its name in `metrics.json`: shares."""
     student: Mapping[str, int] | None = None
     """`parameters` and `multiply_adds` of the student that it is retrained as, without classifier, where they are
     known."""
@@ -97,6 +99,11 @@ def _of_file(path: Path, students: str) -> Entries:
                     overrides=line["architecture"].get("changes", {}),
                     score=number(line, "score"),
                     cost=number(line, "cost"),
+                    further={
+                        name: share
+                        for name in line.get("further", {})
+                        if (share := number(line["further"], name)) is not None
+                    },
                     student=line.get("student") if data.get("student_key") == students else None,
                 )
                 for place, line in enumerate(data.get(key, []), start=1)

@@ -38,8 +38,8 @@ class Step:
     folder: str
     student: Training | None
     """None: the row is about its teacher."""
-    teacher: Training | None
-    """None: it has none, or one that was trained elsewhere."""
+    teachers: tuple[Training, ...]
+    """Several are joined. Empty: it has none, or one that was trained elsewhere."""
 
 
 def plan(rows: Sequence[Published], folder: Path, num_seeds: int = 1) -> list[Step]:
@@ -58,20 +58,25 @@ def _step(row: Published, rows: Sequence[Published], number: int, folder: Path) 
     alike = [own, *(_training(each, rows, number) for each in rows if _is_trained_alike(each, row))]
     begun = [training for training in alike if _has_begun(folder / training.folder)]
     student = None if row.role == "teacher" else [*begun, *alike[1:]][0]
-    teacher = _teacher(student or own, row, rows, folder)
-    return Step(row=row, recipe=own.recipe, name=own.name, folder=own.folder, student=student, teacher=teacher)
+    teachers = tuple(
+        teacher
+        for recipe in row.members or ((student or own).recipe,)
+        if (teacher := _teacher(recipe, student or own, row, rows, folder))
+    )
+    return Step(row=row, recipe=own.recipe, name=own.name, folder=own.folder, student=student, teachers=teachers)
 
 
 def _training(row: Published, rows: Sequence[Published], number: int) -> Training:
     """The run of the row's own; equal rows share one, that of the first."""
-    first = next(each for each in rows if each.role == row.role and each.recipe == row.recipe)
+    first = next(each for each in rows if each.is_same_run(row))
     name, recipe = folder_name(first.name), replace(row.recipe, seed=row.recipe.seed + number)
     return Training(name=name, folder=f"{name}-seed{recipe.seed}", recipe=recipe)
 
 
 def _is_trained_alike(one: Published, other: Published) -> bool:
     """Whether two rows about students differ in nothing that is trained."""
-    return one.role == other.role and _key(one.recipe, TRAINED) == _key(other.recipe, TRAINED)
+    alike = (one.role, one.members) == (other.role, other.members)
+    return alike and _key(one.recipe, TRAINED) == _key(other.recipe, TRAINED)
 
 
 @cache
@@ -79,19 +84,20 @@ def _key(recipe: Recipe, names: tuple[str, ...]) -> str:
     return training_key(*(getattr(recipe, name) for name in names))
 
 
-def _teacher(training: Training, row: Published, rows: Sequence[Published], folder: Path) -> Training | None:
-    """That of the first seed, for a row about the teacher that of its own. Of rows that share one the first names it,
-    or the first whose teacher is there already. A run that an earlier version began under a teacher of its own, of the
-    same seed and test images, keeps it."""
-    teacher = training.recipe.teacher
-    if teacher is None or teacher.weights is not None:
+def _teacher(
+    recipe: Recipe, training: Training, row: Published, rows: Sequence[Published], folder: Path
+) -> Training | None:
+    """That of `recipe` with the first seed, for a row about the teacher with that of its own. Of rows that share one
+    the first names it, or the first whose teacher is there already. A run that an earlier version began under a teacher
+    of its own, of the same seed and test images, keeps it."""
+    if recipe.teacher is None or recipe.teacher.weights is not None:
         return None
-    own = _teacher_folder(training.recipe)
+    own = _teacher_folder(recipe)
     if row.role != "teacher" and _held_teacher(folder / training.folder) == own:
-        return Training(name="teacher", folder=own, recipe=training.recipe)
-    seed = training.recipe.seed if row.role == "teacher" else row.recipe.seed
-    key = _key(replace(training.recipe, seed=seed), DECIDES["teach"])
-    of_seed = [replace(each.recipe, seed=seed) for each in rows]
+        return Training(name="teacher", folder=own, recipe=recipe)
+    seed = recipe.seed if row.role == "teacher" else row.recipe.seed
+    key = _key(replace(recipe, seed=seed), DECIDES["teach"])
+    of_seed = [replace(each, seed=seed) for other in rows for each in other.members or (other.recipe,)]
     alike = {_teacher_folder(recipe): recipe for recipe in of_seed if _key(recipe, DECIDES["teach"]) == key}
     chosen = next((name for name in alike if (folder / name).exists()), next(iter(alike)))
     return Training(name="teacher", folder=chosen, recipe=alike[chosen])

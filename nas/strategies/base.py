@@ -47,9 +47,11 @@ class Score:
     """Whether the training was stopped before its end, so that `value` is of then."""
     parameters: int | None = None
     """Of the network, where they were counted."""
+    further: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What else is to be large, by its name (`detection_AP`); in a search all scores have the same names."""
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.value, self.cost, self.seconds))):
+        if not all(map(math.isfinite, (self.value, self.cost, self.seconds, *self.further.values()))):
             raise ValueError(f"a score must be finite, not {self}")
 
 
@@ -154,11 +156,14 @@ class SearchResult:
     ranked: list[tuple[float, Architecture]]
     history: list[dict]
     front: list[tuple[float, float, Architecture]] = field(default_factory=list)
-    """Score, cost and architecture of all that no other beats in both, the cheapest first; empty without costs."""
+    """Score, cost and architecture of all that no other beats in both, and in what is `further`, the cheapest first;
+    empty without costs."""
     score: str = "log weight"
     """What the scores are."""
     costs: Mapping[Architecture, float] = field(default_factory=dict)
     """As far as the search measured them."""
+    further: Mapping[Architecture, Mapping[str, float]] = field(default_factory=dict)
+    """What else was to be large, as in `Score`."""
     notes: Mapping[str, object] = field(default_factory=dict)
     """What else a user should know of the result, as plain data."""
 

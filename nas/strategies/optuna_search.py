@@ -18,7 +18,8 @@ from search_spaces.space import SearchSpace
 class OptunaSearch(DiscreteSearch):
     """Lets a sampler of Optuna propose: a tree-structured Parzen estimator, a Gaussian process, or NSGA-II.
 
-    NSGA-II weighs the score against the network's cost; read its result from the front.
+    NSGA-II weighs the score, and whatever else the search asks for, against the network's cost; read its result from
+    the front.
     """
 
     sampler: Literal["tpe", "gp", "nsga2"] = "tpe"

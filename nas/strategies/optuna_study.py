@@ -29,10 +29,12 @@ SOME_TIME = datetime(2000, 1, 1)
 
 
 def suggest(sampler: Sampler, population: int, space: SearchSpace, told: Sequence[Trial], seed: int) -> Proposal:
-    """What a sampler that knows these trials suggests. NSGA-II has two objectives, of which the cost is the second."""
+    """What a sampler that knows these trials suggests. NSGA-II has two objectives or more, of which the cost is the
+    second, and what else is to be large comes behind it."""
     directions: list[Literal["maximize", "minimize"]] = ["maximize"]
     if sampler == "nsga2":
         directions.append("minimize")
+        directions.extend("maximize" for _ in (told[0].score.further if told else ()))
     study = optuna.create_study(directions=directions, sampler=build_sampler(sampler, population, seed))
     study.add_trials(ended(trial, len(directions)) for trial in told)
     places = Places(study.ask())
@@ -67,7 +69,7 @@ def ended(trial: Trial, num_objectives: int) -> Ended:
         trial_id=trial.number,
         state=TrialState.COMPLETE,
         value=None,
-        values=[trial.score.value, trial.score.cost][:num_objectives],
+        values=[trial.score.value, trial.score.cost, *trial.score.further.values()][:num_objectives],
         datetime_start=SOME_TIME,
         datetime_complete=SOME_TIME,
         params={name: place for name, (place, _) in drawn.items()},

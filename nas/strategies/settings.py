@@ -8,6 +8,7 @@ from typing import Literal
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, QueryPairs, Sampling
 from nas.losses.base import Loss
+from nas.system.config import ADDED
 from search_spaces.ranges import Name, Ranged, RuntimeName, TwoOrMore
 
 
@@ -26,6 +27,9 @@ class Search(Ranged):
     runtime: RuntimeName = "onnxruntime"
     """What times networks where a cost is in ms: ONNX Runtime on the CPU, or with CUDA or TensorRT; OpenVINO; or
     PyTorch on the run's device, compiled or not."""
+    further: tuple[Name, ...] = field(default=(), metadata=ADDED)
+    """What a search by trials weighs beside the mAP: detection_AP, of person search. NSGA-II has an objective for it,
+    and the front is of all of them."""
     parameters: Name | None = None
     """What is searched together with the architecture, by the name that `nas tune --parameters` takes: distillation,
     fast_reid, vrkd; None: nothing."""

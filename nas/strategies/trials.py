@@ -37,9 +37,11 @@ class Trial:
     def to_dict(self) -> dict:
         """A line of the history, which has no number and no notes."""
         pruned = {"pruned": True} if self.score.pruned else {}
+        further = {"further": dict(self.score.further)} if self.score.further else {}
         return {
             "score": self.score.value,
             "cost": self.score.cost,
+            **further,
             "seconds": self.score.seconds,
             **pruned,
             "architecture": self.architecture.to_dict(),
@@ -47,7 +49,8 @@ class Trial:
 
     @classmethod
     def from_dict(cls, line: Mapping, number: int) -> Trial:
-        score = Score(line["score"], line["cost"], line["seconds"], line.get("pruned", False))
+        pruned, further = line.get("pruned", False), line.get("further", {})
+        score = Score(line["score"], line["cost"], line["seconds"], pruned, further=further)
         return cls(number, Architecture.from_dict(line["architecture"]), score)
 
 
@@ -72,7 +75,12 @@ def known(architecture: Architecture, tried: Iterable[Trial]) -> Score | None:
 def found(tried: Sequence[Trial], history: list[dict], num_ranked: int) -> SearchResult:
     """The end of a search that tried these."""
     costs = {trial.architecture: trial.score.cost for trial in tried}
-    return SearchResult(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs)
+    return SearchResult(ranked(tried)[:num_ranked], history, front(tried), "mAP", costs, further_of(tried))
+
+
+def further_of(tried: Iterable[Trial]) -> dict[Architecture, Mapping[str, float]]:
+    """What else was to be large of those that say it."""
+    return {trial.architecture: trial.score.further for trial in tried if trial.score.further}
 
 
 def ranked(tried: Iterable[Trial]) -> list[tuple[float, Architecture]]:
@@ -86,11 +94,13 @@ def ranked(tried: Iterable[Trial]) -> list[tuple[float, Architecture]]:
 
 
 def front(tried: Iterable[Trial]) -> list[tuple[float, float, Architecture]]:
-    """Score, cost and architecture of those that no other beats in both, the cheapest first; none was stopped early."""
+    """Score, cost and architecture of those that no other beats in both, and in what is further, the cheapest first;
+    none was stopped early."""
     whole = [trial for trial in tried if not trial.score.pruned]
-    best = pareto.front([trial.score.cost for trial in whole], [trial.score.value for trial in whole])
-    first: dict[tuple[float, float], Trial] = {}
-    for trial, is_best in zip(whole, best, strict=True):
+    points = [(trial.score.cost, trial.score.value, *trial.score.further.values()) for trial in whole]
+    best = pareto.front(*np.array(points).T) if points else np.array([], dtype=bool)
+    first: dict[tuple[float, ...], Trial] = {}
+    for trial, point, is_best in zip(whole, points, best, strict=True):
         if is_best:
-            first.setdefault((trial.score.cost, trial.score.value), trial)
-    return [(value, cost, first[cost, value].architecture) for cost, value in sorted(first)]
+            first.setdefault(point, trial)
+    return [(point[1], point[0], first[point].architecture) for point in sorted(first)]

@@ -21,7 +21,7 @@ from nas.strategies.base import Score
 from nas.strategies.proxies import NUM_BATCHES, ProxyName, estimate
 from nas.study.joint import split_decisions
 from nas.system.config import apply_overrides, fingerprint
-from nas.tasks.base import Part, image_size
+from nas.tasks.base import Part, WeighsFurther, image_size
 from nas.training.build import build_network
 from nas.training.settings import Training
 from nas.training.stage import Stage
@@ -142,6 +142,24 @@ def train_and_score(
     return Score(reached, counted.multiply_adds, seconds, bool(loop.stopped), counted.parameters)
 
 
+class Judged:
+    """How good a network is while it trains: what else is weighed is of the same look as its mAP."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+        self.last: dict[str, float] = {}
+
+    def __call__(self, net: StudentModule) -> float:
+        self.last = self.trials.values(net.inference())
+        return self.last["mAP"]
+
+    def further(self, net: StudentModule) -> dict[str, float]:
+        """Of the network as it was seen last; one that a killed process had seen is looked at again."""
+        if self.trials.recipe.search.further and not self.last:
+            self(net)
+        return {name: value for name, value in self.last.items() if name != "mAP"}
+
+
 @dataclass(frozen=True)
 class Trials:
     """The trials of one search. A trial trains as the recipe retrains, with the search's batches, and is measured on
@@ -188,25 +206,27 @@ class Trials:
         training = replace(recipe.retrain, epochs=epochs, validate_every=int(report is not None))
         stage = self._stage(architecture, epochs)
         network = build_network(self._space, own, self.data.identities, training, recipe.seed)
-        since = time.monotonic()
+        judged, since = Judged(self), time.monotonic()
         try:
-            score = train_and_score(
-                recipe,
-                network,
-                self.batches,
-                training,
-                stage,
-                self.teacher,
-                lambda net: self.value(net.inference()),
-                report,
-            )
+            score = train_and_score(recipe, network, self.batches, training, stage, self.teacher, judged, report)
         except NonFiniteLoss as error:
             warnings.warn(f"the trial of {architecture.hash} counts as mAP 0: {error}", stacklevel=2)
-            score = Score(0.0, 0.0, time.monotonic() - since)
+            score = Score(0.0, 0.0, time.monotonic() - since, further=dict.fromkeys(recipe.search.further, 0.0))
         else:
+            score = replace(score, further=judged.further(network.net))
             if recipe.search.cost == "multiply_adds":
                 return score
         return replace(score, cost=self.cost(architecture))
+
+    def values(self, net: nn.Module) -> dict[str, float]:
+        """Beside the mAP of a network as it stands what else the search weighs. Raises ValueError as `value` does."""
+        self._check()
+        task, further = self.recipe.task, self.recipe.search.further
+        if not further:
+            return {"mAP": self.value(net)}
+        assert isinstance(task, WeighsFurther)
+        found = task.values(net, self.part, self.recipe, self.stage)
+        return {name: found[name] for name in ("mAP", *further)}
 
     def estimate(self, architecture: Architecture, proxy: ProxyName) -> Score:
         """What `proxy` says of the network before its training, on the first batches of the search."""

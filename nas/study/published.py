@@ -15,13 +15,22 @@ class Published:
     name: str
     recipe: Recipe
     paper: Mapping[str, float] = field(default_factory=dict)
-    """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `rank5`, `rank10`, `rank20`, `mAP`), and `parameters`;
-    empty where the paper has a curve alone."""
+    """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `rank5`, `rank10`, `rank20`, `mAP`, `detection_AP`,
+    `detection_recall`), and `parameters`; empty where the paper has a curve alone."""
     runs: tuple[Mapping[str, float], ...] = ()
     """The same of each run, where the paper prints them; `paper` is their mean."""
     counted_ids: int = 0
     """Training identities whose classifier is among the paper's parameters; 0: they leave it out, as ours do."""
     role: str = "student"
     """Which of the run's networks the row is about."""
+    members: tuple[Recipe, ...] = ()
+    """Recipes whose teachers are joined as the row's, in this order; none: the recipe's own teacher is."""
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By what it is called the row that stands beside this one in a table of its own: of several that with the highest
+    mAP."""
     same_as: str = ""
     """The name of an earlier row that it would be equal to, although the paper's are not: it is not run."""
+
+    def is_same_run(self, other: Published) -> bool:
+        """Whether both are about the same network of the same run."""
+        return (self.role, self.recipe, self.members) == (other.role, other.recipe, other.members)

@@ -113,6 +113,18 @@ class FindsPersons(Protocol):
         ...
 
 
+@runtime_checkable
+class WeighsFurther(Protocol):
+    """A task whose networks are good at more than one thing, which a search may weigh against each other."""
+
+    further: tuple[str, ...]
+    """Beside the mAP, by the names of `metrics.json`."""
+
+    def values(self, net: nn.Module, part: Any, recipe: TaskRecipe, stage: Stage) -> dict[str, float]:
+        """`mAP`, which is `Task.value`, and all that is `further`, of one look at `part`."""
+        ...
+
+
 class Retrieved(NamedTuple):
     """What a network finds on a test part."""
 

@@ -48,6 +48,7 @@ def street_demo() -> Recipe:
         teacher=TeacherRecipe(net=net, loss=OIMLoss(weight=1.0), training=training),
         loss=OIMLoss(weight=0.1, fixed_table=True),
         strategy=None,
+        search=Search(sampling=training.sampling, augment=training.augment),
         retrain=training,
         evaluation=SearchEvaluation(),
         machine=Machine(threads=1),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from nas.study.published import Published
-from runs.tables import fast_reid, kdas, ksl, vrkd
+from runs.tables import fast_reid, kd_person_search, kdas, ksl, vrkd
 
 PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
     "kdas": {"table1": kdas.table1},
@@ -19,11 +19,19 @@ PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
         "figure6": ksl.figure6,
         "figure7": ksl.figure7,
     },
+    "kd_person_search": {
+        "table1": kd_person_search.table1,
+        "table2a": kd_person_search.table2a,
+        "table2b": kd_person_search.table2b,
+        "table3": kd_person_search.table3,
+        "figure1": kd_person_search.figure1,
+    },
 }
 
 PICTURES: Mapping[tuple[str, str], str] = {
     ("ksl", "figure5"): "weights",
     ("ksl", "figure6"): "label_noise",
     ("ksl", "figure7"): "augmented_tsne",
+    ("kd_person_search", "figure1"): "trade_off",
 }
 """What is drawn of the runs of a paper's figure: a name of `nas.stages.paper_figures.FIGURES`."""

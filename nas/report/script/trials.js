@@ -1,26 +1,35 @@
 // A search by trials: scores against costs with the front, the best so far, and the architectures behind the points.
-// trials: {value: {name, percent}, cost: {name, size}, trials: [{score, cost, best, pruned, epochs, decisions}]}
-// ranked: {value, cost, entries: [{score, cost, hash, parameters, decisions}]}
+// trials: {value: {name, percent}, cost: {name, size}, further: [{key, name}],
+//   trials: [{score, cost, further: {key: share}, best, pruned, epochs, decisions}]}
+// ranked: {value, cost, further, entries: [{score, cost, further, hash, parameters, decisions}]}
+// What is further is weighed beside the score: it has a panel of its own, and the front is of all.
 
 function trialsView(host, search) {
   const shown = make("div", { class: "architecture-of" });
-  const scatter = make("div", { class: "panel" }, make("h4", {}, `${search.value.name} against ${search.cost.name}`));
+  const hasCosts = search.trials.some((each) => each.cost !== null);
+  const scatters = (hasCosts ? measuresOf(search) : []).map((measure) => ({
+    measure,
+    panel: make("div", { class: "panel" }, make("h4", {}, `${measure.name} against ${search.cost.name}`)),
+  }));
   const best = make("div", { class: "panel" }, make("h4", {}, "Best so far"));
   const { field, select } = makeSelect(
     "Trial",
     search.trials.map((each, place) => [place, `${place + 1}: ${scoreText(search, each)}`]),
     (place) => choose(Number(place)),
   );
-  host.append(make("div", { class: "panels" }, scatter, best), make("div", { class: "controls" }, field), shown);
+  host.append(
+    make("div", { class: "panels" }, ...scatters.map(({ panel }) => panel), best),
+    make("div", { class: "controls" }, field),
+    shown,
+  );
   const choose = (place) => ((select.value = place), showTrial(shown, search, place));
-  if (search.trials.some((each) => each.cost !== null))
+  for (const { measure, panel } of scatters)
     makeChart(
-      scatter,
-      "Scores of all trials against their costs, with the front",
-      (colours) => scatterOption(colours, search),
+      panel,
+      `${measure === scatters[0].measure ? "Scores" : measure.name} of all trials against their costs, with the front`,
+      (colours) => scatterOption(colours, search, measure),
       320,
     ).on("click", (point) => point.data.place !== undefined && choose(point.data.place));
-  else scatter.remove();
   makeChart(
     best,
     "Scores of the trials in their order, with the best so far",
@@ -39,6 +48,23 @@ function scoreText({ value }, { score }) {
   return value.percent ? percent(score) : score.toFixed(4);
 }
 
+// The score, and what else the search weighed, each in its unit.
+function measuresOf({ value, further }) {
+  return [
+    { name: value.name, of: ({ score }) => (value.percent && score !== null ? 100 * score : score) },
+    ...further.map(({ key, name }) => ({ name, of: (trial) => shareOf(trial, key) })),
+  ];
+}
+
+function shareOf(entry, key) {
+  const share = entry.further[key];
+  return typeof share === "number" ? 100 * share : null;
+}
+
+function furtherTexts({ further }, entry) {
+  return further.map(({ key, name }) => [name, percent(entry.further[key])]);
+}
+
 function costText({ cost }, entry) {
   return entry.cost === null ? "–" : cost.name === "MACs" ? macs(entry.cost) : number(entry.cost);
 }
@@ -47,6 +73,7 @@ function showTrial(host, search, place) {
   const trial = search.trials[place];
   const words = [
     `${search.value.name} ${scoreText(search, trial)}`,
+    ...furtherTexts(search, trial).map((each) => each.join(" ")),
     `${search.cost.name} ${costText(search, trial)}`,
     trial.epochs ? `${trial.epochs} epochs` : "",
     trial.pruned ? "stopped early" : "",
@@ -96,30 +123,58 @@ function trialTip(search) {
       ? ""
       : tipTable(`Trial ${data.place + 1}`, [
           ["", search.value.name, scoreText(search, search.trials[data.place])],
+          ...furtherTexts(search, search.trials[data.place]).map((each) => ["", ...each]),
           ["", search.cost.name, costText(search, search.trials[data.place])],
           ...(search.trials[data.place].pruned ? [["", "stopped early", ""]] : []),
         ]);
 }
 
-// Trials that no other beats in both score and cost, the cheapest first.
-function frontOf(trials) {
-  const whole = trials
-    .filter((each) => !each.pruned && each.cost !== null)
-    .sort((a, b) => a.cost - b.cost || b.score - a.score);
-  let best = -Infinity;
-  return whole.filter((each) => each.score > best && ((best = each.score), true));
+// Trials that no other beats in score, cost and whatever is further, the cheapest first.
+function frontOf(search) {
+  const vector = (each) => [-each.cost, each.score, ...search.further.map(({ key }) => each.further[key] ?? -Infinity)];
+  const beats = (one, other) => {
+    const [mine, its] = [vector(one), vector(other)];
+    return mine.every((value, place) => value >= its[place]) && mine.some((value, place) => value > its[place]);
+  };
+  const whole = search.trials.filter((each) => !each.pruned && each.cost !== null);
+  return whole.filter((each) => !whole.some((other) => beats(other, each))).sort((a, b) => a.cost - b.cost);
 }
 
-function scaled(search, { cost, score }) {
-  return [cost / search.cost.size, search.value.percent ? 100 * score : score];
+function scaled(search, measure, trial) {
+  return [trial.cost / search.cost.size, measure.of(trial)];
 }
 
-function scatterOption(colours, search) {
+// With two things to weigh the front is a line, with more its points are ringed.
+function frontSeries(search, measure) {
+  const data = frontOf(search).map((each) => scaled(search, measure, each));
+  const colour = "#d55e00";
+  if (search.further.length)
+    return {
+      name: "front",
+      type: "scatter",
+      data,
+      symbol: "emptyCircle",
+      symbolSize: 17,
+      silent: true,
+      z: 1, // below the trials
+      itemStyle: { color: colour, borderWidth: 2 },
+    };
+  return {
+    name: "front",
+    type: "line",
+    data,
+    symbol: "none",
+    lineStyle: { color: colour, width: 2 },
+    itemStyle: { color: colour },
+  };
+}
+
+function scatterOption(colours, search, measure) {
   const last = Math.max(1, search.trials.length - 1);
   const points = search.trials
     .map((each, place) => ({
       place,
-      value: [...scaled(search, each), place + 1],
+      value: [...scaled(search, measure, each), place + 1],
       symbol: each.pruned ? "emptyCircle" : "circle",
     }))
     .filter((_, place) => search.trials[place].cost !== null);
@@ -151,14 +206,7 @@ function scatterOption(colours, search) {
         symbolSize: 10,
         itemStyle: { borderColor: colours.muted, borderWidth: 0.6 },
       },
-      {
-        name: "front",
-        type: "line",
-        data: frontOf(search.trials).map((each) => scaled(search, each)),
-        symbol: "none",
-        lineStyle: { color: "#d55e00", width: 2 },
-        itemStyle: { color: "#d55e00" },
-      },
+      frontSeries(search, measure),
     ],
   };
 }
@@ -255,7 +303,11 @@ function rankedView(host, ranked) {
   const rows = ranked.entries.map((entry, place) =>
     rankedRow(entry, place, ranked, (button) => showRanked(large, entry, place, best, button)),
   );
-  const heads = ["#", "cells", ranked.value.name, "below #1", ranked.cost.name, "parameters", "differs in"];
+  const heads = [
+    ...["#", "cells", ranked.value.name, "below #1"],
+    ...ranked.further.map(({ name }) => name),
+    ...[ranked.cost.name, "parameters", "differs in"],
+  ];
   const used = heads.map((_, column) => column === 0 || rows.some((row) => row.cells[column].textContent !== "–"));
   const table = make(
     "table",
@@ -294,6 +346,7 @@ function rankedRow(entry, place, ranked, open) {
   const texts = [
     scoreText(ranked, entry),
     place && less !== null ? (ranked.value.percent ? percent(less) : number(less)) : "–",
+    ...furtherTexts(ranked, entry).map(([, text]) => text),
     costText(ranked, entry),
     macs(entry.parameters),
     place ? numDifferences(entry.decisions, best.decisions) : "–",

@@ -41,6 +41,8 @@ class Frames:
 class PersonSearchTask:
     """See `nas.tasks.base.Task`."""
 
+    further = ("detection_AP",)
+
     def check(self, recipe: TaskRecipe, data: SceneData, trainings: Sequence[Feeding]) -> None:
         for what, value, kind in (
             ("images", recipe.images, SceneSize),
@@ -130,14 +132,17 @@ class PersonSearchTask:
         )
 
     def value(self, net: nn.Module, part: Frames, recipe: TaskRecipe, stage: Stage) -> float:
+        return self.values(net, part, recipe, stage)["mAP"]
+
+    def values(self, net: nn.Module, part: Frames, recipe: TaskRecipe, stage: Stage) -> dict[str, float]:
+        """See `nas.tasks.base.WeighsFurther`. What a detector alone is worth is its detection AP; a query-guided
+        network, which detects other persons for each query, has none."""
         assert part.queries is not None
         found = find_by(net, part.cache, part.queries, stage, recipe.evaluation)
-        result = found.search(part.cache, part.queries, recipe.evaluation)
-        if result is not None:
-            return result.mAP
+        searched = found.search(part.cache, part.queries, recipe.evaluation)
         detection = found.detection(part.cache, recipe.evaluation)
-        assert detection is not None
-        return detection.ap
+        further = {"detection_AP": detection.ap} if detection else {}
+        return {"mAP": searched.mAP if searched else further["detection_AP"], **further}
 
     def measure(
         self,

@@ -115,7 +115,7 @@ def test_every_recipe_has_a_small_variant_that_loads(name):
     recipe = RECIPES[name].small()
     data = recipe.load()
     assert len(data.identities) == 8 and len(data.train) == (24 if recipe.data.task == "person_search" else 48)
-    assert recipe.retrained == RECIPES[name].retrained and recipe.retrain.epochs == 2
+    assert recipe.retrained == RECIPES[name].retrained.small() and recipe.retrain.epochs == 2
     assert recipe.small() == recipe
 
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from nas.metrics.front import front
-from nas.report import plots
+from nas.report import plots, search_data
 
 HOSTILE = "<script>$x^{</script>&_\N{CJK UNIFIED IDEOGRAPH-4EBA}"
 
@@ -122,6 +122,21 @@ def steered(num_epochs):
         }
         for epoch in range(num_epochs)
     ]
+
+
+def test_what_a_search_weighs_further_has_a_panel():
+    numbers = [(0.1, 1e6, 0.5), (0.3, 3e6, 0.6), (0.2, 3e6, 0.9), (0.1, 4e6, 0.4)]
+    history = [
+        {"score": score, "best": score, "cost": cost, "further": {"detection_AP": share}}
+        for score, cost, share in numbers
+    ]
+    drawn = plots.trials(history, "mAP", "multiply_adds")
+    assert "detection AP (%)" in drawn and "mAP (%)" in drawn
+    plain = plots.trials([{**line, "further": {}} for line in history], "mAP", "multiply_adds")
+    assert "detection AP" not in plain
+    data = search_data.tried(history, {"value": "mAP", "cost": "multiply_adds"})
+    assert data["further"] == [{"key": "detection_AP", "name": "detection AP"}]
+    assert [trial["further"] for trial in data["trials"]] == [line["further"] for line in history]
 
 
 @pytest.mark.medium

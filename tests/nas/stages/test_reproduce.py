@@ -11,17 +11,24 @@ import nas.stages.reproduce
 from nas.cli.find_recipe import recipe_named, recipes
 from nas.cli.main import main
 from nas.data.sets.market1501 import Market1501
+from nas.losses.oim import DetectorKD, OIMLoss
+from nas.models.network import Network
 from nas.run import DECIDES, Run
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce
+from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, rows_side_by_side
 from nas.stages.table_plan import folder_name, plan
+from nas.stages.teacher import rehearse
 from nas.study.published import Published
 from nas.system.config import fingerprint
 from nas.system.files import write_json, write_text
+from nas.tasks.base import image_size
+from runs.recipes.person_search import toy_street
 from runs.tables import PAPERS, PICTURES
 from runs.tables.rows import mean_of
+from teachers.join import joined
 
 TABLES = {(paper, table): rows() for paper, tables in PAPERS.items() for table, rows in tables.items()}
+NUMBERS = {"rank1", "rank5", "rank10", "rank20", "mAP", "detection_AP", "detection_recall"}
 KNOWN = {
     (space, recipe.images)
     for recipe in (recipe_named(name)[1] for name in recipes())
@@ -39,15 +46,108 @@ def test_rows_of_a_table_are_sound(table):
     names = [row.name for row in rows]
     assert len(set(names)) == len({folder_name(name) for name in names}) == len(names) > 1
     printed = [numbers for row in rows for numbers in (row.paper, *row.runs)]
-    assert all(set(numbers) <= {"rank1", "rank5", "rank10", "rank20", "mAP", "parameters"} for numbers in printed)
+    assert all(set(numbers) <= {*NUMBERS, "parameters"} for numbers in printed)
     assert all(0.1 < value < 1 or key == "parameters" for numbers in printed for key, value in numbers.items())
     assert all(row.recipe.teacher for row in rows if row.role == "teacher")
     assert all(row.recipe.baseline is None for row in rows), "no row is about it"
-    spaces = {(space, row.recipe.images) for row in rows for space in (row.recipe.space, row.recipe.retrained)} - KNOWN
+    assert all(name in names for row in rows for others in row.beside.values() for name in others)
+    for row in rows:
+        for space in {row.recipe.space, row.recipe.retrained}:
+            if (space, row.recipe.images) not in KNOWN:
+                with torch.device("meta"):
+                    out = (
+                        space.with_ids(7).student().eval()(torch.zeros(2, 3, *image_size(row.recipe.task, row.recipe)))
+                    )
+                assert out.logits.shape == (2, 7) if hasattr(out, "logits") else len(out.objectness) == 2
+
+
+DISTILLED = {row.name: row for row in TABLES["kd_person_search", "table3"] if row.beside}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", DISTILLED)
+def test_a_distilled_student_of_person_search_fits_its_teachers(name):
+    row, ids = DISTILLED[name], tuple(range(7))
+    spaces = [recipe.teacher.net.with_ids(7) for recipe in row.members or (row.recipe,)]
+    space = joined(spaces) if len(spaces) > 1 else spaces[0]
     with torch.device("meta"):
-        for space, images in spaces:
-            net = space.with_ids(7).student().eval()
-            assert net(torch.zeros(2, 3, images.height, images.width)).logits.shape == (2, 7)
+        teacher = Network(space.student(), space, None, ids)
+    rehearse(row.recipe, teacher, "the teacher")
+
+
+def test_the_tables_of_person_search_share_four_teachers(tmp_path):
+    """Those that the paper names: a detector, and the identity tables of two networks of OIM and one of QEEPS."""
+    steps = plan(TABLES["kd_person_search", "table1"], tmp_path, 3)
+    assert plan_facts(steps)["trainings"] == 3 * 15
+    taught = {teacher.folder for step in steps if step.student for teacher in step.teachers}
+    assert len(taught) == 4
+    both = next(step for step in steps if step.row.members)
+    detector, oim = (
+        next(step for step in steps if step.row.name == name).teachers
+        for name in ("Faster R-CNN R50", "OIM R50, lambda 1")
+    )
+    assert both.teachers == (*detector, *oim)
+    assert detector[0].recipe.teacher.net.embedding_dim is None and oim[0].recipe.teacher.net.embedding_dim == 256
+
+
+def test_plain_networks_stand_beside_a_distilled_one():
+    def result(name, paper, runs=(), beside=None):
+        return {"name": name, "paper": paper, "runs": list(runs), "beside": beside or {}}
+
+    printed = {"mAP": 0.8, "detection_AP": 0.9}
+    results = [
+        result("A, 1", {"mAP": 0.5, "detection_AP": 0.6}, [{"mAP": 0.4}, {"mAP": 0.6}]),
+        result("A, 0.1", {}, [{"mAP": 0.3, "detection_AP": 0.7}, {"mAP": 0.3, "detection_AP": 0.8}]),
+        result("A + KD, 0.1", printed, beside={"same": ["A, 0.1"], "best": ["A, 1", "A, 0.1"]}),
+    ]
+    table = rows_side_by_side(results)
+    assert table.columns == (
+        *("network", "whose", "mAP", "mAP, same", "mAP, best"),
+        *("detection AP", "detection AP, same", "detection AP, best", "best is"),
+    )
+    assert [row.cells[1:] for row in table.rows] == [
+        ("paper", "80.0", "–", "50.0", "90.0", "–", "60.0", "A, 1"),
+        ("measured", "–", "30.0", "50.0", "–", "75.0", "–", "A, 1"),
+    ]
+    assert rows_side_by_side(results[:2]) is None
+
+
+def test_a_detector_and_an_identity_table_teach_together(tmp_path):
+    """Taught, joined, listened to and measured: nothing is replaced."""
+    oim = replace(toy_street(), baseline=None)
+    alone = replace(oim.teacher, net=replace(oim.space, embedding_dim=None))
+    detector = replace(oim, teacher=alone, loss=OIMLoss(detector=DetectorKD()))
+    student = replace(oim, loss=replace(oim.loss, detector=DetectorKD()))
+    rows = [
+        Published(name="Detector", recipe=detector, role="teacher"),
+        Published(name="Both", recipe=student, members=(detector, oim), paper={"mAP": 0.5, "detection_AP": 0.5}),
+    ]
+    alone, both = reproduce(rows, tmp_path)
+    [run] = both["runs"]
+    assert run["teacher"].startswith(alone["runs"][0]["teacher"] + " and teacher-")
+    assert "mAP" not in alone["runs"][0] and {"mAP", "rank1", "detection_AP", "detection_recall"} <= run.keys()
+    table = Network.load(tmp_path / run["teacher"].split(" and ")[1] / "teacher.safetensors").net.identities.table
+    learned = Network.load(tmp_path / run["folder"] / "student.safetensors").net.identities.table
+    assert torch.equal(table, learned)
+    assert "recall measured" not in paper_against_measured([both]).columns
+    assert "detection AP measured" in paper_against_measured([both]).columns
+    written = (tmp_path / "table.json").read_bytes()
+    assert reproduce(rows, tmp_path) == [alone, both] and (tmp_path / "table.json").read_bytes() == written
+
+
+@pytest.mark.medium
+def test_distilled_person_search_through_the_command(tmp_path, capsys):
+    rows = ["OIM R18, lambda 0.1", "OIM R18, lambda 1", "(OIM R18)"]
+    arguments = ["reproduce", "kd_person_search", "table3", "--small", "--rows", *rows, "--out", str(tmp_path)]
+    assert main([*arguments, "--plan"]) == 0
+    assert capsys.readouterr().out.startswith("2 trainings and 1 teacher to train, 3 rows to measure, in ")
+    assert main([*arguments, "--retrain.epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "recall paper" in out and "mAP, plain, same lambda" in out
+    plain, alone, taught = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert (plain["name"], alone["name"]) == ("OIM R18, lambda 1", "OIM R18, lambda 0.1")
+    assert all(0 <= row["runs"][0][key] <= 1 for row in (plain, alone, taught) for key in ("mAP", "detection_AP"))
+    assert taught["runs"][0]["teacher"] == plain["runs"][0]["teacher"] and alone["runs"][0]["teacher"] is None
 
 
 @pytest.fixture
@@ -165,7 +265,7 @@ def test_what_differs_in_the_test_images_alone_is_trained_once(tmp_path, calls):
 @pytest.mark.parametrize("changed", [{"seed": 7}, {"num_train_ids": 9}, {"label_noise": 0.1}, {"images_per_id": 7}])
 def test_what_touches_the_training_images_is_trained_anew(tmp_path, changed):
     steps = plan(rows_of(RECIPE, replace(RECIPE, data=replace(RECIPE.data, **changed))), tmp_path)
-    assert len({step.student.folder for step in steps}) == len({step.teacher.folder for step in steps}) == 2
+    assert len({step.student.folder for step in steps}) == len({step.teachers[0].folder for step in steps}) == 2
 
 
 @pytest.mark.parametrize(("table", "trainings", "teachers"), [("table1", 18, 6), ("table2", 6, 0), ("table3", 20, 4)])
@@ -207,11 +307,15 @@ def test_runs_that_are_there_go_on_as_they_are(tmp_path):
     steps = plan(rows, tmp_path, len(seeds))
     assert [step.student.folder for step in steps] == [step.folder for step in steps]
     assert [Run.open(tmp_path / step.folder).recipe.teacher.weights.parent.name for step in steps] == [
-        step.teacher.folder for step in steps
+        step.teachers[0].folder for step in steps
     ]
-    assert len({step.teacher.folder for step in steps}) == 4
+    assert len({step.teachers[0].folder for step in steps}) == 4
     alone = plan(rows, tmp_path / "other")
-    begun(tmp_path / "other" / "row-1-seed0", TESTED[1], tmp_path / "other" / alone[0].teacher.folder / "t.safetensors")
+    begun(
+        tmp_path / "other" / "row-1-seed0",
+        TESTED[1],
+        tmp_path / "other" / alone[0].teachers[0].folder / "t.safetensors",
+    )
     assert {step.student.folder for step in plan(rows, tmp_path / "other")} == {"row-1-seed0"}
 
 
@@ -278,6 +382,20 @@ def test_a_row_that_the_command_line_makes_equal_to_another_is_not_run(tmp_path,
 def test_bad_input_is_named(arguments, said, capsys):
     assert main(["reproduce", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_trade_off_of_person_search_is_drawn():
+    rows = {row.name: row for row in TABLES["kd_person_search", "figure1"]}
+    results = [{"name": name, "runs": [dict(row.paper)] if row.paper else []} for name, row in rows.items()]
+    figure = paper_figure("trade_off")(results, Path())["trade-off"]
+    left, right = figure.axes
+    assert (left.get_title(loc="left"), right.get_title(loc="left")) == ("R50", "R18")
+    lines = {line.get_label(): line for line in right.containers}
+    assert lines["OIM, search mAP"].lines[0].get_xydata().tolist() == [[0.6, 79.9], [1.0, 69.1]]
+    assert lines["OIM + KD_reid, detection AP"].lines[0].get_xydata().tolist() == [[0.1, 80.6]]
+    levels = [line.get_ydata()[0] for line in right.lines if line.get_linestyle() == "--"]
+    assert levels == [82.4]
+    assert paper_figure("trade_off")([{"name": "R50: OIM, 1", "runs": []}], Path()) == {}
 
 
 def test_each_picture_is_of_a_table_and_can_be_drawn():

@@ -304,6 +304,45 @@ def test_the_front_is_that_of_all_pairs():
     assert ranked(tried)[0][0] == max(trial.score.value for trial in tried)
 
 
+def test_the_front_is_of_all_that_is_weighed():
+    """The cheapest, the one with the best score, and the one that is best in what is further."""
+    scores = [(3.0, 1.0, 5.0), (5.0, 2.0, 1.0), (3.0, 3.0, 9.0), (3.0, 3.0, 8.0), (2.0, 1.0, 5.0), (1.0, 2.0, 0.5)]
+    tried = [
+        Trial(place, Architecture("", {"i": place}), Score(value, cost, 0.0, further={"other": other}))
+        for place, (value, cost, other) in enumerate(scores)
+    ]
+    assert [architecture.decisions["i"] for *_, architecture in front(tried)] == [0, 1, 2]
+    assert front(tried)[2][:2] == (3.0, 3.0)
+    result = found(tried, [], 2)
+    assert result.further[tried[2].architecture] == {"other": 9.0}
+    lines = [json.loads(json.dumps(trial.to_dict())) for trial in tried]
+    assert [Trial.from_dict(line, place) for place, line in enumerate(lines)] == tried
+    with pytest.raises(ValueError, match="finite"):
+        Score(1.0, 1.0, 0.0, further={"other": float("nan")})
+
+
+class WeighsAnother(Agrees):
+    """Of which a second score is the better, the less the first is."""
+
+    def score(self, architecture, epochs, report=None):
+        score = super().score(architecture, epochs, report)
+        return replace(score, further={"other": 1.0 - score.value})
+
+
+def test_nsga2_has_an_objective_for_all_that_is_weighed(stage, monkeypatch):
+    directions = []
+    create = optuna.create_study
+    monkeypatch.setattr(optuna, "create_study", lambda **how: directions.append(how.get("directions")) or create(**how))
+    strategy = replace(STRATEGIES["nsga2"], trials=TRIALS, population=4)
+    result = search_in(stage("three"), strategy, WeighsAnother(SMALL))
+    assert directions[-1] == ["maximize", "minimize", "maximize"]
+    assert all(line["further"] == {"other": 1.0 - line["score"]} for line in result.history)
+    cheapest = {}
+    for line in result.history:
+        cheapest[line["score"]] = min(line["cost"], cheapest.get(line["score"], line["cost"]))
+    assert {(value, cost) for value, cost, _ in result.front} == set(cheapest.items())
+
+
 def test_the_policy_climbs_the_log_probability():
     policy = Policy(np.random.default_rng(0))
     policy.logits = {"a": np.array([0.3, -0.2, 1.0])}

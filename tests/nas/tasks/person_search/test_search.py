@@ -5,15 +5,20 @@ from dataclasses import replace
 
 import pytest
 
+from nas.cli.main import main
+from nas.losses.oim import OIMLoss
 from nas.run import Run
 from nas.stages.evaluate import evaluate
+from nas.stages.report import report
 from nas.stages.retrain import retrain
-from nas.stages.search import search
+from nas.stages.search import check_search, search
 from nas.stages.teach import teach
 from nas.strategies import STRATEGIES
 from nas.strategies.darts import DARTS
+from nas.strategies.optuna_search import OptunaSearch
 from nas.strategies.random_search import RandomSearch
-from runs.recipes.person_search import toy_street
+from runs.recipes.demo import toy
+from runs.recipes.person_search import qeeps, toy_street
 from search_spaces.cell import Cells
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
@@ -24,6 +29,7 @@ from search_spaces.shallow_cnn import ShallowCNN
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 
 CELLS = Cells(channels=4, cells=3, reductions=(2,))
+ALONE = replace(toy_street(), teacher=None, baseline=None, loss=OIMLoss(), strategy=RandomSearch())
 BRIEF = {"epochs": 1}
 slow = pytest.mark.slow
 PAIRS = [
@@ -74,3 +80,43 @@ def test_a_searched_backbone_is_retrained_with_the_teachers_table(tmp_path, teac
     assert found is not None and row["role"] == "student" and found.hash in row["name"]
     assert found.decisions != space.with_ids(1).published().decisions
     assert json.loads((run.folder / "architectures.json").read_text())["ranked"][0]["student"]["multiply_adds"] > 0
+
+
+@pytest.mark.medium
+def test_search_and_detection_are_weighed_against_the_cost(tmp_path, capsys):
+    """NSGA-II with three objectives: all numbers are in the history, in the lists, in what is shown and on the page."""
+    strategy = OptunaSearch(sampler="nsga2", trials=3, population=2, epochs=1)
+    settings = replace(ALONE.search, further=("detection_AP",))
+    run = Run(tmp_path / "run", "toy_street", replace(ALONE, strategy=strategy, search=settings))
+    search(run)
+    history = [json.loads(line) for line in (run.folder / "search.history.jsonl").read_text().splitlines()]
+    assert all(line["further"].keys() == {"detection_AP"} and 0 <= line["score"] <= 1 for line in history)
+    found = json.loads((run.folder / "architectures.json").read_text())
+    said = {(line["cost"], line["score"], line["further"]["detection_AP"]) for line in history}
+    for entries in (found["ranked"], found["front"]):
+        assert entries and {(each["cost"], each["score"], each["further"]["detection_AP"]) for each in entries} <= said
+    assert main(["show", str(run.folder), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["further"] for row in shown["ranked"]] == [entry["further"] for entry in found["ranked"]]
+    assert main(["show", str(run.folder)]) == 0 and "detection AP" in capsys.readouterr().out
+    assert "detection AP against" not in (page := report(run).read_text()) and '"name":"detection AP"' in page
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (replace(ALONE, strategy=DARTS()), "measured of networks that are trained one by one: .* nsga2"),
+        (replace(ALONE, space=qeeps().space), "a query-guided network .* leave it out"),
+        (replace(toy(), strategy=RandomSearch()), "--search.further must be of nothing for this data set"),
+    ],
+)
+def test_what_cannot_be_weighed_is_said(recipe, said):
+    weighing = replace(recipe.search, further=("detection_AP",))
+    with pytest.raises(ValueError, match=said):
+        check_search(replace(recipe, search=weighing))
+
+
+def test_an_accuracy_that_is_not_there_is_named():
+    weighing = replace(ALONE, search=replace(ALONE.search, further=("detection_AR",)))
+    with pytest.raises(ValueError, match="must be of detection_AP .*, not detection_AR .did you mean 'detection_AP'"):
+        check_search(weighing)

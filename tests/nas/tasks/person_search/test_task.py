@@ -21,7 +21,10 @@ from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
 from nas.system.files import read_json
+from nas.tasks.person_search.found import find
 from nas.tasks.person_search.task import PersonSearchTask
+from nas.training.machine import Machine
+from nas.training.stage import Stage
 from runs.recipes.person_search import toy_street
 from search_spaces.cost.candidates import MultiplyAdds
 from search_spaces.cost.counting import cost
@@ -119,20 +122,38 @@ def test_the_price_of_candidates_is_that_at_their_own_input_in_the_head_too(arch
     assert prices.predicted(chosen) == prices.real(chosen) == cost(student, 64, 96).multiply_adds
 
 
+def test_what_is_further_is_of_the_same_look_as_the_map(tmp_path):
+    recipe, task = toy_street(), PersonSearchTask()
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, min_score=0.0))
+    stage, data = Stage(tmp_path, "search", "", Machine(device="cpu")), recipe.data.load()
+    torch.manual_seed(0)
+    space = replace(recipe.space, found=replace(recipe.space.found, score=0.0))
+    net, part = space.with_ids(len(data.identities)).student().eval(), task.test_part(data, recipe)
+    values = task.values(net, part, recipe, stage)
+    detection = find(net, part.cache, part.queries, stage, recipe.evaluation).detection(part.cache, recipe.evaluation)
+    assert values == {"mAP": task.value(net, part, recipe, stage), "detection_AP": detection.ap}
+    assert list(values) == ["mAP", *task.further] and detection.ap > 0
+
+
 class TestExport:
     @pytest.mark.medium
-    def test_it_finds_whom_the_network_finds(self, folder, tmp_path):
+    @pytest.mark.parametrize("overlap", [0.7, 0.05], ids=["as many regions in each image", "a number of regions"])
+    def test_it_finds_whom_the_network_finds(self, folder, tmp_path, overlap):
         """Boxes, scores and features, in the network's order; the least score is lowered so that there are some."""
         net = Network.load(folder / "student.safetensors").net.eval()
-        net.space = replace(net.space, found=replace(net.space.found, score=0.3))
-        images, nothing = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)), torch.empty(0, 4)
-        with torch.no_grad():
-            (expected,) = net(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],))).detections
+        few = replace(net.space.proposals, overlap=overlap)
+        net.space = replace(net.space, proposals=few, found=replace(net.space.found, score=0.3))
+        net.rpn.how = few
         session = InferenceSession(as_onnx(PersonSearchTask().deployed(net).finder(), 64, 96))
-        found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
-        assert len(expected.scores) > 1
-        for one, other in zip(expected, found, strict=True):
-            torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
+        nothing = torch.empty(0, 4)
+        for seed in range(3, 6):
+            images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(seed))
+            with torch.no_grad():
+                (expected,) = net(Scenes(images, torch.tensor([[64, 96]]), (nothing,), (nothing[:, 0],))).detections
+            found = session.run(["boxes", "scores", "features"], {"images": images.numpy()})
+            assert len(expected.scores) > 1
+            for one, other in zip(expected, found, strict=True):
+                torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
 
     @pytest.mark.medium
     def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
