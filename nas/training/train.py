@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.losses.base import Loss, Losses
 from nas.training.graphs import held
-from nas.training.optimisers import current_rate, place_numbers, step
+from nas.training.optimisers import current_rate, parameters_of, place_numbers, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
 from teachers.teacher import BatchTeacher, with_teacher
@@ -85,7 +85,7 @@ def training_step(
     batch, temperature = given
     with stage.autocast():
         losses = loss(net(batch.images), batch, temperature)
-    gradients = torch.autograd.grad(losses["total"], learning(net), materialize_grads=True)
+    gradients = torch.autograd.grad(losses["total"], parameters_of(optimiser), materialize_grads=True)
     step(optimiser, stage.mean(list(gradients)), clip)
     return losses
 
