@@ -22,13 +22,14 @@ from nas.models.pretrained import check_there
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
-from nas.system.config import import_all
+from nas.system.config import ADDED, import_all
 from nas.tasks import task_of
 from nas.tasks.base import Task, image_size
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.reid.settings import Evaluation
 from nas.training.machine import Machine
 from nas.training.memory import check_memory
+from nas.training.pretraining import Pretraining
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.ranges import Ranged, Seed
@@ -87,6 +88,8 @@ class Recipe(Ranged):
     architecture: Path | None = None
     """Architecture file to retrain instead of the searched or published architecture."""
     search: Search = field(default_factory=Search)
+    pretraining: Pretraining = field(default=Pretraining(), metadata=ADDED)
+    """How `nas pretrain` trains the student's backbone, for `retrain.pretrained` to start from."""
     retrain: Training = field(default_factory=Training)
     images: Images | SceneSize = field(default_factory=Images)
     evaluation: Evaluation | SearchEvaluation = field(default_factory=Evaluation)

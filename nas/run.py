@@ -23,6 +23,7 @@ from search_spaces.cost.latency import processor
 DECIDES = {
     "teach": ("seed", "data", "images", "teacher"),
     "search": ("seed", "data", "images", "space", "loss", "strategy", "search"),
+    "pretrain": ("seed", "space", "student", "pretraining"),
     "retrain": ("seed", "data", "images", "space", "student", "student_loss", "retrain"),
     "baseline": ("seed", "data", "images", "baseline", "student_loss", "retrain"),
     "random-cell": ("seed", "data", "images", "space", "student", "student_loss", "retrain"),
@@ -36,8 +37,9 @@ CONTROLS = ("random-cell", "taught-baseline")
 STAGES_OF = {
     "teach": ("teach",),
     "search": ("search",),
+    "pretrain": ("pretrain",),
     "retrain": ("retrain", "baseline", *CONTROLS),
-    "run": tuple(RESULTS),
+    "run": tuple(stage for stage in RESULTS if stage != "pretrain"),
 }
 """The stages that each command does, in their order."""
 
@@ -46,6 +48,7 @@ COMMANDS = {stage: command for command, stages in reversed(STAGES_OF.items()) fo
 
 MADE_OF = {
     "search": {"teach"},
+    "pretrain": {"search"},
     "retrain": {"teach", "search"},
     "random-cell": {"teach", "search"},
     "taught-baseline": {"teach"},
@@ -125,6 +128,7 @@ class Run:
         return {
             "teach": recipe.teacher is not None and recipe.teacher.weights is None,
             "search": recipe.strategy is not None and recipe.architecture is None,
+            "pretrain": True,
             "retrain": True,
             "baseline": recipe.baseline is not None,
             **{control: control in recipe.controls for control in CONTROLS},

@@ -32,6 +32,12 @@ COMMANDS = {
         "nas search kdas --teacher.weights t.safetensors",
         True,
     ),
+    "pretrain": Command(
+        "RUN|RECIPE",
+        "pretrain the student's backbone on folders of classes, as ImageNet's",
+        "nas pretrain runs/out/kdas-seed0 --pretraining.data imagenet",
+        True,
+    ),
     "retrain": Command(
         "RUN",
         "train the found student and the baseline",

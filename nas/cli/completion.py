@@ -46,7 +46,7 @@ OF_RECIPES = (*PARTS, "--on", *map(flag, FIELDS), ALL)
 """The flags of every command that takes the fields of a recipe, beside its own."""
 
 OPTIONS: dict[str, type] = {
-    **dict.fromkeys(("teach", "evaluate", "report", "run"), RunOptions),
+    **dict.fromkeys(("teach", "pretrain", "evaluate", "report", "run"), RunOptions),
     "search": SearchOptions,
     "retrain": EntryOptions,
     "draw": EntryOptions,

@@ -41,6 +41,8 @@ FIELDS = (
     "teacher.training.epochs",
     "loss.temperature.start",
     "loss.temperature.end",
+    "pretraining.data",
+    "pretraining.epochs",
     "retrain.epochs",
     "retrain.pretrained",
     "retrain.optimiser.lr",

@@ -17,12 +17,14 @@ from torchvision import models
 from nas.errors import quoted
 from nas.system.files import not_a_file
 from nas.system.weights import load_into, load_state, load_weights
+from search_spaces.architecture import Architecture
 from search_spaces.densenet import DenseNet
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.resnet import ResNet
 from search_spaces.shufflenet_v2 import ShuffleNetV2
 from search_spaces.space import SearchSpace
 from students.reid import ReIDNet
+from students.space import StudentSpace
 
 HEADS = ("fc.", "classifier.")
 DENSE_LAYER = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -140,6 +142,27 @@ def _load_layer(layer: nn.Module, name: str, tensors: Mapping[str, Tensor], sour
     return False
 
 
+def check_same_architecture(source: str, space: StudentSpace, architecture: Architecture | None) -> None:
+    """Raises ValueError where `source` is a file of this project whose backbone has another architecture than that of
+    `space`: other inputs of a node need not change any tensor's name or shape. A published one may be inherited from.
+    """
+    path = Path(source)
+    if path.suffix != ".safetensors":
+        return
+    held = load_weights(path)[1].get("architecture")
+    theirs = _of_backbone(Architecture.from_dict(held)) if held else {}
+    own = _of_backbone(architecture or space.published())
+    if theirs and own and theirs != own:
+        raise ValueError(
+            f"the pretrained file {source!r} is of another architecture than the network: pretrain this one with "
+            "`nas pretrain`, or give the file's own as --architecture"
+        )
+
+
+def _of_backbone(architecture: Architecture) -> dict[str, object]:
+    return {name: answer for name, answer in architecture.decisions.items() if name.startswith("backbone.")}
+
+
 def freeze(net: ReIDNet, inherited: Inherited, layers: Collection[str]) -> None:
     """Keeps what a file has given from being trained: of the backbone what is `inherited`, and `layers` behind it."""
     for name, parameter in net.backbone.named_parameters():
@@ -242,7 +265,8 @@ def _imagenet(space: SearchSpace) -> Mapping[str, Tensor]:
         known = ", ".join(known.title for known in IMAGENET)
         raise ValueError(
             f"there are no ImageNet weights for {space}: torchvision has them for {known}; "
-            "leave `pretrained` empty to start from scratch, or give the path of a checkpoint"
+            "leave `pretrained` empty to start from scratch, or give the path of a checkpoint, such as `nas pretrain` "
+            "writes"
         )
     weights = IMAGENET[same_weights]
     try:

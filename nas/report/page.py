@@ -27,6 +27,7 @@ from nas.system.files import blamed_on, read_object, write_text
 STAGES = {
     "search": "Search",
     "teach": "Teacher",
+    "pretrain": "Pretraining",
     "retrain": "Retraining",
     "baseline": "Baseline",
     "random-cell": "Random cell",

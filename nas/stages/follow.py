@@ -97,6 +97,8 @@ def _planned(config: Mapping[str, Any]) -> dict[str, int]:
         planned["teach"] = 0 if teacher.get("members") else teacher["training"]["epochs"]
     if strategy and config.get("architecture") is None:
         planned["search"] = strategy["trials"] if "pruning" in strategy else strategy.get("epochs", 0)
+    if config.get("pretraining", {}).get("data"):
+        planned["pretrain"] = config["pretraining"]["epochs"]
     stages = ["retrain", *["baseline"] * bool(config.get("baseline")), *config.get("controls", ())]
     return planned | dict.fromkeys(stages, epochs)
 

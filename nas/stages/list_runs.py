@@ -24,6 +24,7 @@ PASSED_OVER = {"again", "features", "plots", "queries", "sheets", "strips", "ten
 ENDS_WITH = {
     "teach": ("teach",),
     "search": ("search",),
+    "pretrain": ("pretrain",),
     "retrain": ("retrain", "baseline"),
     **dict.fromkeys(("run", "evaluate", "report"), ("evaluate",)),
 }

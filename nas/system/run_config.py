@@ -13,6 +13,7 @@ FORMAT = 2
 RESULTS = {
     "teach": "teacher.safetensors",
     "search": "architecture.json",
+    "pretrain": "pretrained.safetensors",
     "retrain": "student.safetensors",
     "baseline": "baseline.safetensors",
     "random-cell": "random-cell.safetensors",

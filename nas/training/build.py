@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nas.models.network import Network
-from nas.models.pretrained import freeze, load_head, load_pretrained
+from nas.models.pretrained import check_same_architecture, freeze, load_head, load_pretrained
 from nas.training.settings import Training
 from search_spaces.architecture import Architecture
 from students.reid import ReIDNet
@@ -25,6 +25,8 @@ def build_network(
     net = space.student(architecture)
     if training.pretrained:
         kept: Any = (net.inference(), space.inference()[0])  # both with a backbone: an ensemble is not trained
+        if training.pretrained != "imagenet":
+            check_same_architecture(training.pretrained, *space.inference(architecture))
         inherited = load_pretrained(kept[0].backbone, kept[1].backbone, training.pretrained)
         if training.frozen:
             if not isinstance(kept[0], ReIDNet):

@@ -187,6 +187,9 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     for name, key in (("mAP", "mAP"), (measure, "score"), ("mAP", "retrained"), ("best", "best")):
         if key in record:
             yield True, f"{name} {_short(record[key]) if measure != 'mAP' else f'{100 * record[key]:.1f}'}"
+    for name, key in (("top-1", "top1"), ("top-5", "top5")):
+        if key in record:
+            yield True, f"{name} {100 * record[key]:.1f}"
     if record.get("pruned"):
         yield True, "pruned"
     if record.get("temperature") is not None:

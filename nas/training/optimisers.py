@@ -83,7 +83,8 @@ class Optimiser(Ranged, ABC):
     rate: Rate = field(default_factory=ConstantLR)
 
     @abstractmethod
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer: ...
+    def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """For tensors, or for groups of them with settings of their own, as torch takes them."""
 
     def set_rate(self, optimiser: torch.optim.Optimizer, epoch: float, num_epochs: int) -> None:
         """Sets the learning rate at `epoch` (fractional)."""
@@ -120,7 +121,7 @@ class SGD(Optimiser):
     momentum: ShareBelowOne = 0.9
     """Share of the previous step that each step keeps; 0: plain SGD."""
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.SGD:
+    def build(self, parameters: Iterable[Any]) -> torch.optim.SGD:
         return RatedSGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay, foreach=True)
 
 
@@ -129,7 +130,7 @@ class Adam(Optimiser):
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
+    def build(self, parameters: Iterable[Any]) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=self.weight_decay)
 
 
@@ -151,9 +152,14 @@ def place_numbers(optimiser: torch.optim.Optimizer, on_device: bool) -> None:
                 state["step"] = state["step"].to(device if on_device else "cpu")
 
 
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """What it trains, in the order of its groups."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
 def step(optimiser: torch.optim.Optimizer, gradients: Sequence[Tensor | None], clip: float | None = None) -> None:
     """One step of `optimiser` along `gradients` (of its parameters, in order), clipped to the norm `clip`."""
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = parameters_of(optimiser)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     if clip is not None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.losses.base import Loss, Losses
 from nas.training.graphs import held
-from nas.training.optimisers import current_rate, place_numbers, step
+from nas.training.optimisers import current_rate, parameters_of, place_numbers, step
 from nas.training.settings import Training
 from nas.training.stage import Loop, Stage
 from teachers.teacher import BatchTeacher, with_teacher
@@ -86,7 +86,7 @@ def training_step(
     batch, temperature = given
     with stage.autocast():
         losses = loss(net(batch.images), batch, temperature)
-    step(optimiser, stage.gradients(losses["total"], learning(net)), clip)
+    step(optimiser, stage.gradients(losses["total"], parameters_of(optimiser)), clip)
     return losses
 
 
