@@ -6,6 +6,7 @@ from typing import Any
 from nas.bench.deploy import deploy
 from nas.bench.gpu import gpu
 from nas.bench.loader import loader
+from nas.bench.person_search import person_search
 from nas.bench.proxies import proxies
 from nas.bench.retrieval import evaluate, rerank
 from nas.bench.search import search
@@ -18,6 +19,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "loader": loader,
     "evaluate": evaluate,
     "rerank": rerank,
+    "person_search": person_search,
     "strategies": strategies,
     "proxies": proxies,
     "deploy": deploy,
@@ -34,6 +36,9 @@ TAKES = {
     "path": "The folder or file of the data set.",
     "queries": "Images that are looked for.",
     "gallery": "Images among which they are looked for.",
+    "depth": "Layers of the ResNet.",
+    "frames": "Frames among which persons are looked for.",
+    "detections": "Boxes that were detected in them.",
     "dim": "Numbers in a feature.",
     "identities": "Identities among the images.",
     "threads": "Threads that read the images.",

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nas.bench.kernels import Kernels, as_on_a_gpu
-from nas.bench.retrieval import Peak
+from nas.bench.retrieval import Cost
 from nas.bench.retrieval import rerank as time_reranking
 from nas.bench.search import Noise, available, ours, saved_mib
 from nas.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment
@@ -70,7 +69,8 @@ def gpu(
     Without: `kernels` of a step (an operation that is no view is one); `host_reads`, at which it would wait;
     `moved_gib`, what its kernels take and give; `floor_ms`, what moving that takes an H200 at 4.8 TB/s; `saved_mib`,
     what autograd keeps for the backward pass. With one: `seconds`, the median over `repeats`; `ratio`, the median of
-    the ratio to the first form of its kind in the same turn; `images_per_second`; `peak_mib`. Raises ValueError for
+    the ratio to the first form of its kind in the same turn; `processor_s`, that of the processor's clock;
+    `images_per_second`; `peak_mib`. Raises ValueError for
     fewer images than a batch has.
     """
     if images < batch:
@@ -136,33 +136,25 @@ def _counts(step: Callable[[], object]) -> Row:
 Form = Callable[[], object]
 
 
-def timed(forms: dict[str, Form], batch: int, repeats: int, device: torch.device) -> dict[str, Row]:
-    """The rows of forms of one kind, which take a step on `batch` images in turn."""
+def timed(
+    forms: dict[str, Form], batch: int, repeats: int, device: torch.device, num_warmup: int = WARM_UPS + 1
+) -> dict[str, Row]:
+    """The rows of forms of one kind, which take a step on `batch` images in turn; the first of each do not count."""
     for form in forms.values():
-        for _ in range(WARM_UPS + 1):
+        for _ in range(num_warmup):
             form()
-    turns = [{name: _cost(form, device) for name, form in forms.items()} for _ in range(repeats)]
+    turns = [{name: Cost.of(form, device) for name, form in forms.items()} for _ in range(repeats)]
     first, rows = next(iter(forms)), {}
     for name in forms:
-        seconds = statistics.median(turn[name][0] for turn in turns)
+        seconds = statistics.median(turn[name].seconds for turn in turns)
         rows[name] = {
             "seconds": seconds,
-            "ratio": statistics.median(turn[name][0] / turn[first][0] for turn in turns),
+            "ratio": statistics.median(turn[name].seconds / turn[first].seconds for turn in turns),
+            "processor_s": statistics.median(turn[name].processor for turn in turns),
             "images_per_second": batch / seconds,
-            "peak_mib": max(turn[name][1] for turn in turns),
+            "peak_mib": max(turn[name].mib for turn in turns),
         }
     return rows
-
-
-def _cost(form: Form, device: torch.device) -> tuple[float, float]:
-    """Seconds, and MiB at the peak."""
-    with Peak(device) as peak:
-        start = perf_counter()
-        form()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = perf_counter() - start
-    return seconds, peak.mib
 
 
 def search_forms(space: Cells, stage: Stage, batch: int, height: int, width: int) -> dict[str, Form]:

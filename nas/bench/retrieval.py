@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from threading import Event, Thread
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -40,20 +41,21 @@ def evaluate(
 
     `compare` also times the ranking alone, with the distances given, and torchreid's Cython; without its module
     `rank_cy` on Python's path it is left out. `seconds`: median over `repeats`; `spread`: slowest less `fastest`;
-    `peak_mib`: most memory beyond what was used before; `ratio`: median of the ratio to ours in the same turn. The
-    defaults are Market-1501's size. Raises ValueError for counts below 1.
+    `processor_s`: likewise by the processor's clock, all threads together; `peak_mib`: most memory beyond what was used
+    before; `ratio`: median of the ratio to ours in the same turn. The defaults are Market-1501's size. Raises
+    ValueError for counts below 1.
     """
     device = machine.fabric().device
     data = _clusters(queries, gallery, dim, identities, device)
     ways = {"ours": lambda: evaluate_retrieval(*data).mAP}
     if not compare:
-        return _measured(ways, repeats, device)
+        return measured(ways, repeats, device)
     plain = {"whole sort": _sorted_whole} | _cython()
     whole = {name: partial(_densely, rank, data) for name, rank in plain.items()}
     far = _dense(data)
     alone = {"ours, distances given": lambda: evaluate_distances(far, *data[2:]).mAP}
     alone |= {f"{name}, distances given": partial(rank, far, data) for name, rank in plain.items()}
-    return _measured(ways | whole, repeats, device) | _measured(alone, repeats, device)
+    return measured(ways | whole, repeats, device) | measured(alone, repeats, device)
 
 
 @checked
@@ -72,7 +74,7 @@ def rerank(
     ways = {"ours": lambda: evaluate_retrieval(*data, rerank=reranking).mAP}
     if compare:
         ways["dense"] = lambda: _sorted_whole(_dense_reranked(data[0], data[1], reranking), data)
-    return _measured(ways, repeats, machine.fabric().device)
+    return measured(ways, repeats, machine.fabric().device)
 
 
 def _clusters(queries: int, gallery: int, dim: int, identities: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -106,30 +108,45 @@ def _cython() -> dict[str, Callable[[Tensor, tuple[Tensor, ...]], float]]:
     return {"Cython": lambda far, data: module.evaluate_cy(*(part.cpu().numpy() for part in (far, *data[2:])), 50)[1]}
 
 
-def _measured(ways: dict[str, Callable[[], float]], repeats: int, device: torch.device) -> dict[str, Row]:
+def measured(ways: dict[str, Callable[[], float]], repeats: int, device: torch.device) -> dict[str, Row]:
     """A row for each way; the first of them is ours."""
-    turns = [{name: _cost(run, device) for name, run in ways.items()} for _ in range(repeats)]
+    turns = [{name: Cost.of(run, device) for name, run in ways.items()} for _ in range(repeats)]
     ours, rows = next(iter(ways)), {}
     for name in ways:
-        seconds, peaks, maps = zip(*(turn[name] for turn in turns), strict=True)
+        costs = [turn[name] for turn in turns]
+        seconds = [cost.seconds for cost in costs]
         rows[name] = {
             "seconds": statistics.median(seconds),
             "fastest": min(seconds),
             "spread": max(seconds) - min(seconds),
-            "peak_mib": max(peaks),
-            "mAP": maps[0],
-            "ratio": statistics.median(turn[name][0] / turn[ours][0] for turn in turns),
+            "processor_s": statistics.median(cost.processor for cost in costs),
+            "peak_mib": max(cost.mib for cost in costs),
+            "mAP": costs[0].found,
+            "ratio": statistics.median(turn[name].seconds / turn[ours].seconds for turn in turns),
         }
     return rows
 
 
-def _cost(run: Callable[[], float], device: torch.device) -> tuple[float, float, float]:
-    """Seconds, MiB at the peak, and what came out."""
-    with Peak(device) as peak:
-        start = perf_counter()
-        found = run()
-        seconds = perf_counter() - start
-    return seconds, peak.mib, found
+class Cost(NamedTuple):
+    """What a call took."""
+
+    seconds: float
+    processor: float
+    """Seconds of the processor's clock, all threads of this process together."""
+    mib: float
+    """At the peak: see `Peak`."""
+    found: Any
+    """What came out."""
+
+    @classmethod
+    def of(cls, run: Callable[[], Any], device: torch.device) -> Cost:
+        with Peak(device) as peak:
+            start, used = perf_counter(), process_time()
+            found = run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds, used = perf_counter() - start, process_time() - used
+        return cls(seconds, used, peak.mib, found)
 
 
 def _sorted_whole(far: Tensor, data: tuple[Tensor, ...]) -> float:

@@ -42,7 +42,7 @@ def evaluate_detection(
     if not len(true_boxes):
         raise ValueError("there must be a true box to be found, and no frame has one")
     right, counted = np.zeros(len(boxes), dtype=bool), scores >= min_score
-    shown, present = _by_frame(np.where(counted, frames, -1)), _by_frame(true_frames)
+    shown, present = by_frame(np.where(counted, frames, -1)), by_frame(true_frames)
     for frame in shown.keys() & present.keys():
         overlap = box_iou(boxes[shown[frame]], true_boxes[present[frame]])
         best = overlap.argmax(axis=1)
@@ -57,10 +57,15 @@ def evaluate_detection(
 
 def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union `[N, M]` of boxes `[N, 4]` and `[M, 4]`, (left, top, right, bottom) each, in float64."""
+    return pair_iou(boxes[:, None], others)
+
+
+def pair_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The same of each of `boxes [..., 4]` and the one of `others` at its place, whose shapes are broadcast."""
     boxes, others = boxes.astype(np.float64), others.astype(np.float64)
-    corner = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
-    shared = corner.clip(min=0).prod(axis=2)
-    union = _area(boxes)[:, None] + _area(others) - shared
+    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+    shared = sides.clip(min=0).prod(axis=-1)
+    union = _area(boxes) + _area(others) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -79,7 +84,7 @@ def check_boxes(what: str, frames: np.ndarray, boxes: np.ndarray, *columns: Size
         raise ValueError(f"{what} must be in frames from 0 on, got {frames.min()}")
 
 
-def _by_frame(frames: np.ndarray) -> dict[int, np.ndarray]:
+def by_frame(frames: np.ndarray) -> dict[int, np.ndarray]:
     """The places of each frame's boxes, in order; those of frame -1 are in none."""
     order = np.argsort(frames, kind="stable")
     numbers, starts = np.unique(frames[order], return_index=True)
@@ -95,7 +100,7 @@ def _by_frame(frames: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+    return (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(axis=-1)
 
 
 def _average_precision(right: np.ndarray, scores: np.ndarray, num_boxes: int) -> float:

@@ -1,12 +1,12 @@
 """Person search: the boxes that a query's person has in whole frames, found and ranked."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from nas.metrics.detection import box_iou, check_boxes
+from nas.metrics.detection import by_frame, check_boxes, pair_iou
 from nas.metrics.distance import check_features, distances
 from nas.metrics.retrieval import check_counts, cmc_of, rank_of, ranks_of
 
@@ -83,7 +83,8 @@ def evaluate_person_search(
     check_boxes("detections", detected.frames, detected.boxes, detected.features)
     if len(detected):
         check_features(queries.features, detected.features, "cosine")
-    ranked = ((detected, far) for far in _distances(queries.features, detected.features, block))
+    shown = by_frame(detected.frames)
+    ranked = ((detected, shown, far) for far in _distances(queries.features, detected.features, block))
     num_frames = _num_frames(queries, [detected], true, galleries)
     return _evaluate(queries, ranked, true, galleries, cameras, num_frames, max_rank, num_best)
 
@@ -114,7 +115,7 @@ def evaluate_each_query(
         check_boxes(f"detections of query {query}", boxes.frames, boxes.boxes, similar)
         if not np.isfinite(similar).all():
             raise ValueError(f"similarities must be finite numbers, and those of query {query} are not")
-    ranked = zip(detected, (-similar for similar in similarities), strict=True)
+    ranked = ((boxes, by_frame(boxes.frames), -similar) for boxes, similar in zip(detected, similarities, strict=True))
     num_frames = _num_frames(queries, detected, true, galleries)
     return _evaluate(queries, ranked, true, galleries, cameras, num_frames, max_rank, num_best)
 
@@ -131,7 +132,7 @@ def _num_frames(queries: Boxes, detected: Sequence[Boxes], true: Boxes, gallerie
 
 def _evaluate(
     queries: Boxes,
-    ranked: Iterable[tuple[Boxes, np.ndarray]],
+    ranked: Iterable[tuple[Boxes, Mapping[int, np.ndarray], np.ndarray]],
     true: Boxes,
     galleries: Sequence[np.ndarray] | None,
     cameras: np.ndarray | None,
@@ -139,7 +140,7 @@ def _evaluate(
     max_rank: int,
     num_best: int,
 ) -> PersonSearch:
-    """`ranked`: for each query what is detected, and how far each of it is from the query, `[N]`."""
+    """`ranked`: for each query what is detected, the places of that by frame, and how far each is from the query."""
     if num_best < 0:
         raise ValueError(f"num_best must be 0 or more, got {num_best}")
     assert queries.ids is not None and true.ids is not None
@@ -147,11 +148,11 @@ def _evaluate(
     average_precision, first = np.full(len(queries), np.nan), np.zeros(len(queries), dtype=np.int64)
     best = np.full((len(queries), num_best), -1)
     found = np.zeros((len(queries), num_best), dtype=bool)
-    for query, (detected, far) in enumerate(ranked):
+    for query, (detected, shown, far) in enumerate(ranked):
         searched = _gallery(query, queries, num_frames, galleries, cameras)
         person = np.flatnonzero((true.ids == queries.ids[query]) & searched[true.frames])
         far = np.where(searched[detected.frames], far, np.inf)
-        right = _right(far, detected, true.frames[person], true.boxes[person])
+        right = _right(far, detected, shown, true.frames[person], true.boxes[person])
         if num_best:
             best[query], found[query] = _best_frames(far, detected.frames, right, num_best)
         if num_matches := len(np.unique(true.frames[person])):
@@ -222,16 +223,18 @@ def _gallery(
     return searched
 
 
-def _right(far: np.ndarray, detected: Boxes, frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def _right(
+    far: np.ndarray, detected: Boxes, shown: Mapping[int, np.ndarray], frames: np.ndarray, boxes: np.ndarray
+) -> np.ndarray:
     """Of each of the `frames [M]` with the person's true `boxes [M, 4]`, the nearest detection that is one of them."""
-    right = []
-    for frame in np.unique(frames):
-        shown, person = np.flatnonzero(detected.frames == frame), boxes[frames == frame]
-        width, height = (person[:, 2:] - person[:, :2]).astype(np.float64).T
-        needed = np.minimum(0.5, width * height / ((width + 10) * (height + 10)))
-        fits = shown[(box_iou(detected.boxes[shown], person) >= needed).any(axis=1)]
-        right += fits[np.argsort(far[fits], kind="stable")[:1]].tolist()
-    return np.array(right, dtype=np.int64)
+    none = np.array([], dtype=np.int64)
+    there = [shown.get(frame, none) for frame in frames.tolist()]
+    place, person = np.concatenate([none, *there]), np.repeat(np.arange(len(frames)), [len(each) for each in there])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).T
+    needed = np.minimum(0.5, width * height / ((width + 10) * (height + 10)))
+    fits = place[pair_iou(detected.boxes[place], boxes[person]) >= needed[person]]
+    fits = fits[np.lexsort((fits, far[fits], detected.frames[fits]))]
+    return fits[np.unique(detected.frames[fits], return_index=True)[1]]
 
 
 def _best_frames(

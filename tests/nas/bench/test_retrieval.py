@@ -64,6 +64,7 @@ def test_the_command_prints_its_row(name, capsys):
         "seconds",
         "fastest",
         "spread",
+        "processor_s",
         "peak_mib",
         "mAP",
         "ratio",
