@@ -70,8 +70,7 @@ def gpu(
     `moved_gib`, what its kernels take and give; `floor_ms`, what moving that takes an H200 at 4.8 TB/s; `saved_mib`,
     what autograd keeps for the backward pass. With one: `seconds`, the median over `repeats`; `ratio`, the median of
     the ratio to the first form of its kind in the same turn; `processor_s`, that of the processor's clock;
-    `images_per_second`; `peak_mib`. Raises ValueError for
-    fewer images than a batch has.
+    `images_per_second`; `peak_mib`. Raises ValueError for fewer images than a batch has.
     """
     if images < batch:
         raise ValueError(
