@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -84,7 +84,8 @@ def steps(
     """A step of ours, the forward and backward pass of our RoI head alone, and a step of torchvision's detector."""
     torch.manual_seed(0)
     space = PersonSearch(backbone=ResNet(depth=depth), num_ids=identities)
-    ours, rng, device = stage.prepare(space.student()), np.random.default_rng(0), stage.fabric.device
+    ours: Any = stage.prepare(space.student())
+    rng, device = np.random.default_rng(0), stage.fabric.device
     images = [torch.randint(256, (3, height, width), dtype=torch.uint8) for _ in range(batch)]
     corners = [_boxes(PERSONS, height, width, rng) for _ in images]
     scenes = scenes_of(images, corners, [np.arange(PERSONS) for _ in images], device=device)
@@ -122,7 +123,8 @@ class Whole(nn.Module):
 
     def __init__(self, backbone: nn.Module, names: tuple[str, ...], out_channels: int, pool: bool) -> None:
         super().__init__()
-        stages = copy.deepcopy(backbone).stages()
+        copied: Any = copy.deepcopy(backbone)
+        stages = copied.stages()
         self.stages = nn.Sequential(*(nn.Sequential(*stages[name]) for name in names))
         self.out_channels, self.pool = out_channels, pool
 
@@ -200,6 +202,8 @@ def evaluated(queries: Boxes, detected: Boxes, true: Boxes) -> float:
 def by_loop(queries: Boxes, detected: Boxes, true: Boxes) -> float:
     """mAP as public scripts find it: for each query the frames one after the other, then scikit-learn's average
     precision of all that was seen, times the share of the person's frames where they were found."""
+    assert detected.features is not None and queries.features is not None
+    assert queries.ids is not None and true.ids is not None
     features, asked = detected.features.numpy(), queries.features.numpy()
     shown = {frame: (detected.boxes[of], features[of]) for frame, of in _by_frame(detected.frames)}
     present = {
@@ -207,7 +211,9 @@ def by_loop(queries: Boxes, detected: Boxes, true: Boxes) -> float:
     }
     precisions = []
     for own, who, feature in zip(queries.frames.tolist(), queries.ids.tolist(), asked, strict=True):
-        labels, similarities, num_true, num_found = [], [], 0, 0
+        labels: list[bool] = []
+        similarities: list[float] = []
+        num_true, num_found = 0, 0
         for frame in range(1 + max(shown.keys() | present.keys())):
             if frame == own:
                 continue

@@ -162,7 +162,7 @@ def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> np.n
     """uint8 [size, size, 3]: a rectangle of `AREA` and `RATIO` (Szegedy et al. 2015), mirrored every other time. Where
     none of ten fits, the largest one in the middle whose ratio is allowed."""
     width, height = image.size
-    areas, ratios = rng.uniform(*AREA, TRIES), np.exp(rng.uniform(*np.log(RATIO), TRIES))
+    areas, ratios = rng.uniform(*AREA, TRIES), np.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1]), TRIES))
     down, across, mirror = rng.random(3)
     wide = np.sqrt(areas * width * height * ratios).round()
     high = np.sqrt(areas * width * height / ratios).round()
