@@ -31,7 +31,8 @@ ALLOWED = {
     "nas/strategies": (*GROUND, "nas.metrics", "nas.training", "nas.losses.base", "search_spaces"),
     "nas/tasks": (*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, *NETWORKS),
     "nas/bench": (
-        *(*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, "nas.strategies", "nas.study", *NETWORKS),
+        *(*GROUND, "nas.data", "nas.metrics", "nas.report", *LEARNING, "nas.strategies", "nas.study", "nas.tasks"),
+        *NETWORKS,
     ),
     "nas/recipe.py": (*GROUND, "nas.data", *LEARNING, "nas.strategies", "nas.tasks", *NETWORKS),
     "nas/run.py": (*GROUND, "nas.recipe", "nas.training", "search_spaces"),

@@ -76,7 +76,7 @@ def say_short_help(recipe: Recipe, options: type, prog: str, about: str, data: t
     for title, lines in (
         ("Options of the command", _options(options)),
         ("Parts of the recipe, by name (--PART.FIELD sets a field)", _parts(recipe)),
-        ("Common fields", _fields(recipe, data)),
+        ("Common fields", _fields(recipe, data, " pretrain" in prog)),
     ):
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
@@ -123,8 +123,11 @@ def _title(part: Any) -> str:
     return part.title if isinstance(part, StudentSpace) else "None" if part is None else type(part).__name__
 
 
-def _fields(recipe: Recipe, data: type | None = None) -> Iterator[Flag]:
+def _fields(recipe: Recipe, data: type | None, pretraining: bool) -> Iterator[Flag]:
+    """`pretraining`: whether those of a pretraining are shown, which one command alone reads."""
     for path in FIELDS:
+        if path.startswith("pretraining.") and not pretraining:
+            continue
         *parents, name = path.split(".")
         owner: Any = recipe
         for parent in parents:

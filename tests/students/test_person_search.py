@@ -15,6 +15,7 @@ from nas.strategies.darts import DARTS
 from nas.strategies.gdas import DrawnSupernet
 from nas.strategies.single_path import PathSupernet, statistics_of
 from nas.training.build import build_network
+from nas.training.gradients import gradients_of
 from nas.training.settings import Training
 from search_spaces.cell import Cells
 from search_spaces.cost.candidates import MultiplyAdds
@@ -383,6 +384,8 @@ class CPU:
 
     def autocast(self):
         return torch.autocast("cpu", enabled=False)
+
+    gradients = staticmethod(gradients_of)
 
     def mean(self, gradients):
         return gradients

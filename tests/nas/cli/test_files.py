@@ -19,7 +19,7 @@ SMALL = [
 ]
 READS = ("recipes", "cost", "show", "runs", "serve", "completion", "verify")
 """Commands that write nothing."""
-APART = ("tune", "ablate", "tabulate", "reproduce", "submit", "bench", "identity-table", "match")
+APART = ("tune", "ablate", "tabulate", "reproduce", "submit", "bench", "identity-table", "match", "pretrain")
 """Commands whose own tests see what they say."""
 COMMANDS_THAT_WRITE = {
     "teach": "toy --out RUN",

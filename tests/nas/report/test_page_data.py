@@ -57,10 +57,11 @@ def test_trials_and_ranked_architectures_say_what_they_are_measured_in():
     trials = tried([line, {"epoch": 1}], found)
     assert trials["value"] == {"name": "mAP", "percent": True} and trials["cost"]["size"] == 1e6
     assert trials["trials"] == [
-        {"score": 0.5, "cost": 2e6, "best": 0.5, "epochs": None, "pruned": False, "decisions": decisions}
+        {"score": 0.5, "cost": 2e6, "best": 0.5, "epochs": None, "further": {}, "pruned": False, "decisions": decisions}
     ]
     assert listed(found)["entries"][0] == {
         "score": 0.5,
+        "further": {},
         "cost": None,
         "parameters": None,
         "hash": "",
