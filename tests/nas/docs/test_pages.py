@@ -82,7 +82,7 @@ def reading(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr(Run, "architecture", lambda _: None)
     for name, bench in BENCHES.items():
         monkeypatch.setitem(BENCHES, name, functools.wraps(bench)(lambda **_: begin()))
-    for word in ("teach", "search", "retrain", "evaluate", "draw", "export", "report", "run"):
+    for word in ("teach", "search", "pretrain", "retrain", "evaluate", "draw", "export", "report", "run"):
         monkeypatch.setattr(
             f"nas.cli.{word}.run_command", functools.partial(run_nothing, nas.cli.run_command.run_command)
         )

@@ -164,8 +164,8 @@ class TestAdvice:
     }
 
     REFUSED_BY = {
-        "seed": {"teach", "search", "pretrain", "retrain", "run"}, "teacher": {"teach", "run"}, "search": {"search", "run"},
-        "retrain": {"retrain", "run"}, "baseline": {"retrain", "run"},
+        "seed": {"teach", "search", "pretrain", "retrain", "run"}, "teacher": {"teach", "run"},
+        "search": {"search", "run"}, "retrain": {"retrain", "run"}, "baseline": {"retrain", "run"},
     }  # fmt: skip
 
     @pytest.mark.parametrize("command", STAGES_OF)

@@ -136,7 +136,8 @@ def test_a_detector_and_an_identity_table_teach_together(tmp_path):
 
 
 @pytest.mark.medium
-def test_distilled_person_search_through_the_command(tmp_path, capsys):
+def test_distilled_person_search_through_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
     rows = ["OIM R18, lambda 0.1", "OIM R18, lambda 1", "(OIM R18)"]
     arguments = ["reproduce", "kd_person_search", "table3", "--small", "--rows", *rows, "--out", str(tmp_path)]
     assert main([*arguments, "--plan"]) == 0

@@ -36,7 +36,7 @@ from teachers.directional import Directional
 from teachers.teacher import Teacher
 
 META = torch.device("meta")
-STAGE = SimpleNamespace(autocast=nullcontext, gradients=gradients_of)
+STAGE = SimpleNamespace(autocast=nullcontext, gradients=gradients_of, mean=list)
 TINY = ReID(backbone=Cells(channels=8, cells=1, reductions=()), num_ids=7, embedding_dim=6)
 
 
