@@ -76,6 +76,7 @@ class Engine:
         self.study, self.storage, self.plan = study, storage, plan
         self.num_trials, self.grace_s = num_trials, grace_s
         self._seen: dict[int, tuple[object, float]] = {}
+        self._unsure: int | None = None
         self._nothing_left = False
 
     def work(self, do: Callable[[Trial], Outcome], look: Callable[[], object] = lambda: None) -> None:
@@ -97,6 +98,7 @@ class Engine:
 
     def claim(self) -> Trial | None:
         """A trial that is now ours; None when there is none, or none yet."""
+        self._release_unsure()
         self._release_lost()
         self._fill()
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
@@ -105,14 +107,19 @@ class Engine:
                 continue
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, waiting.number)
             try:
+                self._unsure = waiting.number
                 ours = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+                self._unsure = None
                 if ours and self._is_needed(waiting) and not any(n < waiting.number for n in self._others_at(waiting)):
                     trial = Trial(self.study, trial_id)
                     us = {"process": process_name(), "worker": f"{socket.gethostname()}:{os.getpid()}"}
                     for name, value in us.items():  # a trial that is nobody's would be lost only after the grace
                         retry(partial(trial.set_user_attr, name, value))
                     return trial
+            except UNREACHABLE:
+                raise
             except OptunaError:  # somebody has finished it meanwhile, or took us for dead
+                self._unsure = None
                 continue
             if ours:
                 self.study.tell(waiting.number, state=TrialState.FAIL)
@@ -196,6 +203,17 @@ class Engine:
     def _enqueue(self, place: int, plan: Plan) -> None:
         noted = {"place": place, "plan": dict(plan.notes), "key": plan.key}
         self.study.enqueue_trial(dict(plan.params), user_attrs=noted)
+
+    def _release_unsure(self) -> None:
+        """Gives up the trial that we asked for when the storage went away: it may be ours, and nobody would work at it.
+
+        Where it is another one's who has not yet put a name to it, that one sees that it has ended, and does without.
+        """
+        if self._unsure is not None:
+            trial = self.study.get_trials(deepcopy=False)[self._unsure]
+            if trial.state == TrialState.RUNNING and "process" not in trial.user_attrs:
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            self._unsure = None
 
     def _release_lost(self) -> None:
         """Gives up the trials of those who are dead, or show no sign of life."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from nas.errors import NonFiniteLoss
@@ -227,6 +228,35 @@ def test_who_is_taken_for_dead_while_claiming_goes_on(make, monkeypatch):
         patched.setattr(engine, "_is_needed", lost)
         assert engine.claim() is None
     assert engine.claim().number == 1
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_claim_whose_answer_is_lost_with_the_store_is_made_again(make, monkeypatch, claimed):
+    engine = make(1)
+    claim = engine.storage.set_trial_state_values
+
+    def away(trial_id, state):
+        if claimed:
+            claim(trial_id, state)
+        raise StorageInternalError("the server closed the connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.storage, "set_trial_state_values", away)
+        with pytest.raises(StorageInternalError):
+            engine.claim()
+    again = engine.claim()
+    assert again.user_attrs["place"] == 0 and again.user_attrs["worker"]
+    assert numbers(engine, TrialState.FAIL) == ([0] if claimed else []) and numbers(engine, TrialState.WAITING) == []
+
+
+def test_who_gets_an_unsure_claim_meanwhile_keeps_it(make, monkeypatch):
+    one, two = make(1), make(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(one.storage, "set_trial_state_values", lambda *_: (_ for _ in ()).throw(StorageInternalError()))
+        with pytest.raises(StorageInternalError):
+            one.claim()
+    theirs = two.claim()
+    assert one.claim() is None and numbers(one, TrialState.RUNNING) == [theirs.number] and len(numbers(one)) == 1
 
 
 def test_nobody_is_lost_before_the_grace_is_over(make):
