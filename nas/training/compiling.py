@@ -72,9 +72,8 @@ class Compiled:
         def call(*args: Any, **kwargs: Any) -> Any:
             return part._call_impl(*args, **kwargs)
 
-        call.__code__ = call.__code__.replace(
-            co_name=name
-        )  # its own: torch compiles one code object eight times at most
+        # A code object of its own: torch compiles one eight times at most.
+        call.__code__ = call.__code__.replace(co_name=name)
         self.part, self.compiling = part, compiling
         self.call = torch.compile(call, fullgraph=True, dynamic=False)
         self.is_new = True
