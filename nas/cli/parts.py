@@ -14,6 +14,7 @@ from nas.recipe import Recipe, TeacherRecipe
 from nas.run import RESULTS
 from nas.strategies import STRATEGIES
 from nas.strategies.base import Strategy
+from students.hinted import Hinted
 from students.named import STUDENTS
 from students.space import StudentSpace
 
@@ -57,7 +58,11 @@ def loss_named(name: str) -> Loss:
 def network_named(name: str, like: StudentSpace) -> StudentSpace:
     """The network as published; where `like` is for another task around a backbone, `like` around the network's."""
     network = named("network", name, STUDENTS)
-    return network if network.task == like.task else replace(like, backbone=network.backbone)
+    if network.task == like.task:
+        return network
+    if isinstance(like, Hinted):
+        return replace(like, main=network_named(name, like.main))
+    return replace(like, backbone=network.backbone)
 
 
 def _put_strategy(recipe: Recipe, name: str) -> Recipe:

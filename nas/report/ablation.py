@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nas.report.inline import inline_svg
-from nas.report.numbers import MISSING, multiply_adds, percent
+from nas.report.numbers import MEASURED, MISSING, multiply_adds, percent
 from nas.report.page import templates
 from nas.report.study_data import ablated
 from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, svg
 from nas.report.table import Row, Table
 from nas.system.files import write_text
 
-MEASURES = {"mAP": "mAP", "rank1": "rank-1"}
+MEASURES = ("mAP", "rank1", "detection_AP", "detection_recall")
 SURE = 0.05
 FIGURES = {
     "pairs": ("Runs", "The mAP (%) of each arm's networks; a line joins the runs of one seed, the bar is the mean."),
@@ -28,13 +28,17 @@ FIGURES = {
         "Mean difference in mAP (points) with its 95 % interval over seeds (thick) and over seeds and identities "
         "together (thin).",
     ),
+    "trade-off": (
+        "Search and detection",
+        "Search mAP against detection AP (%): the mean of each arm's networks and their standard deviations.",
+    ),
 }
 
 
 def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str = "") -> Path:
     """Writes `ablation.html` and its pictures, `plots/*.svg`. `found` is what `ablation.json` holds; `command` runs the
     best arm."""
-    drawn = {"pairs": pairs(found), "contrasts": differences(found)}
+    drawn = {"pairs": pairs(found), "contrasts": differences(found), "trade-off": trade_off(found)}
     figures = []
     for name, figure in drawn.items():
         if figure is not None:
@@ -60,16 +64,17 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str =
 def arms_table(found: Mapping[str, Any]) -> Table:
     """Of each network mean and standard deviation over its seeds, in percent."""
     arms = found.get("arms", [])
+    measures = _measures(arms)
     macs = multiply_adds.column([arm["multiply_adds"] for arm in arms])
     rows = [
-        Row((arm["name"], str(len(arm["seeds"])), *(_mean(arm[key]) for key in MEASURES), cost))
+        Row((arm["name"], str(len(arm["seeds"])), *(_mean(arm.get(key)) for key in measures), cost))
         for arm, cost in zip(arms, macs, strict=True)
     ]
-    return Table(("network", "seeds", *MEASURES.values(), "MACs"), tuple(rows))
+    return Table(("network", "seeds", *(MEASURED[key][0] for key in measures), "MACs"), tuple(rows))
 
 
 def contrasts_table(contrasts: Sequence[Mapping[str, Any]]) -> Table:
-    """Paired differences of mAP and rank-1 in points, the primary one first."""
+    """Paired differences in points, the primary one first."""
     columns = (
         "contrast",
         "measure",
@@ -84,7 +89,7 @@ def contrasts_table(contrasts: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         Row(_contrast_cells(contrast, key), best=contrast["primary"] and key == "mAP")
         for contrast in contrasts
-        for key in MEASURES
+        for key in _measures([contrast])
     ]
     return Table((*columns, "pairs for 80 %"), tuple(rows), text=("measure",))
 
@@ -153,6 +158,29 @@ def differences(found: Mapping[str, Any]) -> Figure | None:
         return figure
 
 
+def trade_off(found: Mapping[str, Any]) -> Figure | None:
+    """The mAP of each arm over its detection AP, where all detect people."""
+    arms = found.get("arms", [])
+    if not arms or not all("detection_AP" in arm for arm in arms):
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for arm, colour in zip(arms, cycle(SERIES_COLOURS), strict=False):
+            across, up = arm["detection_AP"], arm["mAP"]
+            place = 100 * across["mean"], 100 * up["mean"]
+            wide, high = (100 * (each["sd"] or 0.0) for each in (across, up))
+            axes.errorbar(*place, xerr=wide, yerr=high, fmt="o", color=colour, markersize=5, elinewidth=0.8)
+            axes.annotate(arm["name"], place, xytext=(5, 4), textcoords="offset points", color=colour, fontsize=8)
+        axes.set(xlabel="detection AP (%)", ylabel="search mAP (%)")
+        return figure
+
+
+def _measures(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those that any of the networks or contrasts has."""
+    return [key for key in MEASURES if any(key in each for each in found)]
+
+
 def _contrast_cells(contrast: Mapping[str, Any], key: str) -> tuple[str, ...]:
     facts = contrast[key]
     name = f"{contrast['first']} - {contrast['second']}" + " (primary)" * contrast["primary"]
@@ -160,7 +188,7 @@ def _contrast_cells(contrast: Mapping[str, Any], key: str) -> tuple[str, ...]:
     needed = facts.get("pairs_needed", MISSING)
     return (
         name,
-        MEASURES[key],
+        MEASURED[key][0],
         str(len(contrast["seeds"])),
         MISSING if facts["mean"] is None else _points(facts["mean"]),
         _range(facts.get("interval")),
@@ -172,7 +200,9 @@ def _contrast_cells(contrast: Mapping[str, Any], key: str) -> tuple[str, ...]:
     )
 
 
-def _mean(facts: Mapping[str, Any]) -> str:
+def _mean(facts: Mapping[str, Any] | None) -> str:
+    if facts is None:
+        return MISSING
     spread = "" if facts["sd"] is None else f" ± {percent(facts['sd'])}"
     return f"{percent(facts['mean'])}{spread}"
 

@@ -104,6 +104,9 @@ class TestParts:
         recipe, _ = parse_recipe_args(street, ["--space", "mobilenet_v2", "--baseline", "resnet18"], "nas", "")
         assert recipe.space == replace(street.space, backbone=MobileNetV2())
         assert recipe.baseline.task == "person_search" and recipe.baseline.backbone == STUDENTS["resnet18"].backbone
+        hinted = recipe_named("street_kd_det")[1]
+        recipe, _ = parse_recipe_args(hinted, ["--space", "mobilenet_v2"], "nas", "")
+        assert recipe.space == replace(hinted.space, main=replace(hinted.space.main, backbone=MobileNetV2()))
 
     def test_a_teacher_by_file_run_and_name(self, tmp_path):
         (tmp_path / "student.safetensors").write_bytes(b"")

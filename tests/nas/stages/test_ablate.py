@@ -8,7 +8,7 @@ import pytest
 
 from nas.errors import NonFiniteLoss
 from nas.losses.labels import LabelLoss
-from nas.report.ablation import arms_table, contrasts_table, verdict, write_ablation_report
+from nas.report.ablation import arms_table, contrasts_table, trade_off, verdict, write_ablation_report
 from nas.stages import ablate, arms
 from nas.stages.ablate import Ablation, Contrast, Design, contrasts_with_first
 from nas.stages.arms import Arm
@@ -130,6 +130,37 @@ def test_contrasts_of_roles_and_equal_macs(tmp_path, made_up):
     assert control["mAP"]["mean"] == pytest.approx(0.1) and "at_equal_macs" not in control["mAP"]  # no MACs differ
     assert arms["mAP"]["mean"] == pytest.approx(0.0015) and arms["multiply_adds"] == pytest.approx(-1e5)
     assert arms["mAP"]["p_holm"] == max(arms["mAP"]["p"], 0) and control["mAP"]["p_holm"] == 2 * control["mAP"]["p"]
+
+
+def test_what_detects_people_is_compared_by_that_too(tmp_path, made_up, monkeypatch):
+    reached = ablate.read_measured
+
+    def measured(folder, role):
+        network = reached(folder, role)
+        found = {} if folder.name.startswith("hard") else {"detection_AP": 1 - network.values["mAP"]}
+        return replace(network, values={**network.values, **found})
+
+    monkeypatch.setattr(ablate, "read_measured", measured)
+    study = ablation(tmp_path, PLAIN, TAUGHT, replace(HARD, recipe=replace(HARD.recipe, controls=())))
+    study.work()
+    found = study.result()
+    taught, hard = found["contrasts"]
+    assert taught["detection_AP"]["mean"] == pytest.approx(-taught["mAP"]["mean"]) == pytest.approx(-0.02)
+    assert "p_holm" in taught["detection_AP"] and "joint_interval" not in taught["detection_AP"]
+    assert "detection_AP" not in hard
+    table = arms_table(found)
+    column = table.columns.index("detection AP")
+    assert [row.cells[column] for row in table.rows][2] == "–" and table.rows[0].cells[column].startswith("67.1 ±")
+    assert [row.cells[1] for row in contrasts_table(found["contrasts"]).rows] == [
+        "mAP", "rank-1", "detection AP", "mAP", "rank-1",
+    ]  # fmt: skip
+    assert trade_off(found) is None
+    axes = trade_off(found | {"arms": found["arms"][:2]}).axes[0]
+    (line,) = axes.containers[1].lines[:1]
+    arm_facts = found["arms"][1]
+    assert line.get_xydata()[0] == pytest.approx(
+        (100 * arm_facts["detection_AP"]["mean"], 100 * arm_facts["mAP"]["mean"])
+    )
 
 
 def test_one_seed_has_no_p_value(tmp_path, made_up):
