@@ -141,7 +141,7 @@ class ArmStudy(ABC):
         """The arm's recipe of one seed, with the teacher that its seeds share."""
         teacher = arm.recipe.teacher
         if teacher is not None and teacher.weights is None:
-            teacher = replace(teacher, weights=self._teacher_folder(arm) / RESULTS["teach"])
+            teacher = replace(teacher, weights=self._teacher_folder(arm) / RESULTS["teach"], members=())
         return replace(arm.recipe, seed=seed, teacher=teacher)
 
     def diverged(self) -> list[FrozenTrial]:

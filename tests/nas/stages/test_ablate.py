@@ -163,6 +163,15 @@ def test_what_detects_people_is_compared_by_that_too(tmp_path, made_up, monkeypa
     )
 
 
+def test_members_are_joined_once_and_each_run_takes_the_joint_teacher(tmp_path, made_up):
+    members = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    joint = arm("joint", teacher=replace(toy().teacher, members=members))
+    study = ablation(tmp_path, PLAIN, joint)
+    study.work()
+    teacher = study.recipe(joint, seed=1).teacher
+    assert not teacher.members and teacher.weights.parent.parent == tmp_path and len(made_up) == 6
+
+
 def test_one_seed_has_no_p_value(tmp_path, made_up):
     study = ablation(tmp_path, PLAIN, TAUGHT, seeds=1)
     study.work()
