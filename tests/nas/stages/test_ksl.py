@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nas.cli.cost import Subject, costs
 from nas.cli.find_recipe import recipe_named
 from nas.models.network import Network
 from nas.run import Run
@@ -27,6 +29,7 @@ from dataclasses import replace
 from nas.data.sampling import ClassBalanced, Shuffled, Switched
 from nas.losses.ksl import (KSLLoss)
 from nas.losses.kd import (KDLoss)
+from nas.losses.relations import (RKDLoss)
 from nas.recipe import Recipe, TeacherRecipe
 from runs.recipes.demo import toy
 from search_spaces.resnet import ResNet
@@ -51,7 +54,14 @@ def alone() -> Recipe:
 def opened() -> Recipe:
     """DARTS is to decide where branches start."""
     return replace(alone(), strategy=everywhere().strategy, space=replace(BRANCHED, open_branches=("layer2",)))
+
+def branched_later() -> Recipe:
+    """Searched without branches and retrained with them, both under the teacher's logits and relations."""
+    recipe = everywhere()
+    return replace(recipe, space=BRANCHED.main, student=BRANCHED, baseline=None, loss=RKDLoss(each=KDLoss()),
+                   retrain_loss=RKDLoss(each=recipe.loss))
 '''
+HEARD = (("search", "weight"), ("retrain", "loss"))
 CPU = ("--machine.device", "cpu", "--evaluation.num-strips", "1", "--json")
 
 
@@ -135,6 +145,29 @@ def test_ablations_are_the_papers(name, on):
     recipe, whole = (recipe_named(f"ksl_osnet{suffix}")[1] for suffix in (f"_{name}", ""))
     weights = {part: float(part in ("aux", *on.split())) for part in ("aux", "pp", "pa", "ep", "ea", "h")}
     assert recipe == replace(whole, loss=replace(whole.loss, **weights))
+
+
+@pytest.mark.medium
+def test_what_is_searched_alone_is_retrained_with_branches_and_relations(recipes, tmp_path):
+    assert nas("run", f"{recipes}:branched_later", "--out", tmp_path, *CPU) == 0
+    searched, retrained = (set(history(tmp_path, stage)[-1][loss]) for stage, loss in HEARD)
+    assert searched == {"total", "identity", "triplet", "distill", "distance", "angle"}
+    assert retrained == searched | {"aux", "pp", "pa", "ep", "ea", "h"}
+    found = Architecture.from_dict(json.loads((tmp_path / "architecture.json").read_text()))
+    assert Network.load(tmp_path / "student.safetensors").architecture == found
+
+
+def test_from_scratch_is_as_small_as_it_says_whatever_is_found():
+    """At most 2.5 M parameters are deployed; the training is that which OSNet was published with."""
+    recipe = recipe_named("from_scratch")[1]
+    assert recipe.student.main == recipe.space and not recipe.retrain.pretrained
+    space, rng = recipe.space.with_ids(751), np.random.default_rng(0)
+    architectures = [space.published(), *(space.sample(rng) for _ in range(5))]
+    nets = [costs(Subject(recipe.space, each), 256, 128)["feature net"] for each in architectures]
+    assert all(net.parameters < 2.5e6 for net in nets)
+    training = recipe.retrain
+    assert (training.optimiser.lr, training.optimiser.rate.milestones) == (0.065, (150, 225, 300))
+    assert training.sampling.at == recipe.retrain_loss.each.triplet_from == 150
 
 
 @pytest.mark.medium
