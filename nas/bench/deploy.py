@@ -11,10 +11,12 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from nas.models.network import FeatureNet, Network
+from nas.models.network import Network
 from nas.models.onnx_export import as_onnx
 from nas.models.runtimes import RUNTIMES, runtime_named
 from nas.system.peak_memory import MIB, peak_memory_mib
+from nas.tasks import task_named
+from nas.tasks.base import FindsPersons
 from search_spaces.cost.latency import Timing, num_threads, time_calls
 from search_spaces.deploy import deploy as deployed_form
 from search_spaces.ranges import Count, Pixels, RuntimeName, checked
@@ -53,6 +55,7 @@ def deploy(
     repeats: Count = 50,
 ) -> dict[str, dict[str, float]]:
     """The networks of a run, as they are deployed, in every runtime that is here: batches of 1 and 8, 1 and 2 threads.
+    Those of person search take one image at a time.
 
     `ms`: median per image over `repeats`; `low` and `high`: a tenth is faster, a tenth slower; `processor_ms`: of all
     threads together; `images_per_second`: per thread; `ratio`: to the baseline, or else the run's first network, in the
@@ -107,10 +110,13 @@ def _size(run: Path, networks: Mapping[str, Network], height: int | None, width:
 
 
 def _forms(networks: Mapping[str, Network], height: int, width: int) -> dict[str, nn.Module]:
-    """The networks as they are deployed; behind the student, `PLAIN`."""
+    """The networks as they are deployed; behind the student that is for crops, `PLAIN`."""
     forms: dict[str, nn.Module] = {}
     for role, network in networks.items():
-        net = FeatureNet(network.net).eval()
+        net = task_named(network.space.task).deployed(network.net).eval()
+        if isinstance(net, FindsPersons):
+            forms[role] = net
+            continue
         forms[role] = deployed_form(net, torch.zeros(1, 3, height, width))
         if role == "student":
             forms[PLAIN] = net
@@ -122,7 +128,8 @@ def _timed(
 ) -> dict[Case, Timing]:
     """All of them in turn, so that what slows the machine slows all."""
     measured: dict[Case, Timing] = {}
-    for batch in BATCHES:
+    in_batches = not any(isinstance(net, FindsPersons) for net in forms.values())
+    for batch in BATCHES if in_batches else BATCHES[:1]:
         images = torch.randn(batch, 3, height, width)
         calls: dict[Case, Callable[[], object]] = {}
         for role, net in forms.items():
@@ -151,7 +158,7 @@ def _place(case: Case) -> tuple[str, int, int]:
 
 
 def _sizes(net: nn.Module, height: int, width: int) -> dict[str, float]:
-    content = as_onnx(net, height, width)
+    content = as_onnx(net.finder() if isinstance(net, FindsPersons) else net, height, width)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         path.write_bytes(content)

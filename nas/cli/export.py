@@ -56,8 +56,9 @@ def _show(said: Mapping[str, Any]) -> None:
         last = said["rows"][-1]
         print(conditions_line([last | {"timing": last["timing"] | {"precision": ""}}]))
     compared = said["parity"]
+    persons = f" with {compared['persons']} persons" if "persons" in compared else ""
     line = (
-        f"{said['exporter']} wrote it; {compared['images']} images: {', '.join(said['outputs'])} within "
+        f"{said['exporter']} wrote it; {compared['images']} images{persons}: {', '.join(said['outputs'])} within "
         f"{compared['largest_difference']:.1e} of the network's"
     )
     if "least_cosine" in compared:
@@ -77,6 +78,7 @@ def _show(said: Mapping[str, Any]) -> None:
 def _table(what: str, rows: list[dict[str, Any]]) -> Table:
     columns = {"mAP": ("mAP", percent), "rank1": ("rank-1", percent)}
     columns |= {"ms_per_image_1": ("ms, batch 1", milliseconds), "ms_per_image_8": ("ms, batch 8", milliseconds)}
+    columns = {key: column for key, column in columns.items() if any(row.get(key) is not None for row in rows)}
     shown = [measure.column([row.get(key) for row in rows]) for key, (_, measure) in columns.items()]
     layers = [[str(row["layers"]) for row in rows]] if "layers" in rows[0] else []
     sizes = [MISSING if row["bytes"] is None else f"{row['bytes'] / 1024:,.0f} KiB" for row in rows]

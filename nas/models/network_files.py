@@ -58,13 +58,17 @@ def open_file(path: Path, card: Card) -> nn.Module:
     return ProgramNet(path, card)
 
 
-def time_files(paths: Sequence[Path], card: Card) -> tuple[list[dict[int, Timing]], Conditions]:
+def time_files(
+    paths: Sequence[Path], card: Card, image: Tensor | None = None
+) -> tuple[list[dict[int, Timing]], Conditions]:
     """For each file, of one format, the time of an image, alone and in a batch of eight (`BATCHES`), on one thread; and
-    where that was."""
+    where that was. image: `[1, 3, H, W]` for files that take one image, which is timed alone; None: random ones."""
     with num_threads(1):
         found: list[dict[int, Timing]] = [{} for _ in paths]
         for size, (num_warmup, num_rounds) in BATCHES.items():
-            images = noise(size, card.height, card.width, card.takes)
+            if image is not None and size > 1:
+                continue
+            images = noise(size, card.height, card.width, card.takes) if image is None else image
             calls = [_one_pass(path, card, images) for path in paths]
             for times, timing in zip(found, time_calls(calls, num_warmup, num_rounds, size), strict=True):
                 times[size] = timing

@@ -57,7 +57,8 @@ def as_onnx(
     """
     file, outputs = io.BytesIO(), outputs_of(net)
     in_batches = outputs == FEATURES
-    axes = {name: {0: "batch" if in_batches else "persons"} for name in outputs}
+    fixed = getattr(net, "num_rows", None) is not None
+    axes = {} if fixed else {name: {0: "batch" if in_batches else "persons"} for name in outputs}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # maps' sizes are fixed, and what follows from them

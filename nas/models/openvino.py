@@ -27,6 +27,14 @@ def read_openvino(path: Path) -> Any:
         raise ValueError(f"{path} is not a model that OpenVINO can read: {first_line(error)}") from error
 
 
+def compiled(model: Any) -> Any:
+    """The model for the CPU, in single precision, on as many threads as torch has."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    return openvino.Core().compile_model(model, "CPU", settings)
+
+
 class OpenvinoNet(nn.Module):
     """An OpenVINO model with one image input `[B, 3, H, W]`, run on the CPU. Its first output of two axes is the
     features `[B, D]`, float32.
@@ -37,8 +45,6 @@ class OpenvinoNet(nn.Module):
 
     def __init__(self, path: Path, model: Any, takes_bytes: bool = False) -> None:
         super().__init__()
-        import openvino
-
         self.path, self.image_type = path, np.uint8 if takes_bytes else np.float32
         self.takes = "uint8" if takes_bytes else "normalised"
         fitting = [i for i, output in enumerate(model.outputs) if len(output.get_partial_shape()) == 2]
@@ -50,9 +56,7 @@ class OpenvinoNet(nn.Module):
         batch = model.inputs[0].get_partial_shape()[0]
         self.batch_size = None if batch.is_dynamic else batch.get_length()
         self.output = fitting[0]
-        self.compiled = openvino.Core().compile_model(
-            model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        )
+        self.compiled = compiled(model)
 
     def forward(self, x: Tensor) -> Tensor:
         images = x.cpu().numpy().astype(self.image_type)

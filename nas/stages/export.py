@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,19 +15,19 @@ from torch import nn
 from nas.models.card import Card
 from nas.models.network import Network
 from nas.models.network_files import open_file
-from nas.models.onnx_export import FEATURES, INPUT, as_onnx, outputs_of, with_card
+from nas.models.onnx_export import FEATURES
 from nas.run import CONTROLS, RESULTS, Run
 from nas.stages.evaluate import network_files
-from nas.stages.export_check import LARGEST_DIFFERENCE, Made, Reference, make, parity, table_rows
+from nas.stages.export_check import Made, Reference, make, parity, table_rows
 from nas.stages.export_data import ExportData
-from nas.stages.export_form import Exporter, Form, Written, files_of
+from nas.stages.export_finder import export_finder
+from nas.stages.export_form import Exporter, Form, described, files_of
 from nas.stages.use_network import measured_card
-from nas.system.files import digest, write_bytes, write_json
+from nas.system.files import digest
 from nas.system.progress import timed
 from nas.tasks.base import FindsPersons, image_size
 from students.space import check_task
 
-FORMAT = 1
 TRAINED_BY = {"student": "retrain", **{stage: stage for stage in ("baseline", *CONTROLS)}}
 """The stage of each network that is always the run's own."""
 
@@ -40,8 +39,9 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Fo
     and gives `features` `[B, D]`. Its metadata have a `Card`. A file whose mAP falls by more than the form's tolerance
     is not written, and what is returned says so (`good`). Otherwise the measurements lie beside it.
 
-    A network for person search is written as ONNX in fp32: it takes one image, whose right and lower side may be
-    padding of 0, and gives `boxes` `[N, 4]` in its pixels, `scores` `[N]` and `features` `[N, D]`.
+    A network for person search is written for ONNX or OpenVINO in fp32: it takes one image, whose right and lower side
+    may be padding of 0, and gives `boxes` `[N, 4]` in its pixels, `scores` `[N]` and `features` `[N, D]`, a row for
+    each person or the form's number of rows.
 
     Raises ValueError for a network that is not there, packages that are missing, a form that a network cannot have, a
     data set that cannot be read, files that are there already, operations that a format has no form of, and features
@@ -55,7 +55,9 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Fo
     deployed = run.recipe.task.deployed(network.net).eval()
     card = card_of(run, network, weights, deployed, form)
     if isinstance(deployed, FindsPersons):
-        return _export_finder(path, deployed, form, card)
+        return export_finder(run, path, deployed, form, card)
+    if form.rows is not None:
+        raise ValueError(f"--rows is for networks that find persons, and the {form.network} gives a row for each image")
     data = ExportData(run, form, card) if not form.no_measure or form.precision == "int8" else None
     with TemporaryDirectory() as folder:
         with timed(f"{form.network} as {form.format}", run.folder):
@@ -64,7 +66,7 @@ def export(run: Run, path: Path | None = None, overwrite: bool = False, form: Fo
         made = make(exporter, form, data, reference)
         said = _describe(path, exporter, form, made, reference, weights)
         if said["good"]:
-            _hand_over(made.written, path, said)
+            made.written.hand_over(path, said)
     return said
 
 
@@ -122,7 +124,7 @@ def _describe(
     fall = None if made.found is None else reference.fall(made.found)
     slower = rows[1:] and rows[-1]["ms_per_image_1"] > rows[-2].get("ms_per_image_1", math.inf)
     remarks = [*made.written.remarks, *(["it is slower than fp32"] if slower else [])]
-    return _of_file(path, form, card) | {
+    return described(path, form, card) | {
         "weights": digest(weights),
         "exporter": made.written.exporter,
         "images": ["batch", 3, card.height, card.width],
@@ -135,85 +137,3 @@ def _describe(
         "good": fall is None or fall <= form.tolerance,
         "remarks": remarks,
     }
-
-
-def _of_file(path: Path, form: Form, card: Card) -> dict[str, Any]:
-    """What is said of every file."""
-    return {
-        "format": FORMAT,
-        "file": path.name,
-        "network": card.network,
-        "form": form.format,
-        "precision": card.precision,
-        "takes": card.takes,
-        "embedding_size": card.embedding_size,
-    }
-
-
-def _hand_over(written: Written, path: Path, said: Mapping[str, Any]) -> None:
-    """Brings the files to their place, what was measured first and the network last."""
-    *weights, _, measured = files_of(path)
-    write_json(measured, said)
-    for target in (*weights, path):
-        write_bytes(target, written.path.with_suffix(target.suffix).read_bytes())
-
-
-def _export_finder(path: Path, deployed: FindsPersons, form: Form, card: Card) -> dict[str, Any]:
-    """A network for person search, compared with itself on random images."""
-    if deployed.needs_query:
-        raise ValueError(
-            f"a file takes one image, and the {form.network} compares it with a query: export a network that needs no "
-            "query, such as one that learns this one's identity table (--loss kd_reid)"
-        )
-    if form != Form(network=form.network, tolerance=form.tolerance, no_measure=form.no_measure):
-        raise ValueError(
-            "a network for person search is exported with --format onnx and --precision fp32, at the run's size and "
-            "without --with-preprocessing"
-        )
-    height, width, net = card.height, card.width, deployed.finder()
-    content = as_onnx(net, height, width)
-    all_found = deployed.finder(least_score=0.0)  # random images have nobody in them: what finds everything, too
-    difference = max(
-        largest_difference(content, net, height, width),
-        largest_difference(as_onnx(all_found, height, width), all_found, height, width),
-    )
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ValueError(
-            f"the file's {', '.join(outputs_of(net))} must be within {LARGEST_DIFFERENCE:g} of the network's, they "
-            f"differ by {difference:.2g}: nothing is written"
-        )
-    said = _of_file(path, form, card) | {
-        "exporter": "tracing",
-        "images": [1, 3, height, width],
-        "outputs": list(outputs_of(net)),
-        "parity": {"images": "random", "largest_difference": difference},
-        "rows": [],
-        "good": True,
-        "remarks": [],
-    }
-    write_json(files_of(path)[-1], said)
-    write_bytes(path, with_card(content, card))
-    return said
-
-
-def largest_difference(content: bytes, net: nn.Module, height: int, width: int) -> float:
-    """Between what the ONNX file of a network for person search and the network say of two random images.
-
-    Numbers above 1, such as boxes, differ by a share of themselves. Infinite where one finds more persons than the
-    other.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rng = torch.Generator().manual_seed(0)
-    differences = [torch.zeros(1)]
-    for _ in range(2):
-        images = torch.randn(1, 3, height, width, generator=rng)
-        found = session.run(None, {INPUT: images.numpy()})
-        with torch.no_grad():
-            said = net(images)
-        for one, other in zip(said, map(torch.from_numpy, found), strict=True):
-            if one.shape != other.shape:
-                return math.inf
-            differences.append(((one - other).abs() / one.abs().clamp_min(1)).flatten())
-    return torch.cat(differences).max().item()

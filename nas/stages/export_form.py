@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from nas.models.network_files import FORMATS, write_program
 from nas.models.onnx_export import as_program, export_onnx, with_card
 from nas.models.openvino_export import write_openvino
 from nas.models.quantise import candidates, halved, prepare, quantised
-from nas.system.files import write_bytes
+from nas.system.files import write_bytes, write_json
 from search_spaces.deploy import deploy
 from search_spaces.ranges import Count, Name, Pixels, Range, Ranged
 
+FORMAT = 1
 PACKAGES = {
     "onnx": (("onnx", "onnxruntime", "onnxscript"), "pip install onnx onnxruntime onnxscript"),
     "openvino": (("openvino",), "pip install 'nas-reid[deploy]'"),
@@ -51,6 +52,9 @@ class Form(Ranged):
     """Training images that the ranges of int8 are measured on."""
     tolerance: Annotated[float, Range(least=0, most=100)] = 1.0
     """Points of mAP that the file may lose; if it loses more, it is not written, and the exit status is 1."""
+    rows: Count | None = None
+    """Of a network for person search: rows of the file's answer, those without a person with a score of 0; None: as
+    many as there are persons."""
     no_measure: bool = False
     """Compare the file with the network on random images alone; for int8 the fastest candidate is taken."""
 
@@ -79,6 +83,19 @@ def files_of(path: Path) -> list[Path]:
     return [*weights, path, path.with_name(f"{path.name}.json")]
 
 
+def described(path: Path, form: Form, card: Card) -> dict[str, Any]:
+    """What is said of every file."""
+    return {
+        "format": FORMAT,
+        "file": path.name,
+        "network": card.network,
+        "form": form.format,
+        "precision": card.precision,
+        "takes": card.takes,
+        "embedding_size": card.embedding_size,
+    }
+
+
 @dataclass
 class Written:
     """A form of a network in files, so far in a folder that goes away."""
@@ -90,6 +107,13 @@ class Written:
     @property
     def num_bytes(self) -> int:
         return sum(each.stat().st_size for each in files_of(self.path) if each.exists() and each.suffix != ".json")
+
+    def hand_over(self, path: Path, said: Mapping[str, Any]) -> None:
+        """Brings the files to their place, what was measured first and the network last."""
+        *weights, _, measured = files_of(path)
+        write_json(measured, said)
+        for target in (*weights, path):
+            write_bytes(target, self.path.with_suffix(target.suffix).read_bytes())
 
 
 class Exporter:

@@ -22,4 +22,9 @@ def task_of(source: Source) -> Task:
             f"{type(source).__name__}.task must be a Task or one of {', '.join(TASKS)}, not {source.task!r}"
             f"{near_misses(source.task, TASKS)}"
         )
-    return resolve_name(TASKS[source.task])()
+    return task_named(source.task)
+
+
+def task_named(name: str) -> Task:
+    """The task that data sets and networks call so."""
+    return resolve_name(TASKS[name])()

@@ -107,9 +107,20 @@ class FindsPersons(Protocol):
         """Whether it compares the image with a query, which no file of one image can be given."""
         ...
 
-    def finder(self, least_score: float | None = None) -> nn.Module:
+    def finder(self, least_score: float | None = None, num_rows: int | None = None) -> nn.Module:
         """A module whose answers for `[1, 3, H, W]` are tensors of N rows, named by its attribute `outputs`, and which
-        the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own."""
+        the exporter to ONNX can trace. least_score: from which on a person counts, instead of the network's own.
+        num_rows: N, whoever is in the image; rows without a person are 0."""
+        ...
+
+
+@runtime_checkable
+class TakesFrames(Protocol):
+    """A task whose networks take whole frames."""
+
+    def frames(self, data: Any, recipe: TaskRecipe, num_frames: int, size: tuple[int, int]) -> Tensor:
+        """At most so many frames of the test split, spread over it, as a deployed network takes them: `[N, 3, *size]`,
+        normalised and padded. Those that are larger are left out."""
         ...
 
 

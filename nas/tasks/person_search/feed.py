@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.data.augment import SceneAugment, mirrored, normalise
@@ -53,6 +54,12 @@ def cached(split: SceneSplit, size: SceneSize) -> SceneCache:
             "are in pixels of the frames as they are stored"
         )
     return cache
+
+
+def padded(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Frames `[B, 3, H, W]` with 0 at their right and lower side, up to height and width of `size`."""
+    height, width = frames.shape[2:]
+    return F.pad(frames, (0, size[1] - width, 0, size[0] - height))
 
 
 def padded_to(sides: Sides) -> Sides:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nas.data.augment import SceneAugment
+from nas.data.augment import SceneAugment, normalise
 from nas.data.sampling import QueryPairs, Shuffled, num_query_pairs
 from nas.data.scene_cache import SceneCache, SceneSize
 from nas.data.scene_splits import HeldOutScenes, by_frame, findable, queries_among
@@ -19,7 +19,7 @@ from nas.data.sets.street import Street
 from nas.models.network import Network
 from nas.tasks.base import EvaluatedNetwork, Feeding, R, TaskRecipe
 from nas.tasks.person_search.deployed import Deployed
-from nas.tasks.person_search.feed import SceneBatch, SceneBatches, cached, padded_to
+from nas.tasks.person_search.feed import SceneBatch, SceneBatches, cached, padded, padded_to
 from nas.tasks.person_search.guided import find_by
 from nas.tasks.person_search.settings import SearchEvaluation
 from nas.tasks.person_search.teacher import check_has_teacher, check_teacher
@@ -97,6 +97,12 @@ class PersonSearchTask:
 
     def test_part(self, data: SceneData, recipe: TaskRecipe) -> Frames:
         return Frames(cache=cached(data.test, recipe.images), queries=data.queries)
+
+    def frames(self, data: SceneData, recipe: TaskRecipe, num_frames: int, size: tuple[int, int]) -> Tensor:
+        chosen = np.unique(np.linspace(0, len(data.test) - 1, num_frames).round().astype(int))
+        cache = SceneCache(data.test.take(chosen), recipe.images)
+        fitting = np.flatnonzero((cache.scaled[:, ::-1] <= size).all(axis=1)).tolist()
+        return torch.cat([torch.zeros(0, 3, *size), *(padded(normalise(cache.get(i)[None]), size) for i in fitting)])
 
     def halves(self, data: SceneData, recipe: TaskRecipe, rng: np.random.Generator) -> tuple[Frames, Frames]:
         """Halves of the frames. Of the identities that are in two frames of the second half, at most

@@ -7,6 +7,7 @@ import pytest
 from nas.bench.deploy import at_hand, deploy
 from nas.models.network import Network
 from nas.system.peak_memory import peak_memory_mib
+from runs.recipes.person_search import toy_street
 from search_spaces.cell import Cells
 from search_spaces.resnet import ResNet
 from students.reid import ReID
@@ -41,6 +42,21 @@ def test_every_network_stands_beside_the_baseline(run):
     )
     assert sizes["baseline, onnxruntime, batch 1, 1 thread"] == pytest.approx(baseline, rel=0.2)
     assert all(row["memory_mib"] > row["file_mib"] for row in rows.values() if "file_mib" in row)
+
+
+@pytest.mark.medium
+def test_networks_for_person_search_take_one_image_at_a_time(tmp_path):
+    space = toy_street().space.with_ids(3)
+    network = Network(space.student().eval(), space, None, (1, 2, 3))
+    dataclasses.replace(network, card=network.card_for(64, 96)).save(tmp_path / "student.safetensors")
+    rows = deploy(tmp_path, runtimes=("onnxruntime", "torch"), repeats=3)
+    assert rows.keys() == {
+        f"student, {runtime}, batch 1, {threads}"
+        for runtime in ("onnxruntime", "torch")
+        for threads in ("1 thread", "2 threads")
+    }
+    sized = rows["student, onnxruntime, batch 1, 1 thread"]
+    assert sized["memory_mib"] > sized["file_mib"] > 0
 
 
 def test_what_cannot_be_timed_is_said(run, tmp_path):

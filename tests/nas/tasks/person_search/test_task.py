@@ -15,11 +15,14 @@ from nas.data.images import Images
 from nas.data.sampling import ClassBalanced
 from nas.data.sets.street import Street
 from nas.models.card import KEY, Card
+from nas.models.finder_file import open_finder
 from nas.models.network import Network
 from nas.models.onnx_export import as_onnx
 from nas.report.query_results import Queries
 from nas.run import Run
 from nas.stages.evaluate import check_rules
+from nas.stages.export_finder import write
+from nas.stages.export_form import Form
 from nas.system.files import read_json
 from nas.tasks.person_search.found import find
 from nas.tasks.person_search.task import PersonSearchTask
@@ -135,6 +138,14 @@ def test_what_is_further_is_of_the_same_look_as_the_map(tmp_path):
     assert list(values) == ["mAP", *task.further] and detection.ap > 0
 
 
+def written(finder, folder, kind):
+    """What gives the answers of the finder's file."""
+    if kind == "openvino":
+        pytest.importorskip("openvino")
+    path = folder / f"finder{'.xml' if kind == 'openvino' else '.onnx'}"
+    return open_finder(write(finder, path, Form(format=kind), Card(height=64, width=96)).path)
+
+
 class TestExport:
     @pytest.mark.medium
     @pytest.mark.parametrize("overlap", [0.7, 0.05], ids=["as many regions in each image", "a number of regions"])
@@ -156,19 +167,105 @@ class TestExport:
                 torch.testing.assert_close(one, torch.from_numpy(other), atol=1e-4, rtol=1e-4)
 
     @pytest.mark.medium
-    def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys):
-        assert main(["export", str(folder), "--out", str(tmp_path / "net.onnx"), "--json"]) == 0
+    @pytest.mark.parametrize("kind", ["onnx", "openvino"])
+    @pytest.mark.parametrize("num_persons", [2, 5])
+    def test_with_a_number_of_rows_the_likeliest_come_first_and_the_others_are_0(
+        self, folder, tmp_path, num_persons, kind
+    ):
+        deployed = PersonSearchTask().deployed(Network.load(folder / "student.safetensors").net.eval())
+        rng = torch.Generator().manual_seed(3)
+        images = [torch.randn(1, 3, 64, 96, generator=rng) for _ in range(3)]
+        with torch.no_grad():
+            scores = deployed.finder(least_score=0.0)(images[0])[1]
+            least_score = scores[num_persons - 1 : num_persons + 1].mean().item()
+            expected = list(map(deployed.finder(least_score), images))
+        file = written(deployed.finder(least_score, num_rows=4), tmp_path, kind)
+        assert len(expected[0][1]) == num_persons
+        for image, persons in zip(images, expected, strict=True):
+            for one, other in zip(persons, file(image), strict=True):
+                assert len(other) == 4 and not other[len(one) :].any()
+                torch.testing.assert_close(one[:4], other[: len(one)], atol=1e-4, rtol=1e-4)
+
+    @pytest.mark.medium
+    @pytest.mark.parametrize("num_rows", [None, 4])
+    def test_without_a_single_proposal_it_still_answers(self, folder, tmp_path, num_rows):
+        """All boxes have no area: the network looks at the first one then, and so does the file."""
+        net = Network.load(folder / "student.safetensors").net.eval()
+        with torch.no_grad():
+            net.rpn.deltas.bias.view(-1, 4)[:, 2:] = -50.0
+        finder = PersonSearchTask().deployed(net).finder(num_rows=num_rows)
+        images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+        found = written(finder, tmp_path, "onnx")(images)
+        with torch.no_grad():
+            expected = finder(images)
+        assert [each.shape for each in found] == [each.shape for each in expected]
+
+    @pytest.mark.medium
+    @pytest.mark.parametrize(
+        "words, rows", [([], None), (["--rows", "5"], 5), (["--format", "openvino", "--rows", "5"], 5)]
+    )
+    def test_the_command_says_what_is_in_the_file(self, folder, tmp_path, capsys, words, rows):
+        if "openvino" in words:
+            pytest.importorskip("openvino")
+        path = tmp_path / ("net.xml" if "openvino" in words else "net.onnx")
+        assert main(["export", str(folder), "--out", str(path), "--json", *words]) == 0
         said = json.loads(capsys.readouterr().out)["export"]
         assert said["images"] == [1, 3, 64, 96] and said["outputs"] == ["boxes", "scores", "features"]
-        assert said["embedding_size"] == 8 and 0 <= said["parity"]["largest_difference"] < 1e-4
-        assert read_json(tmp_path / "net.onnx.json") == said
-        held = InferenceSession(tmp_path / "net.onnx").get_modelmeta().custom_metadata_map[KEY]
-        assert (Card.from_json(held, tmp_path).height, Card.from_json(held, tmp_path).embedding_size) == (64, 8)
+        assert said["embedding_size"] == 8 and said["num_rows"] == rows
+        compared = said["parity"]
+        assert compared["images"] == 6 and compared["missed"] == 0 and 0 <= compared["largest_difference"] < 1e-4
+        [row] = said["rows"]
+        assert row["ms_per_image_1"] > 0 and list(row["timing"]["batches"]) == ["1"] and row["bytes"] > 1e4
+        assert read_json(path.with_name(f"{path.name}.json")) == said
+        if path.suffix == ".onnx":
+            held = InferenceSession(path).get_modelmeta().custom_metadata_map[KEY]
+            assert (Card.from_json(held, path).height, Card.from_json(held, path).embedding_size) == (64, 8)
 
-    def test_in_other_forms_it_is_refused(self, folder, tmp_path, capsys):
-        for words in (["--precision", "fp16"], ["--with-preprocessing"], ["--height", "32"]):
-            assert main(["export", str(folder), "--out", str(tmp_path / "other.onnx"), *words]) == 2
-            assert "a network for person search is exported with --format onnx" in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        "words, said",
+        [
+            (["--precision", "fp16"], "is exported with --format onnx or openvino"),
+            (["--with-preprocessing"], "is exported with --format onnx or openvino"),
+            (["--height", "32"], "is exported with --format onnx or openvino"),
+            (["--rows", "11"], "--rows must be at most 10, the most persons that the network finds, got 11"),
+        ],
+    )
+    def test_in_other_forms_it_is_refused(self, folder, tmp_path, capsys, words, said):
+        assert main(["export", str(folder), "--out", str(tmp_path / "other.onnx"), *words]) == 2
+        assert said in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "spoil, said",
+        [
+            (lambda found: [each[1:] for each in found], "of 6 one of the two alone finds 1: nothing is written"),
+            (lambda found: [found[0], found[1] + 0.01, *found[2:]], "boxes, scores, features must be within 0.0001"),
+        ],
+        ids=["a person less", "other scores"],
+    )
+    def test_a_file_that_finds_others_is_not_written(self, folder, tmp_path, monkeypatch, capsys, spoil, said):
+        boxes = torch.tensor([[0.0, 0, 20, 40], [30, 0, 50, 40], [60, 0, 80, 40]])
+        found = [boxes, torch.tensor([0.9, 0.8, 0.7]), torch.eye(3, 8)]
+
+        class Fixed(torch.nn.Module):
+            outputs, num_rows = ("boxes", "scores", "features"), None
+
+            def forward(self, images):
+                return found
+
+        files = iter([spoil, lambda found: found])
+
+        def opened(path):
+            how = next(files)
+            return lambda images: how(found)
+
+        monkeypatch.setattr("nas.tasks.person_search.deployed.Deployed.finder", lambda *_, **__: Fixed())
+        monkeypatch.setattr("nas.stages.export_finder.as_onnx", lambda *_: b"")
+        monkeypatch.setattr("nas.stages.export_finder.with_card", lambda *_: b"")
+        monkeypatch.setattr("nas.stages.export_finder.open_finder", opened)
+        monkeypatch.setattr("nas.stages.export_finder.NUM_FRAMES", 1)
+        assert main(["export", str(folder), "--out", str(tmp_path / "other.onnx")]) == 2
+        assert said in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
 
     def test_a_detector_alone_gives_no_features(self):
