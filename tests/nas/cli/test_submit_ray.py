@@ -202,7 +202,7 @@ def test_of_three_workers_one_is_killed_then_the_head(tmp_path, cluster):
     command += ["--address", address]
     said = json.loads(submitted(tmp_path, *command, "--workers", 3).stdout)
     assert len(said["jobs"]) == 3 and said["run"] == str(run)
-    study = begun(run / "search.journal")
+    study = begun(str(run / "search.journal"))
     while not (running := [t for t in study.get_trials(states=(TrialState.RUNNING,)) if "worker" in t.user_attrs]):
         time.sleep(0.1)
     lost = running[0]
@@ -222,9 +222,33 @@ def test_of_three_workers_one_is_killed_then_the_head(tmp_path, cluster):
     assert len(trials) == 31 and (run / "architecture.json").exists()
 
 
-def begun(journal: Path) -> optuna.Study:
-    wait_until(lambda: journal.exists() and optuna.get_all_study_names(open_storage(str(journal))), 120)
-    return optuna.load_study(study_name="search", storage=open_storage(str(journal)))
+@pytest.mark.slow
+def test_its_workers_wait_for_a_database_that_is_restarted(tmp_path, cluster, database):
+    """None of the trials is lost, none is done twice."""
+    run = tmp_path / "run"
+    command = [*SEARCH, "--strategy.trials", 12, "--strategy.epochs", 30, "--out", run, "--grace", 7200]
+    done = submitted(tmp_path, *command, "--address", cluster[1], "--workers", 3, "--storage", database.address)
+    assert done.returncode == 0, done.stderr
+    study = begun(database.address)
+    wait_until(lambda: study.get_trials(states=(TrialState.COMPLETE,)), 600)
+    database.control("stop", "-m", "immediate")
+    time.sleep(10)
+    assert len(pids_of(run)) == 3
+    database.control("start")
+    wait_until(lambda: not pids_of(run), 900)
+    logs = Path(json.loads(done.stdout)["logs"]).parent
+    assert any("the study's storage is away" in log.read_text() for log in logs.rglob("*.err"))
+    trials = [trial for trial in begun(database.address).get_trials() if "worker" in trial.user_attrs]
+    assert sorted(trial.user_attrs["place"] for trial in trials) == list(range(12))
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE} and (run / "architecture.json").exists()
+
+
+def begun(address: str) -> optuna.Study:
+    """The study, once somebody has begun it."""
+    wait_until(lambda: "://" in address or Path(address).exists(), 120)
+    wait_until(lambda: optuna.get_all_study_names(open_storage(address)), 120)
+    [name] = optuna.get_all_study_names(open_storage(address))
+    return optuna.load_study(study_name=name, storage=open_storage(address))
 
 
 def wait_until(holds, seconds: float) -> None:
