@@ -121,9 +121,12 @@ def cluster(tmp_path_factory):
     """The process that keeps a Ray of four cores on this machine, and its address. A node gives a lost head up after
     ten seconds, not sixty."""
     needs_ray()
-    port, quick = free_port(), {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+    from ray.util import get_node_ip_address
+
+    host, port = get_node_ip_address(), free_port()  # in whose place Ray takes 127.0.0.1, too
+    quick = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
     command = ["start", "--head", "--block", "--num-cpus=4", "--num-gpus=0", f"--port={port}"]
-    command += ["--node-ip-address=127.0.0.1", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
+    command += [f"--node-ip-address={host}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", "from ray.scripts.scripts import main; main()", *command],
         env=os.environ | ENVIRONMENT | quick,
@@ -132,10 +135,10 @@ def cluster(tmp_path_factory):
     )
     try:
         end = time.monotonic() + 120
-        while not ray_worker.has_head(f"127.0.0.1:{port}"):
+        while not ray_worker.has_head(f"{host}:{port}"):
             assert process.poll() is None and time.monotonic() < end, "Ray does not start"
             time.sleep(0.2)
-        yield psutil.Process(process.pid), f"127.0.0.1:{port}"
+        yield psutil.Process(process.pid), f"{host}:{port}"
     finally:
         with suppress(psutil.NoSuchProcess):
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
