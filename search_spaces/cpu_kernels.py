@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_gradients: Any = torch.ops.aten.convolution_backward
+
 
 class Quick(nn.Module):
     """A module that knows a way of its own."""
@@ -131,32 +133,31 @@ def depthwise_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of a depthwise convolution's input and weight, those that are `wanted`.
 
-    oneDNN takes ten times as long where the kernel is dilated. A dilated kernel of stride 1 is a dense one on the
-    pixels of each phase.
+    oneDNN takes ten times as long where the kernel is dilated. There the gradient of the input is a convolution of the
+    gradient with the kernel turned round, and that of the weight the one of a dense kernel on the pixels of each phase.
     """
     steps = [step if taps > 1 else 1 for step, taps in zip(dilation, weight.shape[2:], strict=True)]
-    dense = x.device.type != "cpu" or max(steps) == 1 or max(stride) > 1
-    size = x.shape[2:]
-    if not dense:
-        x, gradient = phases(x, steps), phases(gradient, steps)
+    reach = [step * (taps - 1) - pad for step, taps, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
+    whole = min(reach) >= 0 and not any(pad % step for pad, step in zip(padding, steps, strict=True))
+    if x.device.type != "cpu" or max(steps) == 1 or max(stride) > 1 or not whole:
+        how = stride, padding, dilation, False, [0, 0]
+        return _gradients(gradient, x, weight, None, *how, len(weight), [*wanted, False])[:2]
+    of_x = of_weight = None
+    if wanted[0]:
+        of_x = F.conv2d(gradient, weight.flip(2, 3), None, 1, reach, dilation, len(weight))
+    if wanted[1]:
+        x, gradient, dense = phases(x, steps), phases(gradient, steps), weight.repeat(steps[1], 1, 1, 1)
         padding = [pad // step for pad, step in zip(padding, steps, strict=True)]
-        dilation = [1, 1]
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], len(weight), [*wanted, False]
-    )
-    return of_x if dense or of_x is None else from_phases(of_x, steps, size), of_weight
+        how = [1, 1], padding, [1, 1], False, [0, 0]
+        _, of_phases, _ = _gradients(gradient, x, dense, None, *how, len(dense), [False, True, False])
+        of_weight = of_phases.unflatten(0, (steps[1], -1)).sum(dim=0)
+    return of_x, of_weight
 
 
 def phases(x: Tensor, steps: Sequence[int]) -> Tensor:
     """Maps `[B, C, H, W]` as those of their pixels at each place modulo `steps`, padded with zeros to equal sizes
-    `[B * steps[0] * steps[1], C, ceil(H / steps[0]), ceil(W / steps[1])]`."""
+    `[steps[0] * B, steps[1] * C, ceil(H / steps[0]), ceil(W / steps[1])]`, so that whole rows are copied."""
     below, beside = (-size % step for size, step in zip(x.shape[2:], steps, strict=True))
     x = F.pad(x, (0, beside, 0, below)) if below or beside else x
-    places = x.movedim(1, -1).unflatten(2, (-1, steps[1])).unflatten(1, (-1, steps[0]))
-    return places.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).movedim(-1, 1)
-
-
-def from_phases(x: Tensor, steps: Sequence[int], size: Sequence[int]) -> Tensor:
-    """The maps of a size that `phases` made `x` of."""
-    places = x.movedim(1, -1).unflatten(0, (*steps, -1)).permute(2, 3, 0, 4, 1, 5)
-    return places.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]].movedim(-1, 1)
+    rows = x.movedim(1, -1).unflatten(1, (-1, steps[0])).permute(2, 0, 1, 3, 4).flatten(0, 1)
+    return rows.unflatten(2, (-1, steps[1])).flatten(3).movedim(-1, 1)

@@ -292,12 +292,14 @@ def _normed_once(norms: Sequence[nn.Module | None], y: Tensor, sizes: tuple[int,
 def _joined_statistics(norms: Sequence[Norm], name: str) -> Tensor:
     """The running means or variances of norms as one tensor `[m * C]`, which those of each norm are parts of.
 
-    They are put together where they are not yet, or no longer, as in a copy or on another device.
+    They are put together where they are not yet, or no longer, as in a copy, on another device, or behind a batch of
+    another size, of which more or fewer edges were computed together.
     """
     parts = [getattr(norm, name) for norm in norms]
     joined: Tensor | None = getattr(norms[0], f"joined_{name}", None)
-    if joined is not None and joined.dtype == parts[0].dtype:
-        start, size = joined.data_ptr(), parts[0].nbytes
+    size = parts[0].nbytes
+    if joined is not None and joined.dtype == parts[0].dtype and joined.nbytes == len(parts) * size:
+        start = joined.data_ptr()
         if all(part.data_ptr() == start + place * size for place, part in enumerate(parts)):
             return joined
     joined = torch.cat(parts)

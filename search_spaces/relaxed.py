@@ -25,6 +25,8 @@ NONE = "none"
 
 FAR = 1e4
 """An alpha in the place of an infinite one: so far from the others a softmax or a sigmoid is exactly 0 or 1."""
+CACHE_BYTES = 2**22
+"""Bytes of the maps of several states that are read at once on a CPU, at most."""
 
 
 class Mixture:
@@ -148,11 +150,20 @@ class States(list):
             return None
         new = range(self._num_read, len(self))
         edges = [cast(MixedOp, cast(MixedNode, n).edges[str(source)]) for source in new for n in self._nodes]
-        found = edges[0].together(edges, self[self._num_read :]).chunk(len(self._nodes), dim=1)
+        found = self._together(edges, self[self._num_read :]).chunk(len(self._nodes), dim=1)
         own, *self._sums = found if begins else [*map(add, self._sums, found)]
         self._num_read = len(self)
         self._nodes.pop(0)
         return own
+
+    def _together(self, edges: Sequence[MixedOp], states: Sequence[Tensor]) -> Tensor:
+        """The sum of what the edges of each state give, side by side; of large maps on a CPU one state after another,
+        as what is read at once should stay in its cache."""
+        num_edges = len(edges) // len(states)
+        if states[0].device.type != "cpu" or len(edges) * states[0].nbytes <= CACHE_BYTES:
+            return edges[0].together(edges, states)
+        own = [edges[place * num_edges :][:num_edges] for place in range(len(states))]
+        return cast(Tensor, summed(each[0].together(each, [x]) for each, x in zip(own, states, strict=True)))
 
 
 class MixedOp(nn.Module):

@@ -17,12 +17,18 @@ class Teacher:
     """
 
     def __init__(
-        self, net: nn.Module, autocast: Callable[[], AbstractContextManager], maps: Sequence[str] = ()
+        self,
+        net: nn.Module,
+        autocast: Callable[[], AbstractContextManager],
+        maps: Sequence[str] = (),
+        stream: torch.cuda.Stream | None = None,
     ) -> None:
-        """`maps`: those of the network that are to be kept of each batch."""
+        """`maps`: those of the network that are to be kept of each batch. `stream`: where it is asked about the batches
+        of a loop, each one ahead, see `asked_ahead`; None: in its turn."""
         self._net: Any = net.eval().requires_grad_(False)
         self._autocast = autocast
         self._maps = tuple(maps)
+        self.stream = stream
 
     def of_batch(self, batch: Any) -> Any:
         """What it says of the images of a batch."""
@@ -59,8 +65,38 @@ B = TypeVar("B", bound=TeachableBatch)
 
 def with_teacher(batches: Iterable[B], teacher: BatchTeacher | None) -> Iterator[B]:
     """The batches with what the teacher says of each: one forward pass, however often the batch is used."""
+    if isinstance(teacher, Teacher) and teacher.stream is not None:
+        yield from asked_ahead(batches, teacher.of_batch, teacher.stream)
+        return
     for batch in batches:
         yield batch if teacher is None else batch._replace(teacher=teacher.of_batch(batch))
+
+
+def asked_ahead(batches: Iterable[B], ask: Callable[[B], Any], stream: torch.cuda.Stream) -> Iterator[B]:
+    """The same, where a GPU computes the answer to a batch on `stream` beside the step on the batch before.
+
+    The stream first waits for all that has been launched, which is the step before that one. Whatever an answer's
+    memory was used for is then done when the next answer may take it.
+    """
+    last: tuple[B, torch.cuda.Event] | None = None
+    try:
+        for batch in batches:
+            stream.wait_stream(torch.cuda.current_stream(stream.device))
+            with torch.cuda.stream(stream):
+                told = batch._replace(teacher=ask(batch)), stream.record_event()
+            if last is not None:
+                yield _once_told(*last)
+            last = told
+        if last is not None:
+            yield _once_told(*last)
+    finally:  # the images of a batch that nobody took are read until then
+        torch.cuda.current_stream(stream.device).wait_stream(stream)
+
+
+def _once_told(batch: B, told: torch.cuda.Event) -> B:
+    """The batch, for which the current stream waits until its answer is there."""
+    torch.cuda.current_stream().wait_event(told)
+    return batch
 
 
 def check_identities(teacher: str, known: Sequence[int], identities: Sequence[int], data: str) -> None:

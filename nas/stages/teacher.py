@@ -40,7 +40,8 @@ def run_teacher(run: Run, data: Any, stage: Stage) -> Teacher | None:
     network = load_teacher(path, data.identities, data.name, run.recipe.data.task)
     if run.recipe.needs_rehearsal:
         rehearse(run.recipe, network, str(path))
-    return Teacher(stage.prepare(network.net), stage.teacher_autocast, run.recipe.teacher_maps)
+    net = stage.prepare(network.net)
+    return Teacher(net, stage.teacher_autocast, run.recipe.teacher_maps, stage.side_stream())
 
 
 def remembering(

@@ -127,6 +127,11 @@ class Stage:
             tell(f"{self.name}: no CUDA graphs, as {why_not}", self.folder)
         return Graphs(self.machine.graphs and not why_not, lambda line: tell(f"{self.name}: {line}", self.folder))
 
+    def side_stream(self) -> torch.cuda.Stream | None:
+        """A stream for what a GPU may compute beside the steps, where these are to be replayed; else None."""
+        on = self.machine.graphs and self.fabric.device.type == "cuda"
+        return torch.cuda.Stream(self.fabric.device) if on else None
+
     def compile(self, net: nn.Module) -> None:
         """Lets a network compute in compiled code in training mode, where that is asked for."""
         if self.machine.compile:

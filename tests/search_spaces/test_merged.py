@@ -255,3 +255,23 @@ def test_a_bilevel_step_is_few_kernels_and_the_host_reads_nothing():
                 torch.autograd.grad(supernet(images)["map"].square().mean(), learns)
     assert counted.num_sent == 0
     assert 1_000 < counted.num_kernels <= 11_500
+
+
+def test_states_of_large_maps_are_read_one_after_another(monkeypatch):
+    """So that they stay in a CPU's cache; what comes out is the same but for rounding."""
+    (ours, _), x = supernets("kdas"), torch.randn(2, 3, 32, 16, dtype=torch.float64)
+    together = answer(ours, x, weights)
+    num_states = []
+
+    def counted(options, scales, states):
+        num_states.append(len(states))
+        return merged(options, scales, states)
+
+    monkeypatch.setattr("search_spaces.relaxed.merged", counted)
+    answer(ours, x, weights)
+    assert sorted(set(num_states)) == [1, 2]
+    num_states.clear()
+    monkeypatch.setattr("search_spaces.relaxed.CACHE_BYTES", 0)
+    (y, gradients), (expected, wanted) = answer(ours, x, weights), together
+    assert set(num_states) == {1}
+    assert close([y], [expected], 1e-13) and close(gradients, wanted, 1e-13)

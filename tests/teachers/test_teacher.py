@@ -1,14 +1,16 @@
 """A teacher is listened to and never changed."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from torch import nn
 
+from nas.data.batches import Batch
 from search_spaces.resnet import ResNet
 from students.reid import ReID
-from teachers.teacher import Teacher, check_identities
+from teachers.teacher import Teacher, check_identities, with_teacher
 
 
 @pytest.fixture
@@ -88,3 +90,73 @@ class TestIdentities:
     def test_others_are_named(self, identities, message):
         with pytest.raises(ValueError, match=f"same identities in the same order: {message}.*nas teach"):
             check_identities("the teacher", (3, 5, 9), identities, "Market-1501")
+
+
+class Stream:
+    """In the place of a CUDA stream: what is launched on it is noted, and what it waits for."""
+
+    device = torch.device("cuda:0")
+
+    def __init__(self, name: str, done: list[str]) -> None:
+        self.name, self.done = name, done
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.done.append(f"{self.name} waits for {other.name}")
+
+    def record_event(self) -> str:
+        return f"answer {sum(each.startswith('asked') for each in self.done) - 1}"
+
+    def wait_event(self, event: str) -> None:
+        self.done.append(f"{self.name} waits for {event}")
+
+
+@pytest.fixture
+def streams(monkeypatch) -> tuple[Stream, list[str]]:
+    """The stream that a teacher is asked on, and what happens on it and on the other one."""
+    done: list[str] = []
+    side, stack = Stream("side", done), [Stream("main", done)]
+
+    @contextmanager
+    def entered(stream: Stream) -> Iterator[None]:
+        stack.append(stream)
+        yield
+        stack.pop()
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: stack[-1])
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    asked = Teacher.of_batch
+
+    def noted(self, batch):
+        done.append(f"asked {int(batch.labels[0])} on {stack[-1].name}")
+        return asked(self, batch)
+
+    monkeypatch.setattr(Teacher, "of_batch", noted)
+    return side, done
+
+
+def drawn(images: torch.Tensor, number: int = 3) -> list[Batch]:
+    return [Batch(images + i, torch.full((4,), i)) for i in range(number)]
+
+
+def test_on_a_stream_of_its_own_it_is_asked_one_batch_ahead(net, images, streams):
+    side, done = streams
+    batches, plain, ahead = drawn(images), Teacher(net, nullcontext), Teacher(net, nullcontext, stream=side)
+    expected = [batch.teacher for batch in with_teacher(batches, plain)]
+    done.clear()
+    for i, batch in enumerate(with_teacher(batches, ahead)):
+        done.append(f"step {i}")
+        assert torch.equal(batch.images, batches[i].images) and torch.equal(batch.teacher.logits, expected[i].logits)
+    asks = [["side waits for main", f"asked {i} on side"] for i in range(3)]
+    steps = [[f"main waits for answer {i}", f"step {i}"] for i in range(3)]
+    assert done == [*asks[0], *asks[1], *steps[0], *asks[2], *steps[1], *steps[2], "main waits for side"]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_images_that_nobody_took_stay_until_they_have_been_seen(net, images, streams, number):
+    side, done = streams
+    taken = with_teacher(drawn(images, number), Teacher(net, nullcontext, stream=side))
+    next(taken)
+    taken.close()
+    assert done[-1] == "main waits for side"
+    done.clear()
+    assert not list(with_teacher([], Teacher(net, nullcontext, stream=side))) and done == ["main waits for side"]

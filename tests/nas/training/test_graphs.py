@@ -197,6 +197,17 @@ def test_strategies_whose_steps_cannot_be_graphs_say_so(tmp_path, capsys, strate
     assert f"search: no CUDA graphs, as {strategy.no_graphs}" in capsys.readouterr().err
 
 
+def test_where_steps_are_replayed_a_teacher_has_a_stream_of_its_own(tmp_path, monkeypatch):
+    """The fabric and the stream stand for those of a GPU."""
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a stream of {device}")
+    on_a_gpu = SimpleNamespace(device=torch.device("cuda:0"))
+    for asked, device, expected in ((True, "cuda", "a stream of cuda:0"), (False, "cuda", None), (True, "cpu", None)):
+        stage = Stage(tmp_path, "search", "", Machine(device="cpu", graphs=asked))
+        if device == "cuda":
+            stage.fabric = on_a_gpu
+        assert stage.side_stream() == expected
+
+
 def test_without_a_gpu_a_line_says_so_where_they_are_asked_for(tmp_path, capsys):
     assert not Stage(tmp_path, "search", "", Machine(device="cpu")).graphs().on
     assert not capsys.readouterr().err
