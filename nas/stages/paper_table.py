@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.report.numbers import MISSING, millions, multiply_adds, percent
+from nas.report.numbers import MISSING, general, millions, multiply_adds, percent
 from nas.report.table import Row, Table
 
 METRICS = {"rank1": "rank-1", "mAP": "mAP"}
@@ -15,6 +15,13 @@ FURTHER = {"rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
 DETECTION = {"detection_AP": "detection AP", "detection_recall": "recall"}
 """Columns of a table whose paper has them."""
 
+COUNTS = {
+    "parameters": (millions, {"parameters paper": "", "as counted": "parameters_as_paper"}),
+    "minutes": (general, {"minutes paper": "", "minutes measured": "minutes"}),
+    "multiply_adds": (multiply_adds, {"MACs paper": ""}),
+}
+"""By what a paper prints of a network beside its accuracy: how it is written, and the columns, each with the key of the
+runs' number, and empty for the paper's. `COSTS` has ours for the rest."""
 COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
 
 
@@ -33,7 +40,7 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     )
     metrics = {"rank1": METRICS["rank1"], **further, "mAP": METRICS["mAP"], **detection}
     columns = [f"{label} {whose}" for label in metrics.values() for whose in ("paper", "measured")]
-    sizes = ("parameters paper", "as counted") if any("parameters" in result["paper"] for result in results) else ()
+    counts = [key for key in COUNTS if any(key in result["paper"] for result in results)]
     costs = [
         text.column([result["runs"][0].get(key) if result["runs"] else None for result in results])
         for key, text in COSTS.items()
@@ -41,15 +48,16 @@ def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for result, *cost in zip(results, *costs, strict=True):
         reason = f" (same as {result['same_as']})" if result["same_as"] else " (no data)" if result["not_run"] else ""
-        rows.append(Row((result["name"] + reason, *_beside(result["paper"], result["runs"], metrics, sizes), *cost)))
+        rows.append(Row((result["name"] + reason, *_beside(result["paper"], result["runs"], metrics, counts), *cost)))
         if len(result["runs"]) > 1:
             rows += [
-                Row((f"{result['name']}, run {number}", *_beside(paper, runs, metrics, sizes), *[""] * len(cost)))
+                Row((f"{result['name']}, run {number}", *_beside(paper, runs, metrics, counts), *[""] * len(cost)))
                 for number, (paper, *runs) in enumerate(
                     zip(result["paper_runs"], result["runs"], strict=False), start=1
                 )
             ]
-    return Table(("network", *columns, *sizes, "parameters", "MACs"), tuple(rows))
+    heads = [head for key in counts for head in COUNTS[key][1]]
+    return Table(("network", *columns, *heads, "parameters", "MACs"), tuple(rows))
 
 
 def rows_side_by_side(results: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -95,13 +103,15 @@ def _means(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _beside(
-    paper: Mapping[str, float], runs: Sequence[Mapping[str, Any]], metrics: Iterable[str], sizes: Sequence[str]
+    paper: Mapping[str, float], runs: Sequence[Mapping[str, Any]], metrics: Iterable[str], counts: Sequence[str]
 ) -> list[str]:
-    """The paper's numbers, each with what the runs measured; and the parameters of both, where they have columns."""
+    """The paper's numbers, each with what the runs measured; and the `counts` of both."""
     cells = [cell for key in metrics for cell in (percent(paper.get(key)), _over_seeds(runs, key))]
-    if sizes:
-        counts = [run["parameters_as_paper"] for run in runs if "parameters_as_paper" in run]
-        cells += [millions(paper.get("parameters")), millions(float(np.mean(counts)) if counts else None)]
+    for key in counts:
+        write, columns = COUNTS[key]
+        for own in columns.values():
+            values = [run[own] for run in runs if own in run]
+            cells.append(write(float(np.mean(values)) if values else None) if own else write(paper.get(key)))
     return cells
 
 

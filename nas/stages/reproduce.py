@@ -30,7 +30,7 @@ from nas.study.published import Published
 from nas.study.storage import join_study, open_storage, retry
 from nas.study.watch import note_study
 from nas.system.config import fingerprint
-from nas.system.files import write_json, write_text
+from nas.system.files import read_object, write_json, write_text
 from nas.training.machine import Machine
 from students.space import StudentSpace
 
@@ -89,11 +89,12 @@ class Reproduction:
         for number, step in enumerate(self.steps):
             if number in ended:
                 metrics = read_metrics(self.folder / step.folder / "metrics.json")
-                measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
+                measured = measured_row(step.row, metrics)
                 counted = (
                     {"parameters_as_paper": _as_paper(step.row, measured)} if "parameters" in step.row.paper else {}
                 )
-                results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured, **counted})
+                further = {"data": metrics["data"], **measured, **counted, **_minutes(step, self.folder)}
+                results[step.row.name]["runs"].append(_facts(step) | further)
         return list(results.values())
 
     def write(self) -> None:
@@ -113,7 +114,7 @@ class Reproduction:
         else:
             is_trained = _facts(step)["trained_in"] in [_facts(each)["trained_in"] for each in earlier]
             metrics = _measured(step, self.folder, self.overwrite and not is_trained)
-        measured = next(row for row in metrics["rows"] if row["role"] == step.row.role)
+        measured = measured_row(step.row, metrics)
         return Outcome(values=[measured["mAP"] if "mAP" in measured else measured["detection_AP"]])
 
 
@@ -181,21 +182,43 @@ def notes(steps: Sequence[Step]) -> list[str]:
     return said
 
 
+def measured_row(row: Published, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was measured of the row's network. Raises ValueError where it was not re-ranked, and the row's is."""
+    found = [each for each in metrics["rows"] if (each["role"], "rerank" in each) == (row.role, row.reranked)]
+    if not found:
+        how = ", re-ranked" * row.reranked
+        raise ValueError(
+            f"{row.name!r} is about the {row.role}{how}, which was not measured: leave out "
+            "--evaluation.rerank False, or choose other --rows"
+        )
+    return found[0]
+
+
+def _minutes(step: Step, folder: Path) -> dict[str, float]:
+    """Of the training of the row's network, where that is known."""
+    trained = step.student or next(iter(step.teachers), None)
+    path = folder / (trained.folder if trained else step.folder) / "environment.json"
+    minutes = read_object(path).get("minutes", {}) if path.exists() else {}
+    stage = "retrain" if step.student else "teach"
+    return {"minutes": minutes[stage]} if stage in minutes else {}
+
+
 def _as_paper(row: Published, measured: Mapping[str, Any]) -> int:
-    """The parameters of what was measured, with the classifier if the paper counts it."""
-    recipe, without = row.recipe, int(measured["parameters"])
-    if not row.counted_ids:
-        return without
+    """The parameters of what was measured, with and without the parts that the paper counts and leaves out."""
+    recipe, counted = row.recipe, int(measured["parameters"])
     space = recipe.teacher.net if row.role == "teacher" and recipe.teacher else recipe.retrained
-    return without + _classifier_size(space.with_ids(row.counted_ids))
+    space = space.with_ids(row.counted_ids or 1)
+    if row.counts_backbone:
+        counted -= _size(space, "embedding") + _size(space, "neck")
+    return counted + (_size(space, "classifier") if row.counted_ids else 0)
 
 
 @cache
-def _classifier_size(space: StudentSpace) -> int:
-    """Its parameters, which no decision of the space changes."""
+def _size(space: StudentSpace, part: str) -> int:
+    """The parameters of a part behind the backbone, which no decision of the space changes."""
     with torch.device("meta"):
         net: Any = space.student().inference()
-    return sum(parameter.numel() for parameter in net.classifier.parameters())
+    return sum(parameter.numel() for parameter in net.get_submodule(part).parameters())
 
 
 def _absent(sources: Iterable[Source]) -> dict[Source, str]:
