@@ -22,7 +22,7 @@ from nas.models.pretrained import check_there
 from nas.strategies.base import Strategy
 from nas.strategies.darts import DARTS
 from nas.strategies.settings import Search
-from nas.system.config import ADDED, import_all
+from nas.system.config import import_all
 from nas.tasks import task_of
 from nas.tasks.base import Task, image_size
 from nas.tasks.person_search.settings import SearchEvaluation
@@ -32,7 +32,7 @@ from nas.training.memory import check_memory
 from nas.training.pretraining import Pretraining
 from nas.training.settings import Training
 from search_spaces.cell import Cells
-from search_spaces.ranges import Ranged, Seed
+from search_spaces.ranges import ADDED, Ranged, Seed
 from search_spaces.resnet import ResNet
 from students.reid import ReID
 from students.space import StudentSpace, check_task

@@ -20,6 +20,9 @@ WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 
 MOST = 1_000_000
 
+ADDED = {"added": True}
+"""Metadata of a field that its class had not in version 1: at its default the class is what it was."""
+
 
 class OutOfRange(ValueError):
     """A value that its field cannot have. `place` is the field's, by which the message calls it."""

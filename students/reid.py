@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
 from search_spaces.pick import Pick
-from search_spaces.ranges import Channels, Count
+from search_spaces.ranges import ADDED, Channels, Count
 from search_spaces.space import SearchSpace
 from students.space import StudentModule, StudentSpace, check_num_ids
 
@@ -61,16 +61,17 @@ def check_names(whose: str, asked: Sequence[str], maps: Mapping[str, Tensor]) ->
 
 
 class ReIDNet(ReIDModule):
-    """Backbone map -> global average pool -> embedding -> BNNeck -> classifier without bias."""
+    """Backbone map -> global average pool -> embedding -> BNNeck -> classifier without bias; or without a neck, and
+    with a bias."""
 
-    def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None) -> None:
+    def __init__(self, backbone: nn.Module, num_ids: int, embedding_dim: int | None, neck: bool = True) -> None:
         super().__init__()
         self.backbone = backbone
         channels = cast(int, backbone.out_channels)
         self.out_channels = embedding_dim or channels
         self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim else nn.Identity()
-        self.neck = nn.BatchNorm1d(self.out_channels)
-        classifier = nn.Linear(self.out_channels, num_ids, bias=False)
+        self.neck = nn.BatchNorm1d(self.out_channels) if neck else nn.Identity()
+        classifier = nn.Linear(self.out_channels, num_ids, bias=not neck)
         nn.init.normal_(classifier.weight, std=0.01)
         self.classifier: nn.Module = classifier
 
@@ -99,6 +100,9 @@ class ReID(ReIDSpace):
     """Number of training identities; None: as many as the data set has."""
     embedding_dim: Channels | None = 512
     """Length of the feature for retrieval; None: the pooled map is the feature."""
+    neck: bool = field(default=True, metadata=ADDED)
+    """Whether a BatchNorm stands between embedding and classifier (BNNeck, Luo et al. 2019); without one both losses
+    and the retrieval take the same feature."""
 
     @property
     def title(self) -> str:
@@ -111,4 +115,4 @@ class ReID(ReIDSpace):
     def build(self, pick: Pick, c_in: int = 3) -> ReIDNet:
         if not self.num_ids:
             raise ValueError("num_ids must be the number of training identities: use with_ids(...)")
-        return ReIDNet(self.backbone.build(pick.within("backbone"), c_in), self.num_ids, self.embedding_dim)
+        return ReIDNet(self.backbone.build(pick.within("backbone"), c_in), self.num_ids, self.embedding_dim, self.neck)

@@ -22,7 +22,8 @@ from nas.report.numbers import MISSING
 from nas.report.style import svg
 from nas.report.table import Row, Table, as_rich, terminal
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import Reproduction, plan_facts, result_tables, why_not_run, work_line
+from nas.stages.paper_table import result_tables
+from nas.stages.reproduce import Reproduction, plan_facts, why_not_run, work_line
 from nas.stages.table_plan import plan
 from nas.study.place import GRACE_S, Place
 from nas.study.published import Published

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from nas.data.batches import Batch
 from nas.losses.base import Losses, check_stays_above_zero
 from nas.losses.labels import LabelledLoss
-from nas.system.config import ADDED
-from search_spaces.ranges import Share
+from search_spaces.ranges import ADDED, Share
 from students.reid import ReIDOutput
 from teachers.signals import kd, standardise
 from teachers.temperature import Constant, Temperature

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from nas.data.batches import Batch
 from nas.losses.base import Loss, Losses
-from nas.system.config import ADDED
-from search_spaces.ranges import NonNegative, ShareBelowOne
+from search_spaces.ranges import ADDED, NonNegative, ShareBelowOne
 from students.losses import cross_entropy, triplet
 from students.reid import ReIDOutput
 from teachers.signals import kdas_distillation

@@ -15,8 +15,7 @@ from nas.losses.dkd import DKDLoss
 from nas.losses.kd import KDLoss
 from nas.losses.kdas import KDASLoss
 from nas.losses.vrkd import VRKDLoss
-from nas.system.config import ADDED
-from search_spaces.ranges import CountOrZero, NonNegative
+from search_spaces.ranges import ADDED, CountOrZero, NonNegative
 from students.losses import ksl_ea, ksl_ep, ksl_h, ksl_pa, ksl_pp
 from students.reid import ReIDOutput
 

@@ -8,7 +8,7 @@ from typing import Any
 from nas.report.numbers import check_number
 from nas.system.files import blamed_on, read_lines
 
-NUMBERS = ("epoch", "epochs", "score", "cost", "seconds", "best", "retrained", "mAP", "temperature", "lr")
+NUMBERS = ("epoch", "epochs", "score", "cost", "seconds", "best", "retrained", "mAP", "rank1", "temperature", "lr")
 TEXTS = ("stopped", "predicted")
 """What a line has of these is a number or a text, or null for none."""
 

@@ -39,8 +39,9 @@ LONGEST_TITLE = 26
 OTHER = "other decisions"
 COSTS = {"multiply_adds": ("MACs (M)", 1e-6), "latency_ms": ("ms per image", 1.0)}
 VALUES = {"mAP": ("mAP (%)", 100.0)}
+VALIDATED = {"mAP": "mAP (%)", "rank1": "rank-1 (%)"}
 MATCHING_RATE, RANK = "matching rate (%)", "rank"
-PERCENT = (MATCHING_RATE, *(title for title, _ in VALUES.values()))
+PERCENT = (MATCHING_RATE, *VALIDATED.values())
 LIMIT = 1e30  # beyond it an axis overflows; such a value is a gap
 
 _EDGE = re.compile(r"(?P<cell>.+)\.(?P<node>\d+)<(?P<state>\d+)")
@@ -147,15 +148,16 @@ def training(history: Sequence[dict]) -> str:
 
 
 def training_panels(history: Sequence[dict]) -> list[Panel]:
-    """Losses, temperature and validated mAP of one stage, a panel for each that the history has."""
+    """Losses, temperature, validated mAP and rank-1 of one stage, a panel for each that the history has."""
     panels: list[Panel] = []
     for key, title in (("weight", "loss of the weights"), ("alpha", "loss of the alphas"), ("loss", "loss")):
         names = dict.fromkeys(name for line in history for name in line.get(key) or {})
         panels.append((title, "", _drawable(_over_epochs(history, key, name) for name in names)))
     _, epochs, temperatures = _over_epochs(history, "temperature")
     panels.append(("temperature", "", _drawable([("", epochs, temperatures)])))
-    _, epochs, shares = _over_epochs(history, "mAP")
-    panels.append(("mAP (%)", "", _drawable([("", epochs, [100 * share for share in shares])])))
+    for key, title in VALIDATED.items():
+        _, epochs, shares = _over_epochs(history, key)
+        panels.append((title, "", _drawable([("", epochs, [100 * share for share in shares])])))
     return _with_curves(panels)
 
 

@@ -99,6 +99,17 @@ def panels_of_curves(
     return figure
 
 
+def below_each_other(pictures: Sequence[np.ndarray]) -> Figure:
+    """Pictures `[H, W, 3]` of about one width, as they are."""
+    height = sum(len(picture) / picture.shape[1] for picture in pictures)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, WIDTH * height), layout="constrained")
+        for axes, picture in zip(figure.subplots(len(pictures), squeeze=False)[:, 0], pictures, strict=True):
+            axes.imshow(picture)
+            axes.axis("off")
+    return figure
+
+
 def _draw_curve(axes: Axes, name: str, points: Mapping[float, Sequence[float]], colour: str) -> ErrorbarContainer:
     places = sorted(points)
     means = np.array([np.mean(points[place]) for place in places])

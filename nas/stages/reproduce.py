@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from optuna import Trial
 from optuna.pruners import NopPruner
@@ -17,10 +16,10 @@ from optuna.trial import FrozenTrial
 
 from nas.data.source import Source
 from nas.report.metrics import read_metrics
-from nas.report.numbers import MISSING, millions, multiply_adds, percent
-from nas.report.table import Row, Table, as_markdown
+from nas.report.table import as_markdown
 from nas.run import RESULTS, Run
 from nas.stages.evaluate import evaluate
+from nas.stages.paper_table import result_tables
 from nas.stages.report import report
 from nas.stages.run import run_all
 from nas.stages.table_plan import Step, Training, plan
@@ -31,18 +30,11 @@ from nas.study.published import Published
 from nas.study.storage import join_study, open_storage, retry
 from nas.study.watch import note_study
 from nas.system.config import fingerprint
-from nas.system.files import write_json, write_text
+from nas.system.files import read_object, write_json, write_text
 from nas.training.machine import Machine
 from students.space import StudentSpace
 
 FORMAT = 1
-
-METRICS = {"rank1": "rank-1", "mAP": "mAP"}
-FURTHER = {"rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
-DETECTION = {"detection_AP": "detection AP", "detection_recall": "recall"}
-"""Columns of a table whose paper has them."""
-
-COSTS = {"parameters": millions, "multiply_adds": multiply_adds}
 
 
 class Reproduction:
@@ -97,11 +89,12 @@ class Reproduction:
         for number, step in enumerate(self.steps):
             if number in ended:
                 metrics = read_metrics(self.folder / step.folder / "metrics.json")
-                measured = next(each for each in metrics["rows"] if each["role"] == step.row.role)
+                measured = measured_row(step.row, metrics)
                 counted = (
                     {"parameters_as_paper": _as_paper(step.row, measured)} if "parameters" in step.row.paper else {}
                 )
-                results[step.row.name]["runs"].append(_facts(step) | {"data": metrics["data"], **measured, **counted})
+                further = {"data": metrics["data"], **measured, **counted, **_minutes(step, self.folder)}
+                results[step.row.name]["runs"].append(_facts(step) | further)
         return list(results.values())
 
     def write(self) -> None:
@@ -121,7 +114,7 @@ class Reproduction:
         else:
             is_trained = _facts(step)["trained_in"] in [_facts(each)["trained_in"] for each in earlier]
             metrics = _measured(step, self.folder, self.overwrite and not is_trained)
-        measured = next(row for row in metrics["rows"] if row["role"] == step.row.role)
+        measured = measured_row(step.row, metrics)
         return Outcome(values=[measured["mAP"] if "mAP" in measured else measured["detection_AP"]])
 
 
@@ -189,108 +182,43 @@ def notes(steps: Sequence[Step]) -> list[str]:
     return said
 
 
-def result_tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """The rows as they are shown: paper against measured, and those that have others beside them."""
-    beside = rows_side_by_side(results)
-    return [paper_against_measured(results), *([beside] if beside else [])]
+def measured_row(row: Published, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was measured of the row's network. Raises ValueError where it was not re-ranked, and the row's is."""
+    found = [each for each in metrics["rows"] if (each["role"], "rerank" in each) == (row.role, row.reranked)]
+    if not found:
+        how = ", re-ranked" * row.reranked
+        raise ValueError(
+            f"{row.name!r} is about the {row.role}{how}, which was not measured: leave out "
+            "--evaluation.rerank False, or choose other --rows"
+        )
+    return found[0]
 
 
-def paper_against_measured(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Percent; of several seeds the mean and the lowest and highest, and below each run beside one of the paper's where
-    that has them. Parameters beside the paper's are counted as the paper does."""
-    further, detection = (
-        {key: label for key, label in labels.items() if any(key in result["paper"] for result in results)}
-        for labels in (FURTHER, DETECTION)
-    )
-    metrics = {"rank1": METRICS["rank1"], **further, "mAP": METRICS["mAP"], **detection}
-    columns = [f"{label} {whose}" for label in metrics.values() for whose in ("paper", "measured")]
-    sizes = ("parameters paper", "as counted") if any("parameters" in result["paper"] for result in results) else ()
-    costs = [
-        text.column([result["runs"][0].get(key) if result["runs"] else None for result in results])
-        for key, text in COSTS.items()
-    ]
-    rows = []
-    for result, *cost in zip(results, *costs, strict=True):
-        reason = f" (same as {result['same_as']})" if result["same_as"] else " (no data)" if result["not_run"] else ""
-        rows.append(Row((result["name"] + reason, *_beside(result["paper"], result["runs"], metrics, sizes), *cost)))
-        if len(result["runs"]) > 1:
-            rows += [
-                Row((f"{result['name']}, run {number}", *_beside(paper, runs, metrics, sizes), *[""] * len(cost)))
-                for number, (paper, *runs) in enumerate(
-                    zip(result["paper_runs"], result["runs"], strict=False), start=1
-                )
-            ]
-    return Table(("network", *columns, *sizes, "parameters", "MACs"), tuple(rows))
-
-
-def rows_side_by_side(results: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Rows with others beside them: mAP and, where it is known, detection AP in percent, once as the paper prints them
-    and once as they were measured, the mean over seeds. None where no row has another one beside it."""
-    chosen = [result for result in results if result["beside"]]
-    if not chosen:
-        return None
-    labels = list(dict.fromkeys(label for result in chosen for label in result["beside"]))
-    several = [label for label in labels if any(len(result["beside"].get(label, ())) > 1 for result in chosen)]
-    values = {
-        "paper": {result["name"]: result["paper"] for result in results},
-        "measured": {result["name"]: _means(result["runs"]) for result in results},
-    }
-    rows = []
-    for result in chosen:
-        for whose, known in values.items():
-            others = [_best(names, known) for names in (result["beside"].get(label, ()) for label in labels)]
-            cells = [
-                percent(known.get(name, {}).get(key))
-                for key in ("mAP", "detection_AP")
-                for name in (result["name"], *others)
-            ]
-            names_of = [name or MISSING for name, label in zip(others, labels, strict=True) if label in several]
-            rows.append(Row((result["name"], whose, *cells, *names_of)))
-    heads = [
-        f"{head}{which}" for head in ("mAP", "detection AP") for which in ("", *(f", {label}" for label in labels))
-    ]
-    names = tuple(f"{label} is" for label in several)
-    return Table(("network", "whose", *heads, *names), tuple(rows), text=("whose", *names))
-
-
-def _best(names: Sequence[str], known: Mapping[str, Mapping[str, float]]) -> str:
-    """Of the rows that have an mAP that with the highest; empty where none has."""
-    found = [name for name in names if "mAP" in known.get(name, {})]
-    return max(found, key=lambda name: known[name]["mAP"], default="")
-
-
-def _means(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Over the runs, of what `rows_side_by_side` shows."""
-    keys = [key for key in ("mAP", "detection_AP") if any(key in run for run in runs)]
-    return {key: float(np.mean([run[key] for run in runs if key in run])) for key in keys}
-
-
-def _beside(
-    paper: Mapping[str, float], runs: Sequence[Mapping[str, Any]], metrics: Iterable[str], sizes: Sequence[str]
-) -> list[str]:
-    """The paper's numbers, each with what the runs measured; and the parameters of both, where they have columns."""
-    cells = [cell for key in metrics for cell in (percent(paper.get(key)), _over_seeds(runs, key))]
-    if sizes:
-        counts = [run["parameters_as_paper"] for run in runs if "parameters_as_paper" in run]
-        cells += [millions(paper.get("parameters")), millions(float(np.mean(counts)) if counts else None)]
-    return cells
+def _minutes(step: Step, folder: Path) -> dict[str, float]:
+    """Of the training of the row's network, where that is known."""
+    trained = step.student or next(iter(step.teachers), None)
+    path = folder / (trained.folder if trained else step.folder) / "environment.json"
+    minutes = read_object(path).get("minutes", {}) if path.exists() else {}
+    stage = "retrain" if step.student else "teach"
+    return {"minutes": minutes[stage]} if stage in minutes else {}
 
 
 def _as_paper(row: Published, measured: Mapping[str, Any]) -> int:
-    """The parameters of what was measured, with the classifier if the paper counts it."""
-    recipe, without = row.recipe, int(measured["parameters"])
-    if not row.counted_ids:
-        return without
+    """The parameters of what was measured, with and without the parts that the paper counts and leaves out."""
+    recipe, counted = row.recipe, int(measured["parameters"])
     space = recipe.teacher.net if row.role == "teacher" and recipe.teacher else recipe.retrained
-    return without + _classifier_size(space.with_ids(row.counted_ids))
+    space = space.with_ids(row.counted_ids or 1)
+    if row.counts_backbone:
+        counted -= _size(space, "embedding") + _size(space, "neck")
+    return counted + (_size(space, "classifier") if row.counted_ids else 0)
 
 
 @cache
-def _classifier_size(space: StudentSpace) -> int:
-    """Its parameters, which no decision of the space changes."""
+def _size(space: StudentSpace, part: str) -> int:
+    """The parameters of a part behind the backbone, which no decision of the space changes."""
     with torch.device("meta"):
         net: Any = space.student().inference()
-    return sum(parameter.numel() for parameter in net.classifier.parameters())
+    return sum(parameter.numel() for parameter in net.get_submodule(part).parameters())
 
 
 def _absent(sources: Iterable[Source]) -> dict[Source, str]:
@@ -355,10 +283,3 @@ def _write(results: Sequence[Mapping[str, Any]], notes: Sequence[str], folder: P
     write_json(folder / "table.json", {"format": FORMAT, "rows": results, "notes": notes})
     tables = [as_markdown(table).rstrip("\n") for table in result_tables(results)]
     write_text(folder / "table.md", "\n\n".join([*tables, *notes]) + "\n")
-
-
-def _over_seeds(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
-    values = [run[metric] for run in runs if metric in run]
-    if len(values) < 2:
-        return percent(values[0]) if values else MISSING
-    return f"{percent(float(np.mean(values)))} ({percent(min(values))} to {percent(max(values))})"

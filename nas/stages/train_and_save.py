@@ -9,7 +9,7 @@ from nas.losses.base import Loss
 from nas.models.network import Network
 from nas.run import RESULTS, Run
 from nas.stages.teacher import remembering
-from nas.tasks.base import image_size
+from nas.tasks.base import Retrieves, image_size
 from nas.training.settings import Training
 from nas.training.stage import Stage
 from nas.training.train import train
@@ -30,9 +30,15 @@ def train_and_save(
     batches = task.batches(data, task.train_part(data, recipe), training, recipe.seed, stage)
     heard = remembering(run, teacher, [(batches, loss.num_listened(training.epochs))], stage)
     watched = task.test_part(data, recipe) if training.validate_every else None
-    validate = (lambda net: task.value(net, watched, recipe, stage)) if watched else None
+
+    def validate(net: Any) -> dict[str, float]:
+        if isinstance(task, Retrieves):
+            found = task.retrieve(net, watched, recipe, stage, "")
+            return {"mAP": found.mAP, "rank1": found.rank1}
+        return {"mAP": task.value(net, watched, recipe, stage)}
+
     with stage.working():
-        train(network.net, batches, loss, training, stage, heard, validate)
+        train(network.net, batches, loss, training, stage, heard, validate if watched else None)
         save_result(run, stage, network.inference())
 
 

@@ -18,11 +18,10 @@ from nas.strategies.cost_penalty import TABLE, CostPenalty, latency_table
 from nas.strategies.health import health
 from nas.strategies.hessian import has_grown
 from nas.strategies.perturbation import Perturbation
-from nas.system.config import ADDED
 from nas.training.optimisers import SGD, Adam, ConstantLR, CosineLR, Optimiser, current_rate
 from search_spaces.cost.candidates import CandidateCosts, MultiplyAdds
 from search_spaces.derive import derive, ranked, skips_by_cell
-from search_spaces.ranges import AboveOne, Count, CountOrZero, NonNegative, Positive
+from search_spaces.ranges import ADDED, AboveOne, Count, CountOrZero, NonNegative, Positive
 from search_spaces.relaxed import Supernet
 from search_spaces.space import SearchSpace
 

@@ -11,9 +11,8 @@ from nas.strategies.base import Scores
 from nas.strategies.discrete import DiscreteSearch
 from nas.strategies.proxies import ProxyName
 from nas.strategies.trials import Proposal, Proposer, Trial
-from nas.system.config import ADDED
 from search_spaces.architecture import Architecture
-from search_spaces.ranges import Count, TwoOrMore
+from search_spaces.ranges import ADDED, Count, TwoOrMore
 from search_spaces.space import SearchSpace
 
 DRAWS = 100

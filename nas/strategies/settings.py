@@ -8,8 +8,7 @@ from typing import Literal
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, QueryPairs, Sampling
 from nas.losses.base import Loss
-from nas.system.config import ADDED
-from search_spaces.ranges import Name, Ranged, RuntimeName, TwoOrMore
+from search_spaces.ranges import ADDED, Name, Ranged, RuntimeName, TwoOrMore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,8 +129,12 @@ def train_and_score(
     What the stage was to go on with is removed. Raises NonFiniteLoss when the training diverges.
     """
     since, before = time.monotonic(), stage.seconds
+
+    def validate(net: StudentModule) -> dict[str, float]:
+        return {"mAP": value(net)}
+
     try:
-        loop = train(network.net, batches, recipe.loss, training, stage, teacher, value, report)
+        loop = train(network.net, batches, recipe.loss, training, stage, teacher, validate, report)
     except NonFiniteLoss:
         stage.checkpoint.unlink(missing_ok=True)
         raise

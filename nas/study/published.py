@@ -16,13 +16,19 @@ class Published:
     recipe: Recipe
     paper: Mapping[str, float] = field(default_factory=dict)
     """Shares in [0, 1] by the names of `metrics.json` (`rank1`, `rank5`, `rank10`, `rank20`, `mAP`, `detection_AP`,
-    `detection_recall`), and `parameters`; empty where the paper has a curve alone."""
+    `detection_recall`), and `parameters`, `multiply_adds` and the `minutes` of the training; empty where the paper has
+    a curve alone."""
     runs: tuple[Mapping[str, float], ...] = ()
     """The same of each run, where the paper prints them; `paper` is their mean."""
     counted_ids: int = 0
     """Training identities whose classifier is among the paper's parameters; 0: they leave it out, as ours do."""
+    counts_backbone: bool = False
+    """Whether the paper's parameters are the backbone's alone, without the embedding and the BNNeck that ours have."""
     role: str = "student"
     """Which of the run's networks the row is about."""
+    reranked: bool = False
+    """Whether the row is about what re-ranking makes of the network's results, which its recipe's evaluation then has
+    beside those before."""
     members: tuple[Recipe, ...] = ()
     """Recipes whose teachers are joined as the row's, in this order; none: the recipe's own teacher is."""
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -21,9 +21,6 @@ from search_spaces.ranges import placed
 WITHOUT_EFFECT = {"effect": False}
 """Metadata of a field that changes how something is computed, and not what comes out."""
 
-ADDED = {"added": True}
-"""Metadata of a field that its class had not in version 1: at its default the class is what it was."""
-
 OF_TEST = {"of_test": True}
 """Metadata of a field that decides what is measured on, and nothing of what is trained."""
 

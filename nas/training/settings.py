@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from nas.data.augment import Augment, SceneAugment
 from nas.data.sampling import ClassBalanced, QueryPairs, Sampling
-from nas.system.config import ADDED
 from nas.training.optimisers import Adam, CosineLR, Optimiser
-from search_spaces.ranges import Count, CountOrZero, Positive, Ranged
+from search_spaces.ranges import ADDED, Count, CountOrZero, Positive, Ranged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,12 +39,13 @@ def train(
     training: Training,
     stage: Stage,
     teacher: BatchTeacher | None = None,
-    validate: Callable[[N], float] | None = None,
+    validate: Callable[[N], dict[str, float]] | None = None,
     report: PruneCallback | None = None,
 ) -> Loop:
     """Trains `net` to the end of `training`, from the stage's checkpoint if there is one.
 
-    `report` is told each validation's mAP and may end the training. What the loss leaves out (adapters without a
+    `validate` gives shares by their names in the history, `mAP` among them. `report` is told this of each validation
+    and may end the training. What the loss leaves out (adapters without a
     teacher) has a gradient of 0.
     """
     net = stage.prepare(net)
@@ -65,9 +66,9 @@ def train(
         for batch in loop.steps(lambda start, epoch=epoch, asked=asked: with_teacher(batches(epoch, start), asked)):
             training.optimiser.set_rate(optimiser, loop.now, training.epochs)
             loop.add(graphs.run("network", take, (batch, told), loss_now))
-        found = {}
+        found: dict[str, float] = {}
         if validate and training.validate_every and (epoch + 1) % training.validate_every == 0:
-            found["mAP"] = validate(net)
+            found = validate(net)
             if report and report(epoch + 1, found["mAP"]):
                 loop.stop("pruned")
         loop.end_epoch(temperature=temperature, lr=current_rate(optimiser), **found)

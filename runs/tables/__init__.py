@@ -7,10 +7,21 @@ from runs.tables import fast_reid, kd_person_search, kdas, ksl, vrkd
 
 PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
     "kdas": {"table1": kdas.table1},
-    "fast_reid": {"table2": fast_reid.table2, "table3": fast_reid.table3},
-    "vrkd": {"table1": vrkd.table1, "table2": vrkd.table2, "table3": vrkd.table3},
+    "fast_reid": {
+        "table2": fast_reid.table2,
+        "table3": fast_reid.table3,
+        "figures5-10": fast_reid.figures5_10,
+    },
+    "vrkd": {
+        "table1": vrkd.table1,
+        "table2": vrkd.table2,
+        "table3": vrkd.table3,
+        "figure4": vrkd.figure4,
+        "figure6": vrkd.figure6,
+    },
     "ksl": {
         "table1": ksl.table1,
+        "table2": ksl.table2,
         "table3": ksl.table3,
         "table4": ksl.table4,
         "table5": ksl.table5,
@@ -29,6 +40,9 @@ PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
 }
 
 PICTURES: Mapping[tuple[str, str], str] = {
+    ("fast_reid", "figures5-10"): "trainings",
+    ("vrkd", "figure4"): "plain_tsne",
+    ("vrkd", "figure6"): "settings",
     ("ksl", "figure5"): "weights",
     ("ksl", "figure6"): "label_noise",
     ("ksl", "figure7"): "augmented_tsne",

@@ -1,6 +1,7 @@
 """What the papers' tables share: where data sets are looked for, and rows of one network on several data sets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -13,9 +14,21 @@ Numbers = tuple[float, float]
 """Rank-1 and mAP in percent, as papers print them."""
 
 
-def reported(rank1: float, mean_ap: float) -> Mapping[str, float]:
-    """Percent, as papers print them, to shares."""
-    return {"rank1": rank1 / 100, "mAP": mean_ap / 100}
+def reported(rank1: float, mean_ap: float, **further: float) -> Mapping[str, float]:
+    """Percent, as papers print them, to shares; `further` ones are `rank5`, `rank10` and `rank20`."""
+    return {"rank1": rank1 / 100, "mAP": mean_ap / 100, **{name: value / 100 for name, value in further.items()}}
+
+
+def costing(
+    rows: Sequence[Published], millions: float, macs: float = 0.0, counted_ids: int = 0, counts_backbone: bool = False
+) -> list[Published]:
+    """The rows with what their paper prints of their network: parameters in millions, and multiply-adds; 0: it prints
+    none. What of the network the parameters are: see `Published`."""
+    printed = {"parameters": 1e6 * millions} | ({"multiply_adds": macs} if macs else {})
+    return [
+        replace(row, paper={**row.paper, **printed}, counted_ids=counted_ids, counts_backbone=counts_backbone)
+        for row in rows
+    ]
 
 
 def mean_of(runs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:

@@ -31,7 +31,7 @@ from search_spaces.cost.counting import cost
 from search_spaces.cost.latency import Runtime
 
 PROTOCOL = ("distance", "ap", "same_camera", "num_queries", "num_skipped")
-TABLE_RANKS = (1, 5, 10)
+TABLE_RANKS = (1, 5, 10, 20)
 NUM_FOUND = 10
 """Gallery images that the file of single queries names for each."""
 TIMED = ((1, 2, 5), (128, 1, 3))

@@ -15,7 +15,8 @@ from nas.losses.oim import DetectorKD, OIMLoss
 from nas.models.network import Network
 from nas.run import DECIDES, Run
 from nas.stages.paper_figures import paper_figure
-from nas.stages.reproduce import paper_against_measured, plan_facts, reproduce, rows_side_by_side
+from nas.stages.paper_table import paper_against_measured, rows_side_by_side
+from nas.stages.reproduce import plan_facts, reproduce
 from nas.stages.table_plan import folder_name, plan
 from nas.stages.teacher import rehearse
 from nas.study.published import Published
