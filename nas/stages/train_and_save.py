@@ -29,7 +29,7 @@ def train_and_save(
     recipe, task = run.recipe, run.recipe.task
     batches = task.batches(data, task.train_part(data, recipe), training, recipe.seed, stage)
     heard = remembering(run, teacher, [(batches, loss.num_listened(training.epochs))], stage)
-    watched = task.test_part(data, recipe) if training.validate_every else None
+    watched: Any = task.test_part(data, recipe) if training.validate_every else None
 
     def validate(net: Any) -> dict[str, float]:
         if isinstance(task, Retrieves):
