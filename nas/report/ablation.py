@@ -34,16 +34,19 @@ FIGURES = {
     ),
 }
 
+STILL = ("trade-off",)
+"""Those that no script draws."""
+
 
 def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str = "") -> Path:
     """Writes `ablation.html` and its pictures, `plots/*.svg`. `found` is what `ablation.json` holds; `command` runs the
     best arm."""
     drawn = {"pairs": pairs(found), "contrasts": differences(found), "trade-off": trade_off(found)}
-    figures = []
+    figures, still = [], []
     for name, figure in drawn.items():
         if figure is not None:
             text, (title, caption) = svg(figure), FIGURES[name]
-            figures.append((title, inline_svg(text, name, title), caption))
+            (still if name in STILL else figures).append((title, inline_svg(text, name, title), caption))
             write_text(folder / "plots" / f"{name}.svg", text)
     tables = {"Arms": arms_table(found), "Contrasts": contrasts_table(found.get("contrasts", []))}
     page = (
@@ -53,6 +56,7 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str =
             found=found,
             tables=tables,
             figures=figures,
+            still=still,
             verdict=verdict(found),
             command=command,
             data={"arms": ablated(found)},

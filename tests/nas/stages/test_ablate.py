@@ -154,8 +154,13 @@ def test_what_detects_people_is_compared_by_that_too(tmp_path, made_up, monkeypa
     assert [row.cells[1] for row in contrasts_table(found["contrasts"]).rows] == [
         "mAP", "rank-1", "detection AP", "mAP", "rank-1",
     ]  # fmt: skip
-    assert trade_off(found) is None
-    axes = trade_off(found | {"arms": found["arms"][:2]}).axes[0]
+    assert trade_off(found) is None and "Search and detection" not in write_ablation_report(tmp_path, found).read_text()
+    all_detect = found | {"arms": found["arms"][:2]}
+    page = write_ablation_report(tmp_path, all_detect).read_text()
+    assert (
+        page.index("</noscript>") < page.index("Search and detection") and (tmp_path / "plots/trade-off.svg").exists()
+    )
+    axes = trade_off(all_detect).axes[0]
     (line,) = axes.containers[1].lines[:1]
     arm_facts = found["arms"][1]
     assert line.get_xydata()[0] == pytest.approx(
