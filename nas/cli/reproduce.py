@@ -141,9 +141,8 @@ def _measure_untrained(
     names = [row.name for row in rows]
     if ours.plan:
         said = {"trainings": 0, "teachers": 0, "steps": [{"name": name} for name in names], "folder": str(folder)}
-        print(
-            json.dumps(said, indent=2) if options.json else f"nothing to train, {len(names)} rows to measure: {names}"
-        )
+        line = f"0 trainings and 0 teachers to train, {len(names)} rows to measure, in {folder}: {'; '.join(names)}"
+        print(json.dumps(said, indent=2) if options.json else line)
         return 0
     files = Files(folder)
     results = untrained(measure, rows, folder, options.overwrite)

@@ -43,9 +43,8 @@ def untrained(name: str, rows: Sequence[Published], folder: Path, overwrite: boo
     results = measure(rows, folder)
     lines = untrained_notes(results)
     write_json(folder / "table.json", {"format": FORMAT, "rows": results, "notes": lines})
-    write_text(
-        folder / "table.md", "\n\n".join([as_markdown(untrained_table(name, results)).rstrip("\n"), *lines]) + "\n"
-    )
+    table = as_markdown(untrained_table(name, results)).rstrip("\n")
+    write_text(folder / "table.md", "\n\n".join([table, *lines]) + "\n")
     return results
 
 
@@ -63,7 +62,7 @@ def times(rows: Sequence[Published], folder: Path) -> Results:
     for row in rows:
         recipe, net = row.recipe, FeatureNet(_network(row, 1))
         height, width = image_size(recipe.task, recipe)
-        runtime = recipe.machine.runtime(recipe.evaluation.runtime)  # type: ignore[union-attr] # of crops
+        runtime = recipe.machine.runtime(recipe.evaluation.runtime)
         timed = {size: latency(net, height, width, runtime, size, *passes).median for size, passes in BATCHES.items()}
         tell(f"{row.name}: {milliseconds(timed[LARGEST])} ms an image in batches of {LARGEST}", folder)
         counted = cost(net, height, width)

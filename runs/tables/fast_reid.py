@@ -47,8 +47,8 @@ EVERY = 5
 
 
 def table1() -> Sequence[Published]:
-    """Where MobileNetV2 has its multiply-adds and parameters, with Market-1501's classifier. The paper's shares are those
-    of the first MobileNet with ImageNet's 1,000 classes, at 224x224."""
+    """Where MobileNetV2 has its multiply-adds and parameters, with Market-1501's classifier. What the paper prints are
+    the shares of the first MobileNet with ImageNet's 1,000 classes, at 224x224."""
     student = fast_reid.fast_reid_alone()
     return [
         Published(

@@ -119,7 +119,8 @@ def figure4() -> Sequence[Published]:
 
 def figure5() -> Sequence[Published]:
     """How long a vehicle's image takes, 256x256: ResNet-18 of VRKD, which the others stand beside, its teacher, and the
-    backbones of other methods. The paper prints what ResNet-18 takes of the others' times in batches of 128."""
+    backbones of other methods. ResNet-18 has last stride 1, as the teacher's four, the others 2. The paper prints
+    what ResNet-18 takes of the others' times in batches of 128."""
     student, teacher = vrkd.vrkd_last_stride(), vrkd.vrkd()
     deep = replace(student.space, backbone=ResNet(depth=101, last_stride=2))
     return [
