@@ -115,6 +115,8 @@ DEPTHS = {
     18: ((2, 2, 2, 2), 1, {"basic": 1, "bottleneck": 4, "separable": 1}),
     34: ((3, 4, 6, 3), 1, {"basic": 1, "bottleneck": 4, "separable": 1}),
     50: ((3, 4, 6, 3), 4, {"bottleneck": 4, "basic": 16, "separable": 4}),
+    101: ((3, 4, 23, 3), 4, {"bottleneck": 4, "basic": 16, "separable": 4}),
+    152: ((3, 8, 36, 3), 4, {"bottleneck": 4, "basic": 16, "separable": 4}),
 }
 """For each depth the blocks of each stage (the paper's Table 1), the channels that leave a stage for each of
 STAGE_CHANNELS, and the kinds of block, the paper's first, each with the channels that leave it for each between its
@@ -172,8 +174,8 @@ class ResNet(SearchSpace):
     kernels, and those that keep size and channels can be skipped.
     """
 
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the published network: ResNet-18, 34 or 50."""
+    depth: Literal[18, 34, 50, 101, 152] = 18
+    """Depth of the published network: ResNet-18, 34, 50, 101 or 152."""
     last_stride: Literal[1, 2, "open"] = 2
     """Stride of the last stage; re-identification uses 1, which keeps a map of `H / 16`; open: it is searched,
     which only strategies that try whole architectures can do."""

@@ -25,6 +25,7 @@ from nas.stages.paper_figures import paper_figure
 from nas.stages.paper_table import result_tables
 from nas.stages.reproduce import Reproduction, plan_facts, why_not_run, work_line
 from nas.stages.table_plan import plan
+from nas.stages.untrained import untrained, untrained_figures, untrained_notes, untrained_table
 from nas.study.place import GRACE_S, Place
 from nas.study.published import Published
 from nas.system.files import read_object, write_text
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     paper, table, *rest = arguments
     asked, ours, options, folder = _read(papers, paper, table, rest)
+    if measure := runs.tables.UNTRAINED.get((paper, table)):
+        return _measure_untrained(measure, asked, ours, options, folder)
     if ours.plan:
         return _show_plan(asked, folder, ours.seeds, options.json)
     picture = runs.tables.PICTURES.get((paper, table))
@@ -127,6 +130,31 @@ def _read(
     ours, rest = parse(Options, arguments, prog=prog, return_unknown_args=True)
     asked, options = _asked(rows, ours, rest, prog)
     return asked, ours, options, options.out or OUT / f"{paper}-{table}{'-small' * options.small}"
+
+
+def _measure_untrained(
+    measure: str, rows: Sequence[Published], ours: Options, options: CommonOptions, folder: Path
+) -> int:
+    """Measures networks that need no training, and no data. Raises ValueError for seeds and workers."""
+    if ours.seeds > 1 or ours.workers > 1 or ours.storage or ours.work_only:
+        raise ValueError("nothing of this table is trained: leave out --seeds, --workers and --storage")
+    names = [row.name for row in rows]
+    if ours.plan:
+        said = {"trainings": 0, "teachers": 0, "steps": [{"name": name} for name in names], "folder": str(folder)}
+        line = f"0 trainings and 0 teachers to train, {len(names)} rows to measure, in {folder}: {'; '.join(names)}"
+        print(json.dumps(said, indent=2) if options.json else line)
+        return 0
+    files = Files(folder)
+    results = untrained(measure, rows, folder, options.overwrite)
+    drawn = untrained_figures(results)
+    pictures = [write_text(folder / f"{name}.svg", svg(figure, transparent=False)) for name, figure in drawn.items()]
+    notes = untrained_notes(results)
+    if not options.json:
+        terminal().print(as_rich(untrained_table(measure, results)))
+        print("".join(f"{note}\n" for note in notes), end="")
+    said = {"folder": str(folder), "rows": results, "notes": notes, "pictures": list(map(str, pictures))}
+    say(said, files.written(pictures), options.json)
+    return 0
 
 
 def _show_plan(rows: Sequence[Published], folder: Path, num_seeds: int, as_json: bool) -> int:

@@ -54,6 +54,8 @@ IMAGENET: Mapping[SearchSpace, models.WeightsEnum] = {
     ResNet(depth=18): models.ResNet18_Weights.IMAGENET1K_V1,
     ResNet(depth=34): models.ResNet34_Weights.IMAGENET1K_V1,
     ResNet(depth=50): models.ResNet50_Weights.IMAGENET1K_V1,
+    ResNet(depth=101): models.ResNet101_Weights.IMAGENET1K_V1,
+    ResNet(depth=152): models.ResNet152_Weights.IMAGENET1K_V1,
     MobileNetV2(): models.MobileNet_V2_Weights.IMAGENET1K_V1,
     DenseNet(): models.DenseNet121_Weights.IMAGENET1K_V1,
     ShuffleNetV2(): models.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1,

@@ -42,7 +42,8 @@ def write_ablation_report(folder: Path, found: Mapping[str, Any], command: str =
     """Writes `ablation.html` and its pictures, `plots/*.svg`. `found` is what `ablation.json` holds; `command` runs the
     best arm."""
     drawn = {"pairs": pairs(found), "contrasts": differences(found), "trade-off": trade_off(found)}
-    figures, still = [], []
+    figures: list[tuple[str, Any, str]] = []
+    still: list[tuple[str, Any, str]] = []
     for name, figure in drawn.items():
         if figure is not None:
             text, (title, caption) = svg(figure), FIGURES[name]

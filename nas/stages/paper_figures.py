@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from nas.report.history import read_history
 from nas.report.retrieval_plots import tsne
 from nas.report.run_plots import below_each_other, curves, panels_of_curves, weight_histograms
 from nas.run import RESULTS, Run
+from nas.stages.table_plan import folder_name
 from nas.tasks.base import image_size
 from search_spaces.space import Staged
 from students.reid import ReIDNet
@@ -92,11 +92,9 @@ def trainings(results: Results, folder: Path) -> dict[str, Figure]:
     figures = {}
     for result in results:
         for run in result["runs"][:1]:
-            name = re.sub(r"[^a-z0-9]+", "-", result["name"].lower()).strip("-")
-            trained_in, stage = (
-                (run["teacher"], "teach") if run["role"] == "teacher" else (run["trained_in"], "retrain")
-            )
-            history = read_history(folder / trained_in / f"{stage}.history.jsonl")
+            name, is_teacher = folder_name(result["name"]), run["role"] == "teacher"
+            path = folder / (run["teacher"] if is_teacher else run["trained_in"])
+            history = read_history(path / f"{'teach' if is_teacher else 'retrain'}.history.jsonl")
             losses = dict.fromkeys(part for line in history for part in line.get("loss") or {})
             parts = {part: {line["epoch"] + 1: [line["loss"][part]] for line in history} for part in losses}
             figures[f"losses-{name}"] = curves(parts, "epoch", "loss")

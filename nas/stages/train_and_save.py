@@ -32,6 +32,7 @@ def train_and_save(
     watched: Any = task.test_part(data, recipe) if training.validate_every else None
 
     def validate(net: Any) -> dict[str, float]:
+        assert watched
         if isinstance(task, Retrieves):
             found = task.retrieve(net, watched, recipe, stage, "")
             return {"mAP": found.mAP, "rank1": found.rank1}

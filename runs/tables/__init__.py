@@ -8,6 +8,7 @@ from runs.tables import fast_reid, kd_person_search, kdas, ksl, vrkd
 PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
     "kdas": {"table1": kdas.table1},
     "fast_reid": {
+        "table1": fast_reid.table1,
         "table2": fast_reid.table2,
         "table3": fast_reid.table3,
         "figures5-10": fast_reid.figures5_10,
@@ -17,6 +18,7 @@ PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
         "table2": vrkd.table2,
         "table3": vrkd.table3,
         "figure4": vrkd.figure4,
+        "figure5": vrkd.figure5,
         "figure6": vrkd.figure6,
     },
     "ksl": {
@@ -38,6 +40,12 @@ PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
         "figure1": kd_person_search.figure1,
     },
 }
+
+UNTRAINED: Mapping[tuple[str, str], str] = {
+    ("fast_reid", "table1"): "layer_shares",
+    ("vrkd", "figure5"): "times",
+}
+"""Tables of networks that need no training, and how they are measured: a name of `nas.stages.untrained.MEASURES`."""
 
 PICTURES: Mapping[tuple[str, str], str] = {
     ("fast_reid", "figures5-10"): "trainings",

@@ -54,8 +54,8 @@ def table1() -> Sequence[Published]:
 
 
 def table2() -> Sequence[Published]:
-    """KSL from scratch beside others, with and without re-ranking. OSNet stands for CMSNet; of the others those are
-    here that the toolkit has: Auto-ReID's cell and OSNet, from scratch."""
+    """KSL from scratch beside others, with and without re-ranking. OSNet stands for CMSNet. Of the others only those
+    are here whose networks the toolkit has: Auto-ReID's cell and OSNet, from scratch."""
     again = replace(ksl.ksl_osnet(), evaluation=Evaluation(rerank=True))
     reranked = _on_people(
         "OSNet, KSL, re-ranked (paper: CMSNet)", again, (91.4, 89.4), (95.9, 94.4), (82.8, 84.1), (83.9, 75.7)

@@ -10,6 +10,7 @@ from nas.recipe import Recipe
 from nas.study.published import Published
 from runs.recipes import vrkd
 from runs.tables.rows import DATA, Numbers, costing, rows_by_data_set
+from search_spaces.resnet import ResNet
 from teachers.temperature import Constant
 
 VERI_IDS = 576
@@ -114,6 +115,21 @@ def figure4() -> Sequence[Published]:
     """Features of twenty vehicles in the plane, without and with VRKD. Which student the paper shows it does not say:
     here ResNet-18, VeRi-776."""
     return [row for row in table3() if row.name in ("ResNet-18, alone, VeRi-776", "ResNet-18, VRKD, VeRi-776")]
+
+
+def figure5() -> Sequence[Published]:
+    """How long a vehicle's image takes, 256x256: ResNet-18 of VRKD, which the others stand beside, its teacher, and the
+    backbones of other methods. ResNet-18 has last stride 1, as the teacher's four, the others 2. The paper prints
+    what ResNet-18 takes of the others' times in batches of 128."""
+    student, teacher = vrkd.vrkd_last_stride(), vrkd.vrkd()
+    deep = replace(student.space, backbone=ResNet(depth=101, last_stride=2))
+    return [
+        Published(name="VRKD (ResNet-18)", recipe=student),
+        Published(name="DenseNet-121", recipe=vrkd.vrkd_densenet_alone(), paper={"share": 0.33}),
+        Published(name="ResNet-50", recipe=vrkd.vrkd_resnet50_alone(), paper={"share": 0.30}),
+        Published(name="teacher (four ResNet-18)", recipe=teacher, role="teacher", paper={"share": 0.25}),
+        Published(name="ResNet-101", recipe=replace(student, teacher=None, space=deep), paper={"share": 0.21}),
+    ]
 
 
 def figure6() -> Sequence[Published]:
