@@ -166,8 +166,12 @@ def _show_plan(rows: Sequence[Published], folder: Path, num_seeds: int, as_json:
         return 0
     print(work_line(steps, folder))
     facts = plan_facts(steps)["steps"]
-    cells = [Row((step["name"], str(step["seed"]), step["trained_in"], step["teacher"] or MISSING)) for step in facts]
-    terminal().print(as_rich(Table(("network", "seed", "trained in", "teacher"), tuple(cells))))
+    cells = [
+        Row((step["name"], str(step["seed"]), *(step[key] or MISSING for key in ("trained_in", "teacher", "found_in"))))
+        for step in facts
+    ]
+    heads = ("network", "seed", "trained in", "teacher", "architecture of")
+    terminal().print(as_rich(Table(heads, tuple(cells))))
     for reason in dict.fromkeys(not_run.values()):
         names = [name for name, other in not_run.items() if other == reason]
         print(f"not run now: {len(names)} row{'s' * (len(names) != 1)}, as {names[0]}: {reason}")
@@ -197,11 +201,16 @@ def _asked(
         data = recipe.data if ours.data is None else replace(recipe.data, root=ours.data)
         return parse_recipe_args(replace(recipe, data=data), arguments, prog, "")
 
-    read = [(given(row.recipe), tuple(given(member)[0] for member in row.members)) for row in wanted]
     asked = [
-        replace(row, recipe=recipe, members=members) for row, ((recipe, _), members) in zip(wanted, read, strict=True)
+        replace(
+            row,
+            recipe=given(row.recipe)[0],
+            members=tuple(given(member)[0] for member in row.members),
+            found_by=row.found_by and given(row.found_by)[0],
+        )
+        for row in wanted
     ]
-    return _without_twins(wanted, asked), read[0][0][1]
+    return _without_twins(wanted, asked), given(wanted[0].recipe)[1]
 
 
 def _without_twins(before: Sequence[Published], asked: Sequence[Published]) -> list[Published]:

@@ -50,8 +50,7 @@ def read_class_folders(root: Path) -> ClassFolders:
 
     Raises ValueError where a folder is missing or empty, for a class of one split alone, and for fewer than two.
     """
-    for split in ("train", "val"):
-        check_there(root / split, NAME, ("train/CLASS", "val/CLASS"))
+    check_class_folders(root)
     classes, others = (_folders_in(root / split) for split in ("train", "val"))
     for names, without, split in ((classes, others, "val"), (others, classes, "train")):
         if missing := [name for name in names if name not in without]:
@@ -61,6 +60,12 @@ def read_class_folders(root: Path) -> ClassFolders:
     if len(classes) < 2:
         raise ValueError(f'a classification needs at least two classes, and "{root / "train"}" has {len(classes)}')
     return ClassFolders(tuple(classes), *(_split(root / split, classes) for split in ("train", "val")))
+
+
+def check_class_folders(root: Path) -> None:
+    """Raises ValueError where the folder of a split is missing."""
+    for split in ("train", "val"):
+        check_there(root / split, NAME, ("train/CLASS", "val/CLASS"))
 
 
 def _folders_in(folder: Path) -> list[str]:

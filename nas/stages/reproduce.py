@@ -14,15 +14,19 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
+from nas.data.class_folders import check_class_folders
 from nas.data.source import Source
+from nas.recipe import Recipe
 from nas.report.metrics import read_metrics
 from nas.report.table import as_markdown
 from nas.run import RESULTS, Run
 from nas.stages.evaluate import evaluate
 from nas.stages.paper_table import result_tables
+from nas.stages.pretrain import pretrain
 from nas.stages.report import report
 from nas.stages.run import run_all
-from nas.stages.table_plan import Step, Training, plan
+from nas.stages.search import search
+from nas.stages.table_plan import Step, Training, found_teacher, needs_pretraining, needs_search, plan
 from nas.stages.teach import teach_once
 from nas.study.engine import Engine, Outcome, Plan
 from nas.study.place import Place, stored_in
@@ -31,6 +35,7 @@ from nas.study.storage import join_study, open_storage, retry
 from nas.study.watch import note_study
 from nas.system.config import fingerprint
 from nas.system.files import read_object, write_json, write_text
+from nas.system.locks import locked
 from nas.training.machine import Machine
 from students.space import StudentSpace
 
@@ -138,19 +143,52 @@ def reproduce(
 
 def why_not_run(rows: Sequence[Published]) -> dict[str, str]:
     """By their names the rows that cannot be run, and why."""
-    absent = _absent({row.recipe.data for row in rows})
+    absent = _absent({source for row in rows for source in _sources(row)})
+    unread = {row.name: absent[source] for row in rows for source in _sources(row) if source in absent}
+    unfound = {row.name: reason for row in rows if (reason := _not_pretrained(row))}
     same = {row.name: f"it is the same as {row.same_as!r} as it was asked for" for row in rows if row.same_as}
-    return {row.name: absent[row.recipe.data] for row in rows if row.recipe.data in absent} | same
+    return unfound | unread | same
+
+
+def _sources(row: Published) -> list[Source]:
+    """The data sets that the row needs: its own, and that of the search of its architecture."""
+    searching = row.found_by if row.role == "student" else None
+    return [row.recipe.data, *([searching.data] if searching and needs_search(searching) else [])]
+
+
+def _not_pretrained(row: Published) -> str:
+    """Why the row's architecture cannot be pretrained; empty where it can be, or need not."""
+    if row.found_by is None or not needs_pretraining(row) or row.role != "student":
+        return ""
+    folder = row.found_by.pretraining.data
+    if folder is None:
+        return (
+            "its architecture is pretrained first: give --pretraining.data a folder with train/CLASS and val/CLASS, as "
+            'of ImageNet, --retrain.pretrained a file of `nas pretrain`, or "" to start from random weights'
+        )
+    try:
+        check_class_folders(folder)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def work_line(steps: Sequence[Step], folder: Path) -> str:
     """How much there is to train and to measure, and what of it is finished, in one line."""
     students = {step.student.folder: RESULTS["retrain"] for step in steps if step.student}
-    teachers = {teacher.folder: RESULTS["teach"] for step in steps for teacher in step.teachers}
+    teachers = {teacher.folder: RESULTS["teach"] for step in steps for teacher in _all_teachers(step)}
     finished = [sum((folder / name / file).exists() for name, file in each.items()) for each in (students, teachers)]
     done = f" ({finished[0]} and {finished[1]} are finished)" if any(finished) else ""
     trainings, taught = _counted(len(students), "training"), _counted(len(teachers), "teacher")
-    return f"{trainings} and {taught} to train{done}, {_counted(len(steps), 'row')} to measure, in {folder}"
+    found = {step.found_in.folder for step in steps if step.found_in}
+    first = f", {_counted(len(found), 'architecture')} to search or pretrain before" if found else ""
+    return f"{trainings} and {taught} to train{done}{first}, {_counted(len(steps), 'row')} to measure, in {folder}"
+
+
+def _all_teachers(step: Step) -> list[Training]:
+    """Those of the row, and that of the search before it."""
+    searching = found_teacher(step.found_in) if step.found_in else None
+    return [*step.teachers, *([searching] if searching else [])]
 
 
 def _counted(number: int, what: str) -> str:
@@ -161,7 +199,8 @@ def plan_facts(steps: Sequence[Step]) -> dict[str, Any]:
     """The plan as plain data."""
     return {
         "trainings": len({step.student.folder for step in steps if step.student}),
-        "teachers": len({teacher.folder for step in steps for teacher in step.teachers}),
+        "teachers": len({teacher.folder for step in steps for teacher in _all_teachers(step)}),
+        "architectures": len({step.found_in.folder for step in steps if step.found_in}),
         "steps": [{"name": step.row.name} | _facts(step) for step in steps],
     }
 
@@ -234,6 +273,8 @@ def _absent(sources: Iterable[Source]) -> dict[Source, str]:
 
 def _measured(step: Step, folder: Path, overwrite: bool) -> dict[str, Any]:
     """Trains the step's network, unless that is done, and measures it."""
+    if step.found_in:
+        step = _with_found(step, _found(step.found_in, needs_pretraining(step.row), folder), folder)
     weights = _teacher_weights(step, folder)
     trained_in = _run(step.student, weights, folder) if step.student else None
     if trained_in and trained_in.folder.name == step.folder:
@@ -244,6 +285,34 @@ def _measured(step: Step, folder: Path, overwrite: bool) -> dict[str, Any]:
     metrics = evaluate(run, overwrite, trained_in=trained_in)
     report(run)
     return metrics
+
+
+def _found(found_in: Training, pretrained: bool, folder: Path) -> Run:
+    """Searches and pretrains what rows start from, as far as that is not done: of several processes one does it, and
+    the others wait."""
+    teacher = found_teacher(found_in)
+    weights = _taught(Run(folder / teacher.folder, teacher.name, teacher.recipe)) if teacher else None
+    run = _run(found_in, weights, folder)
+    with locked(run.folder / "found.lock"):
+        if run.does("search"):
+            search(run)
+        if pretrained:
+            pretrain(run)
+    return run
+
+
+def _with_found(step: Step, found: Run, folder: Path) -> Step:
+    """The step, whose networks have the architecture that was found, and start from its pretrained weights."""
+
+    def starting(recipe: Recipe) -> Recipe:
+        if needs_pretraining(step.row):
+            path = str(found.folder / RESULTS["pretrain"])
+            recipe = replace(recipe, retrain=replace(recipe.retrain, pretrained=path))
+        return replace(recipe, architecture=found.architecture_file)
+
+    assert step.student
+    student = replace(step.student, recipe=starting(step.student.recipe))
+    return replace(step, recipe=starting(step.recipe), student=student)
 
 
 def _teacher_weights(step: Step, folder: Path) -> Path | None:
@@ -276,6 +345,7 @@ def _facts(step: Step) -> dict[str, Any]:
         "trained_in": step.student.folder if step.student else step.folder,
         "teacher": " and ".join(teacher.folder for teacher in step.teachers) or None,
         "seed": step.recipe.seed,
+        "found_in": step.found_in.folder if step.found_in else None,
     }
 
 

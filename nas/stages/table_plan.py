@@ -12,7 +12,7 @@ from typing import Any
 from nas.recipe import Recipe
 from nas.run import DECIDES, RESULTS, decided
 from nas.study.published import Published
-from nas.system.config import training_key
+from nas.system.config import fingerprint, training_key
 from nas.system.run_config import read_config
 
 TRAINED = tuple(field.name for field in fields(Recipe) if field.name not in ("evaluation", "machine"))
@@ -40,6 +40,8 @@ class Step:
     """None: the row is about its teacher."""
     teachers: tuple[Training, ...]
     """Several are joined. Empty: it has none, or one that was trained elsewhere."""
+    found_in: Training | None = None
+    """The run whose search and pretraining the student starts from; None: it starts by itself."""
 
 
 def plan(rows: Sequence[Published], folder: Path, num_seeds: int = 1) -> list[Step]:
@@ -63,7 +65,15 @@ def _step(row: Published, rows: Sequence[Published], number: int, folder: Path) 
         for recipe in row.members or ((student or own).recipe,)
         if (teacher := _teacher(recipe, student or own, row, rows, folder))
     )
-    return Step(row=row, recipe=own.recipe, name=own.name, folder=own.folder, student=student, teachers=teachers)
+    return Step(
+        row=row,
+        recipe=own.recipe,
+        name=own.name,
+        folder=own.folder,
+        student=student,
+        teachers=teachers,
+        found_in=_found_in(row) if student else None,
+    )
 
 
 def _training(row: Published, rows: Sequence[Published], number: int) -> Training:
@@ -75,8 +85,34 @@ def _training(row: Published, rows: Sequence[Published], number: int) -> Trainin
 
 def _is_trained_alike(one: Published, other: Published) -> bool:
     """Whether two rows about students differ in nothing that is trained."""
-    alike = (one.role, one.members) == (other.role, other.members)
+    alike = (one.role, one.members, one.found_by) == (other.role, other.members, other.found_by)
     return alike and _key(one.recipe, TRAINED) == _key(other.recipe, TRAINED)
+
+
+def _found_in(row: Published) -> Training | None:
+    """Of the first seed, for students of all seeds and rows: an architecture is found and pretrained once."""
+    recipe = row.found_by
+    if recipe is None or not (needs_search(recipe) or needs_pretraining(row)):
+        return None
+    names = dict.fromkeys([*DECIDES["teach"], *DECIDES["search"], *DECIDES["pretrain"], "architecture"])
+    key = fingerprint(_key(recipe, tuple(names)))[:8]
+    return Training(name="found", folder=f"found-{key}", recipe=recipe)
+
+
+def needs_search(recipe: Recipe) -> bool:
+    return recipe.strategy is not None and recipe.architecture is None
+
+
+def needs_pretraining(row: Published) -> bool:
+    return row.found_by is not None and row.recipe.retrain.pretrained == "imagenet"
+
+
+def found_teacher(found_in: Training) -> Training | None:
+    """The teacher of a run that searches: where rows listen to the same one, theirs."""
+    recipe = found_in.recipe
+    if not needs_search(recipe) or recipe.teacher is None or recipe.teacher.weights is not None:
+        return None
+    return Training(name="teacher", folder=_teacher_folder(recipe), recipe=recipe)
 
 
 @cache

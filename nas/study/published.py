@@ -31,6 +31,9 @@ class Published:
     beside those before."""
     members: tuple[Recipe, ...] = ()
     """Recipes whose teachers are joined as the row's, in this order; none: the recipe's own teacher is."""
+    found_by: Recipe | None = None
+    """Whose search, if it has a strategy, finds the student's architecture. Where the row's own recipe retrains from
+    `imagenet`, that architecture is pretrained on `pretraining.data` first. None: the row's own recipe does all."""
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By what it is called the row that stands beside this one in a table of its own: of several that with the highest
     mAP."""
@@ -39,4 +42,8 @@ class Published:
 
     def is_same_run(self, other: Published) -> bool:
         """Whether both are about the same network of the same run."""
-        return (self.role, self.recipe, self.members) == (other.role, other.recipe, other.members)
+        return self._decides == other._decides
+
+    @property
+    def _decides(self) -> tuple[object, ...]:
+        return (self.role, self.recipe, self.members, self.found_by)

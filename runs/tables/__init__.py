@@ -6,7 +6,7 @@ from nas.study.published import Published
 from runs.tables import fast_reid, kd_person_search, kdas, ksl, vrkd
 
 PAPERS: Mapping[str, Mapping[str, Callable[[], Sequence[Published]]]] = {
-    "kdas": {"table1": kdas.table1},
+    "kdas": {"table1": kdas.table1, "table2": kdas.table2, "table3": kdas.table3, "table4": kdas.table4},
     "fast_reid": {
         "table1": fast_reid.table1,
         "table2": fast_reid.table2,
