@@ -15,7 +15,7 @@ from nas.report.inline import inline_svg
 from nas.report.numbers import MEASURED, MISSING, multiply_adds, percent
 from nas.report.page import templates
 from nas.report.study_data import ablated
-from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, svg
+from nas.report.style import MUTED, SERIES_COLOURS, STYLE, WIDTH, legend_label, svg
 from nas.report.table import Row, Table
 from nas.system.files import write_text
 
@@ -34,6 +34,7 @@ FIGURES = {
     ),
 }
 
+MARKS = "osD^v"
 STILL = ("trade-off",)
 """Those that no script draws."""
 
@@ -171,13 +172,15 @@ def trade_off(found: Mapping[str, Any]) -> Figure | None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
         axes = figure.subplots()
-        for arm, colour in zip(arms, cycle(SERIES_COLOURS), strict=False):
+        looks = ((mark, colour) for mark in cycle(MARKS) for colour in SERIES_COLOURS)
+        for arm, (mark, colour) in zip(arms, looks, strict=False):
             across, up = arm["detection_AP"], arm["mAP"]
             place = 100 * across["mean"], 100 * up["mean"]
             wide, high = (100 * (each["sd"] or 0.0) for each in (across, up))
-            axes.errorbar(*place, xerr=wide, yerr=high, fmt="o", color=colour, markersize=5, elinewidth=0.8)
-            axes.annotate(arm["name"], place, xytext=(5, 4), textcoords="offset points", color=colour, fontsize=8)
+            look: dict[str, Any] = {"color": colour, "markersize": 6, "elinewidth": 0.8, "label": legend_label(arm["name"])}
+            axes.errorbar(*place, xerr=wide, yerr=high, fmt=mark, **look)
         axes.set(xlabel="detection AP (%)", ylabel="search mAP (%)")
+        figure.legend(loc="outside right upper", fontsize=8)
         return figure
 
 
