@@ -177,8 +177,8 @@ def trade_off(found: Mapping[str, Any]) -> Figure | None:
             across, up = arm["detection_AP"], arm["mAP"]
             place = 100 * across["mean"], 100 * up["mean"]
             wide, high = (100 * (each["sd"] or 0.0) for each in (across, up))
-            look: dict[str, Any] = {"color": colour, "markersize": 6, "elinewidth": 0.8, "label": legend_label(arm["name"])}
-            axes.errorbar(*place, xerr=wide, yerr=high, fmt=mark, **look)
+            name = legend_label(arm["name"])
+            axes.errorbar(*place, yerr=high, xerr=wide, fmt=mark, color=colour, elinewidth=0.8, label=name)
         axes.set(xlabel="detection AP (%)", ylabel="search mAP (%)")
         figure.legend(loc="outside right upper", fontsize=8)
         return figure
