@@ -33,7 +33,7 @@ def kdas() -> Recipe:
 
 
 def kdas_pretrained() -> Recipe:
-    """KDAS-ReID in batches of 16 identities, for a found and pretrained cell (--retrain.pretrained). 94.7 / 85.3."""
+    """KDAS-ReID in batches of 16 identities: give --retrain.pretrained and --architecture. Expected 94.7 / 85.3."""
     return replace(kdas(), retrain=Training(sampling=PRETRAINED))
 
 
