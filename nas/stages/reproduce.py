@@ -228,7 +228,7 @@ def measured_row(row: Published, metrics: Mapping[str, Any]) -> Mapping[str, Any
         how = ", re-ranked" * row.reranked
         raise ValueError(
             f"{row.name!r} is about the {row.role}{how}, which was not measured: leave out "
-            "--evaluation.rerank False, or choose other --rows"
+            "--evaluation.no-rerank, or choose other --rows"
         )
     return found[0]
 
