@@ -147,7 +147,9 @@ def why_not_run(rows: Sequence[Published]) -> dict[str, str]:
     unread = {row.name: absent[source] for row in rows for source in _sources(row) if source in absent}
     unfound = {row.name: reason for row in rows if (reason := _not_pretrained(row))}
     same = {row.name: f"it is the same as {row.same_as!r} as it was asked for" for row in rows if row.same_as}
-    return unfound | unread | same
+    again = "it is about what re-ranking gives: leave out --evaluation.no-rerank"
+    unranked = {row.name: again for row in rows if row.reranked and not getattr(row.recipe.evaluation, "rerank", False)}
+    return unfound | unread | unranked | same
 
 
 def _sources(row: Published) -> list[Source]:
@@ -214,6 +216,8 @@ def notes(steps: Sequence[Step]) -> list[str]:
             "The teacher is the same for all seeds of a student, trained with the first of them; rows about a teacher "
             "have one for each seed."
         )
+    if any(step.found_in for step in steps) and len({step.recipe.seed for step in steps}) > 1:
+        said.append("An architecture is searched and pretrained once for all seeds, with the first of them.")
     if any(step.student and step.student.folder != step.folder for step in steps):
         said.append("Rows that differ in the test images alone measure one network.")
     if any(len(names) > 1 for step in steps for names in step.row.beside.values()):
@@ -222,15 +226,9 @@ def notes(steps: Sequence[Step]) -> list[str]:
 
 
 def measured_row(row: Published, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was measured of the row's network. Raises ValueError where it was not re-ranked, and the row's is."""
-    found = [each for each in metrics["rows"] if (each["role"], "rerank" in each) == (row.role, row.reranked)]
-    if not found:
-        how = ", re-ranked" * row.reranked
-        raise ValueError(
-            f"{row.name!r} is about the {row.role}{how}, which was not measured: leave out "
-            "--evaluation.rerank False, or choose other --rows"
-        )
-    return found[0]
+    """What was measured of the row's network."""
+    asked = (row.role, row.reranked)
+    return next(each for each in metrics["rows"] if (each["role"], "rerank" in each) == asked)
 
 
 def _minutes(step: Step, folder: Path) -> dict[str, float]:

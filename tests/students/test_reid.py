@@ -1,10 +1,14 @@
 """The re-ID head around any backbone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from nas.system.config import decode, encode, fingerprint
 from search_spaces.cell import Cells
+from search_spaces.deploy import deploy
 from search_spaces.mobilenet_v2 import MobileNetV2
 from search_spaces.relaxed import Supernet
 from search_spaces.resnet import ResNet
@@ -43,6 +47,22 @@ def test_retrieval_feature_is_behind_the_neck_and_feeds_the_classifier():
     assert torch.allclose(out.feature.var(dim=0, correction=0), torch.ones(6), atol=1e-2)
     assert torch.allclose(out.logits, out.feature @ net.classifier.weight.T) and net.classifier.bias is None
     assert not torch.allclose(out.embedding, out.feature, atol=1e-2)
+
+
+def test_without_a_neck_losses_and_retrieval_take_the_same_feature():
+    space = ReID(backbone=BACKBONES["resnet"], num_ids=5, embedding_dim=6, neck=False)
+    net = space.student()
+    out = net(torch.randn(16, 3, 64, 32))
+    assert torch.equal(out.feature, out.embedding) and isinstance(net.neck, nn.Identity)
+    assert torch.allclose(out.logits, out.feature @ net.classifier.weight.T + net.classifier.bias)
+    assert decode(encode(space), ReID) == space
+    assert fingerprint(replace(space, neck=True)) == fingerprint(
+        ReID(backbone=space.backbone, num_ids=5, embedding_dim=6)
+    )
+    assert fingerprint(space) != fingerprint(replace(space, neck=True))
+    net.eval()
+    images = torch.randn(2, 3, 64, 32)
+    assert torch.allclose(deploy(net, images)(images).feature, net(images).feature, atol=1e-5)
 
 
 class TestNumberOfIdentities:

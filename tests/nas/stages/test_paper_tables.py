@@ -17,7 +17,7 @@ from nas.models.network import Network
 from nas.run import Run
 from nas.stages.paper_figures import paper_figure
 from nas.stages.paper_table import paper_against_measured
-from nas.stages.reproduce import _as_paper, measured_row, plan_facts, reproduce, why_not_run, work_line
+from nas.stages.reproduce import _as_paper, measured_row, notes, plan_facts, reproduce, why_not_run, work_line
 from nas.stages.table_plan import plan
 from nas.stages.untrained import MEASURES, untrained
 from nas.study.published import Published
@@ -151,8 +151,9 @@ def test_a_reranked_row_is_another_row_of_the_same_run(tmp_path):
     assert plain.is_same_run(reranked) and plain.recipe.evaluation.rerank and not plain.reranked
     metrics = {"rows": [{"role": "teacher"}, {"role": "student", "mAP": 0.1}]}
     assert measured_row(plain, metrics) == {"role": "student", "mAP": 0.1}
-    with pytest.raises(ValueError, match="re-ranked, which was not measured: leave out"):
-        measured_row(reranked, metrics)
+    unranked = replace(reranked, recipe=replace(reranked.recipe, evaluation=Evaluation()))
+    [reason] = why_not_run([replace(unranked, recipe=unranked.recipe.small())]).values()
+    assert reason == "it is about what re-ranking gives: leave out --evaluation.no-rerank"
     again = {"role": "student", "rerank": {}, "mAP": 0.2}
     assert measured_row(reranked, {"rows": [*metrics["rows"], again]}) == again
     facts = plan_facts(plan([*rows.values()], tmp_path))
@@ -183,6 +184,7 @@ def test_the_tables_of_kdas_share_what_they_start_from(tmp_path):
     found = {step.found_in.folder for each in steps.values() for step in each if step.found_in}
     assert len(found) == 2, "the tables would find the same in one folder"
     assert all(step.recipe.retrain.sampling.num_ids == 16 for step in steps["table4"] if step.found_in)
+    assert "An architecture is searched and pretrained once for all seeds" in " ".join(notes(steps["table4"]))
     assert "2 architectures to search or pretrain before, " in work_line(steps["table2"], tmp_path)
 
 
