@@ -79,13 +79,13 @@ def _find(given: Arguments, path: Path, frames: Frames) -> tuple[Matcher, Galler
 
 
 def _match(given: Arguments, frames: Frames) -> tuple[Matcher, Gallery, float | None]:
+    extractor = given.open()
     if not given.boxes:
         raise ValueError(
             "a network for crops must be told where the persons are: give --boxes FILE with the columns frame,x,y,w,h "
             "(a run of person search finds them itself)"
         )
     boxes = read_boxes(given.boxes, frames)
-    extractor = given.open()
     with decoding("images") as progress:
         gallery = gallery_of(extractor, given.gallery, given.split, progress)
     return match_boxes(extractor, frames, boxes, gallery, given.index), gallery, extractor.card.eer_threshold

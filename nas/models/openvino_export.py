@@ -16,7 +16,7 @@ def write_openvino(onnx_file: Path, path: Path, card: Card) -> None:
     import openvino
 
     try:
-        model = openvino.convert_model(onnx_file)
+        model = openvino.Core().read_model(onnx_file)  # convert_model tells its maker that it was used
     except Exception as error:  # OpenVINO's front ends raise several types
         raise ValueError(f"OpenVINO {openvino.__version__} cannot take the network: {first_line(error)}") from error
     model.set_rt_info(card.to_json(), KEY)

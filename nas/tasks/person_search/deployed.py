@@ -75,6 +75,8 @@ class Finder(nn.Module):
         large = large | (
             ~large.any() & (torch.arange(len(boxes), device=boxes.device) == 0)
         )  # the head sees one at least
+        if self.num_rows is not None and self.num_rows > len(boxes):
+            raise ValueError(f"--rows must be at most {len(boxes)} for images this small, got {self.num_rows}")
         places, proposed = self._choose(boxes, logits, large, how.overlap, min(how.num_kept_at_test, len(boxes)))
         boxes = boxes[places]
         said = self.net.head(seen.base, [boxes])

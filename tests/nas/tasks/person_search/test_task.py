@@ -235,6 +235,21 @@ class TestExport:
         assert said in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
 
+    def test_a_frame_with_fewer_boxes_than_rows_is_refused(self):
+        net = toy_street().space.with_ids(3).student().eval()
+        finder = PersonSearchTask().deployed(net).finder(num_rows=10)
+        with pytest.raises(ValueError, match="--rows must be at most 8 for images this small, got 10"):
+            finder(torch.zeros(1, 3, 16, 16))
+
+    def test_openvinos_maker_is_not_told(self, tmp_path, monkeypatch):
+        pytest.importorskip("openvino")  # which tells of being imported
+        telemetry = pytest.importorskip("openvino_telemetry")
+        told = []
+        monkeypatch.setattr(telemetry.Telemetry, "send_event", lambda self, *event, **_: told.append(event))
+        net = toy_street().space.with_ids(3).student().eval()
+        assert written(PersonSearchTask().deployed(net).finder(num_rows=4), tmp_path, "openvino")
+        assert not told
+
     @pytest.mark.parametrize(
         "spoil, said",
         [
