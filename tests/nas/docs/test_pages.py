@@ -61,6 +61,7 @@ def reading(monkeypatch, tmp_path) -> Path:
     for name in ("evaluate.evaluate_other", "data.data_set", "show.show", "compare.compare", "reproduce.Reproduction"):
         monkeypatch.setattr(f"nas.cli.{name}", begin)
     monkeypatch.setattr("nas.cli.cost.costs", begin)
+    monkeypatch.setattr("nas.cli.reproduce.untrained", begin)
     monkeypatch.setattr("nas.cli.runs.list_runs", begin)
     monkeypatch.setattr("nas.training.track.import_module", lambda name: None)
     monkeypatch.setattr("nas.stages.tune.Tuner", begin)
