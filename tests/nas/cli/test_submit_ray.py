@@ -249,9 +249,10 @@ def test_its_workers_wait_for_a_database_that_is_restarted(tmp_path, cluster, da
 def begun(address: str) -> optuna.Study:
     """The study, once somebody has begun it."""
     wait_until(lambda: "://" in address or Path(address).exists(), 120)
-    wait_until(lambda: optuna.get_all_study_names(open_storage(address)), 120)
-    [name] = optuna.get_all_study_names(open_storage(address))
-    return optuna.load_study(study_name=name, storage=open_storage(address))
+    storage = open_storage(address)
+    wait_until(lambda: optuna.get_all_study_names(storage), 120)
+    [name] = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def wait_until(holds, seconds: float) -> None:
