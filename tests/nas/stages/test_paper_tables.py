@@ -299,6 +299,7 @@ def test_a_training_is_drawn_from_its_history(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # as in the program: a toy's network may tell nobody apart, and it says so
 def test_figures_5_to_10_through_the_command(tmp_path, capsys):
     arguments = ["reproduce", "fast_reid", "figures5-10", "--small", "--rows", "MobileNetV2", "--out", str(tmp_path)]
     assert main([*arguments, "--retrain.validate-every", "1", "--json"]) == 0
