@@ -16,7 +16,8 @@ from nas.report.run_plots import curves
 from nas.report.table import Row, Table, as_markdown
 from nas.report.timing import conditions_line
 from nas.study.published import Published
-from nas.system.files import write_json, write_text
+from nas.system.config import fingerprint
+from nas.system.files import read_object, write_json, write_text
 from nas.system.progress import tell
 from nas.tasks.base import image_size
 from search_spaces.cost.counting import cost
@@ -27,6 +28,7 @@ FORMAT = 1
 BATCHES = {1: (2, 5), 8: (1, 3), 32: (1, 3), 128: (1, 3)}
 """Images at a time, and how many passes of each warm up and count."""
 LARGEST = max(BATCHES)
+KEPT = "times.ckpt"
 ANY_IDS = 751
 """Training identities of a network whose classifier is counted, Market-1501's, where the row does not say."""
 
@@ -45,6 +47,7 @@ def untrained(name: str, rows: Sequence[Published], folder: Path, overwrite: boo
     write_json(folder / "table.json", {"format": FORMAT, "rows": results, "notes": lines})
     table = as_markdown(untrained_table(name, results)).rstrip("\n")
     write_text(folder / "table.md", "\n\n".join([table, *lines]) + "\n")
+    (folder / KEPT).unlink(missing_ok=True)
     return results
 
 
@@ -57,41 +60,54 @@ def untrained_notes(results: Results) -> list[str]:
 
 
 def times(rows: Sequence[Published], folder: Path) -> Results:
-    """Milliseconds for an image in batches of `BATCHES`, of networks with random weights (VRKD, Figure 5)."""
-    results: Results = []
-    for row in rows:
-        recipe, net = row.recipe, FeatureNet(_network(row, 1))
-        height, width = image_size(recipe.task, recipe)
-        runtime = recipe.machine.runtime(recipe.evaluation.runtime)
-        timed = {size: latency(net, height, width, runtime, size, *passes).median for size, passes in BATCHES.items()}
-        tell(f"{row.name}: {milliseconds(timed[LARGEST])} ms an image in batches of {LARGEST}", folder)
-        counted = cost(net, height, width)
-        results.append(
-            {"name": row.name, "paper": dict(row.paper)}
-            | {f"ms_per_image_{size}": value for size, value in timed.items()}
-            | {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
-            | {"timing": runtime.conditions().to_dict() | {"height": height, "width": width}}
-        )
-    return [result | {"share": results[0][_KEY] / result[_KEY]} for result in results]
+    """Milliseconds for an image in batches of `BATCHES`, of networks with random weights (VRKD, Figure 5).
+
+    `share`: what the first network takes of each one's time. What a killed process has measured stays in `KEPT`.
+    """
+    kept = folder / KEPT
+    done = read_object(kept) if kept.exists() else {}
+    keys = [fingerprint(row.recipe, row.role) for row in rows]
+    for row, key in zip(rows, keys, strict=True):
+        if key not in done:
+            done[key] = _timed(row)
+            tell(f"{row.name}: {milliseconds(done[key][_KEY])} ms an image in batches of {LARGEST}", folder)
+            write_json(kept, done)
+    first = done[keys[0]][_KEY]
+    return [
+        {"name": row.name, "paper": dict(row.paper), **done[key], "share": first / done[key][_KEY]}
+        for row, key in zip(rows, keys, strict=True)
+    ]
+
+
+def _timed(row: Published) -> dict[str, Any]:
+    recipe, net = row.recipe, FeatureNet(_network(row, 1))
+    height, width = image_size(recipe.task, recipe)
+    runtime = recipe.machine.runtime(recipe.evaluation.runtime)
+    timed = {
+        f"ms_per_image_{size}": latency(net, height, width, runtime, size, *passes).median
+        for size, passes in BATCHES.items()
+    }
+    counted = cost(net, height, width)
+    costs = {"parameters": counted.parameters, "multiply_adds": counted.multiply_adds}
+    return timed | costs | {"timing": runtime.conditions().to_dict() | {"height": height, "width": width}}
 
 
 _KEY = f"ms_per_image_{LARGEST}"
 
 
 def _times_table(results: Results) -> Table:
-    """The last two columns have what the first network takes of each one's time, in the largest batches."""
+    """The last two columns have what the first network takes of each one's time, in the largest batches; where rows are
+    left out, and with them the paper's first one, there are none."""
+    names, heads = [result["name"] for result in results], [f"ms, batch {size}" for size in BATCHES]
     columns = [milliseconds.column([result[f"ms_per_image_{size}"] for result in results]) for size in BATCHES]
     columns += [millions.column([result["parameters"] for result in results])]
     columns += [multiply_adds.column([result["multiply_adds"] for result in results])]
-    columns += [[percent(result["paper"].get("share")) for result in results]]
-    columns += [[percent(result["share"]) for result in results]]
-    names = [result["name"] for result in results]
-    heads = [f"ms, batch {size}" for size in BATCHES]
-    first = f"{names[0]} takes of it (%)"
-    return Table(
-        ("network", *heads, "parameters", "MACs", f"{first}, paper", "measured"),
-        tuple(Row(cells) for cells in zip(names, *columns, strict=True)),
-    )
+    heads += ["parameters", "MACs"]
+    if "share" not in results[0]["paper"]:
+        columns += [[percent(result["paper"].get("share")) for result in results]]
+        columns += [[percent(result["share"]) for result in results]]
+        heads += [f"{names[0]} takes of it (%), paper", "measured"]
+    return Table(("network", *heads), tuple(Row(cells) for cells in zip(names, *columns, strict=True)))
 
 
 def layer_shares(rows: Sequence[Published], folder: Path) -> Results:

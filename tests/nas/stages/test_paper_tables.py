@@ -135,7 +135,24 @@ def test_networks_are_timed_beside_the_first(tmp_path, capsys):
     assert student["share"] == 1 and "share" not in student["paper"]
     assert teacher["share"] == student["ms_per_image_128"] / teacher["ms_per_image_128"]
     assert teacher["parameters"] > 4 * 11e6 > student["parameters"] and teacher["paper"] == {"share": 0.25}
-    assert student["timing"]["height"] == 40
+    assert student["timing"]["height"] == 40 and not (tmp_path / "times.ckpt").exists()
+
+
+def test_killed_timings_go_on_behind_the_rows_that_are_measured(tmp_path, monkeypatch):
+    rows, asked = PAPERS["vrkd"]["figure5"](), []
+
+    def timed(row):
+        asked.append(row.name)
+        if asked.count(row.name) == 1 and row.name == rows[1].name:
+            raise KeyboardInterrupt
+        return {"ms_per_image_128": float(len(asked))}
+
+    monkeypatch.setattr("nas.stages.untrained._timed", timed)
+    with pytest.raises(KeyboardInterrupt):
+        MEASURES["times"][0](rows, tmp_path)
+    results = MEASURES["times"][0](rows, tmp_path)
+    assert asked == [rows[0].name, rows[1].name, *(row.name for row in rows[1:])]
+    assert [result["share"] for result in results] == [1 / result["ms_per_image_128"] for result in results]
 
 
 def test_each_untrained_table_has_a_measure():
@@ -282,6 +299,7 @@ def test_a_training_is_drawn_from_its_history(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # as in the program: a toy's network may tell nobody apart, and it says so
 def test_figures_5_to_10_through_the_command(tmp_path, capsys):
     arguments = ["reproduce", "fast_reid", "figures5-10", "--small", "--rows", "MobileNetV2", "--out", str(tmp_path)]
     assert main([*arguments, "--retrain.validate-every", "1", "--json"]) == 0
