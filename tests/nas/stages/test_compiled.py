@@ -59,11 +59,12 @@ def test_a_compiled_training_that_is_killed_ends_as_if_nothing_had_happened(own,
     folders = whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = ended(["run", own, "--out", str(whole)], tmp_path / "cache")
     assert done.returncode == 0 and "retrain: compiled in " in done.stderr, done.stderr
-    died = ended(["run", own, "--out", str(killed)], tmp_path / "cache", killed_at=9)
+    command = ["run", own, "--out", str(killed)]
+    died = ended(command, tmp_path / "cache", killed_at=9)
     assert died.returncode == -signal.SIGKILL, died.stderr
     state = load_state(killed / "retrain.ckpt")
     assert (state["epoch"], state["step"]) == (1, 2)
-    resumed = ended(["retrain", str(killed)], tmp_path / "cache")
+    resumed = ended(command, tmp_path / "cache")
     assert resumed.returncode == 0 and "retrain: compiled in " in resumed.stderr, resumed.stderr
     one, other = (load_file(folder / "student.safetensors") for folder in folders)
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
